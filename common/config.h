@@ -1,0 +1,129 @@
+/*
+ * The configuration: GPT-NeoX YAML files, our `muster:` settings, and key=value from the command line, in one
+ * typed struct that one table of keys fills (config_keys.c).
+ *
+ * Calling sequence:
+ *     mu_config_t *config;
+ *     mu_config_load(paths, npaths, overrides, noverrides, &config);   reads, merges, checks types and
+ * classes mu_config_resolve(config, &world);                               batch arithmetic and layout for a
+ * world
+ *     ... read fields ...
+ *     mu_config_free(config);
+ * Every message names file:line:column. Errors: MU_CONFIG (78), MU_NOINPUT (66, a file is missing), MU_DATA
+ * (65, not UTF-8), MU_USAGE (2, an override is not key=value).
+ */
+#ifndef MU_COMMON_CONFIG_H
+#define MU_COMMON_CONFIG_H
+
+#include "common/buf.h"
+#include "common/model.h"
+#include "common/status.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum mu_precision { MU_FP32, MU_BF16, MU_FP16 } mu_precision_t;
+typedef enum mu_decay_style {
+    MU_DECAY_LINEAR,
+    MU_DECAY_COSINE,
+    MU_DECAY_EXPONENTIAL,
+    MU_DECAY_CONSTANT
+} mu_decay_style_t;
+typedef enum mu_device_choice { MU_DEVICE_AUTO, MU_DEVICE_CPU, MU_DEVICE_CUDA } mu_device_choice_t;
+
+/* Strings are owned by the config; NULL where a key was not given and has no default. */
+typedef struct mu_config {
+    mu_model_t model; /* vocab 0 until known: mu_config_padded_vocab() */
+    mu_precision_t precision;
+
+    /* parallelism, as written; tp = model_parallel_size * max(1, pipe_parallel_size) */
+    int64_t model_parallel_size, pipe_parallel_size;
+    int64_t padded_vocab_size, make_vocab_size_divisible_by; /* padded_vocab_size 0: not given */
+    int64_t model_parallel_in_files; /* model_parallel_size as the files say, before overrides */
+
+    /* batch; 0 where not given. mu_config_resolve() makes all three positive and consistent. */
+    int64_t train_batch_size, micro_batch, accumulation;
+
+    /* optimizer */
+    double lr, beta1, beta2, eps, weight_decay, gradient_clipping; /* clipping 0: off */
+    /* schedule */
+    mu_decay_style_t lr_decay_style;
+    int64_t lr_decay_iters; /* 0: not given */
+    double lr_decay_fraction, min_lr, warmup;
+    bool override_lr_scheduler, use_checkpoint_lr_scheduler;
+
+    /* loop */
+    int64_t train_iters, train_epochs; /* 0: not given */
+    int64_t eval_interval, eval_iters, log_interval, exit_interval;
+    int64_t checkpoint_factor; /* 0: never */
+    bool checkpoint_scale_log;
+    int64_t *extra_save_iters;
+    int extra_save_count;
+    int64_t keep_last_n_checkpoints; /* 0: all */
+    int64_t seed;
+    bool finetune, no_load_optim, no_save_optim, eod_mask_loss, checkpoint_activations;
+
+    /* data and files */
+    char *data_path, *split, *vocab_file, *merge_file, *tokenizer_type, *save, *load, *hostfile;
+    char **train_data_paths, **valid_data_paths, **test_data_paths; /* NULL-terminated, or NULL */
+
+    /* generation defaults */
+    double temperature, top_p;
+    int64_t top_k, maximum_tokens;
+
+    /* muster: */
+    struct {
+        double ready_timeout, lease_timeout, hang_timeout; /* seconds; hang_timeout 0: auto */
+        int64_t min_hosts;                                 /* 0: all */
+        int64_t max_restarts;
+        int64_t threads_per_worker; /* 0: auto */
+        mu_device_choice_t device;
+        char *ssh_args, *controller_host, *log_level;
+        int64_t lookahead; /* global batches the controller sends ahead */
+    } muster;
+
+    /* set by mu_config_resolve() */
+    int tp, dp;
+    int workers; /* tp * dp; less than the world's when the batch does not divide */
+
+    struct mu_config_source *source; /* raw text, origin of every key, notes; config.c only */
+} mu_config_t;
+
+typedef struct mu_world {
+    int workers;          /* ranks without the controller; 0: unknown, check only what fits no world */
+    int slots_per_host;   /* 0: unknown; tp must not exceed it */
+    bool device_has_fp16; /* false: fp16 runs as bf16 (fp32 on a device without bf16) */
+} mu_world_t;
+
+mu_status_t mu_config_load(char *const *paths, int npaths, char *const *overrides, int noverrides,
+                           mu_config_t **out);
+mu_status_t mu_config_resolve(mu_config_t *config, const mu_world_t *world);
+void mu_config_free(mu_config_t *config);
+
+/* Rows of the embedding for a tokenizer of `vocab` ids: padded_vocab_size if given (error when smaller), else
+ * NeoX's formula with model_parallel_size as the files write it. Errors: MU_CONFIG. */
+mu_status_t mu_config_padded_vocab(const mu_config_t *config, int64_t vocab, int64_t *out);
+
+/* Whether the user wrote the key (either spelling), in a file or as an override. */
+bool mu_config_given(const mu_config_t *config, const char *key);
+/* Where a key came from: "quickstart.yml:12:3", "command line", "default", "inferred". Never NULL. */
+const char *mu_config_origin(const mu_config_t *config, const char *key);
+
+/* Things a user should be told once (accepted keys without effect, pipe stages mapped to tp, ...): one line
+ * each, separated by newlines. */
+const char *mu_config_notes(const mu_config_t *config);
+
+/* Effective values as YAML that mu_config_load() reads back to the same config; with `origins`, each with a
+ * comment. */
+void mu_config_write_yaml(const mu_config_t *config, bool origins, mu_buf_t *out);
+/* {"key": {"value": ..., "origin": "..."}}; stable. */
+void mu_config_write_json(const mu_config_t *config, mu_buf_t *out);
+/* One line a key of the table: name, type, class, default, what it does. */
+void mu_config_write_keys(mu_buf_t *out);
+/* Digest of what must agree on every host: the effective values. out: MU_DIGEST_HEX bytes. */
+void mu_config_digest(const mu_config_t *config, char *out);
+
+/* The learning rate for the update that follows `done` finished updates (gpt-neox megatron/learning_rates.py;
+ * clamped past the end, where gpt-neox's cosine rises again). */
+double mu_config_lr(const mu_config_t *config, int64_t done);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * Files that survive a kill. A file is written under a temporary name in the same directory, synced, renamed,
+ * and its directory synced; a reader sees the old content or the new, never a part. Every function here logs
+ * its error with the path.
+ */
+#ifndef MU_COMMON_FILE_H
+#define MU_COMMON_FILE_H
+
+#include "common/buf.h"
+#include "common/status.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Replaces `path` by `n` bytes, durably. mode: as open(2)'s. Errors: MU_IO. */
+mu_status_t mu_file_replace(const char *path, const void *bytes, size_t n, mode_t mode);
+/* Adds the file's content to `out`; refuses files over `limit` bytes with MU_DATA. MU_NOINPUT: absent. */
+mu_status_t mu_file_read(const char *path, size_t limit, mu_buf_t *out);
+/* write(2) and pwrite(2) until all is written; false with errno set otherwise. */
+bool mu_write_all(int fd, const void *bytes, size_t n);
+bool mu_pwrite_all(int fd, const void *bytes, size_t n, off_t offset);
+/* pread(2) until all is read; a short file is EPROTO. */
+bool mu_pread_all(int fd, void *bytes, size_t n, off_t offset);
+/* Makes a directory and its parents (0700 when `mode` is 0). Existing directories are fine. Errors:
+ * MU_RUNDIR. */
+mu_status_t mu_make_dirs(const char *path, mode_t mode);
+/* fsync of a directory. Errors: MU_IO. */
+mu_status_t mu_sync_dir(const char *path);
+/* Removes a tree without following links; an absent one is fine. Errors: MU_IO. */
+mu_status_t mu_remove_tree(const char *path);
+bool mu_is_dir(const char *path);
+bool mu_is_file(const char *path);
+/* "dir/name"; free() it. */
+char *mu_path_join(const char *dir, const char *name);
+/* The directory of the running program, NUL terminated; MU_BUG when /proc is not there. */
+mu_status_t mu_program_dir(mu_buf_t *out);
+
+#endif

@@ -1,0 +1,199 @@
+#include "common/model.h"
+
+#include <math.h>
+
+enum { PER_LAYER_MAX = 12 };
+
+/* The tensors of a layer in order; LN2 is left out where the two branches share one norm. */
+static const mu_tensor_kind_t layer_kinds[PER_LAYER_MAX] = {
+    MU_T_LN1_W,   MU_T_LN1_B,   MU_T_LN2_W, MU_T_LN2_B, MU_T_QKV_W, MU_T_QKV_B,
+    MU_T_DENSE_W, MU_T_DENSE_B, MU_T_FC1_W, MU_T_FC1_B, MU_T_FC2_W, MU_T_FC2_B,
+};
+
+static const char *const kind_names[] = {
+    [MU_T_EMBED_IN] = "embed_in.weight",
+    [MU_T_EMBED_POS] = "embed_pos.weight",
+    [MU_T_LN1_W] = "input_layernorm.weight",
+    [MU_T_LN1_B] = "input_layernorm.bias",
+    [MU_T_LN2_W] = "post_attention_layernorm.weight",
+    [MU_T_LN2_B] = "post_attention_layernorm.bias",
+    [MU_T_QKV_W] = "attention.query_key_value.weight",
+    [MU_T_QKV_B] = "attention.query_key_value.bias",
+    [MU_T_DENSE_W] = "attention.dense.weight",
+    [MU_T_DENSE_B] = "attention.dense.bias",
+    [MU_T_FC1_W] = "mlp.dense_h_to_4h.weight",
+    [MU_T_FC1_B] = "mlp.dense_h_to_4h.bias",
+    [MU_T_FC2_W] = "mlp.dense_4h_to_h.weight",
+    [MU_T_FC2_B] = "mlp.dense_4h_to_h.bias",
+    [MU_T_LNF_W] = "final_layer_norm.weight",
+    [MU_T_LNF_B] = "final_layer_norm.bias",
+    [MU_T_EMBED_OUT] = "embed_out.weight",
+};
+
+static bool has_ln2(const mu_model_t *model)
+{
+    return model->residual != MU_RESIDUAL_PARALLEL_TIED;
+}
+
+static int per_layer(const mu_model_t *model)
+{
+    return has_ln2(model) ? PER_LAYER_MAX : PER_LAYER_MAX - 2;
+}
+
+static int before_layers(const mu_model_t *model)
+{
+    return model->position == MU_POSITION_LEARNED ? 2 : 1;
+}
+
+int mu_model_tensor_count(const mu_model_t *model)
+{
+    return before_layers(model) + (int)model->layers * per_layer(model) + 2 + (model->tied_head ? 0 : 1);
+}
+
+static double init_std(const mu_model_t *model, mu_init_t init)
+{
+    double layers = (double)model->layers, hidden = (double)model->hidden;
+    switch (init) {
+    case MU_INIT_NORMAL:
+        return model->init_std;
+    case MU_INIT_SCALED_NORMAL:
+        return model->init_std / sqrt(2.0 * layers);
+    case MU_INIT_SMALL:
+        return sqrt(2.0 / (5.0 * hidden));
+    case MU_INIT_WANG:
+        return 2.0 / (layers * sqrt(hidden));
+    }
+    return 0;
+}
+
+static void matrix(mu_tensor_t *t, int64_t rows, int64_t cols, mu_split_t split, double std)
+{
+    t->dims = 2;
+    t->shape[0] = rows;
+    t->shape[1] = cols;
+    t->split = split;
+    t->decay = true;
+    t->init_std = std;
+}
+
+static void vector(mu_tensor_t *t, int64_t n, mu_split_t split, double value)
+{
+    t->dims = 1;
+    t->shape[0] = n;
+    t->shape[1] = 1;
+    t->split = split;
+    t->init_value = value;
+}
+
+static void fill(const mu_model_t *model, mu_tensor_t *t)
+{
+    int64_t h = model->hidden, f = model->ffn;
+    double in = init_std(model, model->init), out = init_std(model, model->output_init);
+    switch (t->kind) {
+    case MU_T_EMBED_IN:
+    case MU_T_EMBED_OUT:
+        matrix(t, model->vocab, h, MU_SPLIT_ROWS, in);
+        break;
+    case MU_T_EMBED_POS:
+        matrix(t, model->max_positions, h, MU_SPLIT_NONE, in);
+        break;
+    case MU_T_QKV_W:
+        matrix(t, 3 * h, h, MU_SPLIT_ROWS, in);
+        break;
+    case MU_T_DENSE_W:
+        matrix(t, h, h, MU_SPLIT_COLS, out);
+        break;
+    case MU_T_FC1_W:
+        matrix(t, f, h, MU_SPLIT_ROWS, in);
+        break;
+    case MU_T_FC2_W:
+        matrix(t, h, f, MU_SPLIT_COLS, out);
+        break;
+    case MU_T_QKV_B:
+        vector(t, 3 * h, MU_SPLIT_ROWS, 0);
+        break;
+    case MU_T_FC1_B:
+        vector(t, f, MU_SPLIT_ROWS, 0);
+        break;
+    case MU_T_LN1_W:
+    case MU_T_LN2_W:
+    case MU_T_LNF_W:
+        vector(t, h, MU_SPLIT_NONE, 1);
+        break;
+    case MU_T_LN1_B:
+    case MU_T_LN2_B:
+    case MU_T_LNF_B:
+    case MU_T_DENSE_B:
+    case MU_T_FC2_B:
+        vector(t, h, MU_SPLIT_NONE, 0);
+        break;
+    }
+}
+
+void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out)
+{
+    int first = before_layers(model), each = per_layer(model), layers = (int)model->layers;
+    int behind = index - first - layers * each;
+    memset(out, 0, sizeof *out);
+    out->layer = -1;
+    if (index < first) {
+        out->kind = index == 0 ? MU_T_EMBED_IN : MU_T_EMBED_POS;
+    } else if (behind < 0) {
+        int k = (index - first) % each;
+        if (!has_ln2(model) && k >= 2)
+            k += 2;
+        out->layer = (index - first) / each;
+        out->kind = layer_kinds[k];
+    } else {
+        out->kind = behind == 0 ? MU_T_LNF_W : behind == 1 ? MU_T_LNF_B : MU_T_EMBED_OUT;
+    }
+    if (out->layer >= 0)
+        snprintf(out->name, sizeof out->name, "layers.%d.%s", out->layer, kind_names[out->kind]);
+    else
+        snprintf(out->name, sizeof out->name, "%s", kind_names[out->kind]);
+    fill(model, out);
+}
+
+int mu_model_tensor_find(const mu_model_t *model, const char *name)
+{
+    mu_tensor_t t;
+    int count = mu_model_tensor_count(model);
+    for (int i = 0; i < count; i++) {
+        mu_model_tensor(model, i, &t);
+        if (strcmp(t.name, name) == 0)
+            return i;
+    }
+    return -1;
+}
+
+void mu_tensor_slice(const mu_tensor_t *tensor, int tp, int rank, int64_t offset[2], int64_t count[2])
+{
+    for (int d = 0; d < 2; d++) {
+        offset[d] = 0;
+        count[d] = tensor->shape[d];
+    }
+    if (tensor->split == MU_SPLIT_NONE)
+        return;
+    int d = tensor->split == MU_SPLIT_ROWS ? 0 : 1;
+    count[d] = tensor->shape[d] / tp;
+    offset[d] = count[d] * rank;
+}
+
+int64_t mu_model_parameters(const mu_model_t *model)
+{
+    int64_t total = 0;
+    mu_tensor_t t;
+    int count = mu_model_tensor_count(model);
+    for (int i = 0; i < count; i++) {
+        mu_model_tensor(model, i, &t);
+        total += t.shape[0] * t.shape[1];
+    }
+    return total;
+}
+
+double mu_model_flops_per_token(const mu_model_t *model)
+{
+    double L = (double)model->layers, h = (double)model->hidden, s = (double)model->seq_length,
+           V = (double)model->vocab;
+    return 24.0 * 3.0 * L * h * h * (1.0 + s / (6.0 * h) + V / (16.0 * L * h));
+}

@@ -1,0 +1,106 @@
+/*
+ * The model: its dimensions, and the one list of its tensors.
+ *
+ * Everything that names a tensor (initial weights, optimizer, checkpoint, import, export, plan, inspect)
+ * walks this list, in this order: embedding, positions (learned only), the layers, final norm, head (untied
+ * only).
+ *
+ * Names are Hugging Face's GPTNeoX ones without "gpt_neox.". Linear weights are [out, in], row-major. The
+ * rows of query_key_value are [head][q, k, v][head_dim].
+ */
+#ifndef MU_COMMON_MODEL_H
+#define MU_COMMON_MODEL_H
+
+#include "common/status.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum mu_residual {
+    MU_RESIDUAL_PARALLEL,      /* x + attn(ln1(x)) + mlp(ln2(x)) */
+    MU_RESIDUAL_PARALLEL_TIED, /* x + attn(ln1(x)) + mlp(ln1(x)); there is no ln2 */
+    MU_RESIDUAL_SEQUENTIAL     /* x' = x + attn(ln1(x)); x' + mlp(ln2(x')) */
+} mu_residual_t;
+
+typedef enum mu_activation { MU_GELU_ERF, MU_GELU_TANH } mu_activation_t;
+typedef enum mu_position { MU_POSITION_ROTARY, MU_POSITION_LEARNED, MU_POSITION_NONE } mu_position_t;
+
+typedef enum mu_init {
+    MU_INIT_NORMAL,        /* std = init_std */
+    MU_INIT_SCALED_NORMAL, /* std = init_std / sqrt(2 layers) */
+    MU_INIT_SMALL,         /* std = sqrt(2 / (5 hidden)) */
+    MU_INIT_WANG           /* std = 2 / (layers sqrt(hidden)) */
+} mu_init_t;
+
+typedef struct mu_model {
+    int64_t layers, hidden, heads, ffn;
+    int64_t seq_length;    /* tokens of a training sequence */
+    int64_t max_positions; /* >= seq_length */
+    int64_t vocab;         /* rows of the embedding (padded); 0 while unknown */
+    mu_residual_t residual;
+    mu_activation_t activation;
+    mu_position_t position;
+    int64_t rotary_dims; /* even, <= head_dim; 0 unless rotary */
+    double rotary_base;
+    bool tied_head;
+    double norm_eps;
+    mu_init_t init, output_init; /* output_init: attention.dense and mlp.dense_4h_to_h */
+    double init_std;
+} mu_model_t;
+
+static inline int64_t mu_model_head_dim(const mu_model_t *model)
+{
+    return model->hidden / model->heads;
+}
+
+/* How tp divides a tensor: not at all (each worker has all), by rows (dim 0), or by columns (dim 1). */
+typedef enum mu_split { MU_SPLIT_NONE, MU_SPLIT_ROWS, MU_SPLIT_COLS } mu_split_t;
+
+typedef enum mu_tensor_kind {
+    MU_T_EMBED_IN,
+    MU_T_EMBED_POS,
+    MU_T_LN1_W,
+    MU_T_LN1_B,
+    MU_T_LN2_W,
+    MU_T_LN2_B,
+    MU_T_QKV_W,
+    MU_T_QKV_B,
+    MU_T_DENSE_W,
+    MU_T_DENSE_B,
+    MU_T_FC1_W, /* mlp.dense_h_to_4h */
+    MU_T_FC1_B,
+    MU_T_FC2_W, /* mlp.dense_4h_to_h */
+    MU_T_FC2_B,
+    MU_T_LNF_W,
+    MU_T_LNF_B,
+    MU_T_EMBED_OUT
+} mu_tensor_kind_t;
+
+typedef struct mu_tensor {
+    mu_tensor_kind_t kind;
+    int layer;        /* -1 outside the layers */
+    char name[80];    /* "layers.3.attention.dense.weight" */
+    int dims;         /* 1 or 2 */
+    int64_t shape[2]; /* global; shape[1] is 1 for dims 1 */
+    mu_split_t split;
+    bool decay;      /* weight decay applies: linear and embedding weights */
+    double init_std; /* initial values: normal(0, init_std) when > 0, else the constant below */
+    double init_value;
+} mu_tensor_t;
+
+/* Number of tensors, and the one at `index` (0 <= index < count). The model's dimensions must be set. */
+int mu_model_tensor_count(const mu_model_t *model);
+void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out);
+/* The index of a name, -1 when there is none. */
+int mu_model_tensor_find(const mu_model_t *model, const char *name);
+
+/* The part of `tensor` that tp rank `rank` of `tp` holds: offset and count of each dimension. tp divides it.
+ */
+void mu_tensor_slice(const mu_tensor_t *tensor, int tp, int rank, int64_t offset[2], int64_t count[2]);
+
+/* All parameters of the model, each counted once. */
+int64_t mu_model_parameters(const mu_model_t *model);
+
+/* Training FLOPs of one token, gpt-neox's formula with F = 3: 24 F L h^2 (1 + s/(6h) + V/(16 L h)). */
+double mu_model_flops_per_token(const mu_model_t *model);
+
+#endif

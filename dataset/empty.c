@@ -1,0 +1,1 @@
+typedef int mu_dataset_empty_t;

@@ -1,0 +1,1 @@
+typedef int mu_kernels_empty_t;

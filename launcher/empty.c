@@ -1,0 +1,1 @@
+typedef int mu_launcher_empty_t;

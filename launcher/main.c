@@ -1,0 +1,6 @@
+#include "common/log.h"
+
+int main(void)
+{
+    return mu_status_exit(mu_fail(MU_USAGE, "no command given"));
+}

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds everything, runs every test.
+set -euo pipefail
+cd "$(dirname "$0")"
+scripts/install-dependencies
+cmake --preset release -DMUSTER_WERROR=ON
+cmake --build --preset release
+ctest --test-dir build/release --output-on-failure -j "$(nproc)"

@@ -1,0 +1,1 @@
+typedef int mu_checkpoint_empty_t;

@@ -1,0 +1,70 @@
+/*
+ * The page that a rank shares with its guard: one anonymous shared mapping, made by the guard before it forks
+ * the rank. The rank writes where it is; the guard reads it for heartbeats and diagnoses, and writes what the
+ * launcher asks. Single words are atomic; the collective record is guarded by an even/odd counter (odd while
+ * being written). Every function takes a NULL page (a rank without a guard, a unit test) and does nothing.
+ */
+#ifndef MU_WORKER_PAGE_H
+#define MU_WORKER_PAGE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define MU_PHASE_TABLE(X)                                                                                    \
+    X(START, "start")           /* before MPI_Init */                                                        \
+    X(MPI_INIT, "mpi_init")     /* inside MPI_Init */                                                        \
+    X(SETUP, "setup")           /* groups, memory, data */                                                   \
+    X(LOAD, "load")             /* reading a checkpoint */                                                   \
+    X(FIRST_STEP, "first_step") /* may be slow: plans are made, pages touched */                             \
+    X(STEP, "step")                                                                                          \
+    X(EVAL, "evaluate")                                                                                      \
+    X(SAVE, "checkpoint")                                                                                    \
+    X(FINISH, "finish") /* the loop is over; MPI_Finalize */
+
+typedef enum mu_phase {
+#define MU_PHASE_ENUM(name, text) MU_PHASE_##name,
+    MU_PHASE_TABLE(MU_PHASE_ENUM)
+#undef MU_PHASE_ENUM
+        MU_PHASE_COUNT
+} mu_phase_t;
+
+const char *mu_phase_name(int phase); /* never NULL */
+
+/* What the launcher asks of the run; only the controller acts on it. Higher wins. */
+typedef enum mu_request {
+    MU_REQUEST_NONE,
+    MU_REQUEST_CHECKPOINT,
+    MU_REQUEST_STOP,
+    MU_REQUEST_STOP_NOW
+} mu_request_t;
+
+typedef struct mu_page {
+    _Atomic int32_t phase;                  /* mu_phase_t */
+    _Atomic int32_t world_rank, world_size; /* -1 and 0 before MPI_Init */
+    _Atomic int64_t step;                   /* updates done */
+    _Atomic int64_t
+        progress;            /* grows with everything the rank does: a hang is a progress that stands still */
+    _Atomic int32_t request; /* mu_request_t, written by the guard */
+    _Atomic int32_t status;  /* mu_status_t that the rank will exit with, once it knows */
+
+    /* the controller's last metrics, for the progress line */
+    _Atomic double loss, lr, tokens_per_s, valid_loss;
+    _Atomic int64_t train_iters, last_checkpoint; /* last_checkpoint: step, -1 when none */
+
+    /* last collective, under `collective_lock` (even: stable) */
+    _Atomic uint32_t collective_lock;
+    _Atomic int32_t in_collective; /* 1 while inside */
+    char comm[16], operation[16];
+    uint64_t sequence;
+    int64_t bytes;
+} mu_page_t;
+
+/* Maps a fresh page; NULL with errno set when the kernel has none. munmap() it. */
+mu_page_t *mu_page_new(void);
+void mu_page_phase(mu_page_t *page, mu_phase_t phase);
+void mu_page_progress(mu_page_t *page);
+void mu_page_collective_begin(mu_page_t *page, const char *comm, uint64_t sequence, const char *operation,
+                              int64_t bytes);
+void mu_page_collective_end(mu_page_t *page);
+
+#endif
