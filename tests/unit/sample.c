@@ -47,9 +47,9 @@ static void frequencies_follow_the_softmax(void **state)
         double total = 0;
         draw((mu_sampling_t){.temperature = t, .seed = 7}, N, counts);
         for (int i = 0; i < V; i++)
-            total += exp(logits[i] / t);
+            total += exp((double)logits[i] / t);
         for (int i = 0; i < V; i++) {
-            double p = exp(logits[i] / t) / total, sigma = sqrt(p * (1 - p) / N);
+            double p = exp((double)logits[i] / t) / total, sigma = sqrt(p * (1 - p) / N);
             assert_true(fabs((double)counts[i] / N - p) < 5 * sigma);
         }
     }
