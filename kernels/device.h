@@ -1,0 +1,240 @@
+/*
+ * A device: the operations that a model needs, as one table of functions, and an allocator that counts bytes.
+ *
+ * Calling sequence:
+ *     mu_device_t *device;
+ *     mu_device_cpu_new(threads, &device);
+ *     mu_device_alloc(device, MU_MEM_WEIGHTS, bytes, &w);     zeroed, 64-byte aligned
+ *     device->ops->put(device, w, host, bytes);
+ *     device->ops->linear_forward(device, ...);               enqueued
+ *     device->ops->get(device, host, y, bytes);               waits, then the host has the bytes
+ *     mu_device_free(device, w);
+ *     mu_device_close(device);
+ *
+ * Order. Operations are enqueued and take effect in the order of the calls; `sync` waits for all of them.
+ * Only `get` and `sync` wait. Pointers named here are the device's own (opaque to the host) unless said
+ * "host"; model code never follows one. The host's buffers may be reused as soon as `put` returns.
+ *
+ * Errors. An operation returns nothing: the first failure is logged, kept, and returned by every later `get`
+ * and `sync` (MU_GPU, MU_NOMEM or MU_BUG); results are then undefined. Allocation reports its own.
+ *
+ * Arrays. A mu_array_t is an address and an element type; shapes are arguments, in elements, row-major and
+ * dense. Types: activations and weights may be any type that `supports` accepts (all arrays of one call have
+ * the same type unless said); gradients of parameters, statistics and optimizer state are float. Sums run in
+ * float or wider. No two arguments may overlap unless said "may be".
+ *
+ * Results. The same calls on the same device with the same number of threads give the same bits.
+ *
+ * Thread safety: one thread uses a device.
+ */
+#ifndef MU_KERNELS_DEVICE_H
+#define MU_KERNELS_DEVICE_H
+
+#include "common/model.h"
+#include "common/status.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum mu_dtype { MU_DTYPE_F32, MU_DTYPE_BF16 } mu_dtype_t;
+
+typedef struct mu_array {
+    void *data; /* NULL: absent, where an argument may be */
+    mu_dtype_t type;
+} mu_array_t;
+
+#define MU_NO_ARRAY ((mu_array_t){NULL, MU_DTYPE_F32})
+
+static inline int64_t mu_dtype_size(mu_dtype_t type)
+{
+    return type == MU_DTYPE_F32 ? 4 : 2;
+}
+static inline mu_array_t mu_array_f32(float *data)
+{
+    return (mu_array_t){data, MU_DTYPE_F32};
+}
+/* The array that begins `elements` behind the start of `a`. */
+static inline mu_array_t mu_array_at(mu_array_t a, int64_t elements)
+{
+    return (mu_array_t){(char *)a.data + elements * mu_dtype_size(a.type), a.type};
+}
+
+/* What an allocation is for. */
+typedef enum mu_memory {
+    MU_MEM_WEIGHTS,
+    MU_MEM_GRADIENTS,
+    MU_MEM_OPTIMIZER,
+    MU_MEM_ACTIVATIONS, /* kept from forward to backward; the key/value cache */
+    MU_MEM_WORKSPACE,   /* scratch, tokens, tables */
+    MU_MEM_COMMUNICATION,
+    MU_MEM_KINDS
+} mu_memory_t;
+
+typedef struct mu_memory_count {
+    int64_t current, peak; /* bytes */
+} mu_memory_count_t;
+
+/* Decoupled AdamW (reference: Loshchilov and Hutter, 2019; gpt-neox type "Adam"):
+ *     g' = grad_scale g;  m = beta1 m + (1 - beta1) g';  v = beta2 v + (1 - beta2) g'^2
+ *     p -= lr ( (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p )
+ */
+typedef struct mu_adamw {
+    double lr, beta1, beta2, eps, weight_decay;
+    double grad_scale; /* clipping; 1 for none */
+    int64_t t;         /* this update's number, from 1 */
+} mu_adamw_t;
+
+/* Shape of attention: `batch` sequences of `seq` tokens; qkv is [batch * seq][heads][q, k, v][head_dim]. */
+typedef struct mu_attention {
+    int64_t batch, seq, heads, head_dim;
+    double scale; /* of the scores: 1 / sqrt(head_dim) */
+} mu_attention_t;
+
+/* Where `rows` lines of qkv sit: row r is position first + r % seq. Table: mu_rotary_table(). */
+typedef struct mu_rotary {
+    const float *table;
+    int64_t rows, seq, first, heads, head_dim, dims;
+} mu_rotary_t;
+
+typedef struct mu_device mu_device_t;
+
+typedef struct mu_device_ops {
+    const char *name; /* "cpu", "cuda" */
+    bool (*supports)(const mu_device_t *dev, mu_dtype_t type);
+    void (*close)(mu_device_t *dev);
+
+    /* memory; model code calls mu_device_alloc() and mu_device_free(), which count */
+    void *(*alloc)(mu_device_t *dev, int64_t bytes); /* zeroed; NULL when there is none */
+    void (*free)(mu_device_t *dev, void *p);
+    void (*put)(mu_device_t *dev, void *to, const void *host, int64_t bytes);
+    mu_status_t (*get)(mu_device_t *dev, void *host, const void *from, int64_t bytes);
+    void (*copy)(mu_device_t *dev, void *to, const void *from, int64_t bytes);
+    void (*zero)(mu_device_t *dev, void *p, int64_t bytes);
+    mu_status_t (*sync)(mu_device_t *dev);
+
+    /* --- linear layers: x [rows][in], w [out][in], y [rows][out] --- */
+
+    /* y = x w^T (+ bias[out]) (+ y when accumulate). bias may be absent. */
+    void (*linear_forward)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
+                           int64_t rows, int64_t in, int64_t out, bool accumulate);
+    /* pre = x w^T + bias; y = gelu(pre). */
+    void (*linear_gelu_forward)(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
+                                mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act);
+    /* dx = dy w (+ dx when accumulate). */
+    void (*linear_backward_input)(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows,
+                                  int64_t in, int64_t out, bool accumulate);
+    /* dpre = (dy w) gelu'(pre), for w's input y = gelu(pre) [rows][in]. */
+    void (*linear_gelu_backward_input)(mu_device_t *dev, mu_array_t dpre, mu_array_t dy, mu_array_t w,
+                                       mu_array_t pre, int64_t rows, int64_t in, int64_t out,
+                                       mu_activation_t act);
+    /* dw += dy^T x; dbias += column sums of dy (dbias may be NULL). */
+    void (*linear_backward_weight)(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
+                                   int64_t rows, int64_t in, int64_t out);
+
+    /* --- embeddings: table [count][hidden] holds the vocabulary's rows first .. first + count - 1 --- */
+
+    /* x[r] = table[ids[r] - first], zeros for an id outside the slice. */
+    void (*embedding_forward)(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *ids,
+                              int64_t rows, int64_t hidden, int64_t first, int64_t count);
+    /* dtable[ids[r] - first] += dx[r], in the order of r. */
+    void (*embedding_backward)(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *ids,
+                               int64_t rows, int64_t hidden, int64_t first, int64_t count);
+    /* x[r] += table[first + r % seq] */
+    void (*position_forward)(mu_device_t *dev, mu_array_t x, mu_array_t table, int64_t rows, int64_t seq,
+                             int64_t first, int64_t hidden);
+    /* dtable[r % seq] += dx[r] */
+    void (*position_backward)(mu_device_t *dev, float *dtable, mu_array_t dx, int64_t rows, int64_t seq,
+                              int64_t hidden);
+
+    /* --- layer norm over [rows][hidden], biased variance --- */
+
+    /* y = (x - mean) rstd w + b; mean and rstd [rows] are kept. */
+    void (*layernorm_forward)(mu_device_t *dev, mu_array_t y, float *mean, float *rstd, mu_array_t x,
+                              mu_array_t w, mu_array_t b, int64_t rows, int64_t hidden, double eps);
+    /* dx = gradient (+ dx when accumulate); dw += ..., db += .... dx may be dy when not accumulating. */
+    void (*layernorm_backward)(mu_device_t *dev, mu_array_t dx, float *dw, float *db, mu_array_t dy,
+                               mu_array_t x, mu_array_t w, const float *mean, const float *rstd, int64_t rows,
+                               int64_t hidden, bool accumulate);
+
+    /* --- elementwise --- */
+
+    /* y = gelu(x); y may be x. tanh: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). erf: x Phi(x). */
+    void (*gelu_forward)(mu_device_t *dev, mu_array_t y, mu_array_t x, int64_t n, mu_activation_t act);
+    /* dx = dy gelu'(x); dx may be dy. */
+    void (*gelu_backward)(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t x, int64_t n,
+                          mu_activation_t act);
+    /* y = x + branch (+ bias1) (+ bias2), rows of `hidden`; y may be x or branch; biases may be absent. */
+    void (*residual)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t branch, mu_array_t bias1,
+                     mu_array_t bias2, int64_t rows, int64_t hidden);
+    /* to += from; the types may differ. */
+    void (*add)(mu_device_t *dev, mu_array_t to, mu_array_t from, int64_t n);
+    void (*scale)(mu_device_t *dev, float *x, int64_t n, double factor);
+
+    /* --- attention --- */
+
+    /* Turns the first `dims` of each q and k in place, in the half layout of GPT-NeoX: pairs (i, i + dims/2)
+     * by the angle position * base^(-2i/dims). inverse: the other way, which is the gradient. */
+    void (*rotary)(mu_device_t *dev, mu_array_t qkv, const mu_rotary_t *r, bool inverse);
+    /* out [batch * seq][heads][head_dim] = softmax(scale q k^T, causal) v; lse [batch][heads][seq] = log of
+     * the softmax's sum, kept for backward. Scores live in tiles only. */
+    void (*attention_forward)(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
+                              const mu_attention_t *shape);
+    /* dqkv, from dout and what forward had and made. Writes all of dqkv. */
+    void (*attention_backward)(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv,
+                               mu_array_t out, const float *lse, const mu_attention_t *shape);
+    /* One sequence against a cache: shape->batch 1, shape->seq new tokens at positions first, first + 1, ....
+     * Their k and v are appended to the cache [capacity][heads][k, v][head_dim]; out as in forward.
+     * first + seq <= capacity. */
+    void (*attention_cached)(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
+                             int64_t first, const mu_attention_t *shape);
+
+    /* --- cross entropy over a slice of the vocabulary: logits [rows][vocab], columns first .. first + vocab
+     * - 1 of the whole. Between the pieces the caller reduces `max` (MAX) and `sums` (SUM) over the tp group:
+     *     max;  reduce max;  exp;  reduce sums;  loss;  backward --- */
+
+    /* max[r] = the largest of row r */
+    void (*cross_entropy_max)(mu_device_t *dev, float *max, mu_array_t logits, int64_t rows, int64_t vocab);
+    /* logits = exp(logits - max); sums[r] = their sum; sums[rows + r] = logits[r][label] - max when the label
+     * lies in the slice, else 0. */
+    void (*cross_entropy_exp)(mu_device_t *dev, mu_array_t logits, float *sums, const float *max,
+                              const int32_t *labels, int64_t rows, int64_t vocab, int64_t first);
+    /* *loss += sum over r of weights[r] (log sums[r] - sums[rows + r]); a double on the device */
+    void (*cross_entropy_loss)(mu_device_t *dev, double *loss, const float *sums, const float *weights,
+                               int64_t rows);
+    /* logits (as exp left them) become their gradient: factor weights[r] (e / sums[r] - [label]). */
+    void (*cross_entropy_backward)(mu_device_t *dev, mu_array_t logits, const float *sums,
+                                   const float *weights, const int32_t *labels, int64_t rows, int64_t vocab,
+                                   int64_t first, double factor);
+
+    /* --- optimizer --- */
+
+    /* p may be of another type than float: then master (float) holds it, and p is its rounded copy; else
+     * master is NULL. */
+    void (*adamw)(mu_device_t *dev, mu_array_t p, float *master, float *m, float *v, const float *g,
+                  int64_t n, const mu_adamw_t *params);
+    /* *out += sum of x^2; a double on the device */
+    void (*sum_squares)(mu_device_t *dev, double *out, const float *x, int64_t n);
+} mu_device_ops_t;
+
+struct mu_device {
+    const mu_device_ops_t *ops;
+    char description[128]; /* what bits depend on: "cpu, 2 threads, avx512, oneDNN 2.6.3" */
+    int threads;
+    mu_memory_count_t memory[MU_MEM_KINDS], total;
+    mu_status_t status; /* first failure of an operation */
+    void *impl;
+};
+
+/* The CPU with `threads` (>= 1) threads of its own, the caller's included. Errors: MU_NOMEM. */
+mu_status_t mu_device_cpu_new(int threads, mu_device_t **out);
+void mu_device_close(mu_device_t *dev); /* NULL is nothing; everything allocated must be freed before */
+
+/* Zeroed bytes. Errors: MU_NOMEM, naming kind, size and what is held already. */
+mu_status_t mu_device_alloc(mu_device_t *dev, mu_memory_t kind, int64_t bytes, void **out);
+void mu_device_free(mu_device_t *dev, void *p); /* NULL is nothing */
+const char *mu_memory_name(mu_memory_t kind);
+
+/* cos and sin of the angles of positions 0 .. positions - 1: host, out [positions][dims / 2][cos, sin],
+ * computed in double and rounded once. */
+void mu_rotary_table(int64_t positions, int64_t dims, double base, float *out);
+
+#endif

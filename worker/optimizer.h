@@ -1,0 +1,26 @@
+/*
+ * The optimizer: gradient norm, clipping, AdamW over the parameters of one worker.
+ *
+ * Called when the gradients are whole: summed over micro batches and averaged over dp.
+ */
+#ifndef MU_WORKER_OPTIMIZER_H
+#define MU_WORKER_OPTIMIZER_H
+
+#include "worker/net.h"
+
+typedef struct mu_optimizer {
+    double lr, beta1, beta2, eps;
+    double weight_decay; /* for tensors with `decay` set in the model's list */
+    double clip;         /* largest norm of the gradient; 0: no clipping */
+} mu_optimizer_t;
+
+/* The L2 norm of the whole model's gradient: sliced parameters summed over tp, replicated ones counted once.
+ * The squares are summed in double. tp-collective; the same value on every worker. May be inf or nan: the
+ * caller decides what that means. Waits for the device. */
+mu_status_t mu_optimizer_norm(mu_net_t *net, double *out);
+
+/* One update, number t >= 1, with gradients scaled by min(1, clip / (norm + 1e-6)). Enqueued; not a
+ * collective. */
+void mu_optimizer_step(mu_net_t *net, const mu_optimizer_t *optimizer, double norm, int64_t t);
+
+#endif
