@@ -1,1 +1,0 @@
-typedef int mu_checkpoint_empty_t;
