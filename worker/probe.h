@@ -1,0 +1,34 @@
+/*
+ * The probe: `muster-worker --probe`, the other end of readiness and preflight on each host. It observes and
+ * judges nothing.
+ *
+ * It is started by a login (or directly, on the launcher's own host), speaks lines on stdin and stdout, and
+ * ends when stdin does, so it cannot outlive its login. At most 1 MiB a line.
+ *
+ *     out  MUSTER-HELLO 1 {"version", "build", "host", "pid"}    at once; build is the digest of this program
+ *     in   MUSTER-ASK {...}                                      what to look at (mu_probe_answer)
+ *     out  MUSTER-FACTS {...}                                    what was seen
+ *
+ * A login shell may print lines of its own before the hello: the reader skips to the word MUSTER-HELLO at the
+ * beginning of a line.
+ */
+#ifndef MU_WORKER_PROBE_H
+#define MU_WORKER_PROBE_H
+
+#include "common/probe_words.h"
+#include "common/status.h"
+#include <jansson.h>
+
+/* Answers until stdin ends. Call it first in main(), before MPI and before any output. Errors: MU_IO (stdout
+ * is gone). */
+mu_status_t mu_probe_main(void);
+
+/* The facts for one question; a new reference. Keys of `ask`, all optional:
+ *     "storage": {"dir", "cookie", "seconds"}    look at the run directory; cookie: name of a file in it
+ *     "back": {"address", "port", "token", "seconds"}   connect to the launcher, send the token
+ *     "daemon": "/usr/bin/orted"                 mpirun's program on this side
+ *     "paths": {"nvml", "ibverbs", "sys", "shm", "proc"}  where to look instead of the usual places
+ * The facts: see docs/readiness.md. */
+json_t *mu_probe_answer(const json_t *ask);
+
+#endif
