@@ -1,1 +1,0 @@
-typedef int mu_dataset_empty_t;

@@ -1,0 +1,24 @@
+/*
+ * One string member of a JSON object, in one pass over its text and without building the object: a line of 64
+ * MiB costs no more memory than the string. The whole line is checked against the grammar (RFC 8259), to a
+ * depth of 64.
+ */
+#ifndef MU_DATASET_JSONL_H
+#define MU_DATASET_JSONL_H
+
+#include "common/buf.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct mu_jsonl_result {
+    const char *why;    /* on failure: what is wrong ("a comma or '}' is missing") */
+    size_t column;      /* on failure: the byte where it is wrong, from 0 */
+    int64_t surrogates; /* lone ones that became U+FFFD */
+} mu_jsonl_result_t;
+
+/* Puts the decoded string of member `key` in `out` (cleared first). Of several such members the last counts.
+ * line: well-formed UTF-8. Logs nothing. */
+bool mu_jsonl_text(const char *line, size_t n, const char *key, mu_buf_t *out, mu_jsonl_result_t *result);
+
+#endif

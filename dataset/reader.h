@@ -1,0 +1,84 @@
+/*
+ * Documents from files, in a fixed order, in bounded memory.
+ *
+ * An input is a file, a directory (all files in it and below, sorted by name, hidden ones left out), or "-"
+ * for stdin. A file may be compressed (stream.h). A file named *.jsonl, *.ndjson or *.json (a further .gz,
+ * .zst or .dz does not matter) holds one JSON object a line; every other file is text. In text a document is,
+ * by `boundary`,
+ * - blank: a run of lines that are not blank (a line of white space is blank); inner line ends are kept as
+ * they are, the last one is not part of the document;
+ * - line: each line that is not blank;
+ * - file: the whole file as it is.
+ * A byte order mark at the start of a file is dropped. Empty documents are left out, and counted.
+ *
+ * A document is always valid UTF-8: each ill-formed sequence (as Unicode cuts them: maximal subparts), and
+ * each lone surrogate of a JSON escape, becomes U+FFFD and is counted; the first one is logged as a warning.
+ * With `strict` it is an error.
+ *
+ * Calling sequence:
+ *     mu_reader_options_t options = MU_READER_DEFAULTS;
+ *     mu_reader_open(paths, n, &options, &reader);
+ *     while ((status = mu_reader_next(reader, &doc)) == MU_OK && doc.text) ... ;
+ *     mu_reader_close(reader);
+ * One thread at a time.
+ */
+#ifndef MU_DATASET_READER_H
+#define MU_DATASET_READER_H
+
+#include "common/status.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum mu_boundary { MU_BOUNDARY_BLANK, MU_BOUNDARY_LINE, MU_BOUNDARY_FILE } mu_boundary_t;
+typedef enum mu_text_format { MU_FORMAT_BY_NAME, MU_FORMAT_TEXT, MU_FORMAT_JSONL } mu_text_format_t;
+
+typedef struct mu_reader_options {
+    mu_boundary_t boundary;  /* text files only */
+    mu_text_format_t format; /* by name: stdin is text */
+    const char *text_key;    /* the member of a JSON object that holds the text */
+    size_t max_record;       /* bytes of one document, or of one JSON line; a longer one is an error */
+    bool strict;
+} mu_reader_options_t;
+
+#define MU_READER_DEFAULTS                                                                                   \
+    {                                                                                                        \
+        MU_BOUNDARY_BLANK, MU_FORMAT_BY_NAME, "text", (size_t)64 << 20, false                                \
+    }
+
+typedef struct mu_doc {
+    const char *text; /* valid UTF-8, not NUL terminated, may hold NUL; the reader's, until its next call.
+                         NULL: end */
+    size_t bytes;
+    const char *path; /* the file it came from ("-" for stdin); lives as long as the reader */
+    int64_t line;     /* of its first byte, from 1 */
+} mu_doc_t;
+
+typedef struct mu_reader_counts {
+    int64_t documents; /* given */
+    int64_t empty;     /* left out */
+    int64_t invalid;   /* U+FFFD put in for ill-formed sequences and lone surrogates */
+    uint64_t bytes;    /* of all documents given */
+} mu_reader_counts_t;
+
+typedef struct mu_reader mu_reader_t;
+
+/* Finds all files; copies paths and options. Errors: MU_NOINPUT (a path is missing, or a directory holds no
+ * file). */
+mu_status_t mu_reader_open(char *const *paths, int n, const mu_reader_options_t *options, mu_reader_t **out);
+/* The next document; doc->text is NULL behind the last one. Errors, all naming file and line: MU_DATA (JSON,
+ * record size, `strict`, stream.h's; a file that is not text at all), MU_NOINPUT, MU_IO. After an error only
+ * close. */
+mu_status_t mu_reader_next(mu_reader_t *reader, mu_doc_t *doc);
+void mu_reader_close(mu_reader_t *reader);
+
+/* Bytes of input files taken and in all, compressed ones as they lie on disk; total 0: not known (stdin,
+ * pipes). */
+void mu_reader_progress(const mu_reader_t *reader, uint64_t *done, uint64_t *total);
+const mu_reader_counts_t *mu_reader_counts(const mu_reader_t *reader);
+int mu_reader_files(const mu_reader_t *reader);
+
+/* "blank", "line" or "file"; false for anything else. */
+bool mu_boundary_parse(const char *text, mu_boundary_t *out);
+
+#endif
