@@ -1,6 +1,45 @@
+/* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/log.h"
+#include "launcher/cmd_worker.h"
 
-int main(void)
+typedef struct verb {
+    const char *name, *summary;
+    mu_status_t (*run)(int argc, char **argv); /* argv[0] is the verb */
+} verb_t;
+
+static const verb_t verbs[] = {
+    {"eval", "mean loss of a checkpoint on a data set", mu_cmd_worker},
+    {"generate", "text from a checkpoint and a prompt", mu_cmd_worker},
+    {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker},
+    {"export", "a checkpoint into a Hugging Face model", mu_cmd_worker},
+};
+enum { VERBS = sizeof verbs / sizeof *verbs };
+
+static void help(FILE *out)
 {
-    return mu_status_exit(mu_fail(MU_USAGE, "no command given"));
+    fprintf(out, "usage: muster VERB ARGS...\n\n");
+    for (int i = 0; i < VERBS; i++)
+        fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
+    fprintf(out, "\nmuster VERB --help says more about one; muster --version\n"
+                 "exit codes: docs/exit-codes.md\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help(stderr);
+        return mu_status_exit(mu_fail(MU_USAGE, "no verb given"));
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("muster %s\n", MU_VERSION);
+        return 0;
+    }
+    for (int i = 0; i < VERBS; i++)
+        if (strcmp(argv[1], verbs[i].name) == 0)
+            return mu_status_exit(verbs[i].run(argc - 1, argv + 1));
+    return mu_status_exit(mu_fail(MU_USAGE, "no verb '%s': muster --help lists them", argv[1]));
 }

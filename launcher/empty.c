@@ -1,1 +1,0 @@
-typedef int mu_launcher_empty_t;
