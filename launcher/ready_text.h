@@ -1,0 +1,11 @@
+/* Text that came from outside, made safe to show on a terminal. */
+#ifndef MU_LAUNCHER_READY_TEXT_H
+#define MU_LAUNCHER_READY_TEXT_H
+
+#include "common/buf.h"
+
+/* Adds at most `most` bytes of the text: control bytes, bytes above 126 and backslashes as \xNN, cut with
+ * "...". */
+void mu_text_escape(const char *bytes, size_t n, size_t most, mu_buf_t *out);
+
+#endif
