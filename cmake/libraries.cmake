@@ -18,7 +18,6 @@ muster_need(XXHASH libxxhash "digests of every file")
 muster_need(SODIUM libsodium "secures the control channel")
 muster_need(ZSTD libzstd "reads zstd text")
 muster_need(ZLIB zlib "reads gzip text")
-muster_need(PCRE2 libpcre2-8 "splits text for the tokenizer")
 muster_need(UTF8PROC libutf8proc "normalises text for the tokenizer")
 
 # HDF5: the serial C library. Debian keeps it beside the MPI builds, so pkg-config's name says which.

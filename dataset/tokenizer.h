@@ -1,0 +1,84 @@
+/*
+ * Byte-level BPE tokenizers, as Hugging Face's tokenizer.json and GPT-2's vocab.json + merges.txt describe
+ * them.
+ *
+ *     mu_tokenizer_t *tok;
+ *     MU_TRY(mu_tokenizer_load("20B_tokenizer.json", &tok));
+ *     mu_encoder_t *encoder = mu_encoder_new(tok);          one a thread; the tokenizer itself is shared
+ *     mu_ids_t ids = MU_IDS_INIT;
+ *     MU_TRY_GOTO(status, mu_encoder_encode(encoder, text, n, &ids, &replaced), out);
+ *     ...
+ *     mu_ids_release(&ids); mu_encoder_free(encoder); mu_tokenizer_free(tok);
+ *
+ * Ids are the ones that the `tokenizers` library gives for the same file and text. The order of operations:
+ * the text is split at the added tokens that are not "normalized"; each piece goes to NFC where the file asks
+ * for it; that is split at the other added tokens (leftmost, then longest); the rest is cut into words by
+ * GPT-2's pattern; each word's bytes are merged by rank. docs/tokenizer.md says what a file may contain.
+ *
+ * A tokenizer does not change once made and may be used by many threads. An encoder belongs to one thread.
+ */
+#ifndef MU_DATASET_TOKENIZER_H
+#define MU_DATASET_TOKENIZER_H
+
+#include "common/buf.h"
+#include "common/digest.h"
+#include "common/status.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct mu_tokenizer mu_tokenizer_t;
+typedef struct mu_encoder mu_encoder_t;
+
+/* A growing array of token ids; grows like mu_buf_t. */
+typedef struct mu_ids {
+    int32_t *data;
+    size_t len, cap;
+} mu_ids_t;
+
+#define MU_IDS_INIT                                                                                          \
+    {                                                                                                        \
+        NULL, 0, 0                                                                                           \
+    }
+
+void mu_ids_release(mu_ids_t *ids);
+void mu_ids_reserve(mu_ids_t *ids, size_t more);
+void mu_ids_add(mu_ids_t *ids, int32_t id);
+
+/* `path` is a tokenizer.json; or a vocab.json with merges.txt beside it; or a directory that holds one of
+ * them. free with mu_tokenizer_free(). Errors: MU_NOINPUT (absent), MU_DATA (damaged, or asks for what is not
+ * supported here; the message names the file and the thing), MU_IO. */
+mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out);
+/* GPT-2's two files under any names; <|endoftext|> is a special token, as in GPT-2. Errors: as above. */
+mu_status_t mu_tokenizer_load_gpt2(const char *vocab_path, const char *merges_path, mu_tokenizer_t **out);
+/* Writes a tokenizer.json with the same ids for every text and the same digest. Errors: MU_IO. */
+mu_status_t mu_tokenizer_save(const mu_tokenizer_t *tok, const char *path);
+/* NULL is fine. Encoders of it must be freed first. */
+void mu_tokenizer_free(mu_tokenizer_t *tok);
+
+/* The number of ids, added tokens included: the highest id + 1. */
+int32_t mu_tokenizer_vocab(const mu_tokenizer_t *tok);
+/* The id of <|endoftext|>, which ends a document; -1 when there is none. */
+int32_t mu_tokenizer_eod(const mu_tokenizer_t *tok);
+/* Digest of what decides ids: tokens, merges, added tokens, settings; not of spelling or layout of the file.
+ */
+const char *mu_tokenizer_digest(const mu_tokenizer_t *tok);
+
+/* An encoder keeps the ids of recent words in 4 MiB. free with mu_encoder_free(); NULL is fine there. */
+mu_encoder_t *mu_encoder_new(const mu_tokenizer_t *tok);
+void mu_encoder_free(mu_encoder_t *encoder);
+/* Appends the ids of a whole text (a document) to `out`; no token is put before or behind. What is not UTF-8
+ * becomes U+FFFD; `replaced`, unless NULL, receives how often. Errors: MU_DATA for more than 2^29 bytes. */
+mu_status_t mu_encoder_encode(mu_encoder_t *encoder, const char *text, size_t n, mu_ids_t *out,
+                              size_t *replaced);
+/* The largest k <= n such that the ids of text[0, k) followed by those of text[k, end) are the ids of the
+ * whole text, whatever follows text[0, n); 0 when there is none. For texts too long for memory, or for many
+ * threads. */
+size_t mu_tokenizer_cut(const mu_tokenizer_t *tok, const char *text, size_t n);
+/* mu_encoder_encode() with an encoder of its own: for a few short texts. */
+mu_status_t mu_tokenizer_encode(const mu_tokenizer_t *tok, const char *text, size_t n, mu_ids_t *out);
+/* Appends the bytes that ids stand for, special tokens included: the inverse of encode (up to NFC and U+FFFD,
+ * and the space that an `add_prefix_space` file puts in front). The end of a list may cut a character in two.
+ * Errors: MU_DATA for an id without a token. */
+mu_status_t mu_tokenizer_decode(const mu_tokenizer_t *tok, const int32_t *ids, size_t n, mu_buf_t *out);
+
+#endif
