@@ -14,6 +14,9 @@
 #define MU_MANIFEST_LIMIT   ((size_t)1 << 30) /* bytes */
 #define MU_TOKENIZER_NAME   "tokenizer.json"
 
+/* How the text ends; the digest is of every byte before this. */
+#define MU_MANIFEST_END "\n,\"digest\":\"%s\"}\n"
+
 /* What the training knew when it saved. Fill it, hand it to mu_checkpoint_commit(). */
 typedef struct mu_checkpoint_info {
     char *run_id; /* [A-Za-z0-9._-]{1,128} */
