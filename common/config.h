@@ -96,6 +96,9 @@ typedef struct mu_world {
 
 mu_status_t mu_config_load(char *const *paths, int npaths, char *const *overrides, int noverrides,
                            mu_config_t **out);
+/* The same from one file's text, as a checkpoint carries it; `name` stands for the file in messages. Nothing
+ * is taken from the environment. */
+mu_status_t mu_config_load_text(const char *name, const char *text, mu_config_t **out);
 mu_status_t mu_config_resolve(mu_config_t *config, const mu_world_t *world);
 void mu_config_free(mu_config_t *config);
 
