@@ -17,16 +17,17 @@
 #include "common/digest.h"
 #include "common/status.h"
 #include "dataset/dataset.h"
+#include "dataset/tokenizer.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct mu_shards_options {
-    int64_t vocab;          /* ids are below; up to 65,536 they take 2 bytes, else 4 */
-    const char *tokenizer;  /* the tokenizer file that is copied to DIR/tokenizer.json; NULL: none */
-    const char *split;      /* "969, 30, 1" */
-    int64_t tokens_a_shard; /* 0: 128 Mi. A longer document has a shard of its own */
-    bool replace;           /* a data set that DIR holds is replaced at the end; otherwise that is an error */
+    int64_t vocab;                   /* ids are below; up to 65,536 they take 2 bytes, else 4 */
+    const mu_tokenizer_t *tokenizer; /* saved as DIR/tokenizer.json; NULL: none */
+    const char *split;               /* "969, 30, 1" */
+    int64_t tokens_a_shard;          /* 0: 128 Mi. A longer document has a shard of its own */
+    bool replace; /* a data set that DIR holds is replaced at the end; otherwise that is an error */
 } mu_shards_options_t;
 
 typedef struct mu_shards_summary {
@@ -39,7 +40,7 @@ typedef struct mu_shards_summary {
 typedef struct mu_shards mu_shards_t;
 
 /* Errors: MU_RUNDIR (DIR exists and is not ours to replace, or cannot be made; another writer is at work),
- * MU_IO, MU_NOINPUT (the tokenizer), MU_CONFIG (the split string). */
+ * MU_IO, MU_CONFIG (the split string). */
 mu_status_t mu_shards_create(const char *dir, const mu_shards_options_t *options, mu_shards_t **out);
 /* One document: n > 0 ids, which stand for text_bytes bytes of text. Errors: MU_IO; MU_BUG (an id outside the
  * vocabulary). */
