@@ -17,7 +17,7 @@
 typedef struct mu_order mu_order_t;
 
 /* cache_dir: an existing directory, or NULL for an index in memory only. `ds` must outlive the order. Errors:
- * MU_DATA (the split has too few tokens for one sample), MU_CONFIG (more documents times epochs, or samples,
+ * MU_DATA (the split has no tokens), MU_CONFIG (more documents times epochs, or samples,
  * than 32 bits count), MU_IO, MU_RUNDIR. */
 mu_status_t mu_order_open(mu_dataset_t *ds, mu_data_split_t split, int64_t seq_length, uint32_t seed,
                           int64_t samples, const char *cache_dir, mu_order_t **out);
