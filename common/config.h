@@ -4,11 +4,14 @@
  *
  * Calling sequence:
  *     mu_config_t *config;
- *     mu_config_load(paths, npaths, overrides, noverrides, &config);   reads, merges, checks types and
- * classes mu_config_resolve(config, &world);                               batch arithmetic and layout for a
- * world
+ *     mu_config_load(paths, npaths, overrides, noverrides, &config);    reads, merges, checks
+ *     mu_config_resolve(config, &world);                                batch and layout for a world
  *     ... read fields ...
  *     mu_config_free(config);
+ *
+ * A load that finds several mistakes logs them all and returns the first one's status. Of two files that
+ * write one key none wins: that is an error. A command line's key=value wins over files, the last over those
+ * before it. A path without a suffix means PATH.yml when PATH itself is not there.
  * Every message names file:line:column. Errors: MU_CONFIG (78), MU_NOINPUT (66, a file is missing), MU_DATA
  * (65, not UTF-8), MU_USAGE (2, an override is not key=value).
  */
@@ -45,6 +48,7 @@ typedef struct mu_config {
 
     /* optimizer */
     double lr, beta1, beta2, eps, weight_decay, gradient_clipping; /* clipping 0: off */
+    int64_t zero_stage;                                            /* 0 or 1: the same numbers */
     /* schedule */
     mu_decay_style_t lr_decay_style;
     int64_t lr_decay_iters; /* 0: not given */
@@ -94,13 +98,23 @@ typedef struct mu_world {
     bool device_has_fp16; /* false: fp16 runs as bf16 (fp32 on a device without bf16) */
 } mu_world_t;
 
+/* Whether an argument of a command line is key=value (and not the path of a file). */
+bool mu_config_is_override(const char *argument);
+
 mu_status_t mu_config_load(char *const *paths, int npaths, char *const *overrides, int noverrides,
                            mu_config_t **out);
 /* The same from one file's text, as a checkpoint carries it; `name` stands for the file in messages. Nothing
  * is taken from the environment. */
 mu_status_t mu_config_load_text(const char *name, const char *text, mu_config_t **out);
+/* Makes batch and layout fit a world, and says what it decided (mu_config_notes). May be called again, for
+ * another world or once model.vocab is known. With world->workers 0 tp is set and dp, workers, and those of
+ * the three batch sizes that depend on dp, stay 0. Errors: MU_CONFIG, with the layouts that fit. */
 mu_status_t mu_config_resolve(mu_config_t *config, const mu_world_t *world);
-void mu_config_free(mu_config_t *config);
+void mu_config_free(mu_config_t *config); /* NULL is fine */
+
+/* The keys without which no run can begin and which are not given, separated by ", "; NULL when all are
+ * there. mu_config_resolve() refuses such a config. Valid until the next call. */
+const char *mu_config_missing(const mu_config_t *config);
 
 /* Rows of the embedding for a tokenizer of `vocab` ids: padded_vocab_size if given (error when smaller), else
  * NeoX's formula with model_parallel_size as the files write it. Errors: MU_CONFIG. */
