@@ -37,7 +37,7 @@ typedef enum mu_control_role { MU_CONTROL_GUARD = 1, MU_CONTROL_LAUNCHER = 2 } m
 #define MU_CONTROL_FAULT_TABLE(X)                                                                            \
     X(NONE, "none")                                                                                          \
     X(FOREIGN, "not our protocol, or another key")                                                           \
-    X(VERSION, "another version of the protocol")                                                            \
+    X(VERSION_DIFFERS, "another version of the protocol")                                                    \
     X(OVERSIZED, "a frame over the limit")                                                                   \
     X(FORGED, "a frame that does not open: replayed, reordered, cut or made by someone else")                \
     X(MALFORMED, "an authentic frame that does not decode")                                                  \
@@ -65,15 +65,17 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
 #define MU_MESSAGE_BEAT_FIELDS(I, F, S)                                                                      \
     I(sequence)                                                                                              \
     I(phase)                                                                                                 \
-    I(step) I(progress) I(request) I(status) I(state) /* state: the letter of /proc/PID/stat */              \
+    I(step)                                                                                                  \
+    I(progress) I(request) I(status) I(state) /* state: the letter of /proc/PID/stat */                      \
         I(in_collective) S(comm, 16) S(operation, 16) I(collective) I(bytes) I(rss_bytes) F(loss) F(lr)      \
             F(tokens_per_s) F(valid_loss) I(train_iters) I(last_checkpoint) I(dropped_bytes)
 /* guard -> launcher, the last message */
 #define MU_MESSAGE_DEATH_FIELDS(I, F, S)                                                                     \
     I(sequence)                                                                                              \
     I(signal)                                                                                                \
-    I(exit_code) I(oom_kills) I(oom_limit_bytes) /* -1: unlimited or unknown */                              \
-        I(reason)                                /* mu_death_reason_t */                                     \
+    I(exit_code)                                                                                             \
+    I(oom_kills) I(oom_limit_bytes) /* -1: unlimited or unknown */                                           \
+        I(reason)                   /* mu_death_reason_t */                                                  \
         I(phase) I(step) F(time) S(last_line, 512)
 /* guard -> launcher: a line of the rank's output that a person should see */
 #define MU_MESSAGE_LINE_FIELDS(I, F, S) I(level) S(text, 512)
