@@ -1,5 +1,6 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/log.h"
+#include "launcher/cmd_tokenizer.h"
 #include "launcher/cmd_worker.h"
 
 typedef struct verb {
@@ -8,6 +9,7 @@ typedef struct verb {
 } verb_t;
 
 static const verb_t verbs[] = {
+    {"tokenizer", "train a tokenizer; text to ids and back", mu_cmd_tokenizer},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_worker},
     {"generate", "text from a checkpoint and a prompt", mu_cmd_worker},
     {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker},
