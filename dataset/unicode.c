@@ -67,6 +67,32 @@ static void mark_unstable(uint8_t *all)
     }
 }
 
+/* Characters from Unicode 10 to 18 that have a combining class, a canonical decomposition or a part in one.
+ */
+static const int32_t after_unicode_9[][2] = {
+    {0x5C8, 0x5C9},     {0x7FD, 0x7FD},     {0x897, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},
+    {0xC3C, 0xC3C},     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1AF0},
+    {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x105C9, 0x105C9}, {0x105D2, 0x105D2}, {0x105DA, 0x105DA},
+    {0x105E4, 0x105E4}, {0x10D24, 0x10D27}, {0x10D69, 0x10D6D}, {0x10EAB, 0x10EAC}, {0x10ECB, 0x10ECF},
+    {0x10EF0, 0x10EFB}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070},
+    {0x1133B, 0x1133B}, {0x11383, 0x11383}, {0x11385, 0x11385}, {0x1138E, 0x1138E}, {0x11391, 0x11391},
+    {0x113B8, 0x113B8}, {0x113BB, 0x113BB}, {0x113C2, 0x113C2}, {0x113C5, 0x113C5}, {0x113C7, 0x113C9},
+    {0x113CE, 0x113D0}, {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x11930, 0x11930}, {0x11938, 0x11938},
+    {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
+    {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
+    {0x1611E, 0x16129}, {0x1612F, 0x1612F}, {0x16D67, 0x16D6A}, {0x16FF0, 0x16FF1}, {0x1D127, 0x1D128},
+    {0x1D250, 0x1D252}, {0x1D25B, 0x1D25C}, {0x1D25F, 0x1D25F}, {0x1D280, 0x1D281}, {0x1E08F, 0x1E08F},
+    {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF},
+    {0x1E6E3, 0x1E6E3}, {0x1E6E6, 0x1E6E6}, {0x1E6EE, 0x1E6EF}, {0x1E6F5, 0x1E6F5},
+};
+
+static void mark_inert(uint8_t *all)
+{
+    for (size_t i = 0; i < sizeof after_unicode_9 / sizeof *after_unicode_9; i++)
+        for (int32_t c = after_unicode_9[i][0]; c <= after_unicode_9[i][1]; c++)
+            all[c] = (uint8_t)((all[c] & ~MU_CHAR_UNSTABLE) | MU_CHAR_INERT);
+}
+
 mu_unicode_t *mu_unicode_new(void)
 {
     mu_unicode_t *unicode = mu_calloc(1, sizeof *unicode);
@@ -74,6 +100,7 @@ mu_unicode_t *mu_unicode_new(void)
     for (utf8proc_int32_t c = 0; c < CODE_POINTS; c++)
         all[c] = flags_of(c);
     mark_unstable(all);
+    mark_inert(all);
 
     /* equal blocks are stored once; most of the code space is a few of them */
     uint16_t blocks = 0;
@@ -127,8 +154,9 @@ bool mu_unicode_nfc(const mu_unicode_t *unicode, const char *text, size_t n, mu_
             continue;
         }
         const unsigned char *start = p;
-        if (!(mu_unicode_flags(unicode, mu_utf8_next(&p)) & MU_CHAR_UNSTABLE)) {
-            stable = start;
+        uint8_t flags = mu_unicode_flags(unicode, mu_utf8_next(&p));
+        if (!(flags & MU_CHAR_UNSTABLE)) {
+            stable = flags & MU_CHAR_INERT ? p : start;
             continue;
         }
         while (p < end) {

@@ -2,6 +2,9 @@
  * What the tokenizer needs of Unicode beyond utf8.h: the classes of GPT-2's word pattern, and NFC.
  *
  * The tables come from utf8proc, once per mu_unicode_t (some milliseconds), so that a lookup is two loads.
+ * NFC is Unicode 9's, as in the tokenizers library, whatever utf8proc knows: characters that came later stay
+ * as they are. By Unicode's stability policy that fixes NFC for good.
+ *
  * A mu_unicode_t does not change once made and may be used by many threads.
  */
 #ifndef MU_DATASET_UNICODE_H
@@ -19,6 +22,7 @@ enum {
     MU_CHAR_SPACE = 3,    /* White_Space */
     MU_CHAR_CLASS = 3,    /* mask of the class */
     MU_CHAR_UNSTABLE = 4, /* NFC may change it, reorder it or join it to what stands before */
+    MU_CHAR_INERT = 16,   /* NFC leaves it alone, and joins nothing to it */
     MU_CHAR_WORD = 8      /* a word character (letters, marks, decimal digits, connectors) */
 };
 
