@@ -220,7 +220,9 @@ struct mu_device {
     char description[128]; /* what bits depend on: "cpu, 2 threads, avx512, oneDNN 2.6.3" */
     int threads;
     mu_memory_count_t memory[MU_MEM_KINDS], total;
-    mu_status_t status; /* first failure of an operation */
+    mu_status_t status;   /* first failure of an operation */
+    struct mu_held *held; /* device.c only */
+    int held_count, held_cap;
     void *impl;
 };
 
@@ -232,6 +234,8 @@ void mu_device_close(mu_device_t *dev); /* NULL is nothing; everything allocated
 mu_status_t mu_device_alloc(mu_device_t *dev, mu_memory_t kind, int64_t bytes, void **out);
 void mu_device_free(mu_device_t *dev, void *p); /* NULL is nothing */
 const char *mu_memory_name(mu_memory_t kind);
+/* For implementations: keeps the first failure of an operation (already logged). */
+void mu_device_error(mu_device_t *dev, mu_status_t status);
 
 /* cos and sin of the angles of positions 0 .. positions - 1: host, out [positions][dims / 2][cos, sin],
  * computed in double and rounded once. */

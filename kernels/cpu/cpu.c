@@ -1,0 +1,151 @@
+/* The CPU device: memory, threads, and the table. */
+#include "kernels/cpu/cpu.h"
+#include "common/buf.h"
+#include "common/log.h"
+#include "kernels/cpu/gemm.h"
+
+#include <sys/mman.h>
+
+enum { SMALL_ALIGN = 64, HUGE_PAGE = 2 << 20 };
+
+static bool cpu_supports(const mu_device_t *dev, mu_dtype_t type)
+{
+    (void)dev;
+    return type == MU_DTYPE_F32;
+}
+
+/* Large arrays ask for huge pages: products walk them with strides that miss small ones' translations. */
+static void *cpu_alloc(mu_device_t *dev, int64_t bytes)
+{
+    (void)dev;
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : SMALL_ALIGN;
+    size_t size = ((size_t)bytes + align - 1) / align * align;
+    void *p = aligned_alloc(align, size);
+    if (!p)
+        return NULL;
+    if (align == HUGE_PAGE)
+        (void)madvise(p, size, MADV_HUGEPAGE);
+    memset(p, 0, size);
+    return p;
+}
+
+static void cpu_free(mu_device_t *dev, void *p)
+{
+    (void)dev;
+    free(p);
+}
+
+static void cpu_put(mu_device_t *dev, void *to, const void *host, int64_t bytes)
+{
+    (void)dev;
+    memcpy(to, host, (size_t)bytes);
+}
+
+static mu_status_t cpu_get(mu_device_t *dev, void *host, const void *from, int64_t bytes)
+{
+    memcpy(host, from, (size_t)bytes);
+    return dev->status;
+}
+
+static void cpu_zero(mu_device_t *dev, void *p, int64_t bytes)
+{
+    (void)dev;
+    memset(p, 0, (size_t)bytes);
+}
+
+static mu_status_t cpu_sync(mu_device_t *dev)
+{
+    return dev->status;
+}
+
+static void cpu_close(mu_device_t *dev)
+{
+    mu_cpu_t *cpu = mu_cpu(dev);
+    mu_device_free(dev, cpu->scratch);
+    mu_pool_free(cpu->pool);
+    free(cpu);
+}
+
+float *mu_cpu_scratch(mu_device_t *dev, int64_t floats)
+{
+    mu_cpu_t *cpu = mu_cpu(dev);
+    if (floats <= cpu->scratch_floats)
+        return cpu->scratch;
+    mu_device_free(dev, cpu->scratch);
+    cpu->scratch = NULL;
+    cpu->scratch_floats = 0;
+    void *p;
+    mu_status_t status = mu_device_alloc(dev, MU_MEM_WORKSPACE, floats * (int64_t)sizeof(float), &p);
+    if (status != MU_OK) {
+        mu_device_error(dev, status);
+        return NULL;
+    }
+    cpu->scratch = p;
+    cpu->scratch_floats = floats;
+    return p;
+}
+
+void mu_cpu_run(mu_device_t *dev, int64_t n, int64_t grain, mu_pool_job_t job, void *arg)
+{
+    mu_pool_run(mu_cpu(dev)->pool, n, grain, job, arg);
+}
+
+static const mu_device_ops_t cpu_ops = {
+    .name = "cpu",
+    .supports = cpu_supports,
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .put = cpu_put,
+    .get = cpu_get,
+    .copy = cpu_put,
+    .zero = cpu_zero,
+    .sync = cpu_sync,
+    .linear_forward = mu_cpu_linear_forward,
+    .linear_gelu_forward = mu_cpu_linear_gelu_forward,
+    .linear_backward_input = mu_cpu_linear_backward_input,
+    .linear_gelu_backward_input = mu_cpu_linear_gelu_backward_input,
+    .linear_backward_weight = mu_cpu_linear_backward_weight,
+    .embedding_forward = mu_cpu_embedding_forward,
+    .embedding_backward = mu_cpu_embedding_backward,
+    .position_forward = mu_cpu_position_forward,
+    .position_backward = mu_cpu_position_backward,
+    .layernorm_forward = mu_cpu_layernorm_forward,
+    .layernorm_backward = mu_cpu_layernorm_backward,
+    .gelu_forward = mu_cpu_gelu_forward,
+    .gelu_backward = mu_cpu_gelu_backward,
+    .residual = mu_cpu_residual,
+    .add = mu_cpu_add,
+    .scale = mu_cpu_scale,
+    .rotary = mu_cpu_rotary,
+    .attention_forward = mu_cpu_attention_forward,
+    .attention_backward = mu_cpu_attention_backward,
+    .attention_cached = mu_cpu_attention_cached,
+    .cross_entropy_max = mu_cpu_cross_entropy_max,
+    .cross_entropy_exp = mu_cpu_cross_entropy_exp,
+    .cross_entropy_loss = mu_cpu_cross_entropy_loss,
+    .cross_entropy_backward = mu_cpu_cross_entropy_backward,
+    .adamw = mu_cpu_adamw,
+    .sum_squares = mu_cpu_sum_squares,
+};
+
+mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)
+{
+    mu_cpu_t *cpu = mu_calloc(1, sizeof *cpu);
+    mu_status_t status = mu_pool_new(threads, mu_gemm_thread_start, &cpu->pool);
+    if (status != MU_OK) {
+        free(cpu);
+        return status;
+    }
+    cpu->vec = mu_vec_choose(getenv("MUSTER_CPU_ISA"));
+    mu_device_t *dev = mu_calloc(1, sizeof *dev);
+    dev->ops = &cpu_ops;
+    dev->threads = threads;
+    dev->impl = cpu;
+    char gemm[32];
+    mu_gemm_version(gemm, sizeof gemm);
+    snprintf(dev->description, sizeof dev->description, "cpu, %d thread%s, %s, %s", threads,
+             threads == 1 ? "" : "s", cpu->vec->name, gemm);
+    *out = dev;
+    return MU_OK;
+}

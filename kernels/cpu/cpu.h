@@ -1,0 +1,92 @@
+/* The CPU device from the inside: its state, and the operations that its files give to the table in cpu.c. */
+#ifndef MU_KERNELS_CPU_CPU_H
+#define MU_KERNELS_CPU_CPU_H
+
+#include "kernels/cpu/pool.h"
+#include "kernels/cpu/vec.h"
+
+typedef struct mu_cpu {
+    mu_pool_t *pool;
+    const mu_vec_t *vec;
+    float *scratch; /* grows; one piece a thread, or one for all, as the operation divides it */
+    int64_t scratch_floats;
+} mu_cpu_t;
+
+static inline mu_cpu_t *mu_cpu(mu_device_t *dev)
+{
+    return dev->impl;
+}
+static inline const mu_vec_t *mu_cpu_vec(mu_device_t *dev)
+{
+    return mu_cpu(dev)->vec;
+}
+static inline float *mu_f32(mu_array_t a)
+{
+    return a.data;
+}
+
+/* At least `floats` of scratch, valid until the next call; NULL after an error, which the device keeps. */
+float *mu_cpu_scratch(mu_device_t *dev, int64_t floats);
+/* mu_pool_run() on the device's pool. */
+void mu_cpu_run(mu_device_t *dev, int64_t n, int64_t grain, mu_pool_job_t job, void *arg);
+
+/* linear.c */
+void mu_cpu_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
+                           int64_t rows, int64_t in, int64_t out, bool accumulate);
+void mu_cpu_linear_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
+                                mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act);
+void mu_cpu_linear_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows,
+                                  int64_t in, int64_t out, bool accumulate);
+void mu_cpu_linear_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_array_t dy, mu_array_t w,
+                                       mu_array_t pre, int64_t rows, int64_t in, int64_t out,
+                                       mu_activation_t act);
+void mu_cpu_linear_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
+                                   int64_t rows, int64_t in, int64_t out);
+
+/* rows.c */
+void mu_cpu_embedding_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *ids,
+                              int64_t rows, int64_t hidden, int64_t first, int64_t count);
+void mu_cpu_embedding_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *ids,
+                               int64_t rows, int64_t hidden, int64_t first, int64_t count);
+void mu_cpu_position_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, int64_t rows, int64_t seq,
+                             int64_t first, int64_t hidden);
+void mu_cpu_position_backward(mu_device_t *dev, float *dtable, mu_array_t dx, int64_t rows, int64_t seq,
+                              int64_t hidden);
+void mu_cpu_layernorm_forward(mu_device_t *dev, mu_array_t y, float *mean, float *rstd, mu_array_t x,
+                              mu_array_t w, mu_array_t b, int64_t rows, int64_t hidden, double eps);
+void mu_cpu_layernorm_backward(mu_device_t *dev, mu_array_t dx, float *dw, float *db, mu_array_t dy,
+                               mu_array_t x, mu_array_t w, const float *mean, const float *rstd, int64_t rows,
+                               int64_t hidden, bool accumulate);
+void mu_cpu_residual(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t branch, mu_array_t bias1,
+                     mu_array_t bias2, int64_t rows, int64_t hidden);
+
+/* elementwise.c */
+void mu_cpu_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, int64_t n, mu_activation_t act);
+void mu_cpu_gelu_backward(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t x, int64_t n,
+                          mu_activation_t act);
+void mu_cpu_add(mu_device_t *dev, mu_array_t to, mu_array_t from, int64_t n);
+void mu_cpu_scale(mu_device_t *dev, float *x, int64_t n, double factor);
+void mu_cpu_adamw(mu_device_t *dev, mu_array_t p, float *master, float *m, float *v, const float *g,
+                  int64_t n, const mu_adamw_t *params);
+void mu_cpu_sum_squares(mu_device_t *dev, double *out, const float *x, int64_t n);
+
+/* attention.c */
+void mu_cpu_rotary(mu_device_t *dev, mu_array_t qkv, const mu_rotary_t *r, bool inverse);
+void mu_cpu_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
+                              const mu_attention_t *shape);
+void mu_cpu_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv,
+                               mu_array_t out, const float *lse, const mu_attention_t *shape);
+void mu_cpu_attention_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
+                             int64_t first, const mu_attention_t *shape);
+
+/* loss.c */
+void mu_cpu_cross_entropy_max(mu_device_t *dev, float *max, mu_array_t logits, int64_t rows, int64_t vocab);
+void mu_cpu_cross_entropy_exp(mu_device_t *dev, mu_array_t logits, float *sums, const float *max,
+                              const int32_t *labels, int64_t rows, int64_t vocab, int64_t first);
+void mu_cpu_cross_entropy_loss(mu_device_t *dev, double *loss, const float *sums, const float *weights,
+                               int64_t rows);
+void mu_cpu_cross_entropy_backward(mu_device_t *dev, mu_array_t logits, const float *sums,
+                                   const float *weights, const int32_t *labels, int64_t rows, int64_t vocab,
+                                   int64_t first, double factor);
+
+#endif

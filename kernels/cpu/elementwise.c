@@ -1,0 +1,119 @@
+/* Operations on flat arrays. */
+#include "common/num.h"
+#include "kernels/cpu/cpu.h"
+
+enum { GRAIN = 4096 };
+
+typedef struct flat {
+    mu_device_t *dev;
+    float *to;
+    const float *a, *b;
+    mu_activation_t act;
+    float factor;
+} flat_t;
+
+static void gelu(void *arg, int thread, int64_t from, int64_t to)
+{
+    (void)thread;
+    flat_t *f = arg;
+    mu_cpu_vec(f->dev)->gelu(f->to + from, f->a + from, to - from, f->act);
+}
+
+void mu_cpu_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, int64_t n, mu_activation_t act)
+{
+    flat_t f = {.dev = dev, .to = mu_f32(y), .a = mu_f32(x), .act = act};
+    mu_cpu_run(dev, n, GRAIN, gelu, &f);
+}
+
+static void gelu_backward(void *arg, int thread, int64_t from, int64_t to)
+{
+    (void)thread;
+    flat_t *f = arg;
+    mu_cpu_vec(f->dev)->gelu_backward(f->to + from, f->a + from, f->b + from, to - from, f->act);
+}
+
+void mu_cpu_gelu_backward(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t x, int64_t n,
+                          mu_activation_t act)
+{
+    flat_t f = {.dev = dev, .to = mu_f32(dx), .a = mu_f32(dy), .b = mu_f32(x), .act = act};
+    mu_cpu_run(dev, n, GRAIN, gelu_backward, &f);
+}
+
+static void add(void *arg, int thread, int64_t from, int64_t to)
+{
+    (void)thread;
+    flat_t *f = arg;
+    mu_cpu_vec(f->dev)->add(f->to + from, f->a + from, to - from);
+}
+
+void mu_cpu_add(mu_device_t *dev, mu_array_t to, mu_array_t from, int64_t n)
+{
+    flat_t f = {.dev = dev, .to = mu_f32(to), .a = mu_f32(from)};
+    mu_cpu_run(dev, n, GRAIN, add, &f);
+}
+
+static void scale(void *arg, int thread, int64_t from, int64_t to)
+{
+    (void)thread;
+    flat_t *f = arg;
+    mu_cpu_vec(f->dev)->scale(f->to + from, to - from, f->factor);
+}
+
+void mu_cpu_scale(mu_device_t *dev, float *x, int64_t n, double factor)
+{
+    flat_t f = {.dev = dev, .to = x, .factor = (float)factor};
+    mu_cpu_run(dev, n, GRAIN, scale, &f);
+}
+
+typedef struct update {
+    mu_device_t *dev;
+    float *p, *m, *v;
+    const float *g;
+    const mu_adamw_t *params;
+} update_t;
+
+static void adamw(void *arg, int thread, int64_t from, int64_t to)
+{
+    (void)thread;
+    update_t *u = arg;
+    mu_cpu_vec(u->dev)->adamw(u->p + from, u->m + from, u->v + from, u->g + from, to - from, u->params);
+}
+
+void mu_cpu_adamw(mu_device_t *dev, mu_array_t p, float *master, float *m, float *v, const float *g,
+                  int64_t n, const mu_adamw_t *params)
+{
+    (void)master; /* weights are float here, so there is none */
+    update_t u = {dev, mu_f32(p), m, v, g, params};
+    mu_cpu_run(dev, n, GRAIN, adamw, &u);
+}
+
+/* Blocks of a fixed size, added in order: the sum does not depend on the number of threads. */
+enum { SUM_BLOCK = 1 << 16 };
+
+typedef struct squares {
+    mu_device_t *dev;
+    const float *x;
+    int64_t n;
+    double *partial;
+} squares_t;
+
+static void sum_squares(void *arg, int thread, int64_t from, int64_t to)
+{
+    (void)thread;
+    squares_t *s = arg;
+    for (int64_t block = from; block < to; block++) {
+        int64_t at = block * SUM_BLOCK;
+        s->partial[block] = mu_cpu_vec(s->dev)->sum_squares(s->x + at, mu_min_i64(SUM_BLOCK, s->n - at));
+    }
+}
+
+void mu_cpu_sum_squares(mu_device_t *dev, double *out, const float *x, int64_t n)
+{
+    int64_t blocks = (n + SUM_BLOCK - 1) / SUM_BLOCK;
+    squares_t s = {dev, x, n, (double *)(void *)mu_cpu_scratch(dev, 2 * blocks)};
+    if (!s.partial)
+        return;
+    mu_cpu_run(dev, blocks, 1, sum_squares, &s);
+    for (int64_t block = 0; block < blocks; block++)
+        *out += s.partial[block];
+}

@@ -1,0 +1,29 @@
+#include "kernels/cpu/vec.h"
+
+const mu_vec_t *mu_vec_choose(const char *most)
+{
+#if defined(__x86_64__)
+    bool base_only = most && strcmp(most, "base") == 0;
+    bool no_512 = base_only || (most && strcmp(most, "avx2") == 0);
+    __builtin_cpu_init();
+    if (!no_512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512cd"))
+        return &mu_vec_avx512;
+    if (!base_only && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return &mu_vec_avx2;
+#else
+    (void)most;
+#endif
+    return &mu_vec_base;
+}
+
+/* The layouts at the head of vec_attention() and vec_attention_backward(), in the largest tile. */
+int64_t mu_vec_attention_scratch(int64_t keys, int64_t head_dim, bool backward)
+{
+    int64_t pad = (head_dim + 15) / 16 * 16, tile = 64, padded = keys + tile;
+    int64_t forward_floats = 2 * keys * pad + 2 * tile * pad + tile * tile + 3 * tile;
+    int64_t backward_floats =
+        2 * keys * pad + 2 * tile * tile + 2 * tile * pad + 5 * padded * pad + 2 * padded;
+    return ((backward ? backward_floats : forward_floats) + 15) / 16 * 16;
+}

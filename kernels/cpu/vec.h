@@ -1,0 +1,75 @@
+/*
+ * The inner loops, compiled once for each instruction set (vec_base.c, vec_avx2.c, vec_avx512.c, each of
+ * which includes vec_body.h) and chosen when the device is made. One call is one thread's part. All arrays
+ * are float, rows dense unless a stride is given; meanings are those of kernels/device.h.
+ */
+#ifndef MU_KERNELS_CPU_VEC_H
+#define MU_KERNELS_CPU_VEC_H
+
+#include "kernels/device.h"
+
+/* Attention of one head: queries at positions first .. first + n - 1, keys and values at 0 .. first + n - 1.
+ * Strides are elements from one token to the next. scratch: mu_vec_attention_scratch() floats, 64-byte
+ * aligned. */
+typedef struct mu_vec_attention {
+    int64_t n, first, head_dim;
+    float scale;
+    const float *q, *k, *v;
+    int64_t q_stride, k_stride, v_stride;
+    float *out;
+    int64_t out_stride;
+    float *lse; /* [n]; may be NULL in forward */
+    /* backward, with first = 0 */
+    const float *dout; /* out_stride */
+    float *dq, *dk, *dv;
+    int64_t d_stride;
+    float *scratch;
+} mu_vec_attention_t;
+
+typedef struct mu_vec {
+    const char *name;
+
+    /* elementwise over n */
+    void (*gelu)(float *y, const float *x, int64_t n, mu_activation_t act);
+    void (*gelu_backward)(float *dx, const float *dy, const float *x, int64_t n, mu_activation_t act);
+    void (*add)(float *to, const float *from, int64_t n);
+    void (*scale)(float *x, int64_t n, float factor);
+    double (*sum_squares)(const float *x, int64_t n);
+    void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, const mu_adamw_t *a);
+
+    /* rows of cols */
+    void (*bias)(float *y, const float *bias, int64_t rows, int64_t cols);
+    void (*bias_gelu)(float *y, float *pre, const float *bias, int64_t rows, int64_t cols,
+                      mu_activation_t act);
+    void (*residual)(float *y, const float *x, const float *branch, const float *b1, const float *b2,
+                     int64_t rows, int64_t cols);
+    /* to[j] += sum over rows of x[r * stride + j], j < cols */
+    void (*column_sums)(float *to, const float *x, int64_t rows, int64_t stride, int64_t cols);
+    void (*layernorm)(float *y, float *mean, float *rstd, const float *x, const float *w, const float *b,
+                      int64_t rows, int64_t cols, double eps);
+    void (*layernorm_backward)(float *dx, float *dw, float *db, const float *dy, const float *x,
+                               const float *w, const float *mean, const float *rstd, int64_t rows,
+                               int64_t cols, bool accumulate);
+    void (*rotary)(float *qkv, const mu_rotary_t *r, int64_t from, int64_t to, bool inverse);
+
+    void (*attention)(const mu_vec_attention_t *a);
+    void (*attention_backward)(const mu_vec_attention_t *a);
+
+    void (*row_max)(float *max, const float *x, int64_t rows, int64_t cols);
+    /* x = exp(x - max); sum */
+    void (*row_exp)(float *x, float *sum, const float *max, int64_t rows, int64_t cols);
+} mu_vec_t;
+
+/* Floats of scratch that attention of n keys needs. */
+int64_t mu_vec_attention_scratch(int64_t keys, int64_t head_dim, bool backward);
+
+/* The widest that this processor runs; `most` (a name: "base", "avx2", "avx512"; NULL for any) may hold it
+ * back. */
+const mu_vec_t *mu_vec_choose(const char *most);
+
+extern const mu_vec_t mu_vec_base;
+#if defined(__x86_64__)
+extern const mu_vec_t mu_vec_avx2, mu_vec_avx512;
+#endif
+
+#endif

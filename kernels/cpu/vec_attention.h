@@ -1,0 +1,223 @@
+/*
+ * Attention of one head, forward and backward, in tiles; included by vec_body.h.
+ *
+ * After Dao et al., 2022 (FlashAttention): the softmax is kept as a running maximum and sum, backward
+ * computes the scores again from the saved log-sum. Tiles of scores are held transposed, [key][query], so
+ * that everything that is one number a query (maximum, sum, lse, delta) is a vector across the lanes and no
+ * row is ever summed sideways. Tiles above the diagonal are never computed.
+ */
+
+enum { VEC_QUERIES = 64, VEC_KEYS = 64 };
+
+static inline int64_t vec_pad(int64_t n)
+{
+    return (n + 15) / 16 * 16;
+}
+
+/* Rows of `dim` floats, copied with their rows padded by zeros to `pad`. */
+static void vec_pack(float *restrict to, int64_t pad, const float *restrict from, int64_t stride,
+                     int64_t rows, int64_t dim, float factor)
+{
+    for (int64_t r = 0; r < rows; r++, to += pad, from += stride) {
+        for (int64_t i = 0; i < dim; i++)
+            to[i] = from[i] * factor;
+        for (int64_t i = dim; i < pad; i++)
+            to[i] = 0;
+    }
+}
+
+/* The transpose of up to `lanes` rows, [dim][lanes]; rows that are missing are zero. */
+static void vec_pack_transposed(float *restrict to, int64_t lanes, const float *restrict from, int64_t stride,
+                                int64_t rows, int64_t dim, float factor)
+{
+    for (int64_t i = 0; i < dim; i++) {
+        for (int64_t r = 0; r < rows; r++)
+            to[i * lanes + r] = from[r * stride + i] * factor;
+        for (int64_t r = rows; r < lanes; r++)
+            to[i * lanes + r] = 0;
+    }
+}
+
+/* Scores of keys after their query become -infinity. Lane 0 is the query at position `query`. */
+static void vec_mask(float *s, int64_t lanes, int64_t query, int64_t key, int64_t keys)
+{
+    for (int64_t j = 0; j < keys; j++) {
+        int64_t hidden = mu_min_i64(key + j - query, lanes);
+        for (int64_t i = 0; i < hidden; i++)
+            s[j * lanes + i] = -INFINITY;
+    }
+}
+
+/* Takes a tile of scores into the running softmax: s becomes exp(s - max), `fade` what older sums are worth.
+ */
+static void vec_softmax_tile(float *restrict s, int64_t lanes, int64_t keys, float *restrict max,
+                             float *restrict sum, float *restrict fade)
+{
+    for (int64_t i = 0; i < lanes; i += 16) {
+        float top[16], total[16];
+        for (int l = 0; l < 16; l++)
+            top[l] = max[i + l];
+        for (int64_t j = 0; j < keys; j++)
+            for (int l = 0; l < 16; l++)
+                top[l] = s[j * lanes + i + l] > top[l] ? s[j * lanes + i + l] : top[l];
+        for (int l = 0; l < 16; l++) {
+            fade[i + l] = vec_exp(max[i + l] - top[l]);
+            max[i + l] = top[l];
+            total[l] = sum[i + l] * fade[i + l];
+        }
+        for (int64_t j = 0; j < keys; j++) {
+            for (int l = 0; l < 16; l++) {
+                float e = vec_exp(s[j * lanes + i + l] - top[l]);
+                s[j * lanes + i + l] = e;
+                total[l] += e;
+            }
+        }
+        for (int l = 0; l < 16; l++)
+            sum[i + l] = total[l];
+    }
+}
+
+static void vec_attention_finish(const mu_vec_attention_t *a, int64_t at, int64_t rows, const float *out,
+                                 int64_t pad, const float *max, const float *sum)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        float by = 1.0F / sum[r];
+        float *to = a->out + (at + r) * a->out_stride;
+        for (int64_t i = 0; i < a->head_dim; i++)
+            to[i] = out[r * pad + i] * by;
+        if (a->lse)
+            a->lse[at + r] = max[r] + logf(sum[r]);
+    }
+}
+
+static void vec_attention(const mu_vec_attention_t *a)
+{
+    int64_t d = a->head_dim, pad = vec_pad(d), keys = a->first + a->n;
+    int64_t lanes = mu_min_i64(VEC_QUERIES, vec_pad(a->n));
+    float *k = a->scratch, *v = k + keys * pad, *qt = v + keys * pad;
+    float *s = qt + pad * VEC_QUERIES, *out = s + VEC_QUERIES * VEC_KEYS, *max = out + VEC_QUERIES * pad;
+    float *sum = max + VEC_QUERIES, *fade = sum + VEC_QUERIES;
+    vec_pack(k, pad, a->k, a->k_stride, keys, d, 1.0F);
+    vec_pack(v, pad, a->v, a->v_stride, keys, d, 1.0F);
+    for (int64_t at = 0; at < a->n; at += lanes) {
+        int64_t rows = mu_min_i64(lanes, a->n - at), query = a->first + at;
+        vec_pack_transposed(qt, lanes, a->q + at * a->q_stride, a->q_stride, rows, d, a->scale);
+        memset(out, 0, (size_t)(lanes * pad) * sizeof *out);
+        for (int64_t i = 0; i < lanes; i++) {
+            max[i] = -1e30F;
+            sum[i] = 0;
+        }
+        for (int64_t key = 0; key < query + rows; key += VEC_KEYS) {
+            int64_t m = mu_min_i64(VEC_KEYS, query + rows - key);
+            vec_product(s, lanes, (vec_a_t){k + key * pad, pad, 1}, qt, lanes, m, lanes, d, false);
+            if (key + m - 1 > query)
+                vec_mask(s, lanes, query, key, m);
+            vec_softmax_tile(s, lanes, m, max, sum, fade);
+            if (key > 0)
+                for (int64_t r = 0; r < rows; r++)
+                    for (int64_t i = 0; i < pad; i++)
+                        out[r * pad + i] *= fade[r];
+            vec_product(out, pad, (vec_a_t){s, 1, lanes}, v + key * pad, pad, rows, pad, m, true);
+        }
+        vec_attention_finish(a, at, rows, out, pad, max, sum);
+    }
+}
+
+static float vec_dot(const float *x, const float *y, int64_t n)
+{
+    float lane[VEC_LANES] = {0};
+    int64_t i = 0;
+    for (; i + VEC_LANES <= n; i += VEC_LANES)
+        for (int j = 0; j < VEC_LANES; j++)
+            lane[j] += x[i + j] * y[i + j];
+    for (int j = 0; i < n; i++, j++)
+        lane[j] += x[i] * y[i];
+    return vec_lane_sum(lane);
+}
+
+/* What backward needs of the queries, packed once: tile t of the transposed ones begins at t * lanes * pad.
+ */
+typedef struct vec_queries {
+    float *qt, *dot, *q, *dout, *dq, *lse, *delta;
+} vec_queries_t;
+
+static void vec_pack_queries(const mu_vec_attention_t *a, const vec_queries_t *p, int64_t lanes, int64_t pad)
+{
+    int64_t d = a->head_dim;
+    for (int64_t at = 0; at < a->n; at += lanes) {
+        int64_t rows = mu_min_i64(lanes, a->n - at);
+        const float *q = a->q + at * a->q_stride, *dout = a->dout + at * a->out_stride;
+        vec_pack_transposed(p->qt + at * pad, lanes, q, a->q_stride, rows, d, a->scale);
+        vec_pack_transposed(p->dot + at * pad, lanes, dout, a->out_stride, rows, d, 1.0F);
+        vec_pack(p->q + at * pad, pad, q, a->q_stride, rows, d, a->scale);
+        vec_pack(p->dout + at * pad, pad, dout, a->out_stride, rows, d, 1.0F);
+        for (int64_t r = 0; r < lanes; r++) {
+            bool there = r < rows;
+            p->lse[at + r] = there ? a->lse[at + r] : 0;
+            p->delta[at + r] =
+                there ? vec_dot(dout + r * a->out_stride, a->out + (at + r) * a->out_stride, d) : 0;
+        }
+    }
+}
+
+/* s becomes the probabilities, ds the gradient of the scores. */
+static void vec_score_gradient(float *restrict s, float *restrict ds, int64_t lanes, int64_t keys,
+                               const float *restrict lse, const float *restrict delta)
+{
+    for (int64_t j = 0; j < keys; j++) {
+        for (int64_t i = 0; i < lanes; i++) {
+            float p = vec_exp(s[j * lanes + i] - lse[i]);
+            s[j * lanes + i] = p;
+            ds[j * lanes + i] = p * (ds[j * lanes + i] - delta[i]);
+        }
+    }
+}
+
+static void vec_unpack(float *to, int64_t stride, const float *from, int64_t pad, int64_t rows, int64_t dim,
+                       float factor)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < dim; i++)
+            to[r * stride + i] = from[r * pad + i] * factor;
+}
+
+static void vec_attention_backward(const mu_vec_attention_t *a)
+{
+    int64_t d = a->head_dim, pad = vec_pad(d), lanes = mu_min_i64(VEC_QUERIES, vec_pad(a->n));
+    int64_t padded = (a->n + lanes - 1) / lanes * lanes;
+    float *k = a->scratch, *v = k + a->n * pad, *s = v + a->n * pad, *ds = s + VEC_QUERIES * VEC_KEYS;
+    float *dk = ds + VEC_QUERIES * VEC_KEYS, *dv = dk + VEC_KEYS * pad, *rest = dv + VEC_KEYS * pad;
+    vec_queries_t p = {rest,
+                       rest + padded * pad,
+                       rest + 2 * padded * pad,
+                       rest + 3 * padded * pad,
+                       rest + 4 * padded * pad,
+                       rest + 5 * padded * pad,
+                       rest + 5 * padded * pad + padded};
+    vec_pack(k, pad, a->k, a->k_stride, a->n, d, 1.0F);
+    vec_pack(v, pad, a->v, a->v_stride, a->n, d, 1.0F);
+    vec_pack_queries(a, &p, lanes, pad);
+    memset(p.dq, 0, (size_t)(padded * pad) * sizeof *p.dq);
+    for (int64_t key = 0; key < a->n; key += VEC_KEYS) {
+        int64_t m = mu_min_i64(VEC_KEYS, a->n - key);
+        memset(dk, 0, (size_t)(VEC_KEYS * pad) * 2 * sizeof *dk);
+        for (int64_t at = key / lanes * lanes; at < a->n; at += lanes) {
+            vec_product(s, lanes, (vec_a_t){k + key * pad, pad, 1}, p.qt + at * pad, lanes, m, lanes, d,
+                        false);
+            vec_product(ds, lanes, (vec_a_t){v + key * pad, pad, 1}, p.dot + at * pad, lanes, m, lanes, d,
+                        false);
+            if (key + m - 1 > at)
+                vec_mask(s, lanes, at, key, m);
+            vec_score_gradient(s, ds, lanes, m, p.lse + at, p.delta + at);
+            vec_product(dv, pad, (vec_a_t){s, lanes, 1}, p.dout + at * pad, pad, m, pad,
+                        mu_min_i64(lanes, a->n - at), true);
+            vec_product(dk, pad, (vec_a_t){ds, lanes, 1}, p.q + at * pad, pad, m, pad,
+                        mu_min_i64(lanes, a->n - at), true);
+            vec_product(p.dq + at * pad, pad, (vec_a_t){ds, 1, lanes}, k + key * pad, pad,
+                        mu_min_i64(lanes, a->n - at), pad, m, true);
+        }
+        vec_unpack(a->dk + key * a->d_stride, a->d_stride, dk, pad, m, d, 1.0F);
+        vec_unpack(a->dv + key * a->d_stride, a->d_stride, dv, pad, m, d, 1.0F);
+    }
+    vec_unpack(a->dq, a->d_stride, p.dq, pad, a->n, d, a->scale);
+}

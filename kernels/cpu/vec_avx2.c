@@ -1,0 +1,8 @@
+#if defined(__x86_64__)
+#define MU_VEC_NAME  avx2
+#define MU_VEC_TABLE mu_vec_avx2
+#define MU_VEC_WIDTH 8
+#include "kernels/cpu/vec_body.h"
+#else
+typedef int mu_vec_avx2_is_x86_only;
+#endif

@@ -1,0 +1,200 @@
+/* Loops over rows: biases, layer norm, rotary, softmax rows; included by vec_body.h. */
+
+static void vec_bias(float *restrict y, const float *restrict bias, int64_t rows, int64_t cols)
+{
+    for (int64_t r = 0; r < rows; r++, y += cols)
+        for (int64_t j = 0; j < cols; j++)
+            y[j] += bias[j];
+}
+
+static void vec_bias_gelu(float *y, float *pre, const float *bias, int64_t rows, int64_t cols,
+                          mu_activation_t act)
+{
+    for (int64_t r = 0; r < rows; r++, pre += cols, y += cols) {
+        vec_add(pre, bias, cols);
+        vec_gelu(y, pre, cols, act);
+    }
+}
+
+static void vec_residual(float *y, const float *x, const float *branch, const float *b1, const float *b2,
+                         int64_t rows, int64_t cols)
+{
+    for (int64_t r = 0; r < rows; r++, y += cols, x += cols, branch += cols) {
+        if (b1 && b2) {
+            VEC_INDEPENDENT
+            for (int64_t j = 0; j < cols; j++)
+                y[j] = x[j] + (branch[j] + (b1[j] + b2[j]));
+        } else if (b1 || b2) {
+            const float *b = b1 ? b1 : b2;
+            VEC_INDEPENDENT
+            for (int64_t j = 0; j < cols; j++)
+                y[j] = x[j] + (branch[j] + b[j]);
+        } else {
+            VEC_INDEPENDENT
+            for (int64_t j = 0; j < cols; j++)
+                y[j] = x[j] + branch[j];
+        }
+    }
+}
+
+static void vec_column_sums(float *restrict to, const float *restrict x, int64_t rows, int64_t stride,
+                            int64_t cols)
+{
+    int64_t j = 0;
+    for (; j + VEC_LANES <= cols; j += VEC_LANES) {
+        float lane[VEC_LANES] = {0};
+        for (int64_t r = 0; r < rows; r++)
+            for (int i = 0; i < VEC_LANES; i++)
+                lane[i] += x[r * stride + j + i];
+        for (int i = 0; i < VEC_LANES; i++)
+            to[j + i] += lane[i];
+    }
+    for (; j < cols; j++) {
+        float sum = 0;
+        for (int64_t r = 0; r < rows; r++)
+            sum += x[r * stride + j];
+        to[j] += sum;
+    }
+}
+
+static float vec_sum(const float *x, int64_t n)
+{
+    float lane[VEC_LANES] = {0};
+    int64_t i = 0;
+    for (; i + VEC_LANES <= n; i += VEC_LANES)
+        for (int j = 0; j < VEC_LANES; j++)
+            lane[j] += x[i + j];
+    for (int j = 0; i < n; i++, j++)
+        lane[j] += x[i];
+    return vec_lane_sum(lane);
+}
+
+static float vec_sum_around(const float *x, int64_t n, float mean)
+{
+    float lane[VEC_LANES] = {0};
+    int64_t i = 0;
+    for (; i + VEC_LANES <= n; i += VEC_LANES)
+        for (int j = 0; j < VEC_LANES; j++)
+            lane[j] += (x[i + j] - mean) * (x[i + j] - mean);
+    for (int j = 0; i < n; i++, j++)
+        lane[j] += (x[i] - mean) * (x[i] - mean);
+    return vec_lane_sum(lane);
+}
+
+static void vec_layernorm(float *y, float *mean, float *rstd, const float *x, const float *w, const float *b,
+                          int64_t rows, int64_t cols, double eps)
+{
+    for (int64_t r = 0; r < rows; r++, x += cols, y += cols) {
+        float mu = vec_sum(x, cols) / (float)cols;
+        float rs = 1.0F / sqrtf(vec_sum_around(x, cols, mu) / (float)cols + (float)eps);
+        VEC_INDEPENDENT
+        for (int64_t j = 0; j < cols; j++)
+            y[j] = (x[j] - mu) * rs * w[j] + b[j];
+        mean[r] = mu;
+        rstd[r] = rs;
+    }
+}
+
+/* The two sums that a row's dx needs (of g and of g xhat, with g = dy w), and the row's part of dw and db. */
+static void vec_layernorm_row_sums(float *restrict dw, float *restrict db, const float *restrict dy,
+                                   const float *restrict x, const float *restrict w, float mu, float rs,
+                                   int64_t cols, float *sum_g, float *sum_gx)
+{
+    float a[VEC_LANES] = {0}, c[VEC_LANES] = {0};
+    int64_t i = 0;
+    for (; i + VEC_LANES <= cols; i += VEC_LANES) {
+        for (int j = 0; j < VEC_LANES; j++) {
+            float xhat = (x[i + j] - mu) * rs, d = dy[i + j], g = d * w[i + j];
+            a[j] += g;
+            c[j] += g * xhat;
+            dw[i + j] += d * xhat;
+            db[i + j] += d;
+        }
+    }
+    for (int j = 0; i < cols; i++, j++) {
+        float xhat = (x[i] - mu) * rs, d = dy[i], g = d * w[i];
+        a[j] += g;
+        c[j] += g * xhat;
+        dw[i] += d * xhat;
+        db[i] += d;
+    }
+    *sum_g = vec_lane_sum(a);
+    *sum_gx = vec_lane_sum(c);
+}
+
+static void vec_layernorm_backward(float *dx, float *dw, float *db, const float *dy, const float *x,
+                                   const float *w, const float *mean, const float *rstd, int64_t rows,
+                                   int64_t cols, bool accumulate)
+{
+    float by = 1.0F / (float)cols;
+    for (int64_t r = 0; r < rows; r++, x += cols, dy += cols, dx += cols) {
+        float mu = mean[r], rs = rstd[r], sum_g, sum_gx;
+        vec_layernorm_row_sums(dw, db, dy, x, w, mu, rs, cols, &sum_g, &sum_gx);
+        float mean_g = sum_g * by, mean_gx = sum_gx * by;
+        if (accumulate) {
+            VEC_INDEPENDENT
+            for (int64_t j = 0; j < cols; j++)
+                dx[j] += rs * (dy[j] * w[j] - mean_g - (x[j] - mu) * rs * mean_gx);
+        } else {
+            VEC_INDEPENDENT
+            for (int64_t j = 0; j < cols; j++)
+                dx[j] = rs * (dy[j] * w[j] - mean_g - (x[j] - mu) * rs * mean_gx);
+        }
+    }
+}
+
+static void vec_rotary(float *qkv, const mu_rotary_t *r, int64_t from, int64_t to, bool inverse)
+{
+    int64_t half = r->dims / 2;
+    float sign = inverse ? -1.0F : 1.0F;
+    for (int64_t row = from; row < to; row++) {
+        const float *turn = r->table + (r->first + row % r->seq) * r->dims;
+        for (int64_t h = 0; h < r->heads; h++) {
+            for (int part = 0; part < 2; part++) {
+                float *x = qkv + ((row * r->heads + h) * 3 + part) * r->head_dim;
+                VEC_INDEPENDENT
+                for (int64_t i = 0; i < half; i++) {
+                    float c = turn[2 * i], s = sign * turn[2 * i + 1], x0 = x[i], x1 = x[i + half];
+                    x[i] = x0 * c - x1 * s;
+                    x[i + half] = x1 * c + x0 * s;
+                }
+            }
+        }
+    }
+}
+
+static void vec_row_max(float *max, const float *x, int64_t rows, int64_t cols)
+{
+    for (int64_t r = 0; r < rows; r++, x += cols) {
+        float lane[VEC_LANES];
+        for (int j = 0; j < VEC_LANES; j++)
+            lane[j] = -INFINITY;
+        int64_t i = 0;
+        for (; i + VEC_LANES <= cols; i += VEC_LANES)
+            for (int j = 0; j < VEC_LANES; j++)
+                lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+        for (int j = 0; i < cols; i++, j++)
+            lane[j] = x[i] > lane[j] ? x[i] : lane[j];
+        max[r] = vec_lane_max(lane);
+    }
+}
+
+static void vec_row_exp(float *x, float *sum, const float *max, int64_t rows, int64_t cols)
+{
+    for (int64_t r = 0; r < rows; r++, x += cols) {
+        float lane[VEC_LANES] = {0}, m = max[r];
+        int64_t i = 0;
+        for (; i + VEC_LANES <= cols; i += VEC_LANES) {
+            for (int j = 0; j < VEC_LANES; j++) {
+                float e = vec_exp(x[i + j] - m);
+                x[i + j] = e;
+                lane[j] += e;
+            }
+        }
+        for (int j = 0; i < cols; i++, j++) {
+            x[i] = vec_exp(x[i] - m);
+            lane[j] += x[i];
+        }
+        sum[r] = vec_lane_sum(lane);
+    }
+}

@@ -1,1 +1,0 @@
-typedef int mu_kernels_empty_t;
