@@ -1,0 +1,249 @@
+/* ranks: 1 2 4 */
+/* The golden model over groups of workers: every (tp, dp) that the ranks make gives the one worker's numbers.
+ */
+#include "tests/unit/golden_model.h"
+#include "worker/comm_mpi.h"
+#include "worker/init.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+static int world_rank, world_size;
+
+typedef struct worker {
+    int tp_size, dp_size, dp_rank;
+    mu_device_t *dev;
+    mu_comm_t *tp, *dp;
+    mu_net_t *net;
+    int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
+} worker_t;
+
+static void set_up(worker_t *w, int tp, const mu_model_t *model, const mu_net_options_t *options)
+{
+    MPI_Comm group;
+    w->tp_size = tp;
+    w->dp_size = world_size / tp;
+    w->dp_rank = world_rank / tp;
+    MPI_Comm_split(MPI_COMM_WORLD, w->dp_rank, world_rank, &group);
+    w->tp = mu_comm_mpi(group, "tp", NULL);
+    MPI_Comm_split(MPI_COMM_WORLD, world_rank % tp, world_rank, &group);
+    w->dp = mu_comm_mpi(group, "dp", NULL);
+    assert_int_equal(mu_device_cpu_new(1, &w->dev), MU_OK);
+    assert_int_equal(mu_net_new(w->dev, model, w->tp, options, &w->net), MU_OK);
+    golden_tokens(w->tokens);
+}
+
+static void tear_down(worker_t *w)
+{
+    mu_net_free(w->net);
+    mu_device_close(w->dev);
+    mu_comm_free(w->tp);
+    mu_comm_free(w->dp);
+}
+
+#define assert_close(got, want, tolerance)                                                                   \
+    do {                                                                                                     \
+        if (!(golden_error(got, want) <= (tolerance)))                                                       \
+            fail_msg("tp %d, dp %d: %s: got %.12g, want %.12g, relative error %.2g > %.2g", w->tp_size,      \
+                     w->dp_size, #got, (double)(got), (double)(want), golden_error(got, want),               \
+                     (double)(tolerance));                                                                   \
+    } while (0)
+
+/* This replica's part of the batch in micro batches of `micro`, as the training loop does it. */
+static void gradients(worker_t *w, int micro)
+{
+    int mine = GOLDEN_BATCH / w->dp_size, steps = mine / micro;
+    mu_net_zero_gradients(w->net);
+    for (int i = 0; i < steps; i++) {
+        int first = w->dp_rank * mine + i * micro;
+        assert_int_equal(mu_net_forward_backward(w->net, w->tokens + first * (GOLDEN_SEQ + 1), 1.0 / steps),
+                         MU_OK);
+    }
+    const mu_net_flat_t *flat = mu_net_flat(w->net);
+    assert_int_equal(mu_comm_allreduce(w->dp, MU_SUM, MU_TYPE_F32, flat->gradient, flat->elements), MU_OK);
+    w->dev->ops->scale(w->dev, flat->gradient, flat->elements, 1.0 / w->dp_size);
+}
+
+static double mean_loss(worker_t *w)
+{
+    mu_net_loss_t loss;
+    assert_int_equal(mu_net_take_loss(w->net, &loss), MU_OK);
+    double mean = loss.mean_sum / (double)loss.micro_batches / w->dp_size;
+    assert_int_equal(mu_comm_allreduce(w->dp, MU_SUM, MU_TYPE_F64, &mean, 1), MU_OK);
+    return mean;
+}
+
+static double norm(worker_t *w)
+{
+    double n;
+    assert_int_equal(mu_optimizer_norm(w->net, &n), MU_OK);
+    return n;
+}
+
+/* The L2 norm of one tensor's gradient over the whole group. */
+static double tensor_norm(worker_t *w, const mu_net_param_t *p)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < p->elements; i++)
+        sum += (double)p->gradient[i] * (double)p->gradient[i];
+    if (p->tensor.split != MU_SPLIT_NONE)
+        assert_int_equal(mu_comm_allreduce(w->tp, MU_SUM, MU_TYPE_F64, &sum, 1), MU_OK);
+    return sqrt(sum);
+}
+
+static bool possible(int tp, int micro)
+{
+    return world_size % tp == 0 && GOLDEN_BATCH % (world_size / tp) == 0 &&
+           GOLDEN_BATCH / (world_size / tp) % micro == 0;
+}
+
+#define FOR_EACH_LAYOUT(tp, micro)                                                                           \
+    for (int tp = 1; tp <= 4; tp *= 2)                                                                       \
+        for (int micro = 1; micro <= 2; micro++)                                                             \
+            if (possible(tp, micro))
+
+static void every_block_in_every_layout(void **state)
+{
+    (void)state;
+    for (int i = 0; i < GOLDEN_VARIANTS; i++) {
+        const golden_variant_t *v = &golden_variants[i];
+        mu_model_t model = golden_model(v);
+        FOR_EACH_LAYOUT(tp, micro)
+        {
+            worker_t worker, *w = &worker;
+            mu_net_options_t options = {
+                .micro_batch = micro, .training = true, .eod = -1, .checkpoint_activations = micro == 1};
+            set_up(w, tp, &model, &options);
+            golden_fill(w->net);
+            gradients(w, micro);
+            assert_close(mean_loss(w), v->loss, 2e-6);
+            assert_close(norm(w), v->gradient, 3e-5);
+            for (int k = 0; i == 0 && k < mu_net_param_count(w->net); k++)
+                assert_close(tensor_norm(w, mu_net_param(w->net, k)), golden_gradients[k], 3e-5);
+            tear_down(w);
+        }
+    }
+}
+
+static void ten_steps_in_every_layout(void **state)
+{
+    (void)state;
+    mu_model_t model = golden_model(&golden_variants[0]);
+    FOR_EACH_LAYOUT(tp, micro)
+    {
+        worker_t worker, *w = &worker;
+        mu_net_options_t options = {.micro_batch = micro, .training = true, .eod = -1};
+        set_up(w, tp, &model, &options);
+        golden_fill(w->net);
+        for (int step = 0; step <= GOLDEN_STEPS; step++) {
+            gradients(w, micro);
+            assert_close(mean_loss(w), golden_losses[step], step == 0 ? 2e-6 : 5e-5);
+            if (step == GOLDEN_STEPS)
+                break;
+            double n = norm(w);
+            assert_close(n, golden_norms[step], step == 0 ? 3e-5 : 1e-3);
+            mu_optimizer_step(w->net, &golden_optimizer, n, step + 1);
+        }
+        tear_down(w);
+    }
+}
+
+/* What every worker of a group holds whole must stay the same bits on each. */
+static void replicated_parameters_stay_equal(void **state)
+{
+    (void)state;
+    mu_model_t model = golden_model(&golden_variants[3]);
+    worker_t worker, *w = &worker;
+    mu_net_options_t options = {.micro_batch = 2, .training = true, .eod = -1};
+    set_up(w, world_size, &model, &options);
+    golden_fill(w->net);
+    for (int step = 0; step < 3; step++) {
+        gradients(w, 2);
+        mu_optimizer_step(w->net, &golden_optimizer, norm(w), step + 1);
+    }
+    for (int i = 0; i < mu_net_param_count(w->net); i++) {
+        const mu_net_param_t *p = mu_net_param(w->net, i);
+        if (p->tensor.split != MU_SPLIT_NONE)
+            continue;
+        size_t bytes = (size_t)p->elements * sizeof(float);
+        float *first = malloc(bytes);
+        memcpy(first, p->weight.data, bytes);
+        assert_int_equal(mu_comm_broadcast(w->tp, 0, first, (int64_t)bytes), MU_OK);
+        assert_memory_equal(first, p->weight.data, bytes);
+        free(first);
+    }
+    tear_down(w);
+}
+
+static void logits_and_generation_see_the_whole_vocabulary(void **state)
+{
+    (void)state;
+    const golden_variant_t *v = &golden_variants[0];
+    mu_model_t model = golden_model(v);
+    worker_t worker, *w = &worker;
+    mu_net_options_t options = {.micro_batch = 2, .eod = -1};
+    set_up(w, world_size, &model, &options);
+    golden_fill(w->net);
+    int32_t input[GOLDEN_BATCH * GOLDEN_SEQ];
+    for (int j = 0; j < GOLDEN_BATCH; j++)
+        memcpy(input + j * GOLDEN_SEQ, w->tokens + j * (GOLDEN_SEQ + 1), GOLDEN_SEQ * sizeof *input);
+    float logits[GOLDEN_BATCH * GOLDEN_SEQ][GOLDEN_VOCAB], last[GOLDEN_VOCAB];
+    assert_int_equal(mu_net_logits(w->net, input, logits[0]), MU_OK);
+    for (int j = 0; j < 4; j++) {
+        assert_true(fabs((double)logits[0][j] - v->logits_first[j]) < 5e-6);
+        assert_true(fabs((double)logits[15][92 + j] - v->logits_last[j]) < 5e-6);
+    }
+    assert_int_equal(mu_net_decode_begin(w->net, GOLDEN_SEQ), MU_OK);
+    assert_int_equal(mu_net_decode(w->net, input + GOLDEN_SEQ, GOLDEN_SEQ - 1, NULL), MU_OK);
+    assert_int_equal(mu_net_decode(w->net, input + 2 * GOLDEN_SEQ - 1, 1, last), MU_OK);
+    for (int j = 0; j < GOLDEN_VOCAB; j++)
+        assert_true(fabs((double)last[j] - (double)logits[15][j]) < 5e-6);
+    tear_down(w);
+}
+
+/* Initial weights: each worker's slice is cut from one tensor, whatever the layout. */
+static void initial_weights_do_not_know_the_layout(void **state)
+{
+    (void)state;
+    mu_model_t model = golden_model(&golden_variants[0]);
+    worker_t worker, *w = &worker;
+    mu_net_options_t options = {.micro_batch = 1, .eod = -1};
+    set_up(w, world_size, &model, &options);
+    assert_int_equal(mu_init_weights(w->net, 1234), MU_OK);
+    for (int i = 0; i < mu_net_param_count(w->net); i++) {
+        const mu_net_param_t *p = mu_net_param(w->net, i);
+        const float *weight = p->weight.data;
+        for (int64_t r = 0; r < p->count[0]; r++) {
+            for (int64_t c = 0; c < p->count[1]; c++) {
+                int64_t e = (p->offset[0] + r) * p->tensor.shape[1] + p->offset[1] + c;
+                double want = p->tensor.init_std > 0
+                                  ? p->tensor.init_std * mu_init_normal(1234, p->tensor.name, e)
+                                  : p->tensor.init_value;
+                assert_true(weight[r * p->count[1] + c] == (float)want);
+            }
+        }
+    }
+    tear_down(w);
+}
+
+int main(int argc, char **argv)
+{
+    int provided;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &world_size);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_block_in_every_layout),
+        cmocka_unit_test(ten_steps_in_every_layout),
+        cmocka_unit_test(replicated_parameters_stay_equal),
+        cmocka_unit_test(logits_and_generation_see_the_whole_vocabulary),
+        cmocka_unit_test(initial_weights_do_not_know_the_layout),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    /* a failed rank must not leave the others in a collective */
+    if (failed)
+        MPI_Abort(MPI_COMM_WORLD, 1);
+    MPI_Finalize();
+    return 0;
+}
