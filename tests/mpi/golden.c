@@ -138,11 +138,11 @@ static void ten_steps_in_every_layout(void **state)
         golden_fill(w->net);
         for (int step = 0; step <= GOLDEN_STEPS; step++) {
             gradients(w, micro);
-            assert_close(mean_loss(w), golden_losses[step], step == 0 ? 2e-6 : 5e-5);
+            assert_close(mean_loss(w), golden_losses[step], golden_loss_tolerance(step));
             if (step == GOLDEN_STEPS)
                 break;
             double n = norm(w);
-            assert_close(n, golden_norms[step], step == 0 ? 3e-5 : 1e-3);
+            assert_close(n, golden_norms[step], golden_norm_tolerance(step));
             mu_optimizer_step(w->net, &golden_optimizer, n, step + 1);
         }
         tear_down(w);

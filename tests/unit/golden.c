@@ -193,8 +193,8 @@ static void train(bench_t *b, int64_t micro_batches)
                              MU_OK);
         double norm = gradient_norm(b->net);
         mu_optimizer_step(b->net, &golden_optimizer, norm, step + 1);
-        assert_close(mean_loss(b->net), golden_losses[step], step == 0 ? 2e-6 : 5e-5);
-        assert_close(norm, golden_norms[step], step == 0 ? 3e-5 : 1e-3);
+        assert_close(mean_loss(b->net), golden_losses[step], golden_loss_tolerance(step));
+        assert_close(norm, golden_norms[step], golden_norm_tolerance(step));
     }
     assert_int_equal(mu_net_forward_loss(b->net, b->tokens, GOLDEN_BATCH / micro_batches), MU_OK);
 }
