@@ -1,5 +1,6 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/log.h"
+#include "launcher/cmd_check.h"
 #include "launcher/cmd_tokenizer.h"
 #include "launcher/cmd_worker.h"
 
@@ -10,6 +11,7 @@ typedef struct verb {
 
 static const verb_t verbs[] = {
     {"tokenizer", "train a tokenizer; text to ids and back", mu_cmd_tokenizer},
+    {"check", "can every host be reached, and is it fit? trains nothing", mu_cmd_check},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_worker},
     {"generate", "text from a checkpoint and a prompt", mu_cmd_worker},
     {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker},

@@ -1,0 +1,159 @@
+#include "launcher/cmd_check.h"
+#include "launcher/hosts.h"
+#include "launcher/ready.h"
+#include "launcher/ssh.h"
+#include "common/config.h"
+#include "common/file.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+
+typedef struct check_args {
+    char **file, **override; /* into argv */
+    int files, overrides;
+    const char *hosts, *hostfile, *run_dir;
+    bool json, help;
+} check_args_t;
+
+static const char usage[] =
+    "usage: muster check CONFIG... [key=value...] [--hosts h1:8,h2:8 | --hostfile FILE] [--run-dir DIR] "
+    "[--json]\n"
+    "\n"
+    "Waits until every host can be reached (muster.ready_timeout), checks each one, and says what is wrong.\n"
+    "Trains nothing. Hosts come from the options, else from the config's hostfile, MPI variables,\n"
+    "/etc/mpi/hostfile, Slurm, else this machine. docs/readiness.md lists stages, causes and checks.\n"
+    "\n"
+    "exit codes: 0 fit; 2 command line; 69 not ready in time; 77 authentication; 78 config; 80 a host is "
+    "unfit\n";
+
+static mu_status_t parse(int argc, char **argv, check_args_t *args)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } options[] = {{"--hosts", offsetof(check_args_t, hosts)},
+                   {"--hostfile", offsetof(check_args_t, hostfile)},
+                   {"--run-dir", offsetof(check_args_t, run_dir)}};
+    args->file = mu_calloc((size_t)argc, sizeof *args->file);
+    args->override = mu_calloc((size_t)argc, sizeof *args->override);
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        size_t o = 0, count = sizeof options / sizeof *options;
+        while (o < count && strcmp(word, options[o].name) != 0)
+            o++;
+        if (o < count) {
+            if (i + 1 == argc)
+                return mu_fail(MU_USAGE, "%s lacks its value", word);
+            *(const char **)((char *)args + options[o].offset) = argv[++i];
+        } else if (strcmp(word, "--json") == 0) {
+            args->json = true;
+        } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+            args->help = true;
+        } else if (word[0] == '-') {
+            return mu_fail(MU_USAGE, "no option %s: muster check --help lists them", word);
+        } else if (strchr(word, '=')) {
+            args->override[args->overrides++] = argv[i];
+        } else {
+            args->file[args->files++] = argv[i];
+        }
+    }
+    if (!args->help && args->files == 0)
+        return mu_fail(MU_USAGE, "no config given: muster check CONFIG...");
+    if (args->hosts && args->hostfile)
+        return mu_fail(MU_USAGE, "--hosts and --hostfile exclude each other");
+    return MU_OK;
+}
+
+static volatile sig_atomic_t stop;
+
+static void ask_to_stop(int signal)
+{
+    (void)signal;
+    stop = 1;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = ask_to_stop};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+static mu_status_t make_tmp(char **out)
+{
+    const char *base = getenv("TMPDIR");
+    char *path = mu_format("%s/muster-XXXXXX", base && *base == '/' ? base : "/tmp");
+    if (!mkdtemp(path)) {
+        mu_status_t status = mu_fail(MU_IO, "%s: cannot make a temporary folder: %s", path, strerror(errno));
+        free(path);
+        return status;
+    }
+    *out = path;
+    return MU_OK;
+}
+
+static void print_result(const mu_ready_t *ready, const mu_hosts_t *hosts, mu_status_t status, bool json)
+{
+    if (!json) {
+        if (status == MU_OK)
+            printf("%d of %d hosts fit (from %s)\n", mu_ready_count(ready), hosts->count, hosts->from);
+        return;
+    }
+    json_t *result = ready ? mu_ready_json(ready) : json_object();
+    json_object_set_new(result, "from", json_string(hosts->from));
+    json_object_set_new(result, "status", json_string(mu_status_name(status)));
+    json_object_set_new(result, "exit", json_integer(mu_status_exit(status)));
+    json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+    putchar('\n');
+    json_decref(result);
+}
+
+static mu_status_t check(const check_args_t *args, const mu_config_t *config, const char *tmp)
+{
+    mu_hosts_t *hosts = NULL;
+    mu_ssh_t *ssh = NULL;
+    mu_ready_t *ready = NULL;
+    mu_status_t status;
+    mu_hosts_query_t query = {
+        .hosts = args->hosts, .hostfile = args->hostfile, .config_hostfile = config->hostfile};
+    mu_ready_options_t options = {
+        .timeout = config->muster.ready_timeout, .min_hosts = (int)config->muster.min_hosts, .stop = &stop};
+    MU_TRY_GOTO(status, mu_hosts_find(&query, &hosts), done);
+    MU_TRY_GOTO(status, mu_ssh_new(hosts, config->muster.ssh_args, tmp, &ssh), done);
+    MU_TRY_GOTO(status, mu_ready_new(hosts, ssh, &options, &ready), done);
+    status = mu_ready_wait(ready);
+    print_result(ready, hosts, status, args->json);
+done:
+    mu_ready_free(ready);
+    mu_ssh_free(ssh);
+    mu_hosts_free(hosts);
+    return status;
+}
+
+mu_status_t mu_cmd_check(int argc, char **argv)
+{
+    check_args_t args = {0};
+    mu_config_t *config = NULL;
+    char *tmp = NULL;
+    mu_status_t status;
+    MU_TRY_GOTO(status, parse(argc, argv, &args), done);
+    if (args.help) {
+        fputs(usage, stdout);
+        goto done;
+    }
+    MU_TRY_GOTO(status, mu_config_load(args.file, args.files, args.override, args.overrides, &config), done);
+    MU_TRY_GOTO(status, make_tmp(&tmp), done);
+    catch_signals();
+    status = check(&args, config, tmp);
+done:
+    if (tmp && mu_remove_tree(tmp) != MU_OK && status == MU_OK)
+        status = MU_IO;
+    free(tmp);
+    mu_config_free(config);
+    free(args.file);
+    free(args.override);
+    return status;
+}

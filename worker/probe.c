@@ -1,0 +1,190 @@
+#include "worker/probe_internal.h"
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/digest.h"
+#include "common/file.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+json_t *mu_probe_state(const char *state, const char *detail)
+{
+    return detail ? json_pack("{s:s, s:s}", "state", state, "detail", detail)
+                  : json_pack("{s:s}", "state", state);
+}
+
+const char *mu_probe_path(const json_t *ask, const char *key, const char *usual)
+{
+    const char *path = json_string_value(json_object_get(json_object_get(ask, "paths"), key));
+    return path ? path : usual;
+}
+
+mu_probe_child_t mu_probe_child(mu_probe_look_t look, const json_t *ask)
+{
+    mu_probe_child_t child = {-1, -1};
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return child;
+    child.pid = fork();
+    if (child.pid == 0) {
+        json_t *seen = look(ask);
+        char *text = json_dumps(seen, JSON_COMPACT);
+        _exit(text && mu_write_all(fds[1], text, strlen(text)) ? 0 : 1);
+    }
+    close(fds[1]);
+    child.fd = fds[0];
+    return child;
+}
+
+json_t *mu_probe_collect(mu_probe_child_t *child, double seconds, int64_t begin_ns)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    int64_t end_ns = begin_ns + (int64_t)(seconds * 1e9);
+    bool complete = false;
+    if (child->pid < 0)
+        return mu_probe_state("error", "cannot start a process there");
+    for (;;) {
+        char bytes[4096];
+        int64_t left = end_ns - mu_now_ns();
+        struct pollfd p = {child->fd, POLLIN, 0};
+        if (left <= 0 || poll(&p, 1, (int)(left / 1000000) + 1) == 0)
+            break;
+        ssize_t n = read(child->fd, bytes, sizeof bytes);
+        complete = n == 0;
+        if (n == 0 || (n < 0 && errno != EINTR) || text.len > MU_PROBE_LINE)
+            break;
+        if (n > 0)
+            mu_buf_add(&text, bytes, (size_t)n);
+    }
+    close(child->fd);
+    json_t *seen = NULL;
+    if (!complete) {
+        kill(child->pid, SIGKILL);
+        waitpid(child->pid, NULL, WNOHANG);
+        char *why = mu_format("no answer in %.1f s", seconds);
+        seen = mu_probe_state("error", why);
+        json_object_set_new(seen, "timeout", json_true());
+        free(why);
+    } else {
+        int status = 0;
+        waitpid(child->pid, &status, 0);
+        seen = text.len ? json_loadb(text.data, text.len, 0, NULL) : NULL;
+        if (!seen) {
+            char *why = WIFSIGNALED(status) ? mu_format("the look ended by signal %d", WTERMSIG(status))
+                                            : mu_strdup("the look gave nothing");
+            seen = mu_probe_state("error", why);
+            free(why);
+        }
+    }
+    mu_buf_release(&text);
+    return seen;
+}
+
+json_t *mu_probe_answer(const json_t *ask)
+{
+    static const struct {
+        const char *key; /* in the facts; parts that have settings are looked at only when asked for */
+        mu_probe_look_t look;
+        bool if_asked;
+    } parts[] = {{"storage", mu_probe_storage, true},
+                 {"back", mu_probe_back, true},
+                 {"gpu", mu_probe_gpu, false},
+                 {"ibverbs", mu_probe_ibverbs, false}};
+    enum { PARTS = sizeof parts / sizeof *parts };
+    mu_probe_child_t child[PARTS];
+    int64_t begin_ns = mu_now_ns();
+    double seconds = json_number_value(json_object_get(ask, "seconds"));
+    json_t *facts = json_pack("{s:f}", "time", mu_wall_seconds());
+
+    if (seconds <= 0)
+        seconds = 10;
+    for (int i = 0; i < PARTS; i++)
+        if (!parts[i].if_asked || json_object_get(ask, parts[i].key))
+            child[i] = mu_probe_child(parts[i].look, ask);
+    json_object_set_new(facts, "versions", mu_probe_versions(ask));
+    json_object_set_new(facts, "libraries", mu_probe_libraries());
+    json_object_set_new(facts, "resources", mu_probe_resources(ask));
+    if (json_object_get(ask, "daemon"))
+        json_object_set_new(facts, "daemon", mu_probe_daemon(ask));
+    for (int i = 0; i < PARTS; i++)
+        if (!parts[i].if_asked || json_object_get(ask, parts[i].key))
+            json_object_set_new(facts, parts[i].key, mu_probe_collect(&child[i], seconds, begin_ns));
+    json_object_set_new(facts, "sent", json_real(mu_wall_seconds()));
+    return facts;
+}
+
+static bool say(int fd, const char *word, json_t *object)
+{
+    char *text = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII), *line;
+    if (!text)
+        return false;
+    line = mu_format("%s%s\n", word, text);
+    bool written = mu_write_all(fd, line, strlen(line));
+    free(text);
+    free(line);
+    return written;
+}
+
+static bool say_hello(int fd)
+{
+    char host[256] = "", build[MU_DIGEST_HEX];
+    if (gethostname(host, sizeof host - 1) != 0 || mu_digest_file("/proc/self/exe", build) != MU_OK)
+        return false;
+    json_t *hello = json_pack("{s:s, s:s, s:s+, s:i}", "version", MU_VERSION, "build", build, "host", host,
+                              "", "pid", (int)getpid());
+    bool said = say(fd, MU_PROBE_HELLO, hello);
+    json_decref(hello);
+    return said;
+}
+
+/* One line of the launcher. A line that is no question gets an answer that says so. */
+static bool answer_line(int fd, const char *line, size_t n)
+{
+    size_t word = strlen(MU_PROBE_ASK);
+    json_t *ask = NULL, *facts;
+    if (n > word && memcmp(line, MU_PROBE_ASK, word) == 0)
+        ask = json_loadb(line + word, n - word, JSON_REJECT_DUPLICATES, NULL);
+    facts = json_is_object(ask) ? mu_probe_answer(ask) : mu_probe_state("error", "not a question");
+    bool said = say(fd, MU_PROBE_FACTS, facts);
+    json_decref(ask);
+    json_decref(facts);
+    return said;
+}
+
+mu_status_t mu_probe_main(void)
+{
+    mu_buf_t in = MU_BUF_INIT;
+    mu_status_t status = MU_OK;
+    /* a library that prints something must not print into the protocol */
+    int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    mu_log_tag("muster-worker --probe");
+    signal(SIGPIPE, SIG_IGN);
+    if (out < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || !say_hello(out))
+        return mu_fail(MU_IO, "cannot write the hello: %s", strerror(errno));
+    while (status == MU_OK) {
+        char bytes[4096], *newline;
+        ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        mu_buf_add(&in, bytes, (size_t)n);
+        while (status == MU_OK && (newline = memchr(in.data, '\n', in.len))) {
+            size_t length = (size_t)(newline - in.data);
+            if (!answer_line(out, in.data, length))
+                status = mu_fail(MU_IO, "cannot write facts: %s", strerror(errno));
+            memmove(in.data, newline + 1, in.len - length);
+            in.len -= length + 1;
+        }
+        if (in.len > MU_PROBE_LINE)
+            status = mu_fail(MU_IO, "a question is longer than %d bytes", MU_PROBE_LINE);
+    }
+    mu_buf_release(&in);
+    close(out);
+    return status;
+}
