@@ -70,12 +70,13 @@ static void unknown(loader_t *l, const char *file, const mu_yaml_t *node, const 
 {
     mu_buf_t advice = MU_BUF_INIT;
     char *where = place_of(file, node);
-    if (mu_key_is_group(name))
-        mu_buf_adds(&advice, ": it is a group: write {key: value, ...}");
-    else
+    if (mu_key_is_group(name)) {
+        found(l, mu_fail(MU_CONFIG, "%s: %s is a group of keys: write %s: {key: value, ...}", where, name,
+                         name));
+    } else {
         mu_key_suggest(name, &advice);
-    found(l, mu_fail(MU_CONFIG, "%s: %s '%s'%s", where,
-                     mu_key_is_group(name) ? "cannot take this for" : "unknown key", name, advice.data));
+        found(l, mu_fail(MU_CONFIG, "%s: unknown key '%.80s'%s", where, name, advice.data));
+    }
     mu_buf_release(&advice);
     free(where);
 }
@@ -179,6 +180,38 @@ static mu_status_t load_override(loader_t *l, const char *argument)
 
 /* ---- from keys to the config ---- */
 
+/* The length of the group's name with its dot; 0 for a key outside of groups. */
+static size_t group_length(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot ? (size_t)(dot - name) + 1 : 0;
+}
+
+static bool same_group(int a, int b)
+{
+    size_t n = group_length(mu_keys[a].name);
+    return n > 0 && n == group_length(mu_keys[b].name) && strncmp(mu_keys[a].name, mu_keys[b].name, n) == 0;
+}
+
+/* Adds a key without effect to "a, group.{b, c}, d". The keys of a group stand together in the table. */
+static void add_unused(mu_buf_t *out, int row, const entry_t *entry)
+{
+    const char *name = mu_keys[row].name;
+    int before = row - 1, after = row + 1;
+    while (before >= 0 && !(entry[before].node && mu_keys[before].class == MU_KEY_ACCEPTED))
+        before--;
+    while (after < mu_key_count && !(entry[after].node && mu_keys[after].class == MU_KEY_ACCEPTED))
+        after++;
+    bool joins = before >= 0 && same_group(before, row),
+         goes_on = after < mu_key_count && same_group(row, after);
+    size_t group = group_length(name);
+    mu_buf_adds(out, out->len ? ", " : "");
+    if (!joins && goes_on)
+        mu_buf_addf(out, "%.*s{%s", (int)group, name, name + group);
+    else
+        mu_buf_addf(out, "%s%s", joins ? name + group : name, joins && !goes_on ? "}" : "");
+}
+
 static void apply_written(loader_t *l, int row)
 {
     const mu_key_t *key = &mu_keys[row];
@@ -194,7 +227,7 @@ static void apply_written(loader_t *l, int row)
         break;
     case MU_KEY_ACCEPTED:
         status = mu_key_check(key, e->node, e->where);
-        mu_buf_addf(&l->unused, "%s%s", l->unused.len ? ", " : "", key->name);
+        add_unused(&l->unused, row, l->entry);
         break;
     case MU_KEY_UNSUPPORTED:
         status = mu_key_is_preset(key, e->node, e->where, &usual);

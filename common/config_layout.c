@@ -219,8 +219,7 @@ static mu_status_t check_complete(const mu_config_t *config)
     if (missing)
         return mu_fail(MU_CONFIG, "the configuration lacks %s: add it to a file or the command line",
                        missing);
-    if (mu_config_given(config, "save") && !mu_config_given(config, "checkpoint_factor") &&
-        !config->extra_save_count)
+    if (config->save && !mu_config_given(config, "checkpoint_factor") && !config->extra_save_count)
         return mu_fail(MU_CONFIG, "%s: save needs checkpoint_factor or extra_save_iters to say when",
                        mu_config_origin(config, "save"));
     return MU_OK;

@@ -34,18 +34,16 @@ static mu_status_t attention_kind(const char *where, const mu_yaml_t *node)
 /* One [[kinds], times]: the layers it stands for, -1 for "all". */
 static mu_status_t attention_run(const char *where, const mu_yaml_t *run, int64_t *out)
 {
-    int64_t times = -1;
-    const mu_yaml_t *kinds = run->first;
+    int64_t times = 0;
+    const mu_yaml_t *kinds = run->first, *behind = kinds ? kinds->next : NULL;
     bool shaped = run->count == 2 && kinds->kind == MU_YAML_LIST && kinds->count > 0;
-    if (!shaped ||
-        !(mu_yaml_i64(kinds->next, &times) ||
-          (kinds->next->kind == MU_YAML_SCALAR && strcmp(kinds->next->text, "all") == 0)) ||
-        times == 0 || times < -1 || times > 10000)
+    bool all = shaped && behind->kind == MU_YAML_SCALAR && strcmp(behind->text, "all") == 0;
+    if (!all && (!shaped || !mu_yaml_i64(behind, &times) || times < 1 || times > 10000))
         return mu_fail(MU_CONFIG,
                        "%s: attention_config: write [[[\"flash\"], 24]] or [[[\"flash\"], \"all\"]]", where);
     for (const mu_yaml_t *k = kinds->first; k; k = k->next)
         MU_TRY(attention_kind(where, k));
-    *out = times < 0 ? -1 : times * kinds->count;
+    *out = all ? -1 : times * kinds->count;
     return MU_OK;
 }
 

@@ -164,13 +164,13 @@ static mu_status_t syntax_error(const reader_t *r)
         return fail_at(r, mark,
                        "this ':' cannot stand here: a ',' is missing before it, the indentation is wrong, or "
                        "the text needs quotes");
-    if (strstr(problem, "expected ':'") || strstr(problem, "expected key"))
+    if (strstr(problem, "expected ':'"))
         return fail_at(r, p->context ? p->context_mark : mark,
                        "no ':' follows this key: a ',' is missing, the indentation is wrong, or the text "
                        "needs quotes");
     if (strstr(problem, "cannot start any token") && mark.column < length)
         return fail_at(r, mark, "text cannot begin with '%c': put it in quotes", line[mark.column]);
-    if (strstr(problem, "block mapping") || strstr(problem, "block end") || strstr(problem, "'-' indicator"))
+    if (strstr(problem, "expected key") || strstr(problem, "block end") || strstr(problem, "'-' indicator"))
         return fail_at(r, mark, "the indentation does not match the lines above, or a bracket is unbalanced");
     if (p->context)
         return fail_at(r, mark, "not YAML: %s, %s (line %zu)", problem, p->context, p->context_mark.line + 1);
@@ -236,6 +236,12 @@ static mu_status_t take_scalar(reader_t *r, const yaml_event_t *e)
         return fail_at(r, e->start_mark, "anchors (&) are not supported: write the value out");
     if (e->data.scalar.tag)
         return fail_at(r, e->start_mark, "tags (!) are not supported: remove '%s'", e->data.scalar.tag);
+    if (e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && e->end_mark.line != e->start_mark.line)
+        return fail_at(
+            r, e->start_mark,
+            "this runs on into line %zu: a ',' or ':' is missing here, or line %zu is indented too far "
+            "(text over several lines needs quotes)",
+            e->end_mark.line + 1, e->end_mark.line + 1);
     if (strlen((const char *)e->data.scalar.value) != e->data.scalar.length)
         return fail_at(r, e->start_mark, "this text holds a NUL character (\\0): remove it");
     if (wants_key(r))
