@@ -6,7 +6,7 @@
 #include "dataset/stream.h"
 #include "dataset/utf8.h"
 
-enum { BLOCK = 256 << 10 };
+enum { BLOCK = 256 << 10, SLACK = 4096, RECORD_MAX = 1 << 30 };
 
 struct mu_reader {
     mu_reader_options_t options;
@@ -39,6 +39,7 @@ mu_status_t mu_reader_open(char *const *paths, int n, const mu_reader_options_t 
         return status;
     }
     r->options = *options;
+    r->options.max_record = options->max_record < RECORD_MAX ? options->max_record : RECORD_MAX;
     r->options.text_key = r->text_key = mu_strdup(options->text_key);
     r->block = mu_alloc(BLOCK);
     *out = r;
@@ -193,7 +194,7 @@ static mu_status_t add_line(mu_reader_t *r, bool *more)
         *more = true;
         const char *from = r->block + r->at, *feed = memchr(from, '\n', r->end - r->at);
         size_t n = feed ? (size_t)(feed - from) : r->end - r->at;
-        if (n > r->options.max_record || r->record.len > r->options.max_record - n)
+        if (n > r->options.max_record + SLACK || r->record.len > r->options.max_record + SLACK - n)
             return too_long(r);
         mu_buf_add(&r->record, from, n);
         advance(r, feed ? n + 1 : n);
@@ -327,8 +328,12 @@ static mu_status_t finish_record(mu_reader_t *r, mu_doc_t *doc)
 static mu_status_t next_record(mu_reader_t *r, bool *more)
 {
     if (r->jsonl || r->options.boundary == MU_BOUNDARY_LINE)
-        return line_record(r, more);
-    return r->options.boundary == MU_BOUNDARY_FILE ? whole_file_record(r, more) : paragraph_record(r, more);
+        MU_TRY(line_record(r, more));
+    else if (r->options.boundary == MU_BOUNDARY_BLANK)
+        MU_TRY(paragraph_record(r, more));
+    else
+        MU_TRY(whole_file_record(r, more));
+    return r->record.len > r->options.max_record ? too_long(r) : MU_OK;
 }
 
 mu_status_t mu_reader_next(mu_reader_t *r, mu_doc_t *doc)

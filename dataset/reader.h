@@ -37,7 +37,8 @@ typedef struct mu_reader_options {
     mu_boundary_t boundary;  /* text files only */
     mu_text_format_t format; /* by name: stdin is text */
     const char *text_key;    /* the member of a JSON object that holds the text */
-    size_t max_record;       /* bytes of one document, or of one JSON line; a longer one is an error */
+    size_t
+        max_record; /* bytes of one document, or of one JSON line, at most 1 GiB; a longer one is an error */
     bool strict;
 } mu_reader_options_t;
 

@@ -11,7 +11,7 @@
 #include <zstd_errors.h>
 
 enum { BLOCK = 256 << 10, WINDOW_LOG_MAX = 27, RATIO_MAX = 2048 };
-static const uint64_t FREE_OUTPUT = (uint64_t)1 << 30; /* no ratio is looked at below */
+static const uint64_t FREE_OUTPUT = (uint64_t)256 << 20; /* no ratio is looked at below */
 
 typedef enum mu_packing { PLAIN, GZIP, ZSTD } mu_packing_t;
 

@@ -1,7 +1,7 @@
 /*
  * The bytes of one file, decompressed: plain, gzip (several members, dictzip) or zstd (several frames), known
  * by the first bytes and never by the name. Memory is bounded: zstd windows above 128 MiB are refused. So is
- * a file that unpacks to more than 2,048 times its size (beyond the first GiB), which no text does.
+ * a file that unpacks to more than 2,048 times its size (beyond the first 256 MiB), which no text does.
  *
  * Calling sequence: mu_stream_open, mu_stream_read until it gives 0 bytes, mu_stream_close. One thread at a
  * time.
