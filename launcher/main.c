@@ -1,6 +1,7 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/log.h"
 #include "launcher/cmd_check.h"
+#include "launcher/cmd_prepare.h"
 #include "launcher/cmd_tokenizer.h"
 #include "launcher/cmd_worker.h"
 
@@ -10,6 +11,7 @@ typedef struct verb {
 } verb_t;
 
 static const verb_t verbs[] = {
+    {"prepare", "text into token shards", mu_cmd_prepare},
     {"tokenizer", "train a tokenizer; text to ids and back", mu_cmd_tokenizer},
     {"check", "can every host be reached, and is it fit? trains nothing", mu_cmd_check},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_worker},
