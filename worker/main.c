@@ -1,9 +1,20 @@
 #include "common/log.h"
 #include "worker/probe.h"
+#include "worker/verbs.h"
 
 int main(int argc, char **argv)
 {
+    static const struct {
+        const char *name;
+        mu_status_t (*run)(int argc, char **argv);
+    } verbs[] = {
+        {"eval", mu_verb_eval},
+        {"generate", mu_verb_generate},
+    };
     if (argc == 2 && strcmp(argv[1], "--probe") == 0)
         return mu_status_exit(mu_probe_main());
-    return mu_status_exit(mu_fail(MU_USAGE, "started without a configuration"));
+    for (size_t i = 0; argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(argv[1], verbs[i].name) == 0)
+            return mu_status_exit(verbs[i].run(argc - 1, argv + 1));
+    return mu_status_exit(mu_verb_train(argc, argv));
 }

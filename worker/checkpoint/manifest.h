@@ -21,11 +21,12 @@
 typedef struct mu_checkpoint_info {
     char *run_id; /* [A-Za-z0-9._-]{1,128} */
     int attempt;
-    int tp, dp;              /* layout that wrote the shards; legal to read in any other */
-    int64_t step;            /* updates done */
-    int64_t optimizer_step;  /* AdamW's t */
-    int64_t samples, tokens; /* consumed since step 0 */
-    int64_t parent_step;     /* the step that this run was resumed from; -1: none */
+    int tp, dp;               /* layout that wrote the shards; legal to read in any other */
+    int64_t step;             /* updates done */
+    int64_t optimizer_step;   /* AdamW's t */
+    int64_t samples, tokens;  /* consumed since step 0 */
+    int64_t order_samples[2]; /* that the train and valid orders were made for at step 0; 0: unknown */
+    int64_t parent_step;      /* the step that this run was resumed from; -1: none */
     int64_t seed;
     double time;             /* seconds since 1970 */
     double loss, valid_loss; /* NAN: none */

@@ -200,6 +200,8 @@ static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *w
            get_i64(root, &top, "optimizer_step", 0, COUNT_MAX, &info->optimizer_step) &&
            get_i64(root, &top, "samples", 0, COUNT_MAX, &info->samples) &&
            get_i64(root, &top, "tokens", 0, COUNT_MAX, &info->tokens) &&
+           get_i64(root, &top, "order_train", 0, COUNT_MAX, &info->order_samples[0]) &&
+           get_i64(root, &top, "order_valid", 0, COUNT_MAX, &info->order_samples[1]) &&
            get_i64(root, &top, "parent_step", -1, COUNT_MAX, &info->parent_step) &&
            get_i64(root, &top, "seed", INT64_MIN, INT64_MAX, &info->seed) &&
            get_f64(root, &top, "time", &info->time) && get_f64(root, &top, "loss", &info->loss) &&

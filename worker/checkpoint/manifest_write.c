@@ -84,6 +84,8 @@ static void put_info(mu_buf_t *out, bool *ok, const mu_checkpoint_info_t *info)
     put_i64(out, "optimizer_step", info->optimizer_step);
     put_i64(out, "samples", info->samples);
     put_i64(out, "tokens", info->tokens);
+    put_i64(out, "order_train", info->order_samples[0]);
+    put_i64(out, "order_valid", info->order_samples[1]);
     put_i64(out, "parent_step", info->parent_step);
     put_i64(out, "seed", info->seed);
     put_f64(out, "time", info->time);

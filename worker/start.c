@@ -1,0 +1,292 @@
+#include "worker/start.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "dataset/tokenizer.h"
+#include "worker/agree.h"
+#include "worker/checkpoint/commit.h"
+#include "worker/schedule.h"
+
+#include <math.h>
+#include <sodium.h>
+
+char *mu_run_checkpoints(const mu_run_t *run)
+{
+    return mu_path_join(run->dir, "checkpoints");
+}
+
+static void set_rule(mu_start_t *start, char *text)
+{
+    free(start->rule);
+    start->rule = text;
+}
+
+/* Fills what follows from start->checkpoint; `resume`: go on with its steps and samples. */
+static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool optimizer)
+{
+    const mu_config_t *c = run->config;
+    const mu_manifest_t *m = mu_checkpoint_manifest(start->checkpoint);
+    const char *path = mu_checkpoint_path(start->checkpoint);
+    mu_setup_t *setup = &start->setup;
+    int embedding = mu_checkpoint_find(start->checkpoint, "embed_in.weight");
+    if (embedding < 0)
+        return mu_fail(MU_DATA, "%s: has no tensor embed_in.weight", path);
+    if (snprintf(setup->path, sizeof setup->path, "%s", path) >= (int)sizeof setup->path)
+        return mu_fail(MU_CONFIG, "%s: the path is too long", path);
+    if (m->info.config)
+        MU_TRY(mu_agree(c, path, m->info.config, resume));
+    setup->vocab = m->tensors[embedding].shape[0];
+    setup->kind = optimizer ? MU_SETUP_RESUME : MU_SETUP_WEIGHTS;
+    setup->optimizer_step = optimizer ? m->info.optimizer_step : 0;
+    start->done = resume ? m->info.step : 0;
+    start->samples = resume ? m->info.samples : 0;
+    start->parent = m->info.step;
+    if (resume && m->info.order_samples[0] > 0)
+        memcpy(start->order_samples, m->info.order_samples, sizeof start->order_samples);
+    return MU_OK;
+}
+
+static mu_status_t resume_own(mu_run_t *run, mu_start_t *start)
+{
+    snprintf(start->setup.run_id, sizeof start->setup.run_id, "%s",
+             mu_checkpoint_manifest(start->checkpoint)->info.run_id);
+    MU_TRY(adopt(run, start, true, true));
+    set_rule(start, mu_format("resuming %s", mu_checkpoint_path(start->checkpoint)));
+    return MU_OK;
+}
+
+static bool same_directory(const mu_run_t *run, const char *load)
+{
+    char *a = realpath(run->dir, NULL), *b = realpath(load, NULL);
+    bool same = a && b && strcmp(a, b) == 0;
+    free(a);
+    free(b);
+    return same;
+}
+
+static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
+{
+    const mu_config_t *c = run->config;
+    MU_TRY(mu_checkpoint_newest(c->load, below, &start->checkpoint));
+    if (!start->checkpoint)
+        return mu_fail(
+            MU_NOINPUT,
+            "load '%s' (%s): there is no checkpoint; without `load` the run starts from random weights",
+            c->load, mu_config_origin(c, "load"));
+    bool resume = !c->finetune;
+    MU_TRY(adopt(run, start, resume, resume && !c->no_load_optim));
+    set_rule(start, mu_format("%s %s", resume ? "going on from" : "weights from",
+                              mu_checkpoint_path(start->checkpoint)));
+    return MU_OK;
+}
+
+static void start_fresh(mu_start_t *start)
+{
+    start->setup.kind = MU_SETUP_FRESH;
+    start->setup.vocab = 0;
+    start->setup.optimizer_step = 0;
+    start->done = start->samples = 0;
+    start->parent = -1;
+    set_rule(start, mu_strdup("random weights"));
+}
+
+/* The start rule, among checkpoints below a step. */
+static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
+{
+    char *own = mu_run_checkpoints(run);
+    mu_checkpoint_close(start->checkpoint);
+    start->checkpoint = NULL;
+    mu_status_t status = mu_checkpoint_newest(own, below, &start->checkpoint);
+    free(own);
+    if (status != MU_OK)
+        return status;
+    if (start->checkpoint)
+        return resume_own(run, start);
+    if (run->config->load && !same_directory(run, run->config->load))
+        return load_other(run, start, below);
+    start_fresh(start);
+    return MU_OK;
+}
+
+/* A tokenizer's ids, from the data set, else from vocab_file; 0 when neither is known. */
+static mu_status_t real_vocab(mu_run_t *run, mu_start_t *start, int64_t *vocab, int32_t *eod)
+{
+    mu_tokenizer_t *tok;
+    *vocab = start->data ? mu_dataset_vocab(start->data) : 0;
+    *eod = -1;
+    if (!start->tokenizer)
+        return MU_OK;
+    MU_TRY(mu_tokenizer_load(start->tokenizer, &tok));
+    *vocab = mu_max_i64(*vocab, mu_tokenizer_vocab(tok));
+    *eod = mu_tokenizer_eod(tok);
+    mu_tokenizer_free(tok);
+    (void)run;
+    return MU_OK;
+}
+
+static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
+{
+    const mu_config_t *c = run->config;
+    mu_setup_t *setup = &start->setup;
+    int64_t vocab;
+    int32_t eod;
+    MU_TRY(real_vocab(run, start, &vocab, &eod));
+    setup->eod = c->eod_mask_loss ? eod : -1;
+    if (c->eod_mask_loss && eod < 0)
+        return mu_fail(MU_CONFIG, "eod_mask_loss (%s): the tokenizer of the data has no <|endoftext|>",
+                       mu_config_origin(c, "eod_mask_loss"));
+    if (setup->kind != MU_SETUP_FRESH) {
+        if (vocab > setup->vocab)
+            return mu_fail(MU_CONFIG, "%s: the model knows %lld ids, the data's tokenizer has %lld",
+                           setup->path, (long long)setup->vocab, (long long)vocab);
+        return MU_OK;
+    }
+    if (vocab == 0 && c->padded_vocab_size == 0)
+        return mu_fail(MU_CONFIG,
+                       "%s: holds no tokenizer, so the vocabulary is unknown: set vocab_file or "
+                       "padded_vocab_size",
+                       c->data_path);
+    if (vocab == 0) {
+        setup->vocab = c->padded_vocab_size;
+        return MU_OK;
+    }
+    return mu_config_padded_vocab(c, vocab, &setup->vocab);
+}
+
+static mu_status_t check_vocab_divides(const mu_run_t *run, const mu_start_t *start)
+{
+    int tp = run->config->tp;
+    if (start->setup.vocab % tp != 0)
+        return mu_fail(MU_CONFIG,
+                       "the vocabulary of %lld rows cannot be divided by tp %d: use a tp that divides it",
+                       (long long)start->setup.vocab, tp);
+    return MU_OK;
+}
+
+/* Data and tokenizer must be those the checkpoint was made with. */
+static mu_status_t check_data(const mu_run_t *run, const mu_start_t *start)
+{
+    if (!start->checkpoint)
+        return MU_OK;
+    const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(start->checkpoint)->info;
+    const char *path = start->setup.path, *version = mu_dataset_version(start->data);
+    char tokenizer[MU_DIGEST_HEX];
+    bool resume = start->done > 0;
+    if (resume && info->data_version && strcmp(info->data_version, version) != 0)
+        return mu_fail(MU_CONFIG,
+                       "%s: was made with data version %s, '%s' is %s: give the old data, or use load with "
+                       "finetune for new data",
+                       path, info->data_version, run->config->data_path, version);
+    if (!start->tokenizer || !info->tokenizer_digest)
+        return MU_OK;
+    MU_TRY(mu_digest_file(start->tokenizer, tokenizer));
+    if (strcmp(info->tokenizer_digest, tokenizer) != 0)
+        return mu_fail(MU_CONFIG, "%s: was made with another tokenizer (%s) than '%s' (%s)", path,
+                       info->tokenizer_digest, run->config->data_path, tokenizer);
+    return MU_OK;
+}
+
+static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
+{
+    const mu_config_t *c = run->config;
+    if (!c->data_path)
+        return mu_fail(MU_CONFIG,
+                       "data_path is not set: name a directory made by `muster prepare`, or the prefix of a "
+                       ".bin/.idx pair");
+    mu_dataset_options_t options = {.split = c->split, .vocab = start->setup.vocab};
+    MU_TRY(mu_dataset_open(c->data_path, &options, &start->data));
+    const char *own = mu_dataset_tokenizer_path(start->data);
+    if (own || c->vocab_file)
+        start->tokenizer = mu_strdup(own ? own : c->vocab_file);
+    return MU_OK;
+}
+
+static void find_best(mu_run_t *run, mu_start_t *start)
+{
+    mu_buf_t name = MU_BUF_INIT;
+    mu_checkpoint_t *best;
+    char *dir = mu_run_checkpoints(run), *hint = mu_path_join(dir, "best");
+    start->best_valid_loss = INFINITY;
+    if (mu_is_file(hint) && mu_file_read(hint, 256, &name) == MU_OK) {
+        name.data[strcspn(name.data, "\n")] = '\0';
+        char *path = mu_path_join(dir, name.data);
+        if (mu_is_dir(path) && mu_checkpoint_open(path, &best) == MU_OK) {
+            double loss = mu_checkpoint_manifest(best)->info.valid_loss;
+            start->best_valid_loss = isnan(loss) ? INFINITY : loss;
+            mu_checkpoint_close(best);
+        }
+        free(path);
+    }
+    mu_buf_release(&name);
+    free(hint);
+    free(dir);
+}
+
+mu_status_t mu_start_open(mu_run_t *run, mu_start_t *out)
+{
+    unsigned char id[8];
+    char *dir = mu_run_checkpoints(run);
+    memset(out, 0, sizeof *out);
+    if (sodium_init() < 0) {
+        free(dir);
+        return mu_fail(MU_BUG, "libsodium cannot be initialised");
+    }
+    randombytes_buf(id, sizeof id);
+    sodium_bin2hex(out->setup.run_id, sizeof out->setup.run_id, id, sizeof id);
+    out->setup.attempt = run->attempt;
+    mu_status_t status = mu_checkpoint_clean(dir);
+    free(dir);
+    MU_TRY(status);
+    MU_TRY(choose(run, out, INT64_MAX));
+    MU_TRY(open_data(run, out));
+    MU_TRY(settle_vocab(run, out));
+    MU_TRY(check_vocab_divides(run, out));
+    MU_TRY(check_data(run, out));
+    find_best(run, out);
+    return MU_OK;
+}
+
+mu_status_t mu_start_older(mu_run_t *run, mu_start_t *start)
+{
+    int64_t below = mu_checkpoint_manifest(start->checkpoint)->info.step;
+    mu_warn("%s: a worker found it damaged; looking for an older one", start->setup.path);
+    MU_TRY(choose(run, start, below));
+    if (start->setup.kind == MU_SETUP_FRESH)
+        return mu_fail(MU_NOVALID, "no valid checkpoint is left in '%s'", run->dir);
+    MU_TRY(settle_vocab(run, start));
+    MU_TRY(check_vocab_divides(run, start));
+    return check_data(run, start);
+}
+
+mu_status_t mu_start_orders(mu_run_t *run, mu_start_t *start)
+{
+    const mu_config_t *c = run->config;
+    if (start->order_samples[0] == 0) {
+        start->order_samples[0] = c->train_iters * c->train_batch_size;
+        start->order_samples[1] = mu_schedule_eval_batches(c) * c->train_batch_size;
+    }
+    char *cache = mu_path_join(run->dir, "order");
+    mu_status_t status;
+    MU_TRY_GOTO(status, mu_make_dirs(cache, 0700), out);
+    MU_TRY_GOTO(status,
+                mu_order_open(start->data, MU_TRAIN, c->model.seq_length, (uint32_t)c->seed,
+                              start->order_samples[0], cache, &start->train),
+                out);
+    if (c->eval_iters > 0)
+        status = mu_order_open(start->data, MU_VALID, c->model.seq_length, (uint32_t)c->seed,
+                               start->order_samples[1], cache, &start->valid);
+out:
+    free(cache);
+    return status;
+}
+
+void mu_start_release(mu_start_t *start)
+{
+    mu_order_close(start->train);
+    mu_order_close(start->valid);
+    mu_dataset_close(start->data);
+    mu_checkpoint_close(start->checkpoint);
+    free(start->rule);
+    free(start->tokenizer);
+    memset(start, 0, sizeof *start);
+}

@@ -1,0 +1,52 @@
+#include "worker/state.h"
+#include "common/buf.h"
+#include "common/log.h"
+
+static const float *moment(const mu_net_param_t *param, mu_state_t state)
+{
+    return state == MU_STATE_WEIGHT ? param->weight.data : state == MU_STATE_EXP_AVG ? param->m : param->v;
+}
+
+static mu_status_t load_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_net_param_t *param,
+                              int states, float *host)
+{
+    mu_device_t *device = mu_net_device(net);
+    for (int s = 0; s < states; s++) {
+        MU_TRY(mu_checkpoint_read(checkpoint, param->tensor.name, (mu_state_t)s, param->offset, param->count,
+                                  host));
+        device->ops->put(device, (void *)(uintptr_t)moment(param, (mu_state_t)s), host,
+                         param->elements * (int64_t)sizeof(float));
+    }
+    return MU_OK;
+}
+
+mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool optimizer)
+{
+    MU_TRY(mu_checkpoint_match(checkpoint, mu_net_model(net)));
+    if (optimizer && !mu_checkpoint_manifest(checkpoint)->optimizer)
+        return mu_fail(
+            MU_DATA, "%s: holds no optimizer state: set finetune or no_load_optim to take the weights alone",
+            mu_checkpoint_path(checkpoint));
+    int64_t largest = 0;
+    for (int i = 0; i < mu_net_param_count(net); i++)
+        if (mu_net_param(net, i)->elements > largest)
+            largest = mu_net_param(net, i)->elements;
+    float *host = mu_alloc((size_t)largest * sizeof *host);
+    mu_status_t status = MU_OK;
+    for (int i = 0; status == MU_OK && i < mu_net_param_count(net); i++)
+        status = load_param(net, checkpoint, mu_net_param(net, i), optimizer ? MU_STATE_COUNT : 1, host);
+    free(host);
+    return status;
+}
+
+mu_status_t mu_state_read(void *arg, int tensor, mu_state_t state, const int64_t offset[2],
+                          const int64_t count[2], float *out)
+{
+    mu_net_t *net = arg;
+    mu_device_t *device = mu_net_device(net);
+    const mu_net_param_t *param = mu_net_param(net, tensor);
+    /* whole rows of the local slice: one run of memory */
+    int64_t first = (offset[0] - param->offset[0]) * param->count[1];
+    return device->ops->get(device, out, moment(param, state) + first,
+                            count[0] * count[1] * (int64_t)sizeof(float));
+}

@@ -1,0 +1,21 @@
+/*
+ * A worker's training state to and from checkpoints: glue between the network's parameters on the device and
+ * worker/checkpoint/.
+ */
+#ifndef MU_WORKER_STATE_H
+#define MU_WORKER_STATE_H
+
+#include "worker/checkpoint/reader.h"
+#include "worker/checkpoint/shard.h"
+#include "worker/net.h"
+
+/* Puts this worker's slice of every weight, and with `optimizer` of both moments, onto the device. Any layout
+ * reads any checkpoint. Errors: MU_CONFIG (other tensors than the model's), MU_DATA (damaged, or no moments
+ * in it), MU_IO. */
+mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool optimizer);
+
+/* A mu_shard_source_t whose `arg` is the net. */
+mu_status_t mu_state_read(void *net, int tensor, mu_state_t state, const int64_t offset[2],
+                          const int64_t count[2], float *out);
+
+#endif

@@ -1,0 +1,327 @@
+#include "worker/trainer.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "worker/deal.h"
+#include "worker/init.h"
+#include "worker/optimizer.h"
+#include "worker/quiet.h"
+#include "worker/state.h"
+
+#include <math.h>
+#include <sched.h>
+
+typedef struct trainer {
+    mu_run_t *run;
+    const mu_config_t *config;
+    mu_groups_t *groups;
+    mu_device_t *device;
+    mu_net_t *net;
+    mu_setup_t setup;
+    int32_t *tokens;   /* one share: [accumulation][micro][seq + 1] */
+    int64_t share_ids; /* its ids */
+    int64_t taken;     /* TOKENS messages so far */
+    int64_t data_wait_ns;
+    int64_t optimizer_step;
+    char *checkpoints;
+    bool first; /* no step was made yet */
+} trainer_t;
+
+/* Gradients are reduced over dp in pieces of this many floats: in shared memory 1 MiB pieces go several times
+ * faster than whole buffers (docs/measured.md). */
+enum { BUCKET = 1 << 18 };
+
+/* The leader takes the next share from the controller and passes it to its replica. */
+static mu_status_t take_tokens(trainer_t *t)
+{
+    mu_groups_t *g = t->groups;
+    if (g->leader) {
+        int64_t before = mu_now_ns();
+        MU_TRY(mu_mpi_check(MPI_Recv(t->tokens, (int)t->share_ids, MPI_INT32_T, 0, MU_TAG_TOKENS, g->control,
+                                     MPI_STATUS_IGNORE),
+                            "MPI_Recv of tokens"));
+        t->data_wait_ns += mu_now_ns() - before;
+        t->taken++;
+        MU_TRY(mu_mpi_check(MPI_Send(&t->taken, 1, MPI_INT64_T, 0, MU_TAG_TOOK, g->control),
+                            "MPI_Send of credit"));
+    }
+    mu_page_progress(t->run->page);
+    return mu_comm_broadcast(g->tp, 0, t->tokens, t->share_ids * (int64_t)sizeof *t->tokens);
+}
+
+static mu_status_t report(trainer_t *t, const mu_report_t *report)
+{
+    if (!t->groups->leader)
+        return MU_OK;
+    return mu_mpi_check(MPI_Send(report, sizeof *report, MPI_BYTE, 0, MU_TAG_REPORT, t->groups->control),
+                        "MPI_Send of a report");
+}
+
+static mu_status_t reduce_gradients(trainer_t *t)
+{
+    const mu_net_flat_t *flat = mu_net_flat(t->net);
+    if (t->groups->dp->size == 1)
+        return MU_OK;
+    MU_TRY(t->device->ops->sync(t->device));
+    for (int64_t at = 0; at < flat->elements; at += BUCKET) {
+        int64_t n = mu_min_i64(BUCKET, flat->elements - at);
+        MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F32, flat->gradient + at, n));
+    }
+    return MU_OK;
+}
+
+/* Mean loss of `micro_batches` micro batches on each replica, over all of them. */
+static mu_status_t mean_loss(trainer_t *t, int64_t micro_batches, double *out)
+{
+    mu_net_loss_t loss;
+    MU_TRY(mu_net_take_loss(t->net, &loss));
+    double sum = loss.mean_sum;
+    MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F64, &sum, 1));
+    *out = sum / (double)(micro_batches * t->groups->layout.dp);
+    return MU_OK;
+}
+
+static mu_status_t forward_backward(trainer_t *t)
+{
+    const mu_config_t *c = t->config;
+    double scale = 1.0 / (double)(c->accumulation * t->groups->layout.dp);
+    int64_t stride = c->micro_batch * (c->model.seq_length + 1);
+    mu_net_zero_gradients(t->net);
+    for (int64_t g = 0; g < c->accumulation; g++) {
+        MU_TRY(mu_net_forward_backward(t->net, t->tokens + g * stride, scale));
+        mu_page_progress(t->run->page);
+    }
+    return reduce_gradients(t);
+}
+
+static mu_status_t step(trainer_t *t, int64_t number)
+{
+    const mu_config_t *c = t->config;
+    mu_groups_t *g = t->groups;
+    mu_report_t r = {.step = number, .lr = mu_config_lr(c, number - 1)};
+    int64_t began = mu_now_ns();
+    t->data_wait_ns = g->tp->wait_ns = g->dp->wait_ns = 0;
+    mu_page_phase(t->run->page, t->first ? MU_PHASE_FIRST_STEP : MU_PHASE_STEP);
+    MU_TRY(take_tokens(t));
+    MU_TRY(forward_backward(t));
+    MU_TRY(mean_loss(t, c->accumulation, &r.loss));
+    MU_TRY(mu_optimizer_norm(t->net, &r.grad_norm));
+    r.finite = isfinite(r.loss) && isfinite(r.grad_norm);
+    if (r.finite) {
+        mu_optimizer_t adam = {r.lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping};
+        mu_optimizer_step(t->net, &adam, r.grad_norm, ++t->optimizer_step);
+        MU_TRY(t->device->ops->sync(t->device));
+    }
+    t->first = false;
+    r.step_ms = (double)(mu_now_ns() - began) * 1e-6;
+    r.data_wait_ms = (double)t->data_wait_ns * 1e-6;
+    r.comm_ms = (double)(g->tp->wait_ns + g->dp->wait_ns) * 1e-6;
+    if (t->run->page)
+        atomic_store(&t->run->page->step, number);
+    return report(t, &r);
+}
+
+static mu_status_t evaluate(trainer_t *t, const mu_command_t *command)
+{
+    const mu_config_t *c = t->config;
+    mu_report_t r = {.step = command->step, .evaluation = 1};
+    int64_t stride = c->micro_batch * (c->model.seq_length + 1);
+    mu_page_phase(t->run->page, MU_PHASE_EVAL);
+    for (int64_t b = 0; b < command->batches; b++) {
+        MU_TRY(take_tokens(t));
+        for (int64_t g = 0; g < c->accumulation; g++) {
+            MU_TRY(mu_net_forward_loss(t->net, t->tokens + g * stride, c->micro_batch));
+            mu_page_progress(t->run->page);
+        }
+    }
+    MU_TRY(mean_loss(t, command->batches * c->accumulation, &r.loss));
+    r.finite = isfinite(r.loss);
+    return report(t, &r);
+}
+
+/* Writes this worker's shard and tells the controller, also of a failure: the run may go on without this
+ * checkpoint. */
+static mu_status_t save(trainer_t *t, const mu_command_t *command)
+{
+    mu_groups_t *g = t->groups;
+    char *dir = mu_path_join(t->checkpoints, command->name);
+    mu_shard_plan_t plan = {.dir = dir,
+                            .model = &t->config->model,
+                            .tp = g->layout.tp,
+                            .dp = g->layout.dp,
+                            .tp_rank = g->layout.tp_rank,
+                            .dp_rank = g->layout.dp_rank,
+                            .optimizer = !t->config->no_save_optim,
+                            .run_id = t->setup.run_id,
+                            .step = command->step,
+                            .attempt = t->setup.attempt,
+                            .read = mu_state_read,
+                            .arg = t->net};
+    mu_shard_t shard;
+    mu_saved_t saved = {.step = command->step};
+    mu_buf_t message = MU_BUF_INIT;
+    int64_t began = mu_now_ns();
+    mu_page_phase(t->run->page, MU_PHASE_SAVE);
+    saved.status = (int32_t)mu_shard_write(&plan, &shard);
+    saved.seconds = (double)(mu_now_ns() - began) * 1e-9;
+    if (saved.status == MU_OK)
+        saved.bytes = (int64_t)shard.size;
+    mu_buf_add(&message, &saved, sizeof saved);
+    if (saved.status == MU_OK) {
+        mu_shard_pack(&shard, &message);
+        mu_shard_release(&shard);
+    }
+    mu_status_t status =
+        mu_mpi_check(MPI_Send(message.data, (int)message.len, MPI_BYTE, 0, MU_TAG_SAVED, g->control),
+                     "MPI_Send of a shard's list");
+    mu_buf_release(&message);
+    free(dir);
+    return status;
+}
+
+/* At the end the tokens that were sent ahead and are not wanted any more are taken off the wire. */
+static mu_status_t drain(trainer_t *t, int64_t sent)
+{
+    while (t->groups->leader && t->taken < sent) {
+        MU_TRY(mu_mpi_check(MPI_Recv(t->tokens, (int)t->share_ids, MPI_INT32_T, 0, MU_TAG_TOKENS,
+                                     t->groups->control, MPI_STATUS_IGNORE),
+                            "MPI_Recv of tokens"));
+        t->taken++;
+    }
+    return MU_OK;
+}
+
+static mu_status_t next_command(trainer_t *t, mu_command_t *out)
+{
+    mu_groups_t *g = t->groups;
+    if (g->leader)
+        MU_TRY(mu_mpi_check(
+            MPI_Recv(out, sizeof *out, MPI_BYTE, 0, MU_TAG_COMMAND, g->control, MPI_STATUS_IGNORE),
+            "MPI_Recv of a command"));
+    return mu_comm_broadcast(g->tp, 0, out, sizeof *out);
+}
+
+static mu_status_t obey(trainer_t *t)
+{
+    for (;;) {
+        mu_command_t command;
+        MU_TRY(next_command(t, &command));
+        switch (command.kind) {
+        case MU_COMMAND_STEP:
+            MU_TRY(step(t, command.step));
+            break;
+        case MU_COMMAND_EVAL:
+            MU_TRY(evaluate(t, &command));
+            break;
+        case MU_COMMAND_SAVE:
+            MU_TRY(save(t, &command));
+            break;
+        default:
+            mu_page_phase(t->run->page, MU_PHASE_FINISH);
+            return drain(t, command.batches);
+        }
+    }
+}
+
+/* The device is made once; the net again when another checkpoint has another vocabulary. */
+static mu_status_t make_net(trainer_t *t)
+{
+    const mu_config_t *c = t->config;
+    if (t->net && mu_net_model(t->net)->vocab == t->setup.vocab)
+        return MU_OK;
+    mu_net_free(t->net);
+    t->net = NULL;
+    mu_net_options_t options = {.micro_batch = c->micro_batch,
+                                .seq_length = c->model.seq_length,
+                                .training = true,
+                                .checkpoint_activations = c->checkpoint_activations,
+                                .eod = t->setup.eod};
+    return mu_net_new(t->device, &c->model, t->groups->tp, &options, &t->net);
+}
+
+static mu_status_t take_state(trainer_t *t)
+{
+    mu_checkpoint_t *checkpoint;
+    MU_TRY(make_net(t));
+    t->optimizer_step = t->setup.optimizer_step;
+    if (t->setup.kind == MU_SETUP_FRESH)
+        return mu_init_weights(t->net, (uint64_t)t->config->seed);
+    mu_page_phase(t->run->page, MU_PHASE_LOAD);
+    MU_TRY(mu_checkpoint_open(t->setup.path, &checkpoint));
+    mu_status_t status = mu_state_load(t->net, checkpoint, t->setup.kind == MU_SETUP_RESUME);
+    mu_checkpoint_close(checkpoint);
+    return status;
+}
+
+static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
+{
+    const mu_memory_count_t *m = t->device->memory;
+    mu_ready_t ready = {.status = (int32_t)taken,
+                        .threads = t->device->threads,
+                        .weights = m[MU_MEM_WEIGHTS].current,
+                        .gradients = m[MU_MEM_GRADIENTS].current,
+                        .optimizer = m[MU_MEM_OPTIMIZER].current,
+                        .activations = m[MU_MEM_ACTIVATIONS].current,
+                        .workspace = m[MU_MEM_WORKSPACE].current,
+                        .communication = m[MU_MEM_COMMUNICATION].current};
+    snprintf(ready.device, sizeof ready.device, "%s", t->device->description);
+    return mu_mpi_check(MPI_Send(&ready, sizeof ready, MPI_BYTE, 0, MU_TAG_READY, t->groups->control),
+                        "MPI_Send of ready");
+}
+
+/* Follows the controller's setups until GO. `go` stays false when the run cannot start. */
+static mu_status_t set_up(trainer_t *t, bool *go)
+{
+    *go = false;
+    for (;;) {
+        MU_TRY(mu_quiet_broadcast(&t->setup, sizeof t->setup, t->groups->control, "broadcast of the setup"));
+        if (t->setup.status != MU_OK)
+            return MU_OK;
+        if (t->setup.kind == MU_SETUP_GO) {
+            *go = true;
+            return MU_OK;
+        }
+        t->run->config->model.vocab = t->setup.vocab;
+        MU_TRY(answer_ready(t, take_state(t)));
+    }
+}
+
+/* The cores that this process may use, shared by the workers of this host. */
+static int threads_of(const mu_run_t *run)
+{
+    MPI_Comm host;
+    cpu_set_t set;
+    int workers = 1, cores = 1;
+    if (run->config->muster.threads_per_worker > 0)
+        return (int)run->config->muster.threads_per_worker;
+    if (MPI_Comm_split_type(*(MPI_Comm *)run->groups->workers->impl, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL,
+                            &host) == MPI_SUCCESS) {
+        MPI_Comm_size(host, &workers);
+        MPI_Comm_free(&host);
+    }
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        cores = CPU_COUNT(&set);
+    return cores / workers > 0 ? cores / workers : 1;
+}
+
+mu_status_t mu_trainer_run(mu_run_t *run)
+{
+    trainer_t t = {.run = run, .config = run->config, .groups = run->groups, .first = true};
+    mu_status_t status;
+    bool go;
+    mu_page_phase(run->page, MU_PHASE_SETUP);
+    t.checkpoints = mu_run_checkpoints(run);
+    t.share_ids = t.config->accumulation * t.config->micro_batch * (t.config->model.seq_length + 1);
+    t.tokens = mu_alloc((size_t)t.share_ids * sizeof *t.tokens);
+    MU_TRY_GOTO(status, mu_device_cpu_new(threads_of(run), &t.device), out);
+    MU_TRY_GOTO(status, set_up(&t, &go), out);
+    if (go)
+        status = obey(&t);
+out:
+    mu_net_free(t.net);
+    mu_device_close(t.device);
+    free(t.tokens);
+    free(t.checkpoints);
+    return status;
+}

@@ -1,0 +1,18 @@
+/*
+ * What `muster-worker` can be started for. Each verb gets its own argv (argv[0] is the verb) and returns the
+ * status that the process exits with. docs/command-line.md has the options.
+ */
+#ifndef MU_WORKER_VERBS_H
+#define MU_WORKER_VERBS_H
+
+#include "common/status.h"
+
+/* muster-worker CONFIG... [key=value...]: a rank of a training run. argv[0] is the program. Forks its guard,
+ * then needs mpirun or srun around it. */
+mu_status_t mu_verb_train(int argc, char **argv);
+/* muster-worker eval CKPT --data DIR ...: one process, no MPI. */
+mu_status_t mu_verb_eval(int argc, char **argv);
+/* muster-worker generate CKPT --prompt TEXT ...: one process, no MPI. */
+mu_status_t mu_verb_generate(int argc, char **argv);
+
+#endif
