@@ -168,6 +168,8 @@ static mu_status_t syntax_error(const reader_t *r)
         return fail_at(r, p->context ? p->context_mark : mark,
                        "no ':' follows this key: a ',' is missing, the indentation is wrong, or the text "
                        "needs quotes");
+    if (strstr(problem, "expected node content"))
+        return fail_at(r, mark, "a key or a value is missing here");
     if (strstr(problem, "cannot start any token") && mark.column < length)
         return fail_at(r, mark, "text cannot begin with '%c': put it in quotes", line[mark.column]);
     if (strstr(problem, "expected key") || strstr(problem, "block end") || strstr(problem, "'-' indicator"))

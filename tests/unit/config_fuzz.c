@@ -7,7 +7,7 @@
 #include "common/yaml.h"
 #include <dirent.h>
 
-enum { ROUNDS = 6000, SEEDS = 16 };
+enum { ROUNDS = 4000, SEEDS = 16 };
 
 static uint64_t state_of_random = 1;
 

@@ -2,14 +2,6 @@
 #include "tests/unit/config_test.h"
 #include <math.h>
 
-static mu_config_t *load_good(const char *text, const char *overrides)
-{
-    mu_config_t *config = NULL;
-    if (load_text(text, overrides, &config) != MU_OK)
-        fail_msg("%s", said.data);
-    return config;
-}
-
 /* T, m, g as written (0: not), tp, workers -> T, m, g, dp; T 0: refused, with `said`. */
 static void batches_add_up(void **state)
 {

@@ -74,6 +74,16 @@ static inline mu_status_t load_text(const char *text, const char *overrides, mu_
     return status;
 }
 
+/* The same, for a text that must be accepted. */
+static inline mu_config_t *load_good(const char *text, const char *overrides)
+{
+    mu_config_t *config = NULL;
+    mu_status_t status = load_text(text, overrides, &config);
+    if (status != MU_OK)
+        fail_msg("%s: %s", mu_status_name(status), said.data);
+    return config;
+}
+
 static inline void assert_said(const char *what)
 {
     if (!said.data || !strstr(said.data, what))
@@ -96,6 +106,21 @@ static inline const char *published_folder(void)
         if (mu_is_dir(places[i]))
             return places[i];
     return NULL;
+}
+
+/* One or two of them (second: NULL), which must be accepted. */
+static inline mu_config_t *load_published(const char *first, const char *second)
+{
+    char *paths[2] = {mu_path_join(published_folder(), first),
+                      second ? mu_path_join(published_folder(), second) : NULL};
+    mu_config_t *config = NULL;
+    hear();
+    mu_status_t status = mu_config_load(paths, second ? 2 : 1, NULL, 0, &config);
+    if (status != MU_OK)
+        fail_msg("%s: %s: %s", first, mu_status_name(status), said.data);
+    free(paths[0]);
+    free(paths[1]);
+    return config;
 }
 
 #endif
