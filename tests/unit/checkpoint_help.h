@@ -27,6 +27,17 @@ static inline mu_model_t small_model(void)
                         .init_std = 0.02};
 }
 
+/* A shard of some 20 KB: for tests that save thousands of times. */
+static inline mu_model_t tiny_model(void)
+{
+    mu_model_t model = small_model();
+    model.layers = 1;
+    model.hidden = 8;
+    model.ffn = 12;
+    model.vocab = 12;
+    return model;
+}
+
 /* Any bit pattern may come up, NaN among them: a checkpoint moves bits. */
 static inline uint32_t value_bits(int64_t salt, int tensor, mu_state_t state, int64_t row, int64_t column)
 {

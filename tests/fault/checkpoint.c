@@ -1,0 +1,325 @@
+/*
+ * A save is troubled at each of its file operations in turn: killed before it, killed in the middle of it,
+ * refused with EIO, refused with ENOSPC from then on, written short. Whatever happens, a checkpoint that was
+ * there is read back bit for bit, an exit of 0 means that the new one is, and the next attempt saves and
+ * leaves nothing behind.
+ */
+#include "common/num.h"
+#include "tests/unit/checkpoint_help.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+enum { OLD = 101, NEW = 202 };
+static char *dir;
+
+/* Runs fault_save; the wait status. Its messages go to /dev/null, or fill `log`'s file. */
+static int run_save(int64_t step, int attempt, int salt, const char *mode, long at, const char *trace)
+{
+    char number[5][32];
+    snprintf(number[0], 32, "%lld", (long long)step);
+    snprintf(number[1], 32, "%d", attempt);
+    snprintf(number[2], 32, "%d", salt);
+    snprintf(number[3], 32, "%d", 1);
+    snprintf(number[4], 32, "%ld", at);
+    pid_t child = fork();
+    if (child == 0) {
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, STDERR_FILENO);
+        setenv("LD_PRELOAD", FAULT_LIBRARY, 1);
+        setenv("FAULT_DIR", dir, 1);
+        setenv("FAULT_MODE", mode, 1);
+        setenv("FAULT_AT", number[4], 1);
+        if (trace)
+            setenv("FAULT_TRACE", trace, 1);
+        execl(FAULT_SAVE, FAULT_SAVE, dir, number[0], number[1], number[2], number[3], (char *)NULL);
+        _exit(126);
+    }
+    int status = -1;
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    return status;
+}
+
+static void quiet(mu_log_level_t level, const char *line, void *arg)
+{
+    (void)level, (void)line, (void)arg;
+}
+
+static void start_over(void)
+{
+    save_t save = {.dir = dir,
+                   .model = tiny_model(),
+                   .tp = 1,
+                   .dp = 2,
+                   .step = 1,
+                   .salt = OLD,
+                   .attempt = 1,
+                   .weights_only = true};
+    assert_int_equal(mu_remove_tree(dir), MU_OK);
+    assert_int_equal(mu_make_dirs(dir, 0), MU_OK);
+    assert_int_equal(save_checkpoint(&save), MU_OK);
+}
+
+/* The salt of the newest valid checkpoint, every bit of it compared; 0 when there is none. */
+static int newest_salt(int64_t *step)
+{
+    mu_checkpoint_t *checkpoint = NULL;
+    mu_model_t model = tiny_model();
+    int salt = 0;
+    if (mu_checkpoint_newest(dir, INT64_MAX, &checkpoint) != MU_OK || !checkpoint)
+        return 0;
+    *step = mu_checkpoint_manifest(checkpoint)->info.step;
+    if (mu_checkpoint_verify(checkpoint, 0, 1) == MU_OK) {
+        if (compare_rank(checkpoint, &model, OLD, 1, 0, false) == MU_OK)
+            salt = OLD;
+        else if (compare_rank(checkpoint, &model, NEW, 1, 0, false) == MU_OK)
+            salt = NEW;
+    }
+    mu_checkpoint_close(checkpoint);
+    return salt;
+}
+
+static int leftovers(void)
+{
+    int found = 0;
+    DIR *stream = opendir(dir);
+    assert_non_null(stream);
+    for (struct dirent *e; (e = readdir(stream));)
+        found += strstr(e->d_name, ".tmp-") || strstr(e->d_name, ".old-");
+    closedir(stream);
+    return found;
+}
+
+/* One save with one fault, and what must hold afterwards. */
+static void one_fault(const char *mode, long at, int64_t step)
+{
+    int64_t found = -1;
+    bool kills = mode[0] == 'k' || mode[0] == 't';
+    start_over();
+    int status = run_save(step, 2, NEW, mode, at, NULL);
+    if (kills ? !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+              : !(WIFEXITED(status) &&
+                  (WEXITSTATUS(status) == 0 || (WEXITSTATUS(status) == 74 && mode[0] == 'e') ||
+                   (WEXITSTATUS(status) == 73 && mode[0] == 'e'))))
+        fail_msg("%s at %ld: wait status %d", mode, at, status);
+    int salt = newest_salt(&found);
+    if (salt == 0)
+        fail_msg("%s at %ld: no valid checkpoint any more", mode, at);
+    if ((found == step && step != 1) != (salt == NEW) && step != 1)
+        fail_msg("%s at %ld: step %lld has the values of the other", mode, at, (long long)found);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && salt != NEW)
+        fail_msg("%s at %ld: the save said done, the checkpoint is not valid", mode, at);
+    if (run_save(step, 3, NEW, "", 0, NULL) != 0)
+        fail_msg("%s at %ld: the next attempt cannot save", mode, at);
+    if (newest_salt(&found) != NEW || found != step)
+        fail_msg("%s at %ld: the next attempt's checkpoint is not valid", mode, at);
+    if (leftovers() != 0)
+        fail_msg("%s at %ld: the next attempt leaves %d old names", mode, at, leftovers());
+}
+
+static long count_lines(const char *path)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    long lines = 0;
+    assert_int_equal(mu_file_read(path, 1 << 26, &text), MU_OK);
+    for (size_t i = 0; i < text.len; i++)
+        lines += text.data[i] == '\n';
+    mu_buf_release(&text);
+    return lines;
+}
+
+static long operations(int64_t step)
+{
+    char *trace = mu_format("%s.trace", dir);
+    unlink(trace);
+    start_over();
+    assert_int_equal(run_save(step, 2, NEW, "", 0, trace), 0);
+    long n = count_lines(trace);
+    unlink(trace);
+    free(trace);
+    return n;
+}
+
+/* step 2: a new one beside step 1, which is pruned. step 1: the same step again, which is put aside; up to
+ * the renames that is the same work, so only the last LAST operations are troubled. */
+static void every_fault(const char *mode)
+{
+    enum { LAST = 45 };
+    for (int64_t step = 2; step >= 1; step--) {
+        long n = operations(step), first = step == 1 ? n - LAST : 1;
+        assert_true(n > 2 * LAST);
+        for (long at = first; at <= n; at++)
+            one_fault(mode, at, step);
+        print_message("%s: operations %ld to %ld of a save of step %lld\n", mode, first, n, (long long)step);
+    }
+}
+
+static void killed_before_any_operation(void **state)
+{
+    (void)state;
+    every_fault("kill");
+}
+static void killed_in_the_middle_of_any_operation(void **state)
+{
+    (void)state;
+    every_fault("tear");
+}
+static void any_operation_fails(void **state)
+{
+    (void)state;
+    every_fault("eio");
+}
+static void the_disk_is_full_from_any_operation_on(void **state)
+{
+    (void)state;
+    every_fault("enospc");
+}
+static void any_write_is_short(void **state)
+{
+    (void)state;
+    every_fault("short");
+}
+
+static long line_of(char **lines, long n, long from, const char *what, const char *part)
+{
+    for (long i = from; i < n; i++)
+        if (strncmp(lines[i], what, strlen(what)) == 0 && strstr(lines[i], part))
+            return i;
+    return -1;
+}
+
+static long last_of(char **lines, long n, const char *what, const char *part)
+{
+    long found = -1;
+    for (long i = 0; (i = line_of(lines, n, i, what, part)) >= 0; i++)
+        found = i;
+    return found;
+}
+
+/* A kill keeps what the kernel has; a power cut does not. So the order itself is looked at: whatever is
+ * renamed was synced after its last write, and nothing is removed before the new name was. */
+static void what_becomes_visible_is_durable_before(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"shard-tp00-dp00.h5", "shard-tp00-dp01.h5", "manifest.json.tmp"};
+    char *trace = mu_format("%s.trace", dir), *lines[4096];
+    mu_buf_t text = MU_BUF_INIT;
+    long n = 0;
+    unlink(trace);
+    start_over();
+    assert_int_equal(run_save(2, 2, NEW, "", 0, trace), 0);
+    assert_int_equal(mu_file_read(trace, 1 << 26, &text), MU_OK);
+    for (char *p = text.data; *p && n < 4096; n++) {
+        lines[n] = p;
+        p = strchr(p, '\n');
+        *p++ = '\0';
+    }
+    char *publish_to = mu_format("%s/step-00000002", dir), *tmp = mu_format("%s/step-00000002.tmp-2 -", dir),
+         *parent = mu_format("%s -", dir);
+    long published = -1;
+    for (long i = 0; i < n; i++)
+        if (strncmp(lines[i], "rename ", 7) == 0 && strcmp(strrchr(lines[i], ' ') + 1, publish_to) == 0)
+            published = i;
+    assert_true(published > 0);
+    long last_change = -1;
+    for (size_t f = 0; f < 3; f++) {
+        long written = last_of(lines, n, "write", files[f]);
+        long synced = line_of(lines, n, written, "fsync", files[f]);
+        assert_true(written > 0 && synced > written && synced < published);
+    }
+    last_change = last_of(lines, published, "rename", "manifest.json");
+    long names = line_of(lines, n, last_change, "fsync", tmp);
+    assert_true(last_change > 0 && names > last_change && names < published);
+    long visible = line_of(lines, n, published, "fsync", parent);
+    long hint = line_of(lines, n, 0, "create", "latest.tmp-");
+    long removed = line_of(lines, n, 0, "unlink", "step-00000001");
+    assert_true(visible > published && hint > visible && removed > hint);
+    mu_buf_release(&text);
+    unlink(trace);
+    free(publish_to);
+    free(parent);
+    free(tmp);
+    free(trace);
+}
+
+/* The real thing: a volume of a few hundred KiB. Every size from none to enough is tried. */
+static void a_volume_that_fills_up(void **state)
+{
+    (void)state;
+    char *mine = dir;
+    int64_t step = -1;
+    int failed = 0, done = 0;
+    dir = mu_format("%s/small", mine);
+    assert_int_equal(mu_make_dirs(dir, 0), MU_OK);
+    for (int pages = 16; pages < 60; pages++) {
+        char options[64];
+        snprintf(options, sizeof options, "size=%dk,mode=0700", 4 * pages);
+        if (mount("tmpfs", dir, "tmpfs", 0, options) != 0) {
+            print_message("skipped: mounting a small tmpfs needs root\n");
+            free(dir);
+            dir = mine;
+            skip();
+        }
+        save_t save = {.dir = dir,
+                       .model = tiny_model(),
+                       .tp = 1,
+                       .dp = 2,
+                       .step = 1,
+                       .salt = OLD,
+                       .weights_only = true};
+        mu_status_t first = save_checkpoint(&save);
+        int status = first == MU_OK ? run_save(2, 2, NEW, "", 0, NULL) : -1, salt = 0;
+        if (first == MU_OK)
+            salt = newest_salt(&step);
+        assert_int_equal(umount(dir), 0);
+        assert_true(first == MU_OK || first == MU_IO);
+        if (first != MU_OK)
+            continue;
+        assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 74));
+        assert_true(salt == NEW || (salt == OLD && WEXITSTATUS(status) == 74));
+        failed += WEXITSTATUS(status) == 74;
+        done += WEXITSTATUS(status) == 0;
+    }
+    free(dir);
+    dir = mine;
+    print_message("%d saves found the volume full, %d fitted\n", failed, done);
+    assert_true(failed > 0 && done > 0);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    if (mu_is_dir("/dev/shm")) /* thousands of syncs; what a kill leaves is the same on any file system */
+        setenv("TMPDIR", "/dev/shm", 0);
+    dir = scratch_dir();
+    mu_log_sink_set(quiet, NULL);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    mu_log_sink_set(NULL, NULL);
+    mu_remove_tree(dir);
+    free(dir);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_becomes_visible_is_durable_before),
+        cmocka_unit_test(killed_before_any_operation),
+        cmocka_unit_test(killed_in_the_middle_of_any_operation),
+        cmocka_unit_test(any_operation_fails),
+        cmocka_unit_test(the_disk_is_full_from_any_operation_on),
+        cmocka_unit_test(any_write_is_short),
+        cmocka_unit_test(a_volume_that_fills_up),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}

@@ -1,0 +1,255 @@
+/*
+ * Loaded with LD_PRELOAD: counts the operations that change files below FAULT_DIR (and opens and closes
+ * there), and troubles operation number FAULT_AT (from 1; 0: none) in the way of FAULT_MODE: kill    SIGKILL
+ * instead of the operation tear    half of the bytes are written, or the whole operation is done, then
+ * SIGKILL eio     it fails with EIO and does nothing enospc  it fails with ENOSPC, and so does every later
+ * write and open for writing short   half of the bytes are written, without an error; other operations are
+ * left alone FAULT_TRACE names a file that gets one line an operation: name, path, second path.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum mode { NONE, KILL, TEAR, EIO_ONCE, ENOSPC_ON, SHORT };
+
+static struct {
+    bool ready;
+    const char *dir;
+    long at, count;
+    enum mode mode;
+    int trace;
+} fault;
+
+static void start(void)
+{
+    static const char *const names[] = {"", "kill", "tear", "eio", "enospc", "short"};
+    const char *mode = getenv("FAULT_MODE"), *at = getenv("FAULT_AT"), *trace = getenv("FAULT_TRACE");
+    fault.ready = true;
+    fault.dir = getenv("FAULT_DIR");
+    fault.at = at ? strtol(at, NULL, 10) : 0;
+    for (int i = 1; mode && i <= SHORT; i++)
+        if (strcmp(mode, names[i]) == 0)
+            fault.mode = (enum mode)i;
+    fault.trace = trace ? (int)syscall(SYS_openat, AT_FDCWD, trace, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
+}
+
+/* The path of a descriptor, or of a name below one. */
+static const char *path_at(int fd, const char *name, char out[PATH_MAX])
+{
+    char link[64], base[PATH_MAX] = "";
+    out[0] = '\0';
+    if (fd != AT_FDCWD && (!name || name[0] != '/')) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(link, base, sizeof base - 1);
+        base[n > 0 ? n : 0] = '\0';
+    }
+    if (snprintf(out, PATH_MAX, "%s%s%s", base, base[0] && name ? "/" : "", name ? name : "") >= PATH_MAX)
+        out[0] = '\0';
+    return out;
+}
+
+/* What to do with an operation on a path: NONE, or the mode when its turn has come. */
+static enum mode turn(const char *what, const char *path, const char *second, bool writes)
+{
+    if (!fault.ready)
+        start();
+    if (!fault.dir || strncmp(path, fault.dir, strlen(fault.dir)) != 0)
+        return NONE;
+    fault.count++;
+    if (fault.trace >= 0) {
+        char line[2 * PATH_MAX + 64];
+        int n = snprintf(line, sizeof line, "%s %s %s\n", what, path, second ? second : "-");
+        syscall(SYS_write, fault.trace, line, (size_t)n);
+    }
+    if (fault.mode == ENOSPC_ON && fault.at > 0 && fault.count >= fault.at && writes)
+        return ENOSPC_ON;
+    if (fault.count != fault.at || (fault.mode == ENOSPC_ON && !writes))
+        return NONE;
+    if (fault.mode == KILL)
+        raise(SIGKILL);
+    return fault.mode;
+}
+
+static long failed(enum mode mode)
+{
+    errno = mode == ENOSPC_ON ? ENOSPC : EIO;
+    return -1;
+}
+
+static bool fails(enum mode mode)
+{
+    return mode == EIO_ONCE || mode == ENOSPC_ON;
+}
+
+static long after(enum mode mode, long result)
+{
+    if (mode == TEAR)
+        raise(SIGKILL);
+    return result;
+}
+
+static ssize_t do_pwrite(int fd, const void *bytes, size_t n, off_t offset, bool at)
+{
+    char path[PATH_MAX];
+    enum mode mode = turn("write", path_at(fd, NULL, path), NULL, true);
+    if (fails(mode))
+        return failed(mode);
+    if (mode != NONE && n > 1)
+        n /= 2;
+    return after(mode, at ? syscall(SYS_pwrite64, fd, bytes, n, offset) : syscall(SYS_write, fd, bytes, n));
+}
+
+ssize_t write(int fd, const void *bytes, size_t n)
+{
+    return do_pwrite(fd, bytes, n, 0, false);
+}
+ssize_t pwrite(int fd, const void *bytes, size_t n, off_t offset)
+{
+    return do_pwrite(fd, bytes, n, offset, true);
+}
+ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t offset)
+{
+    return do_pwrite(fd, bytes, n, offset, true);
+}
+
+static int do_open(int dir, const char *name, int flags, mode_t bits)
+{
+    char path[PATH_MAX];
+    enum mode mode =
+        turn(flags & O_CREAT ? "create" : "open", path_at(dir, name, path), NULL, flags & O_CREAT);
+    if (fails(mode))
+        return (int)failed(mode);
+    return (int)after(mode, syscall(SYS_openat, dir, name, flags, bits));
+}
+
+#define OPEN_BODY(dir)                                                                                       \
+    va_list args;                                                                                            \
+    va_start(args, flags);                                                                                   \
+    mode_t bits = flags & O_CREAT ? va_arg(args, mode_t) : 0;                                                \
+    va_end(args);                                                                                            \
+    return do_open(dir, name, flags, bits)
+
+int open(const char *name, int flags, ...)
+{
+    OPEN_BODY(AT_FDCWD);
+}
+int open64(const char *name, int flags, ...)
+{
+    OPEN_BODY(AT_FDCWD);
+}
+int openat(int dir, const char *name, int flags, ...)
+{
+    OPEN_BODY(dir);
+}
+int openat64(int dir, const char *name, int flags, ...)
+{
+    OPEN_BODY(dir);
+}
+
+/* The names that _FORTIFY_SOURCE calls instead. */
+int __open_2(const char *name, int flags);
+int __open64_2(const char *name, int flags);
+int __openat_2(int dir, const char *name, int flags);
+int __openat64_2(int dir, const char *name, int flags);
+int __open_2(const char *name, int flags)
+{
+    return do_open(AT_FDCWD, name, flags, 0);
+}
+int __open64_2(const char *name, int flags)
+{
+    return do_open(AT_FDCWD, name, flags, 0);
+}
+int __openat_2(int dir, const char *name, int flags)
+{
+    return do_open(dir, name, flags, 0);
+}
+int __openat64_2(int dir, const char *name, int flags)
+{
+    return do_open(dir, name, flags, 0);
+}
+
+int close(int fd)
+{
+    char path[PATH_MAX];
+    enum mode mode = turn("close", path_at(fd, NULL, path), NULL, false);
+    long result = syscall(SYS_close, fd); /* Linux closes even when it reports an error */
+    return (int)(fails(mode) ? failed(mode) : after(mode, result));
+}
+
+static int do_fsync(int fd)
+{
+    char path[PATH_MAX];
+    enum mode mode = turn("fsync", path_at(fd, NULL, path), NULL, true);
+    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_fsync, fd)));
+}
+int fsync(int fd)
+{
+    return do_fsync(fd);
+}
+int fdatasync(int fd)
+{
+    return do_fsync(fd);
+}
+
+static int do_truncate(int fd, off_t size)
+{
+    char path[PATH_MAX];
+    enum mode mode = turn("truncate", path_at(fd, NULL, path), NULL, true);
+    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_ftruncate, fd, size)));
+}
+int ftruncate(int fd, off_t size)
+{
+    return do_truncate(fd, size);
+}
+int ftruncate64(int fd, off64_t size)
+{
+    return do_truncate(fd, size);
+}
+
+static int do_fallocate(int fd, int how, off_t offset, off_t size)
+{
+    char path[PATH_MAX];
+    enum mode mode = turn("fallocate", path_at(fd, NULL, path), NULL, true);
+    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_fallocate, fd, how, offset, size)));
+}
+int fallocate(int fd, int how, off_t offset, off_t size)
+{
+    return do_fallocate(fd, how, offset, size);
+}
+int fallocate64(int fd, int how, off64_t offset, off64_t size)
+{
+    return do_fallocate(fd, how, offset, size);
+}
+
+int mkdir(const char *path, mode_t bits)
+{
+    enum mode mode = turn("mkdir", path, NULL, true);
+    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_mkdirat, AT_FDCWD, path, bits)));
+}
+
+int rename(const char *from, const char *to)
+{
+    enum mode mode = turn("rename", from, to, true);
+    return (int)(fails(mode) ? failed(mode)
+                             : after(mode, syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to)));
+}
+
+int unlinkat(int dir, const char *name, int flags)
+{
+    char path[PATH_MAX];
+    enum mode mode = turn("unlink", path_at(dir, name, path), NULL, false);
+    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_unlinkat, dir, name, flags)));
+}
+
+int unlink(const char *name)
+{
+    return unlinkat(AT_FDCWD, name, 0);
+}
