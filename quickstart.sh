@@ -26,11 +26,11 @@ echo "build/release/bin/muster, build/release/bin/muster-worker"
 say "text: Webster's dictionary (package dict-gcide)"
 mkdir -p quickstart
 dictionary=/usr/share/dictd/gcide.dict.dz
-# The last 2 % of the text, cut at a blank line, is held out: the model never sees it.
+# The last 5 % of the text, cut at a blank line, is held out: the model never sees it.
 if [ ! -s quickstart/heldout.txt ]; then
     gzip -dc "$dictionary" >quickstart/all.txt
     lines=$(wc -l <quickstart/all.txt)
-    cut=$(awk -v from=$((lines * 98 / 100)) 'NR >= from && /^$/ { print NR; exit }' quickstart/all.txt)
+    cut=$(awk -v from=$((lines * 95 / 100)) 'NR >= from && /^$/ { print NR; exit }' quickstart/all.txt)
     head -n "$cut" quickstart/all.txt >quickstart/text.txt
     tail -n +"$((cut + 1))" quickstart/all.txt >quickstart/heldout.part
     rm quickstart/all.txt

@@ -26,7 +26,7 @@ static void digest_of(json_t *root, char out[MU_DIGEST_HEX])
     json_decref(rest);
 }
 
-void mu_manifest_write(const mu_manifest_t *m, mu_buf_t *out)
+void mu_data_manifest_write(const mu_data_manifest_t *m, mu_buf_t *out)
 {
     char digest[MU_DIGEST_HEX];
     json_t *shards = json_array();
@@ -93,7 +93,7 @@ static void check_inside(take_t *t, const char *what, int64_t at, int64_t n, int
 }
 
 /* Shards come in the order of splits, numbered from 0 in each. */
-static mu_status_t parse_shard(const char *path, const json_t *object, const mu_manifest_t *m, int index,
+static mu_status_t parse_shard(const char *path, const json_t *object, const mu_data_manifest_t *m, int index,
                                mu_shard_t *s)
 {
     char where[48], name[32], expected[32];
@@ -148,7 +148,7 @@ static mu_status_t check_digest(const char *path, json_t *root)
     return MU_OK;
 }
 
-static mu_status_t parse_root(const char *path, json_t *root, mu_manifest_t *m)
+static mu_status_t parse_root(const char *path, json_t *root, mu_data_manifest_t *m)
 {
     take_t t = {path, root, "manifest", MU_OK};
     int64_t version, width = 0, block;
@@ -185,7 +185,7 @@ static mu_status_t parse_root(const char *path, json_t *root, mu_manifest_t *m)
     return t.status;
 }
 
-static mu_status_t parse_shards(const char *path, json_t *root, mu_manifest_t *m)
+static mu_status_t parse_shards(const char *path, json_t *root, mu_data_manifest_t *m)
 {
     const json_t *shards = json_object_get(root, "shards");
     size_t n = json_array_size(shards);
@@ -197,17 +197,17 @@ static mu_status_t parse_shards(const char *path, json_t *root, mu_manifest_t *m
             parse_shard(path, json_array_get(shards, (size_t)m->count), m, m->count, &m->shards[m->count]));
     char written[MU_DIGEST_HEX];
     snprintf(written, sizeof written, "%s", m->version);
-    mu_manifest_version(m);
+    mu_data_manifest_version(m);
     if (strcmp(written, m->version) != 0)
         return mu_fail(MU_DATA, "%s: its data version %s is not that of its shards, %s", path, written,
                        m->version);
     return MU_OK;
 }
 
-mu_status_t mu_manifest_parse(const char *path, const char *text, size_t n, mu_manifest_t *out)
+mu_status_t mu_data_manifest_parse(const char *path, const char *text, size_t n, mu_data_manifest_t *out)
 {
     json_error_t error;
-    mu_manifest_t m = {0};
+    mu_data_manifest_t m = {0};
     json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
     if (!root)
         return mu_fail(MU_DATA, "%s:%d:%d: not JSON: %s", path, error.line, error.column, error.text);
@@ -218,6 +218,6 @@ mu_status_t mu_manifest_parse(const char *path, const char *text, size_t n, mu_m
     if (status == MU_OK)
         *out = m;
     else
-        mu_manifest_free(&m);
+        mu_data_manifest_free(&m);
     return status;
 }

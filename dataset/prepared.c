@@ -25,7 +25,7 @@ typedef struct part {
 } part_t;
 
 typedef struct prepared {
-    mu_manifest_t manifest;
+    mu_data_manifest_t manifest;
     part_t *parts; /* manifest.count */
     int open;
     uint64_t clock;
@@ -109,7 +109,7 @@ static mu_status_t read_tables(mu_dataset_t *ds, part_t *part, const mu_shard_t 
     return MU_OK;
 }
 
-static mu_status_t check_tokenizer(mu_dataset_t *ds, const mu_manifest_t *m)
+static mu_status_t check_tokenizer(mu_dataset_t *ds, const mu_data_manifest_t *m)
 {
     char found[MU_DIGEST_HEX];
     if (!m->tokenizer_file)
@@ -126,13 +126,13 @@ static mu_status_t check_tokenizer(mu_dataset_t *ds, const mu_manifest_t *m)
     return MU_OK;
 }
 
-static mu_status_t read_manifest(const char *dir, mu_manifest_t *out)
+static mu_status_t read_manifest(const char *dir, mu_data_manifest_t *out)
 {
     mu_buf_t text = MU_BUF_INIT;
     char *path = mu_path_join(dir, MU_DATASET_MANIFEST);
     mu_status_t status = mu_file_read(path, MANIFEST_MAX, &text);
     if (status == MU_OK)
-        status = mu_manifest_parse(path, text.data, text.len, out);
+        status = mu_data_manifest_parse(path, text.data, text.len, out);
     mu_buf_release(&text);
     free(path);
     return status;
@@ -214,7 +214,7 @@ static void prepared_close(mu_dataset_t *ds)
     free(own->parts);
     free(own->block);
     free(own->piece);
-    mu_manifest_free(&own->manifest);
+    mu_data_manifest_free(&own->manifest);
     free(own);
 }
 

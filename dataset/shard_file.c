@@ -69,7 +69,7 @@ mu_status_t mu_shard_lay_out(const char *path, int token_bytes, mu_shard_t *shar
     return MU_OK;
 }
 
-void mu_manifest_version(mu_manifest_t *m)
+void mu_data_manifest_version(mu_data_manifest_t *m)
 {
     mu_buf_t text = MU_BUF_INIT;
     mu_buf_addf(&text, "%s %d\nvocab %lld\ntokenizer %s\n", MU_DATASET_FORMAT, MU_DATASET_FORMAT_VERSION,
@@ -83,10 +83,10 @@ void mu_manifest_version(mu_manifest_t *m)
     mu_buf_release(&text);
 }
 
-void mu_manifest_free(mu_manifest_t *m)
+void mu_data_manifest_free(mu_data_manifest_t *m)
 {
     free(m->split);
     free(m->tokenizer_file);
     free(m->shards);
-    *m = (mu_manifest_t){0};
+    *m = (mu_data_manifest_t){0};
 }

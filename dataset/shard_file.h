@@ -35,7 +35,7 @@ typedef struct mu_manifest {
     mu_shard_t *shards; /* train, valid, test; each in order */
     int count;
     char version[MU_DIGEST_HEX];
-} mu_manifest_t;
+} mu_data_manifest_t;
 
 static inline int mu_token_bytes(int64_t vocab)
 {
@@ -55,12 +55,12 @@ void mu_shard_name(mu_data_split_t split, int number, char out[32]);
 mu_status_t mu_shard_lay_out(const char *path, int token_bytes, mu_shard_t *shard);
 
 /* Sets manifest->version from everything that decides what is trained on. */
-void mu_manifest_version(mu_manifest_t *manifest);
+void mu_data_manifest_version(mu_data_manifest_t *manifest);
 /* The JSON text, its own digest included. */
-void mu_manifest_write(const mu_manifest_t *manifest, mu_buf_t *out);
+void mu_data_manifest_write(const mu_data_manifest_t *manifest, mu_buf_t *out);
 /* `path` names the file in messages. Errors: MU_DATA (not JSON, another format, its digest or a number
- * wrong). The sizes are checked against each other, not against the files. mu_manifest_free() it. */
-mu_status_t mu_manifest_parse(const char *path, const char *text, size_t n, mu_manifest_t *out);
-void mu_manifest_free(mu_manifest_t *manifest);
+ * wrong). The sizes are checked against each other, not against the files. mu_data_manifest_free() it. */
+mu_status_t mu_data_manifest_parse(const char *path, const char *text, size_t n, mu_data_manifest_t *out);
+void mu_data_manifest_free(mu_data_manifest_t *manifest);
 
 #endif

@@ -29,7 +29,7 @@ struct mu_shards {
     char *tokens_path, *documents_path;
     FILE *tokens, *documents; /* the spool */
     int64_t count;
-    mu_manifest_t manifest;
+    mu_data_manifest_t manifest;
     bool finished;
 };
 
@@ -102,7 +102,7 @@ static mu_status_t open_spool(const char *path, FILE **out)
 
 static mu_status_t save_tokenizer(mu_shards_t *s)
 {
-    mu_manifest_t *m = &s->manifest;
+    mu_data_manifest_t *m = &s->manifest;
     char *path = mu_path_join(s->partial, TOKENIZER_FILE);
     mu_status_t status = mu_tokenizer_save(s->options.tokenizer, path);
     if (status == MU_OK)
@@ -169,7 +169,7 @@ void mu_shards_free(mu_shards_t *s)
         mu_remove_tree(s->partial);
     if (s->lock >= 0)
         close(s->lock);
-    mu_manifest_free(&s->manifest);
+    mu_data_manifest_free(&s->manifest);
     free(s->tokens_path);
     free(s->documents_path);
     free(s->partial);
@@ -299,7 +299,7 @@ static mu_status_t fill_shard(cutter_t *c, const char *path, mu_shard_t *shard)
     return status == MU_OK ? mu_digest_file(path, shard->digest) : status;
 }
 
-static mu_shard_t *append_shard(mu_manifest_t *m)
+static mu_shard_t *append_shard(mu_data_manifest_t *m)
 {
     m->shards = mu_realloc(m->shards, (size_t)(m->count + 1) * sizeof *m->shards);
     mu_shard_t *shard = &m->shards[m->count++];
@@ -398,8 +398,8 @@ static mu_status_t write_manifest(mu_shards_t *s)
 {
     mu_buf_t text = MU_BUF_INIT;
     char *path = mu_path_join(s->partial, MU_DATASET_MANIFEST);
-    mu_manifest_version(&s->manifest);
-    mu_manifest_write(&s->manifest, &text);
+    mu_data_manifest_version(&s->manifest);
+    mu_data_manifest_write(&s->manifest, &text);
     mu_status_t status = mu_file_replace(path, text.data, text.len, 0666);
     free(path);
     mu_buf_release(&text);
