@@ -3,16 +3,6 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
-const char *mu_phase_name(int phase)
-{
-    static const char *const names[] = {
-#define MU_PHASE_NAME(name, text) text,
-        MU_PHASE_TABLE(MU_PHASE_NAME)
-#undef MU_PHASE_NAME
-    };
-    return phase >= 0 && phase < MU_PHASE_COUNT ? names[phase] : "unknown";
-}
-
 mu_page_t *mu_page_new(void)
 {
     mu_page_t *page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

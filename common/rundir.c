@@ -1,0 +1,309 @@
+#include "common/rundir.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SMALL_FILE = 65536 };
+
+/* One table for both directions of run.json. */
+#define STATE_FIELDS(I, F, S)                                                                                \
+    S(state)                                                                                                 \
+    I(step) I(train_iters) I(last_checkpoint) I(pid) S(host) I(attempt) I(restarts) F(loss) F(valid_loss)    \
+        F(tokens_per_s) F(started) F(time) I(exit_code) S(reason) S(token) S(data_version) S(config_digest)
+
+/* A string of JSON must be UTF-8; what came from outside may be anything. */
+static json_t *text_json(const char *text)
+{
+    json_t *value = json_string(text);
+    if (value)
+        return value;
+    mu_buf_t ascii = MU_BUF_INIT;
+    for (const char *p = text; *p; p++)
+        mu_buf_addc(&ascii, *p >= ' ' && *p < 127 ? *p : '?');
+    value = json_string(ascii.data ? ascii.data : "");
+    mu_buf_release(&ascii);
+    return value;
+}
+
+static void dump(json_t *json, size_t flags, mu_buf_t *out)
+{
+    char *text = json_dumps(json, flags);
+    mu_buf_adds(out, text ? text : "{}");
+    mu_buf_addc(out, '\n');
+    free(text);
+    json_decref(json);
+}
+
+void mu_run_state_json(const mu_run_state_t *s, mu_buf_t *out)
+{
+    json_t *json = json_object();
+#define PUT_I(name) json_object_set_new(json, #name, json_integer(s->name));
+#define PUT_F(name) json_object_set_new(json, #name, json_real(s->name));
+#define PUT_S(name) json_object_set_new(json, #name, text_json(s->name));
+    STATE_FIELDS(PUT_I, PUT_F, PUT_S)
+#undef PUT_I
+#undef PUT_F
+#undef PUT_S
+    json_object_set_new(json, "layout",
+                        json_pack("{s:I, s:I, s:I}", "tp", (json_int_t)s->tp, "dp", (json_int_t)s->dp,
+                                  "workers", (json_int_t)s->workers));
+    json_object_set_new(json, "versions",
+                        json_pack("{s:o, s:o}", "muster", text_json(s->version), "mpi", text_json(s->mpi)));
+    dump(json, JSON_INDENT(2), out);
+}
+
+static void get_text(const json_t *object, const char *key, char *out, size_t size)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    snprintf(out, size, "%s", text ? text : "");
+}
+
+/* A file that may be absent, as JSON. NULL when it is not there or damaged. */
+static json_t *load(const char *path)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    json_t *json = NULL;
+    if (mu_is_file(path) && mu_file_read(path, SMALL_FILE, &text) == MU_OK)
+        json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
+    mu_buf_release(&text);
+    if (json && !json_is_object(json)) {
+        json_decref(json);
+        json = NULL;
+    }
+    return json;
+}
+
+mu_status_t mu_run_state_read(const char *dir, mu_run_state_t *s)
+{
+    char *path = mu_path_join(dir, "run.json");
+    mu_status_t status = MU_OK;
+    json_t *json = load(path);
+    if (!json) {
+        status = mu_is_file(path) ? mu_fail(MU_DATA, "%s: damaged: not a JSON object", path)
+                                  : mu_fail(MU_NOINPUT, "%s: no run.json there: is it a run directory?", dir);
+        goto out;
+    }
+    memset(s, 0, sizeof *s);
+#define GET_I(name) s->name = json_integer_value(json_object_get(json, #name));
+#define GET_F(name) s->name = json_number_value(json_object_get(json, #name));
+#define GET_S(name) get_text(json, #name, s->name, sizeof s->name);
+    STATE_FIELDS(GET_I, GET_F, GET_S)
+#undef GET_I
+#undef GET_F
+#undef GET_S
+    const json_t *layout = json_object_get(json, "layout"), *versions = json_object_get(json, "versions");
+    s->tp = json_integer_value(json_object_get(layout, "tp"));
+    s->dp = json_integer_value(json_object_get(layout, "dp"));
+    s->workers = json_integer_value(json_object_get(layout, "workers"));
+    get_text(versions, "muster", s->version, sizeof s->version);
+    get_text(versions, "mpi", s->mpi, sizeof s->mpi);
+    json_decref(json);
+out:
+    free(path);
+    return status;
+}
+
+void mu_event_json(const char *kind, const char *host, int rank, const char *text, mu_buf_t *out)
+{
+    json_t *json = json_pack("{s:f, s:s}", "time", mu_wall_seconds(), "kind", kind);
+    if (host)
+        json_object_set_new(json, "host", text_json(host));
+    if (rank >= 0)
+        json_object_set_new(json, "rank", json_integer(rank));
+    json_object_set_new(json, "text", text_json(text));
+    dump(json, JSON_COMPACT, out);
+}
+
+/* ---- ownership ---- */
+
+static const struct flock whole_file = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+static mu_status_t make_folders(const char *dir)
+{
+    static const char *const inside[] = {"logs", "checkpoints"};
+    MU_TRY(mu_make_dirs(dir, 0700));
+    for (size_t i = 0; i < sizeof inside / sizeof *inside; i++) {
+        char *path = mu_path_join(dir, inside[i]);
+        mu_status_t status = mu_make_dirs(path, 0700);
+        free(path);
+        if (status != MU_OK)
+            return status;
+    }
+    return MU_OK;
+}
+
+static void read_owner(int fd, char *out, size_t size)
+{
+    ssize_t n = pread(fd, out, size - 1, 0);
+    out[n > 0 ? n : 0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    for (char *p = out; *p; p++)
+        if (*p < ' ' || *p > 126)
+            *p = '?';
+}
+
+static mu_status_t write_owner(const mu_claim_t *claim)
+{
+    char text[512], host[256] = "unknown", when[32];
+    gethostname(host, sizeof host - 1);
+    time_t now = time(NULL);
+    struct tm tm;
+    gmtime_r(&now, &tm);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    int n = snprintf(text, sizeof text, "pid %ld on %s since %s\n", (long)getpid(), host, when);
+    if (ftruncate(claim->fd, 0) != 0 || !mu_pwrite_all(claim->fd, text, (size_t)n, 0) ||
+        fsync(claim->fd) != 0)
+        return mu_fail(MU_RUNDIR, "%s: cannot write: %s", claim->path, strerror(errno));
+    return MU_OK;
+}
+
+mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out)
+{
+    MU_TRY(make_folders(dir));
+    mu_claim_t claim = {.path = mu_path_join(dir, "launcher.lock")};
+    mu_status_t status = MU_OK;
+    claim.fd = open(claim.path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (claim.fd < 0) {
+        status = mu_fail(MU_RUNDIR, "%s: cannot open: %s", claim.path, strerror(errno));
+        goto fail;
+    }
+    /* The lock belongs to the open file: it goes with the last process that has it open, whatever ends it,
+     * and network file systems carry it between hosts. */
+    struct flock lock = whole_file;
+    if (fcntl(claim.fd, F_OFD_SETLK, &lock) != 0) {
+        char owner[256];
+        read_owner(claim.fd, owner, sizeof owner);
+        if (errno == EAGAIN || errno == EACCES) {
+            status = mu_fail(MU_RUNDIR,
+                             "%s: another launcher runs here: %s: stop it (muster stop %s), or give another "
+                             "--run-dir",
+                             dir, *owner ? owner : "unknown", dir);
+            goto fail;
+        }
+        mu_warn("%s: this volume has no locks (%s): see to it that no second launcher uses it", dir,
+                strerror(errno));
+    }
+    status = write_owner(&claim);
+    if (status != MU_OK)
+        goto fail;
+    *out = claim;
+    return MU_OK;
+fail:
+    mu_rundir_release(&claim);
+    return status;
+}
+
+void mu_rundir_release(mu_claim_t *claim)
+{
+    if (claim->fd >= 0)
+        close(claim->fd);
+    free(claim->path);
+    *claim = (mu_claim_t){.fd = -1};
+}
+
+bool mu_rundir_is_claimed(const char *dir)
+{
+    char *path = mu_path_join(dir, "launcher.lock");
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    struct flock lock = whole_file;
+    bool claimed = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return claimed;
+}
+
+/* ---- verdict ---- */
+
+bool mu_status_is_final(mu_status_t status)
+{
+    switch (status) {
+    case MU_USAGE:
+    case MU_DATA:
+    case MU_NOINPUT:
+    case MU_RUNDIR:
+    case MU_AUTH:
+    case MU_CONFIG:
+    case MU_DIVERGED:
+    case MU_NOVALID:
+    case MU_NOPROGRESS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+mu_status_t mu_verdict_write(const char *dir, const mu_verdict_t *verdict)
+{
+    char *path = mu_path_join(dir, "verdict.json");
+    mu_buf_t text = MU_BUF_INIT;
+    json_t *json = json_pack("{s:i, s:s, s:s, s:f}", "exit_code", mu_status_exit(verdict->status), "status",
+                             mu_status_name(verdict->status), "config_digest", verdict->config_digest, "time",
+                             mu_wall_seconds());
+    json_object_set_new(json, "reason", text_json(verdict->reason));
+    dump(json, JSON_INDENT(2), &text);
+    mu_status_t status = mu_file_replace(path, text.data, text.len, 0600);
+    mu_buf_release(&text);
+    free(path);
+    return status;
+}
+
+mu_status_t mu_verdict_read(const char *dir, const char *config_digest, mu_verdict_t *out)
+{
+    char *path = mu_path_join(dir, "verdict.json");
+    mu_verdict_t verdict = {0};
+    json_t *json = load(path);
+    if (json) {
+        verdict.status = mu_status_from_exit((int)json_integer_value(json_object_get(json, "exit_code")));
+        get_text(json, "config_digest", verdict.config_digest, sizeof verdict.config_digest);
+        get_text(json, "reason", verdict.reason, sizeof verdict.reason);
+    } else if (mu_is_file(path)) {
+        mu_warn("%s: damaged, and taken for absent", path);
+    }
+    if (!mu_status_is_final(verdict.status) ||
+        (config_digest && strcmp(config_digest, verdict.config_digest) != 0))
+        verdict = (mu_verdict_t){0};
+    json_decref(json);
+    free(path);
+    *out = verdict;
+    return MU_OK;
+}
+
+/* ---- stop ---- */
+
+mu_status_t mu_stop_ask(const char *dir, mu_stop_t stop)
+{
+    char *path = mu_path_join(dir, "stop");
+    const char *text = stop == MU_STOP_NOW ? "now\n" : "checkpoint\n";
+    mu_status_t status = mu_file_replace(path, text, strlen(text), 0600);
+    free(path);
+    return status;
+}
+
+mu_stop_t mu_stop_asked(const char *dir)
+{
+    char *path = mu_path_join(dir, "stop"), text[16] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    mu_stop_t stop = MU_STOP_NONE;
+    if (fd >= 0) {
+        ssize_t n = read(fd, text, sizeof text - 1);
+        text[n > 0 ? n : 0] = '\0';
+        stop = strncmp(text, "now", 3) == 0 ? MU_STOP_NOW : MU_STOP_SAVE;
+        close(fd);
+    }
+    free(path);
+    return stop;
+}
+
+void mu_stop_forget(const char *dir)
+{
+    char *path = mu_path_join(dir, "stop");
+    unlink(path);
+    free(path);
+}

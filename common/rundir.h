@@ -1,0 +1,76 @@
+/*
+ * The run directory: who owns it, and the small files that say how the run is (docs/run-directory.md).
+ *
+ *     mu_rundir_claim(dir, &claim)          makes the folders; one launcher a directory
+ *     mu_verdict_read(dir, digest, &v)      has this very config already ended for good?
+ *     mu_run_state_json(), _parse()         run.json
+ *     mu_event_json()                       a line of events.jsonl
+ *     mu_stop_ask(), mu_stop_asked()        the file `stop`
+ *     mu_rundir_release(&claim)
+ */
+#ifndef MU_COMMON_RUNDIR_H
+#define MU_COMMON_RUNDIR_H
+
+#include "common/buf.h"
+#include "common/status.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What run.json holds. Strings are NUL terminated and cut. */
+typedef struct mu_run_state {
+    char state[16]; /* waiting checking starting running saving restarting stopped done failed */
+    int64_t step, train_iters, last_checkpoint; /* last_checkpoint -1: none */
+    int64_t pid;                                /* of the launcher */
+    char host[256];
+    int64_t attempt;  /* counts from 1 over the life of the directory */
+    int64_t restarts; /* of this launcher */
+    int64_t tp, dp, workers;
+    double loss, valid_loss, tokens_per_s; /* 0 before there is one */
+    double started, time;                  /* seconds since 1970: the launcher's start; this writing */
+    int64_t exit_code;                     /* -1 while it goes on */
+    char reason[512];                      /* why it ended or restarts, for people; "" otherwise */
+    char token[33];                        /* marks the run's processes: MUSTER_RUN_TOKEN; no secret */
+    char version[32], mpi[64];
+    char data_version[64], config_digest[40];
+} mu_run_state_t;
+
+void mu_run_state_json(const mu_run_state_t *state, mu_buf_t *out);
+/* Errors: MU_NOINPUT (no run.json there), MU_DATA (it is damaged), MU_IO. */
+mu_status_t mu_run_state_read(const char *dir, mu_run_state_t *out);
+
+/* One line with a newline: {"time", "kind", "host", "rank", "text"}. host NULL and rank -1: none. */
+void mu_event_json(const char *kind, const char *host, int rank, const char *text, mu_buf_t *out);
+
+/* Ownership of the directory. */
+typedef struct mu_claim {
+    int fd;
+    char *path;
+} mu_claim_t;
+
+/* Makes DIR, DIR/logs, DIR/checkpoints (0700) and takes DIR/launcher.lock. Errors: MU_RUNDIR, when the folder
+ * cannot be made or written, or another launcher has it (named by host, pid and time). */
+mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out);
+void mu_rundir_release(mu_claim_t *claim);
+/* Whether a launcher on this or (as far as locks reach) another host holds the directory. */
+bool mu_rundir_is_claimed(const char *dir);
+
+/* The end that another start would only repeat. */
+typedef struct mu_verdict {
+    mu_status_t status;
+    char config_digest[40];
+    char reason[512];
+} mu_verdict_t;
+
+mu_status_t mu_verdict_write(const char *dir, const mu_verdict_t *verdict);
+/* MU_OK with out->status MU_OK: none, or one about another config (config_digest NULL: any). A damaged file
+ * counts as none, with a warning. */
+mu_status_t mu_verdict_read(const char *dir, const char *config_digest, mu_verdict_t *out);
+/* Whether a status is marked "no retry" in docs/exit-codes.md. */
+bool mu_status_is_final(mu_status_t status);
+
+typedef enum mu_stop { MU_STOP_NONE, MU_STOP_SAVE, MU_STOP_NOW } mu_stop_t;
+mu_status_t mu_stop_ask(const char *dir, mu_stop_t stop);
+mu_stop_t mu_stop_asked(const char *dir);
+void mu_stop_forget(const char *dir);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * The process that writes the launcher's part of the run directory and looks for its file `stop`.
+ *
+ * The launcher answers heartbeats; a volume that hangs for half a minute must not keep it from that, or every
+ * guard would end its rank. So a child does all that touches the run directory while ranks run. What it
+ * cannot take (its queue is full) is dropped and counted, and said at the end.
+ */
+#ifndef MU_LAUNCHER_SCRIBE_H
+#define MU_LAUNCHER_SCRIBE_H
+
+#include "common/rundir.h"
+
+typedef struct mu_scribe mu_scribe_t;
+
+/* Forks; call it before sockets and other children are there. Errors: MU_BUG. */
+mu_status_t mu_scribe_start(const char *run_dir, mu_scribe_t **out);
+/* run.json becomes this. */
+void mu_scribe_state(mu_scribe_t *scribe, const mu_run_state_t *state);
+/* A line for events.jsonl. */
+void mu_scribe_event(mu_scribe_t *scribe, const char *kind, const char *host, int rank, const char *format,
+                     ...) __attribute__((format(printf, 5, 6)));
+/* Bytes for logs/mpirun.log. */
+void mu_scribe_output(mu_scribe_t *scribe, const char *bytes, size_t n);
+/* Readable when something was seen; then ask mu_scribe_stop(), which never falls. */
+int mu_scribe_fd(const mu_scribe_t *scribe);
+mu_stop_t mu_scribe_stop(mu_scribe_t *scribe);
+/* Waits at most 5 s for what is queued to be written. NULL is fine. */
+void mu_scribe_end(mu_scribe_t *scribe);
+
+#endif
