@@ -38,8 +38,7 @@ endif()
 list(APPEND MUSTER_SUMMARY "  yes  oneDNN (${DNNL_LIBRARY})")
 
 if(MUSTER_TESTS)
-  pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
-  list(APPEND MUSTER_SUMMARY "  yes  cmocka ${CMOCKA_VERSION}")
+  muster_need(CMOCKA cmocka "tests; -DMUSTER_TESTS=OFF builds without")
 endif()
 
 list(JOIN MUSTER_SUMMARY "\n" MUSTER_SUMMARY_TEXT)
