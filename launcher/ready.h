@@ -40,7 +40,7 @@ typedef enum mu_stage {                   /* how far a host has come */
 
 /* Why a host is not ready: name in JSON, status it leads to, whether it may go away, text for people. */
 #define MU_REASON_TABLE(X)                                                                                   \
-    X(NONE, "none", UNREADY, true, "not tried yet")                                                          \
+    X(NONE, "none", UNREADY, true, "no answer yet")                                                          \
     X(LOOKUP, "lookup", UNREADY, true, "name is being looked up")                                            \
     X(NO_NAME, "name_not_found", UNREADY, true, "name not found")                                            \
     X(NO_RESOLVER, "resolver_failed", UNREADY, true, "name server does not answer")                          \

@@ -120,6 +120,8 @@ static void enqueue_login(mu_ready_t *ready, int index)
 {
     ready->host[index].phase = MU_PHASE_QUEUE;
     ready->host[index].stage = MU_STAGE_LOGIN;
+    if (ready->host[index].reason == MU_REASON_LOOKUP)
+        ready->host[index].reason = MU_REASON_NONE;
 }
 
 void mu_ready_start(mu_ready_t *ready, int index)
@@ -182,6 +184,8 @@ static void dial(mu_ready_t *ready, int index)
     const struct sockaddr_storage *address = &host->found.address[which];
     socklen_t length = host->found.length[which];
     host->stage = MU_STAGE_CONNECT;
+    if (host->reason == MU_REASON_LOOKUP)
+        host->reason = MU_REASON_NONE;
     host->phase = MU_PHASE_DIAL;
     host->next_ns = mu_now_ns() + MU_READY_TRY_NS;
     host->banner_len = 0;

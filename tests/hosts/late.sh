@@ -1,0 +1,22 @@
+# A host whose sshd comes up while muster waits is accepted within 1 s.
+. "$(dirname "$0")/lab.sh"
+lab_begin
+for name in head one late; do lab_host $name; done
+lab_sshd one
+lab_hostfile one late
+delay=$(lab_reaping_delay)
+
+lab_in head "$LAB/bin/muster" check "$LAB_CONFIG" --hostfile "$LAB/hostfile" >"$LAB/out" \
+    2> >(while IFS= read -r line; do echo "$EPOCHREALTIME $line"; done >"$LAB/check.err") &
+check=$!
+sleep 2
+kill -0 "$check" || lab_fail "it did not wait"
+grep -q "hosts 1/2 ready .*waiting: late refused (sshd not up)" "$LAB/check.err" || lab_fail "does not say whom it waits for"
+lab_sshd late
+up=$EPOCHREALTIME
+wait "$check" || lab_fail "exit code $?"
+lab_wait_for "its last line" grep -q "all 2 hosts ready" "$LAB/check.err"
+ready=$(awk '/all 2 hosts ready/ { print $1 }' "$LAB/check.err")
+after=$(awk -v a="$up" -v b="$ready" 'BEGIN { printf "%.3f", b - a }')
+echo "accepted $after s after sshd came up (waitpid $delay s)"
+lab_at_most "$after" 1 "$delay" || lab_fail "accepted only after $after s"
