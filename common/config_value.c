@@ -5,6 +5,8 @@
 #include <math.h>
 #include <strings.h>
 
+enum { TEXT_BYTES = 4096 }; /* the longest path */
+
 typedef struct value {
     bool null, truth, loose;
     int64_t whole;
@@ -93,6 +95,8 @@ static mu_status_t take_text(const mu_key_t *key, const mu_yaml_t *node, const c
         return wrong(key, node, where, "text");
     if (mu_yaml_bool(node, &truth) && !key->choices)
         return wrong(key, node, where, "text: put it in quotes");
+    if (strlen(node->text) > TEXT_BYTES)
+        return wrong(key, node, where, "a text of at most %d bytes", TEXT_BYTES);
     out->text = node->text;
     if (!key->choices)
         return MU_OK;

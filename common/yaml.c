@@ -168,6 +168,9 @@ static mu_status_t syntax_error(const reader_t *r)
         return fail_at(r, p->context ? p->context_mark : mark,
                        "no ':' follows this key: a ',' is missing, the indentation is wrong, or the text "
                        "needs quotes");
+    if (strstr(problem, "<document start>"))
+        return fail_at(r, mark,
+                       "something stands behind the end: a bracket closes too early, or is one too many");
     if (strstr(problem, "expected node content"))
         return fail_at(r, mark, "a key or a value is missing here");
     if (strstr(problem, "cannot start any token") && mark.column < length)
@@ -237,7 +240,7 @@ static mu_status_t take_scalar(reader_t *r, const yaml_event_t *e)
     if (e->data.scalar.anchor)
         return fail_at(r, e->start_mark, "anchors (&) are not supported: write the value out");
     if (e->data.scalar.tag)
-        return fail_at(r, e->start_mark, "tags (!) are not supported: remove '%s'", e->data.scalar.tag);
+        return fail_at(r, e->start_mark, "tags (!) are not supported: remove '%.80s'", e->data.scalar.tag);
     if (e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && e->end_mark.line != e->start_mark.line)
         return fail_at(
             r, e->start_mark,
@@ -263,7 +266,7 @@ static mu_status_t open_node(reader_t *r, const yaml_event_t *e)
     if (anchor)
         return fail_at(r, e->start_mark, "anchors (&) are not supported: write the value out");
     if (tag)
-        return fail_at(r, e->start_mark, "tags (!) are not supported: remove '%s'", (const char *)tag);
+        return fail_at(r, e->start_mark, "tags (!) are not supported: remove '%.80s'", (const char *)tag);
     if (wants_key(r))
         return fail_at(r, e->start_mark, "a key must be text, not a %s", map ? "map" : "list");
     if (r->depth == MU_YAML_DEPTH)
@@ -280,7 +283,7 @@ static mu_status_t take_event(reader_t *r, const yaml_event_t *e)
 {
     switch (e->type) {
     case YAML_ALIAS_EVENT:
-        return fail_at(r, e->start_mark, "aliases (*%s) are not supported: write the value out",
+        return fail_at(r, e->start_mark, "aliases (*%.80s) are not supported: write the value out",
                        e->data.alias.anchor);
     case YAML_SCALAR_EVENT:
         return take_scalar(r, e);

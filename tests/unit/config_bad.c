@@ -54,6 +54,7 @@ static void yaml_beyond_the_subset_is_refused(void **state)
         {"num_layers: !!int 2\n", NULL, MU_CONFIG, "a.yml:1:13: tags (!) are not supported"},
         {"muster: !x {}\n", NULL, MU_CONFIG, "a.yml:1:9: tags (!) are not supported"},
         {"num_layers: 2\n---\nnum_layers: 3\n", NULL, MU_CONFIG, "a.yml:2:1: a second document"},
+        {"{num_layers: 2}\n}\n", NULL, MU_CONFIG, "a.yml:2:1: something stands behind the end"},
         {"[a, b]: 3\n", NULL, MU_CONFIG, "a.yml:1:1: a key must be text, not a list"},
         {": 3\n", NULL, MU_CONFIG, "a.yml:1:1: "},
         {"{: 3}\n", NULL, MU_CONFIG, "a.yml:1:2: a key or a value is missing"},
@@ -291,6 +292,14 @@ static void bombs_are_defused(void **state)
     mu_buf_adds(&text, "]");
     assert_int_equal(load_text(text.data, NULL, &config), MU_CONFIG);
     assert_said("more than 20000 values");
+
+    mu_buf_clear(&text);
+    mu_buf_adds(&text, "save: ");
+    for (int i = 0; i < 5000; i++)
+        mu_buf_addc(&text, 'x');
+    assert_int_equal(load_text(text.data, NULL, &config), MU_CONFIG);
+    assert_said("a.yml:1:1: save: found xxx");
+    assert_said("wanted a text of at most 4096 bytes");
 
     mu_buf_clear(&text);
     for (int i = 0; i < 50000; i++)

@@ -94,6 +94,51 @@ static void published_files_combine(void **state)
     mu_config_free(c);
 }
 
+/* The keys of a public Kubernetes recipe that fine-tunes GPT-NeoX-20B: both spellings, flow style with
+ * comments, Python's True, underscores in numbers. */
+static void a_cluster_recipe_loads(void **state)
+{
+    (void)state;
+    static const char recipe[] =
+        "{\n# paths\n\"vocab-file\": \"/c/20B_tokenizer.json\", \"save\": \"/c/tuned\", \"load\": "
+        "\"/c/base\",\n"
+        "\"data-path\": \"/d/text_document\", \"pipe-parallel-size\": 4, \"model-parallel-size\": 2,\n"
+        "\"num-layers\": 44, \"hidden-size\": 6144, \"num-attention-heads\": 64, \"seq-length\": 2048,\n"
+        "\"max-position-embeddings\": 2048, \"norm\": \"layernorm\", \"pos-emb\": \"rotary\", "
+        "\"rotary_pct\": 0.25,\n"
+        "\"no-weight-tying\": true, \"gpt_j_residual\": true, \"output_layer_parallelism\": \"column\",\n"
+        "\"scaled-upper-triang-masked-softmax-fusion\": true, \"bias-gelu-fusion\": true,\n"
+        "\"init_method\": \"small_init\", \"output_layer_init_method\": \"wang_init\",\n"
+        "\"optimizer\": {\"type\": \"Adam\", \"params\": {\"lr\": 0.97e-4, \"betas\": [0.9, 0.95], \"eps\": "
+        "1.0e-8,}},\n"
+        "\"min_lr\": 0.97e-5, \"zero_optimization\": {\"stage\": 1, \"allgather_partitions\": True,\n"
+        "  \"allgather_bucket_size\": 1260000000, \"overlap_comm\": True, \"reduce_scatter\": True,\n"
+        "  \"reduce_bucket_size\": 1260000000, \"contiguous_gradients\": True,},\n"
+        "\"train_micro_batch_size_per_gpu\": 8, \"gradient_accumulation_steps\": 96, \"data-impl\": "
+        "\"mmap\",\n"
+        "\"split\": \"995,4,1\", \"checkpoint-activations\": true, \"checkpoint-num-layers\": 1,\n"
+        "\"partition-activations\": false, \"synchronize-each-layer\": true, \"gradient_clipping\": 1.0,\n"
+        "\"weight-decay\": 0.01, \"hidden-dropout\": 0, \"attention-dropout\": 0,\n"
+        "\"fp16\": {\"fp16\": true, \"enabled\": true, \"loss_scale\": 0, \"loss_scale_window\": 1000,\n"
+        "  \"initial_scale_power\": 12, \"hysteresis\": 2, \"min_loss_scale\": 1},\n"
+        "\"train-iters\": 150_000, \"lr-decay-iters\": 150_000, \"distributed-backend\": \"nccl\",\n"
+        "\"lr-decay-style\": \"cosine\", \"warmup\": 0.01, \"checkpoint-factor\": 500, # steps\n"
+        "\"eval-interval\": 1000, \"eval-iters\": 10, \"log-interval\": 2, \"steps_per_print\": 2,\n"
+        "\"wall_clock_breakdown\": false, \"tokenizer_type\": \"HFTokenizer\", \"tensorboard-dir\": "
+        "\"/l/t\",\n"
+        "\"log-dir\": \"/l\", \"hostfile\": \"/etc/mpi/hostfile\", \"deepspeed_mpi\": false,\n"
+        "\"wandb_project\": \"p\", \"wandb_group\": \"g\",\n}\n";
+    mu_config_t *c = load_good(recipe, NULL);
+    assert_int_equal(mu_config_resolve(c, &(mu_world_t){.workers = 16, .slots_per_host = 8}), MU_OK);
+    assert_int_equal(c->tp, 8);
+    assert_int_equal(c->dp, 2);
+    assert_int_equal(c->train_batch_size, 1536);
+    assert_int_equal(c->precision, MU_BF16);
+    assert_int_equal(c->train_iters, 150000);
+    assert_string_equal(c->hostfile, "/etc/mpi/hostfile");
+    mu_config_free(c);
+}
+
 static void scalars_are_those_of_yaml_1_1(void **state)
 {
     (void)state;
@@ -336,6 +381,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_files_load_unchanged),
         cmocka_unit_test(published_files_combine),
+        cmocka_unit_test(a_cluster_recipe_loads),
         cmocka_unit_test(scalars_are_those_of_yaml_1_1),
         cmocka_unit_test(json_and_a_byte_order_mark_are_read),
         cmocka_unit_test(defaults_are_those_of_gpt_neox),
