@@ -87,6 +87,7 @@ static inline mu_checkpoint_info_t save_info(const save_t *save)
         .optimizer_step = save->step,
         .samples = 4 * save->step,
         .tokens = 32 * save->step,
+        .order_samples = {480, 24},
         .parent_step = -1,
         .seed = 1234,
         .time = 1.7e9,

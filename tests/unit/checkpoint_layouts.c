@@ -167,6 +167,7 @@ static void what_the_training_knew_comes_back(void **state)
     assert_true(info->loss == want.loss && isnan(info->valid_loss) && info->schedule.lr == want.schedule.lr);
     assert_int_equal(info->attempt, 3);
     assert_int_equal(info->samples, 400);
+    assert_true(info->order_samples[0] == 480 && info->order_samples[1] == 24);
     assert_int_equal(info->parent_step, -1);
     assert_int_equal(info->seed, 1234);
     assert_int_equal(info->schedule.train_iters, 120);

@@ -10,8 +10,8 @@
  * here. */
 static const char good[] =
     "{\"format\":\"muster-checkpoint\",\"version\":1,\"written_by\":\"muster 0.1.0\"\n"
-    ",\"run_id\":\"run-1\",\"attempt\":1,\"step\":7,\"optimizer_step\":7,\"samples\":1,\"tokens\":1,\"parent_"
-    "step\":-1,"
+    ",\"run_id\":\"run-1\",\"attempt\":1,\"step\":7,\"optimizer_step\":7,\"samples\":1,\"tokens\":1,"
+    "\"order_train\":40,\"order_valid\":0,\"parent_step\":-1,"
     "\"seed\":1,\"time\":1.5,\"loss\":2.5,\"valid_loss\":null,\n"
     "\"layout\":{\"tp\":2,\"dp\":1},\n"
     "\"schedule\":{\"style\":\"cosine\",\"lr\":1e-3,\"min_lr\":0,\"warmup\":0.1,\"decay_fraction\":null,"
