@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Compares `muster tokenizer` with the tokenizers library: ids of text, and a training run.
 
-usage: tokenizer.py MUSTER TOKENIZER_JSON [--fuzz N] [--seed S] [--text FILE...] [--train-text FILE --vocab-size N]
+usage: tokenizer.py MUSTER TOKENIZER_JSON [--fuzz N] [--variants N] [--seed S] [--text FILE...] [--train-text FILE --vocab-size N]
                     [--speed FILE] [--classes]
 
 Needs `tokenizers` from PyPI; exits 77 without it. Any difference is printed and makes the exit code 1.
 --text      whole files (read as UTF-8), cut into documents of some lines
 --fuzz      random strings: words, code, scripts, combining marks, white space, special tokens, any code point
+--variants  N random strings with each of some changes of the file: prefix space, no pattern, no NFC, merges as
+            pairs, added tokens of every kind
 --classes   every code point, alone and between others
 --train-text  trains with both on the lines of FILE and compares the files
 --speed     tokens a second of both on FILE, one thread each, taking turns
@@ -73,7 +75,7 @@ PIECES = ["the", " The", "don't", "I'M", "'s", "'ll", "''re", "12345", " 3.14", 
           "\x00", "\x1b[0m", "\ufffd", "𝒳", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "-" * 40, "=" * 90]
 
 
-def fuzz(n, seed):
+def fuzz(n, seed, pieces=PIECES):
     rng = random.Random(seed)
     everything = assigned()
     marks = [c for c in everything if unicodedata.combining(chr(c)) or unicodedata.category(chr(c)) == "Mc"]
@@ -83,7 +85,7 @@ def fuzz(n, seed):
         for _ in range(rng.randint(1, 12)):
             kind = rng.random()
             if kind < 0.5:
-                parts.append(rng.choice(PIECES))
+                parts.append(rng.choice(pieces))
             elif kind < 0.6:
                 parts.append(" " * rng.randint(1, 40))
             elif kind < 0.7:
@@ -141,6 +143,47 @@ def train(muster, path, size, folder):
     return ours, 0 if same else 1
 
 
+def variants(tokenizer, folder):
+    """The same tokenizer with other settings and with added tokens of every kind."""
+    def write(name, edit):
+        t = json.load(open(tokenizer))
+        edit(t)
+        path = os.path.join(folder, name + ".json")
+        json.dump(t, open(path, "w"))
+        return path
+
+    def added(t):
+        # the library numbers new tokens itself: behind the last one
+        last = max(max(t["model"]["vocab"].values()), max(a["id"] for a in t["added_tokens"]))
+        for content, special, normalized, lstrip, rstrip, single in [
+                ("<mask>", True, False, True, False, False), ("<r>", True, False, False, True, False),
+                ("<both>", True, False, True, True, False), ("cat", False, True, False, False, True),
+                ("e\u0301x", False, True, False, False, False), ("e\u0301y", False, False, False, False, False),
+                ("<mask", False, False, False, False, False), ("  w", False, False, False, True, False),
+                ("\n\n\n", False, True, True, False, False), ("a\u212b", False, True, False, False, True),
+                ("\u00e9", False, False, False, False, True), (" dog", False, True, False, False, True)]:
+            known = t["model"]["vocab"].get(content)
+            last += known is None
+            t["added_tokens"].append({"id": last if known is None else known, "content": content, "special": special, "normalized": normalized,
+                                      "lstrip": lstrip, "rstrip": rstrip, "single_word": single})
+
+    def pairs(t):
+        t["model"]["merges"] = [m.split(" ") if isinstance(m, str) else m for m in t["model"]["merges"]]
+
+    def prefix_and_added(t):
+        t["pre_tokenizer"]["add_prefix_space"] = True
+        added(t)
+
+    return [write("prefix", lambda t: t["pre_tokenizer"].update(add_prefix_space=True)),
+            write("whole", lambda t: t["pre_tokenizer"].update(use_regex=False)),
+            write("raw", lambda t: t.update(normalizer=None)), write("pairs", pairs), write("added", added),
+            write("prefix-added", prefix_and_added)]
+
+
+VARIANT_PIECES = ["<mask>", " <mask> ", "<r>", "<r>\n ", "<both>", "\u3000<both>\u2003", "cat", "cat's", "_cat", "e\u0301x",
+                  "\u00e9x", "e\u0301y", "\u00e9y", "\u00e9", " \u00e9 ", "<mask", "  w", "a\u212b", "a\u00c5", " dog", "x dog", "dog"]
+
+
 def speed(muster, tokenizer, path):
     """Both read the file whole and tokenize it as one list of documents; loading is measured apart and taken off."""
     library = tokenizers.Tokenizer.from_file(tokenizer)
@@ -170,6 +213,7 @@ def main():
     p.add_argument("tokenizer")
     p.add_argument("--fuzz", type=int, default=0)
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--variants", type=int, default=0)
     p.add_argument("--text", nargs="*", default=[])
     p.add_argument("--train-text")
     p.add_argument("--vocab-size", type=int, default=8000)
@@ -188,6 +232,10 @@ def main():
                 wrong += compare(path, a.muster, t, documents(path), folder)
             if a.fuzz:
                 wrong += compare("fuzz", a.muster, t, fuzz(a.fuzz, a.seed), folder)
+            if a.variants:
+                for v in variants(t, folder):
+                    wrong += compare("variant " + os.path.basename(v), a.muster, v,
+                                     fuzz(a.variants, a.seed + 1, PIECES + VARIANT_PIECES * 3), folder)
             if a.classes:
                 every = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
                 wrong += compare("alone", a.muster, t, every, folder)

@@ -1,0 +1,315 @@
+/* Files of tokenizers: what is read, what is refused and how, what survives saving. */
+#include "dataset/tokenizer.h"
+#include "common/file.h"
+#include "common/log.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <unistd.h>
+
+#define SMALL MU_SOURCE_DIR "/tests/data/tokenizer-small.json"
+
+static char folder[] = "/tmp/muster-tokenizer-XXXXXX";
+static mu_buf_t said = MU_BUF_INIT;
+
+static void hear(mu_log_level_t level, const char *line, void *arg)
+{
+    (void)level;
+    (void)arg;
+    mu_buf_adds(&said, line);
+    mu_buf_addc(&said, '\n');
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    mu_log_sink_set(hear, NULL);
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    mu_log_sink_set(NULL, NULL);
+    mu_buf_release(&said);
+    return mu_remove_tree(folder) == MU_OK ? 0 : -1;
+}
+
+static const char *write_file(const char *name, const char *bytes, size_t n)
+{
+    static char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+    return path;
+}
+
+static void check_ids(const mu_tokenizer_t *tok, const char *text, const int32_t *want, size_t n)
+{
+    mu_ids_t ids = MU_IDS_INIT;
+    assert_int_equal(mu_tokenizer_encode(tok, text, strlen(text), &ids), MU_OK);
+    assert_int_equal(ids.len, n);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(ids.data[i], want[i]);
+    mu_ids_release(&ids);
+}
+
+#define CHECK_IDS(tok, text, ...)                                                                            \
+    check_ids(tok, text, (const int32_t[]){__VA_ARGS__}, sizeof(int32_t[]){__VA_ARGS__} / sizeof(int32_t))
+
+/* ids as the tokenizers library gives them for the same file */
+static void small_file(void **state)
+{
+    (void)state;
+    mu_tokenizer_t *tok;
+    assert_int_equal(mu_tokenizer_load(SMALL, &tok), MU_OK);
+    assert_int_equal(mu_tokenizer_vocab(tok), 345);
+    assert_int_equal(mu_tokenizer_eod(tok), 0);
+    CHECK_IDS(tok, "the License", 334, 70, 326);
+    CHECK_IDS(tok, "shall  be   in    a cat concat cat's", 84, 73, 290, 77, 342, 67, 70, 341, 266, 340, 66,
+              222, 344, 329, 68, 295, 222, 344, 8, 84);
+    CHECK_IDS(tok, "x  <mask> y<|endoftext|>\n", 89, 343, 222, 90, 0, 200);
+    CHECK_IDS(tok, "caf\xC3\xA9 cafe\xCC\x81 \xE4\xBD\xA0\xE5\xA5\xBD", 68, 66, 71, 129, 104, 277, 66, 71,
+              129, 104, 222, 162, 123, 256, 163, 100, 123);
+    mu_tokenizer_free(tok);
+}
+
+static void saving_keeps_everything(void **state)
+{
+    (void)state;
+    mu_tokenizer_t *tok, *again;
+    char path[256];
+    snprintf(path, sizeof path, "%s/saved.json", folder);
+    assert_int_equal(mu_tokenizer_load(SMALL, &tok), MU_OK);
+    assert_int_equal(mu_tokenizer_save(tok, path), MU_OK);
+    assert_int_equal(mu_tokenizer_load(path, &again), MU_OK);
+    assert_string_equal(mu_tokenizer_digest(tok), mu_tokenizer_digest(again));
+    CHECK_IDS(again, "x  <mask> y<|endoftext|>\n", 89, 343, 222, 90, 0, 200);
+    mu_tokenizer_free(again);
+    mu_tokenizer_free(tok);
+}
+
+/* A file in the smallest form; %s: settings behind the model, tokens, merges. */
+static char *make_file(const char *settings, const char *vocab, const char *merges)
+{
+    return mu_format(
+        "{\"decoder\":{\"type\":\"ByteLevel\"},\"pre_tokenizer\":{\"type\":\"ByteLevel\","
+        "\"add_prefix_space\":false},%s\"model\":{\"type\":\"BPE\",\"vocab\":{%s},\"merges\":[%s]}}",
+        settings, vocab, merges);
+}
+
+static void both_forms_of_merges(void **state)
+{
+    (void)state;
+    static const char *const merges[] = {"\"a b\",\"ab c\"", "[\"a\",\"b\"],[\"ab\",\"c\"]",
+                                         "\"#version: 0.2\",\"a b\",[\"ab\",\"c\"]"};
+    for (size_t i = 0; i < 3; i++) {
+        mu_tokenizer_t *tok;
+        char *text = make_file("", "\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4", merges[i]);
+        assert_int_equal(mu_tokenizer_load(write_file("merges.json", text, strlen(text)), &tok), MU_OK);
+        CHECK_IDS(tok, "abcab", 4, 3);
+        CHECK_IDS(tok, "azb", 3); /* a byte without a symbol is left out before merging */
+        mu_tokenizer_free(tok);
+        free(text);
+    }
+}
+
+static void what_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *settings, *vocab, *merges, *message;
+    } row[] = {
+        {"\"normalizer\":{\"type\":\"Lowercase\"},", "\"a\":0", "", "normalizer: found 'Lowercase'"},
+        {"\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Strip\"}]},",
+         "\"a\":0", "", "normalizer: found 'Strip'"},
+        {"\"normalizer\":{\"type\":\"Sequence\"},", "\"a\":0", "", "without the array 'normalizers'"},
+        {"\"post_processor\":{\"type\":\"TemplateProcessing\"},", "\"a\":0", "",
+         "found 'TemplateProcessing'"},
+        {"\"added_tokens\":{},", "\"a\":0", "", "added_tokens is not an array"},
+        {"\"added_tokens\":[{\"id\":1}],", "\"a\":0", "", "without 'id' or 'content'"},
+        {"\"added_tokens\":[{\"id\":1,\"content\":\"\"}],", "\"a\":0", "", "without 'id' or 'content'"},
+        {"\"added_tokens\":[{\"id\":-1,\"content\":\"x\"}],", "\"a\":0", "", "the id of 'x' is not from 0"},
+        {"\"added_tokens\":[{\"id\":99999999999,\"content\":\"x\"}],", "\"a\":0", "",
+         "the id of 'x' is not from 0"},
+        {"\"added_tokens\":[{\"id\":0,\"content\":\"x\"}],", "\"a\":0", "", "its id 0 is another token's"},
+        {"\"added_tokens\":[{\"id\":7,\"content\":\"a\"}],", "\"a\":0", "", "'a' has id 7, and id 0"},
+        {"\"added_tokens\":[{\"id\":1,\"content\":\"x\"},{\"id\":2,\"content\":\"x\"}],", "\"a\":0", "",
+         "'x' comes twice"},
+        {"\"added_tokens\":[{\"id\":1,\"content\":\"x\",\"lstrip\":3}],", "\"a\":0", "",
+         "neither true nor false"},
+        {"", "", "", "the vocabulary is not an object"},
+        {"", "\"a\":0,\"b\":0", "", "'b' has id 0, which another token has already"},
+        {"", "\"a\":0,\"a\":1", "", "not a JSON text"},
+        {"", "\"a\":-1", "", "the id of 'a' is not an integer"},
+        {"", "\"a\":4194304", "", "the id of 'a' is not an integer"},
+        {"", "\"a\":1.5", "", "the id of 'a' is not an integer"},
+        {"", "\"\":0", "", "id 0 has an empty name"},
+        {"", "\"a\":0,\"b\":1", "\"a b\"", "merge 1 ('a' with 'b'): 'ab' is not in the vocabulary"},
+        {"", "\"a\":0,\"ab\":1", "\"a b\"", "'b' is not in the vocabulary"},
+        {"", "\"a\":0", "\"aa\"", "merge 1: found 'aa'"},
+        {"", "\"a\":0", "\"a a a\"", "merge 1: found 'a a a'"},
+        {"", "\"a\":0", "[\"a\"]", "merge 1 is neither"},
+        {"", "\"a\":0", "[\"a\",1]", "merge 1 is neither"},
+        {"", "\"a\":0", "17", "merge 1 is neither"},
+        {"", "\"a\":0},\"dropout\":0.1,\"x\":{", "", "model.dropout"},
+        {"", "\"a\":0},\"ignore_merges\":true,\"x\":{", "", "model.ignore_merges"},
+        {"", "\"a\":0},\"end_of_word_suffix\":\"</w>\",\"x\":{", "", "model.end_of_word_suffix"},
+        {"", "\"a\":0},\"unk_token\":\"a\",\"x\":{", "", "unk_token or byte_fallback"},
+        {"", "\"a\":0},\"byte_fallback\":true,\"x\":{", "", "unk_token or byte_fallback"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        mu_tokenizer_t *tok = NULL;
+        char *text = make_file(row[i].settings, row[i].vocab, row[i].merges);
+        const char *path = write_file("refused.json", text, strlen(text));
+        mu_buf_clear(&said);
+        assert_int_equal(mu_tokenizer_load(path, &tok), MU_DATA);
+        assert_null(tok);
+        if (!strstr(said.data, row[i].message) || !strstr(said.data, path))
+            fail_msg("row %zu: wanted '%s' and the file, found '%s'", i, row[i].message, said.data);
+        free(text);
+    }
+}
+
+static void other_files_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } row[] = {
+        {"", "not a JSON text"},
+        {"{\"model\":", ":1:9: not a JSON text"},
+        {"[1]", "pre_tokenizer: found none"},
+        {"{}", "pre_tokenizer: found none"},
+        {"{\"pre_tokenizer\":{\"type\":\"Whitespace\"}}", "found 'Whitespace', supported is ByteLevel"},
+        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[1,2]}}", "found 'Sequence'"},
+        {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}", "decoder: found none"},
+        {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"BPEDecoder\"}}",
+         "found 'BPEDecoder'"},
+        {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"}}",
+         "no object 'model'"},
+        {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{"
+         "\"type\":"
+         "\"Unigram\"}}",
+         "found 'Unigram', supported is BPE"},
+    };
+    mu_tokenizer_t *tok = NULL;
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        mu_buf_clear(&said);
+        assert_int_equal(mu_tokenizer_load(write_file("other.json", row[i].text, strlen(row[i].text)), &tok),
+                         MU_DATA);
+        if (!strstr(said.data, row[i].message))
+            fail_msg("row %zu: wanted '%s', found '%s'", i, row[i].message, said.data);
+    }
+    assert_int_equal(mu_tokenizer_load("/nowhere/tokenizer.json", &tok), MU_NOINPUT);
+    mu_buf_clear(&said);
+    assert_int_equal(mu_tokenizer_load(MU_SOURCE_DIR "/tests", &tok), MU_NOINPUT);
+    assert_non_null(strstr(said.data, "holds neither tokenizer.json nor vocab.json"));
+    assert_null(tok);
+}
+
+static void gpt2_files(void **state)
+{
+    (void)state;
+    static const char vocab[] = "{\"a\":0,\"b\":1,\"\xC4\xA0\":2,\"ab\":3,\"\xC4\xA0"
+                                "ab\":4,\"<|endoftext|>\":5}";
+    static const char merges[] = "#version: 0.2\r\na b\r\n\xC4\xA0 ab\r\n", bad[] = "#version: 0.2\na b\nb\n";
+    char vocab_path[256], merges_path[256];
+    mu_tokenizer_t *tok, *named, *same, *none = NULL;
+    snprintf(vocab_path, sizeof vocab_path, "%s", write_file("vocab.json", vocab, sizeof vocab - 1));
+    snprintf(merges_path, sizeof merges_path, "%s", write_file("merges.txt", merges, sizeof merges - 1));
+    assert_int_equal(mu_tokenizer_load_gpt2(vocab_path, merges_path, &tok), MU_OK);
+    assert_int_equal(mu_tokenizer_load(vocab_path, &named), MU_OK);
+    assert_int_equal(mu_tokenizer_load(folder, &same), MU_OK);
+    assert_string_equal(mu_tokenizer_digest(tok), mu_tokenizer_digest(named));
+    assert_string_equal(mu_tokenizer_digest(tok), mu_tokenizer_digest(same));
+    assert_int_equal(mu_tokenizer_eod(tok), 5);
+    CHECK_IDS(tok, "ab ab<|endoftext|>a", 3, 4, 5, 0);
+    mu_tokenizer_free(tok);
+    mu_tokenizer_free(named);
+    mu_tokenizer_free(same);
+
+    write_file("merges.txt", bad, sizeof bad - 1);
+    mu_buf_clear(&said);
+    assert_int_equal(mu_tokenizer_load_gpt2(vocab_path, merges_path, &none), MU_DATA);
+    assert_non_null(strstr(said.data, "merges.txt: merge 3: found 'b'"));
+    assert_int_equal(unlink(merges_path), 0);
+    assert_int_equal(mu_tokenizer_load(vocab_path, &none), MU_NOINPUT);
+    assert_null(none);
+}
+
+static uint32_t next_random(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*seed >> 33);
+}
+
+/* Damaged files are read or refused; neither crashes nor hangs, and what was read works. */
+static void mutations(void **state)
+{
+    (void)state;
+    static const char text[] = "the License  <mask> cat caf\xC3\xA9 \xFF\xE2\x82 <|endoftext|>";
+    static const char *const words[] = {"\"", "{",    "}",       "[",       "]", "null",
+                                        "-1", "1e99", "\\u0000", "\\ud800", ",", ":"};
+    mu_buf_t good = MU_BUF_INIT;
+    uint64_t seed = 1;
+    int loaded = 0, refused = 0;
+    assert_int_equal(mu_file_read(SMALL, 1 << 20, &good), MU_OK);
+    for (int round = 0; round < 1500; round++) {
+        mu_buf_t bad = MU_BUF_INIT;
+        mu_tokenizer_t *tok = NULL;
+        mu_buf_add(&bad, good.data, good.len);
+        for (uint32_t k = next_random(&seed) % 3 + 1; k > 0; k--) {
+            size_t at = next_random(&seed) % bad.len;
+            uint32_t kind = next_random(&seed) % 5;
+            if (kind < 2)
+                bad.data[at] = (char)next_random(&seed);
+            else if (kind == 2)
+                bad.data[at] = (char)('0' + next_random(&seed) % 10);
+            else if (kind == 3)
+                bad.len = round % 7 ? bad.len : at + 1;
+            else {
+                const char *word = words[next_random(&seed) % 12];
+                size_t n = strlen(word) < bad.len - at ? strlen(word) : bad.len - at;
+                memcpy(bad.data + at, word, n);
+            }
+        }
+        mu_buf_clear(&said);
+        mu_status_t status = mu_tokenizer_load(write_file("mutated.json", bad.data, bad.len), &tok);
+        if (status == MU_OK) {
+            mu_ids_t ids = MU_IDS_INIT;
+            mu_buf_t back = MU_BUF_INIT;
+            assert_int_equal(mu_tokenizer_encode(tok, text, sizeof text - 1, &ids), MU_OK);
+            assert_int_equal(mu_tokenizer_decode(tok, ids.data, ids.len, &back), MU_OK);
+            mu_ids_release(&ids);
+            mu_buf_release(&back);
+            mu_tokenizer_free(tok);
+            loaded++;
+        } else {
+            assert_int_equal(status, MU_DATA);
+            assert_null(tok);
+            assert_non_null(strstr(said.data, "mutated.json"));
+            refused++;
+        }
+        mu_buf_release(&bad);
+    }
+    assert_true(loaded > 50 && refused > 50);
+    mu_buf_release(&good);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_file),
+        cmocka_unit_test(saving_keeps_everything),
+        cmocka_unit_test(both_forms_of_merges),
+        cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(other_files_are_refused),
+        cmocka_unit_test(gpt2_files),
+        cmocka_unit_test(mutations),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
