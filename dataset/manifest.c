@@ -2,10 +2,10 @@
 #include "common/log.h"
 #include "dataset/shard_file.h"
 
-static json_t *shard_to_json(const mu_shard_t *s)
+static json_t *shard_to_json(const mu_data_shard_t *s)
 {
     char name[32];
-    mu_shard_name(s->split, s->number, name);
+    mu_data_shard_name(s->split, s->number, name);
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "file", name, "split",
                      mu_data_split_name(s->split), "documents", (json_int_t)s->documents, "tokens",
                      (json_int_t)s->tokens, "text_bytes", (json_int_t)s->text_bytes, "bytes",
@@ -94,19 +94,19 @@ static void check_inside(take_t *t, const char *what, int64_t at, int64_t n, int
 
 /* Shards come in the order of splits, numbered from 0 in each. */
 static mu_status_t parse_shard(const char *path, const json_t *object, const mu_data_manifest_t *m, int index,
-                               mu_shard_t *s)
+                               mu_data_shard_t *s)
 {
     char where[48], name[32], expected[32];
     snprintf(where, sizeof where, "shard %d", index);
     take_t t = {path, object, where, MU_OK};
     const char *split = take_text(&t, "split");
-    const mu_shard_t *before = index > 0 ? &m->shards[index - 1] : NULL;
+    const mu_data_shard_t *before = index > 0 ? &m->shards[index - 1] : NULL;
     s->split = before ? before->split : MU_TRAIN;
     while (s->split < MU_TEST && strcmp(split, mu_data_split_name(s->split)) != 0)
         s->split++;
     s->number = before && before->split == s->split ? before->number + 1 : 0;
     snprintf(name, sizeof name, "%.31s", take_text(&t, "file"));
-    mu_shard_name(s->split, s->number, expected);
+    mu_data_shard_name(s->split, s->number, expected);
     if (t.status == MU_OK &&
         (strcmp(split, mu_data_split_name(s->split)) != 0 || strcmp(name, expected) != 0))
         return mu_fail(MU_DATA, "%s: %s is '%.31s' of split '%.31s' where '%s' is expected", path, where,
@@ -124,7 +124,7 @@ static mu_status_t parse_shard(const char *path, const json_t *object, const mu_
     s->text_bytes = (uint64_t)text_bytes;
     if (t.status != MU_OK)
         return t.status;
-    blocks = mu_shard_blocks(s->tokens);
+    blocks = mu_data_shard_blocks(s->tokens);
     check_inside(&t, "tokens", s->tokens_at, s->tokens, m->token_bytes, s->bytes);
     check_inside(&t, "documents", s->documents_at, s->documents + 1, 8, s->bytes);
     check_inside(&t, "blocks", s->blocks_at, blocks, 8, s->bytes);

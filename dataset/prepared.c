@@ -65,7 +65,7 @@ static mu_status_t need(prepared_t *own, part_t *part)
     return MU_OK;
 }
 
-static mu_status_t check_size(const part_t *part, const mu_shard_t *shard)
+static mu_status_t check_size(const part_t *part, const mu_data_shard_t *shard)
 {
     struct stat st;
     if (fstat(part->fd, &st) != 0)
@@ -79,11 +79,12 @@ static mu_status_t check_size(const part_t *part, const mu_shard_t *shard)
 }
 
 /* Reads the tables, checks them, and puts the documents' starts behind those of the shards before. */
-static mu_status_t read_tables(mu_dataset_t *ds, part_t *part, const mu_shard_t *shard)
+static mu_status_t read_tables(mu_dataset_t *ds, part_t *part, const mu_data_shard_t *shard)
 {
     char found[MU_DIGEST_HEX];
     int64_t *start = ds->start + part->doc, before = start[0];
-    size_t starts = (size_t)(shard->documents + 1) * 8, blocks = (size_t)mu_shard_blocks(shard->tokens) * 8;
+    size_t starts = (size_t)(shard->documents + 1) * 8,
+           blocks = (size_t)mu_data_shard_blocks(shard->tokens) * 8;
     part->blocks = mu_alloc(blocks);
     part->seen = mu_calloc(blocks / 64 + 1, 1);
     if (!mu_pread_all(part->fd, start, starts, (off_t)shard->documents_at) ||
@@ -147,9 +148,9 @@ static mu_status_t find_parts(mu_dataset_t *ds, prepared_t *own)
     for (int i = 0; i < own->manifest.count; i++)
         own->parts[i].fd = -1;
     for (int i = 0; i < own->manifest.count; i++) {
-        const mu_shard_t *shard = &own->manifest.shards[i];
+        const mu_data_shard_t *shard = &own->manifest.shards[i];
         part_t *part = &own->parts[i];
-        mu_shard_name(shard->split, shard->number, name);
+        mu_data_shard_name(shard->split, shard->number, name);
         part->path = mu_path_join(ds->path, name);
         part->doc = ds->documents;
         MU_TRY(need(own, part));
@@ -237,7 +238,7 @@ static mu_status_t block_bytes(prepared_t *own, int index, int64_t b, size_t fro
                                const unsigned char **out)
 {
     part_t *part = &own->parts[index];
-    const mu_shard_t *shard = &own->manifest.shards[index];
+    const mu_data_shard_t *shard = &own->manifest.shards[index];
     int64_t size = (int64_t)MU_BLOCK_TOKENS * own->manifest.token_bytes, at = b * size;
     size_t whole = (size_t)mu_min_i64(size, shard->tokens * own->manifest.token_bytes - at);
     unsigned char bit = (unsigned char)(1u << b % 8);
@@ -300,7 +301,7 @@ static mu_status_t prepared_verify(mu_dataset_t *ds)
     char found[MU_DIGEST_HEX];
     MU_TRY(check_tokenizer(ds, &own->manifest));
     for (int i = 0; i < own->manifest.count; i++) {
-        const mu_shard_t *shard = &own->manifest.shards[i];
+        const mu_data_shard_t *shard = &own->manifest.shards[i];
         MU_TRY(mu_digest_file(own->parts[i].path, found));
         if (strcmp(found, shard->digest) != 0)
             return mu_fail(MU_DATA, "%s: damaged: its digest is %s, the manifest says %s", own->parts[i].path,

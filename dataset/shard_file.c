@@ -8,7 +8,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "shards are little-endian, and are read as they lie");
 
-void mu_shard_name(mu_data_split_t split, int number, char out[32])
+void mu_data_shard_name(mu_data_split_t split, int number, char out[32])
 {
     snprintf(out, 32, "%s-%05d.h5", mu_data_split_name(split), number);
 }
@@ -35,7 +35,7 @@ static bool lay_out_one(hid_t file, const char *name, hid_t type, int64_t n, int
     return closed && where != HADDR_UNDEF;
 }
 
-static bool lay_out(const char *path, int token_bytes, mu_shard_t *shard)
+static bool lay_out(const char *path, int token_bytes, mu_data_shard_t *shard)
 {
     bool good = false;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), file = -1;
@@ -46,7 +46,8 @@ static bool lay_out(const char *path, int token_bytes, mu_shard_t *shard)
         hid_t type = token_bytes == 2 ? H5T_STD_U16LE : H5T_STD_U32LE;
         good = lay_out_one(file, "tokens", type, shard->tokens, &shard->tokens_at) &&
                lay_out_one(file, "documents", H5T_STD_I64LE, shard->documents + 1, &shard->documents_at) &&
-               lay_out_one(file, "blocks", H5T_STD_U64LE, mu_shard_blocks(shard->tokens), &shard->blocks_at);
+               lay_out_one(file, "blocks", H5T_STD_U64LE, mu_data_shard_blocks(shard->tokens),
+                           &shard->blocks_at);
         good = H5Fclose(file) >= 0 && good;
     }
     if (access >= 0)
@@ -54,7 +55,7 @@ static bool lay_out(const char *path, int token_bytes, mu_shard_t *shard)
     return good;
 }
 
-mu_status_t mu_shard_lay_out(const char *path, int token_bytes, mu_shard_t *shard)
+mu_status_t mu_data_shard_lay_out(const char *path, int token_bytes, mu_data_shard_t *shard)
 {
     H5E_auto2_t print;
     void *arg;
@@ -75,7 +76,7 @@ void mu_data_manifest_version(mu_data_manifest_t *m)
     mu_buf_addf(&text, "%s %d\nvocab %lld\ntokenizer %s\n", MU_DATASET_FORMAT, MU_DATASET_FORMAT_VERSION,
                 (long long)m->vocab, m->tokenizer_file ? m->tokenizer_digest : "none");
     for (int i = 0; i < m->count; i++) {
-        const mu_shard_t *s = &m->shards[i];
+        const mu_data_shard_t *s = &m->shards[i];
         mu_buf_addf(&text, "%s %lld %lld %llu %s\n", mu_data_split_name(s->split), (long long)s->documents,
                     (long long)s->tokens, (unsigned long long)s->text_bytes, s->tables);
     }

@@ -15,7 +15,7 @@ enum { MU_DATASET_FORMAT_VERSION = 1, MU_BLOCK_TOKENS = 65536 };
 
 /* One shard as the manifest lists it. Offsets and sizes in bytes of the file; tables are the datasets
  * `documents` and `blocks`, one after the other in the digest. */
-typedef struct mu_shard {
+typedef struct mu_data_shard {
     mu_data_split_t split;
     int number; /* within the split */
     int64_t documents, tokens;
@@ -24,15 +24,15 @@ typedef struct mu_shard {
     int64_t tokens_at, documents_at, blocks_at; /* where the datasets lie */
     char tables[MU_DIGEST_HEX];                 /* digest of documents, then blocks */
     char digest[MU_DIGEST_HEX];                 /* digest of the file */
-} mu_shard_t;
+} mu_data_shard_t;
 
-typedef struct mu_manifest {
+typedef struct mu_data_manifest {
     int64_t vocab;
     int token_bytes; /* 2 or 4 */
     char *split;
     char *tokenizer_file; /* NULL: none */
     char tokenizer_digest[MU_DIGEST_HEX], tokenizer_file_digest[MU_DIGEST_HEX];
-    mu_shard_t *shards; /* train, valid, test; each in order */
+    mu_data_shard_t *shards; /* train, valid, test; each in order */
     int count;
     char version[MU_DIGEST_HEX];
 } mu_data_manifest_t;
@@ -42,17 +42,17 @@ static inline int mu_token_bytes(int64_t vocab)
     return vocab <= 65536 ? 2 : 4;
 }
 
-static inline int64_t mu_shard_blocks(int64_t tokens)
+static inline int64_t mu_data_shard_blocks(int64_t tokens)
 {
     return tokens / MU_BLOCK_TOKENS + (tokens % MU_BLOCK_TOKENS != 0);
 }
 
 /* "train-00000.h5" */
-void mu_shard_name(mu_data_split_t split, int number, char out[32]);
+void mu_data_shard_name(mu_data_split_t split, int number, char out[32]);
 
 /* Has libhdf5 make the file with its three datasets, contiguous, allocated and unwritten, and fills in where
  * they lie and the size. Needs documents, tokens. Errors: MU_IO. */
-mu_status_t mu_shard_lay_out(const char *path, int token_bytes, mu_shard_t *shard);
+mu_status_t mu_data_shard_lay_out(const char *path, int token_bytes, mu_data_shard_t *shard);
 
 /* Sets manifest->version from everything that decides what is trained on. */
 void mu_data_manifest_version(mu_data_manifest_t *manifest);

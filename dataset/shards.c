@@ -230,7 +230,7 @@ typedef struct cutter {
 
 /* Takes documents from the spool until the shard is full or `end` is reached: counts, and the table of
  * starts. */
-static mu_status_t choose(cutter_t *c, int64_t end, mu_shard_t *shard)
+static mu_status_t choose(cutter_t *c, int64_t end, mu_data_shard_t *shard)
 {
     enum { READ = 4096 };
     spooled_t docs[READ];
@@ -257,11 +257,11 @@ static mu_status_t choose(cutter_t *c, int64_t end, mu_shard_t *shard)
 }
 
 /* Copies the shard's tokens from the spool, block by block, and keeps each block's digest. */
-static mu_status_t copy_tokens(cutter_t *c, int fd, const char *path, const mu_shard_t *shard,
+static mu_status_t copy_tokens(cutter_t *c, int fd, const char *path, const mu_data_shard_t *shard,
                                uint64_t *blocks)
 {
     int width = c->s->manifest.token_bytes;
-    int64_t count = mu_shard_blocks(shard->tokens), block = (int64_t)MU_BLOCK_TOKENS * width;
+    int64_t count = mu_data_shard_blocks(shard->tokens), block = (int64_t)MU_BLOCK_TOKENS * width;
     for (int64_t b = 0; b < count; b++) {
         size_t n = (size_t)mu_min_i64(block, shard->tokens * width - b * block);
         off_t from = (off_t)(c->token * width + b * block);
@@ -276,13 +276,14 @@ static mu_status_t copy_tokens(cutter_t *c, int fd, const char *path, const mu_s
     return MU_OK;
 }
 
-static mu_status_t fill_shard(cutter_t *c, const char *path, mu_shard_t *shard)
+static mu_status_t fill_shard(cutter_t *c, const char *path, mu_data_shard_t *shard)
 {
-    MU_TRY(mu_shard_lay_out(path, c->s->manifest.token_bytes, shard));
+    MU_TRY(mu_data_shard_lay_out(path, c->s->manifest.token_bytes, shard));
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return io_error(path, "open");
-    size_t starts = (size_t)(shard->documents + 1) * 8, count = (size_t)mu_shard_blocks(shard->tokens) * 8;
+    size_t starts = (size_t)(shard->documents + 1) * 8,
+           count = (size_t)mu_data_shard_blocks(shard->tokens) * 8;
     uint64_t *blocks = mu_alloc(count);
     mu_status_t status = copy_tokens(c, fd, path, shard, blocks);
     if (status == MU_OK && (!mu_pwrite_all(fd, c->starts, starts, (off_t)shard->documents_at) ||
@@ -299,11 +300,11 @@ static mu_status_t fill_shard(cutter_t *c, const char *path, mu_shard_t *shard)
     return status == MU_OK ? mu_digest_file(path, shard->digest) : status;
 }
 
-static mu_shard_t *append_shard(mu_data_manifest_t *m)
+static mu_data_shard_t *append_shard(mu_data_manifest_t *m)
 {
     m->shards = mu_realloc(m->shards, (size_t)(m->count + 1) * sizeof *m->shards);
-    mu_shard_t *shard = &m->shards[m->count++];
-    *shard = (mu_shard_t){0};
+    mu_data_shard_t *shard = &m->shards[m->count++];
+    *shard = (mu_data_shard_t){0};
     return shard;
 }
 
@@ -311,10 +312,10 @@ static mu_status_t cut_split(cutter_t *c, mu_data_split_t split, int64_t end)
 {
     char name[32];
     for (int number = 0; c->doc < end; number++) {
-        mu_shard_t *shard = append_shard(&c->s->manifest);
+        mu_data_shard_t *shard = append_shard(&c->s->manifest);
         shard->split = split;
         shard->number = number;
-        mu_shard_name(split, number, name);
+        mu_data_shard_name(split, number, name);
         char *path = mu_path_join(c->s->partial, name);
         mu_status_t status = choose(c, end, shard);
         if (status == MU_OK)
@@ -413,7 +414,7 @@ mu_status_t mu_shards_finish(mu_shards_t *s, mu_shards_summary_t *summary)
     MU_TRY(publish(s));
     *summary = (mu_shards_summary_t){.shards = s->manifest.count};
     for (int i = 0; i < s->manifest.count; i++) {
-        const mu_shard_t *shard = &s->manifest.shards[i];
+        const mu_data_shard_t *shard = &s->manifest.shards[i];
         summary->documents[shard->split] += shard->documents;
         summary->tokens[shard->split] += shard->tokens;
         summary->text_bytes[shard->split] += shard->text_bytes;
