@@ -57,33 +57,26 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
  * in an array of that size, always NUL terminated. A string may hold any byte but NUL: escape it before it is
  * shown.
  */
+/* clang-format takes these tables for statements. */
+/* clang-format off */
 /* guard -> launcher, first message */
-#define MU_MESSAGE_HELLO_FIELDS(I, F, S)                                                                     \
-    S(host, 256)                                                                                             \
-    I(guard_pid) I(rank_pid) I(rank) I(world_size) I(attempt) S(version, 32) S(config_digest, 64)
-/* guard -> launcher, once a second */
-#define MU_MESSAGE_BEAT_FIELDS(I, F, S)                                                                      \
-    I(sequence)                                                                                              \
-    I(phase)                                                                                                 \
-    I(step)                                                                                                  \
-    I(progress) I(request) I(status) I(state) /* state: the letter of /proc/PID/stat */                      \
-        I(in_collective) S(comm, 16) S(operation, 16) I(collective) I(bytes) I(rss_bytes) F(loss) F(lr)      \
-            F(tokens_per_s) F(valid_loss) I(train_iters) I(last_checkpoint) I(dropped_bytes)
-/* guard -> launcher, the last message */
-#define MU_MESSAGE_DEATH_FIELDS(I, F, S)                                                                     \
-    I(sequence)                                                                                              \
-    I(signal)                                                                                                \
-    I(exit_code)                                                                                             \
-    I(oom_kills) I(oom_limit_bytes) /* -1: unlimited or unknown */                                           \
-        I(reason)                   /* mu_death_reason_t */                                                  \
-        I(phase) I(step) F(time) S(last_line, 512)
+#define MU_MESSAGE_HELLO_FIELDS(I, F, S) \
+    S(host, 256) I(guard_pid) I(rank_pid) I(rank) I(world_size) I(attempt) S(version, 32) S(config_digest, 64)
+/* guard -> launcher, once a second; state: the letter of /proc/PID/stat */
+#define MU_MESSAGE_BEAT_FIELDS(I, F, S) \
+    I(sequence) I(phase) I(step) I(progress) I(request) I(status) I(state) \
+    I(in_collective) S(comm, 16) S(operation, 16) I(collective) I(bytes) I(rss_bytes) \
+    F(loss) F(lr) F(tokens_per_s) F(valid_loss) I(train_iters) I(last_checkpoint) I(dropped_bytes)
+/* guard -> launcher, the last message; oom_limit_bytes: -1 where unlimited or unknown; reason: mu_death_reason_t */
+#define MU_MESSAGE_DEATH_FIELDS(I, F, S) \
+    I(sequence) I(signal) I(exit_code) I(oom_kills) I(oom_limit_bytes) I(reason) I(phase) I(step) F(time) \
+    S(last_line, 512)
 /* guard -> launcher: a line of the rank's output that a person should see */
 #define MU_MESSAGE_LINE_FIELDS(I, F, S) I(level) S(text, 512)
-/* launcher -> guard: the answer to a heartbeat or a death, and at any time when there is something to ask */
-#define MU_MESSAGE_ORDER_FIELDS(I, F, S)                                                                     \
-    I(sequence) /* highest one received from this guard */                                                   \
-    I(request)  /* mu_request_t of worker/page.h */                                                          \
-    I(kill)     /* 1: kill the rank now */
+/* launcher -> guard: the answer to a heartbeat or a death, and at any time when there is something to ask.
+ * sequence: the highest one received from this guard; request: mu_request_t of worker/page.h; kill: 1: kill it now */
+#define MU_MESSAGE_ORDER_FIELDS(I, F, S) I(sequence) I(request) I(kill)
+/* clang-format on */
 
 /* Why the guard killed the rank; NONE: it did not. */
 typedef enum mu_death_reason {

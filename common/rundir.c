@@ -11,11 +11,13 @@
 
 enum { SMALL_FILE = 65536 };
 
-/* One table for both directions of run.json. */
-#define STATE_FIELDS(I, F, S)                                                                                \
-    S(state)                                                                                                 \
-    I(step) I(train_iters) I(last_checkpoint) I(pid) S(host) I(attempt) I(restarts) F(loss) F(valid_loss)    \
-        F(tokens_per_s) F(started) F(time) I(exit_code) S(reason) S(token) S(data_version) S(config_digest)
+/* One table for both directions of run.json; clang-format takes it for statements. */
+/* clang-format off */
+#define STATE_FIELDS(I, F, S) \
+    S(state) I(step) I(train_iters) I(last_checkpoint) I(pid) S(host) I(attempt) I(restarts) \
+    F(loss) F(valid_loss) F(tokens_per_s) F(started) F(time) \
+    I(exit_code) S(reason) S(token) S(data_version) S(config_digest)
+/* clang-format on */
 
 /* A string of JSON must be UTF-8; what came from outside may be anything. */
 static json_t *text_json(const char *text)
