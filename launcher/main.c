@@ -1,6 +1,7 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/log.h"
 #include "launcher/cmd_check.h"
+#include "launcher/cmd_inspect.h"
 #include "launcher/cmd_prepare.h"
 #include "launcher/cmd_tokenizer.h"
 #include "launcher/cmd_worker.h"
@@ -16,6 +17,7 @@ static const verb_t verbs[] = {
     {"check", "can every host be reached, and is it fit? trains nothing", mu_cmd_check},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_worker},
     {"generate", "text from a checkpoint and a prompt", mu_cmd_worker},
+    {"inspect", "what a checkpoint, a run or a data set holds; is it whole?", mu_cmd_inspect},
     {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker},
     {"export", "a checkpoint into a Hugging Face model", mu_cmd_worker},
 };

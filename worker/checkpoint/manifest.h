@@ -14,6 +14,8 @@
 #define MU_MANIFEST_LIMIT   ((size_t)1 << 30) /* bytes */
 #define MU_TOKENIZER_NAME   "tokenizer.json"
 
+/* How the text of any version begins; the version's number follows. */
+#define MU_MANIFEST_START "{\"format\":\"muster-checkpoint\",\"version\":"
 /* How the text ends; the digest is of every byte before this. */
 #define MU_MANIFEST_END "\n,\"digest\":\"%s\"}\n"
 

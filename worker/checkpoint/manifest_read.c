@@ -254,7 +254,7 @@ static bool get_lists(const json_t *root, mu_manifest_t *out, mu_buf_t *why)
 /* The first line says the version in a form that no later version changes. */
 static bool right_version(const char *text, size_t n, mu_buf_t *why)
 {
-    static const char start[] = "{\"format\":\"muster-checkpoint\",\"version\":";
+    static const char start[] = MU_MANIFEST_START;
     char line[256] = "", writer[128] = "?";
     int version = 0;
     memcpy(line, text, n < sizeof line - 1 ? n : sizeof line - 1);

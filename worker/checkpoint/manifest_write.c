@@ -119,7 +119,7 @@ mu_status_t mu_manifest_write(const mu_manifest_t *m, mu_buf_t *out)
 {
     bool ok = true;
     size_t start = out->len;
-    mu_buf_addf(out, "{\"format\":\"muster-checkpoint\",\"version\":%d", MU_MANIFEST_VERSION);
+    mu_buf_addf(out, MU_MANIFEST_START "%d", MU_MANIFEST_VERSION);
     put_text(out, &ok, "written_by", m->written_by);
     mu_buf_addc(out, '\n');
     put_info(out, &ok, &m->info);

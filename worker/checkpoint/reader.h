@@ -34,6 +34,10 @@ void mu_checkpoint_close(mu_checkpoint_t *checkpoint); /* NULL is fine */
  * with what is wrong. MU_IO: the directory cannot be read. */
 mu_status_t mu_checkpoint_newest(const char *path, int64_t below, mu_checkpoint_t **out);
 
+/* Whether `path` is one checkpoint, whole or damaged: a directory whose manifest begins like a checkpoint's,
+ * or that is named like one. Logs nothing. */
+bool mu_checkpoint_is_one(const char *path);
+
 const mu_manifest_t *mu_checkpoint_manifest(const mu_checkpoint_t *checkpoint);
 const char *mu_checkpoint_path(const mu_checkpoint_t *checkpoint); /* as opened */
 /* The manifest's index of a tensor, -1 when there is none. */

@@ -5,7 +5,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <unistd.h>
 
 bool mu_checkpoint_name(const char *name, int64_t *step, bool *aside)
 {
@@ -74,24 +76,39 @@ static mu_status_t list_names(const char *dir, mu_checkpoint_list_t *out)
     return status;
 }
 
-/* What `path` means: one checkpoint (*one true), or the directory that holds some. A new string. */
-static char *resolve(const char *path, bool *one)
+/* A copy without slashes at the end. */
+static char *without_slashes(const char *path)
 {
-    char *manifest = mu_path_join(path, MU_MANIFEST_NAME), *below = mu_path_join(path, MU_CHECKPOINTS_DIR);
-    char *result = mu_strdup(path);
-    size_t n = strlen(result);
-    while (n > 1 && result[n - 1] == '/')
-        result[--n] = '\0';
+    char *copy = mu_strdup(path);
+    for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/';)
+        copy[--n] = '\0';
+    return copy;
+}
+
+bool mu_checkpoint_is_one(const char *path)
+{
+    static const char start[] = MU_MANIFEST_START;
+    char *copy = without_slashes(path), *manifest = mu_path_join(path, MU_MANIFEST_NAME),
+         found[sizeof start] = "";
+    const char *slash = strrchr(copy, '/');
     int64_t step;
-    bool aside;
-    const char *slash = strrchr(result, '/');
-    *one = mu_is_file(manifest) ||
-           (mu_is_dir(path) && mu_checkpoint_name(slash ? slash + 1 : result, &step, &aside));
-    if (!*one && mu_is_dir(below)) {
-        free(result);
-        result = mu_strdup(below);
+    bool aside, one = mu_is_dir(path) && mu_checkpoint_name(slash ? slash + 1 : copy, &step, &aside);
+    int fd = one ? -1 : open(manifest, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0) {
+        one = mu_pread_all(fd, found, sizeof start - 1, 0) && strcmp(found, start) == 0;
+        close(fd);
     }
     free(manifest);
+    free(copy);
+    return one;
+}
+
+/* The directory that holds the checkpoints, or the one checkpoint. A new string. */
+static char *resolve(const char *path, bool *one)
+{
+    char *below = mu_path_join(path, MU_CHECKPOINTS_DIR);
+    *one = mu_checkpoint_is_one(path);
+    char *result = without_slashes(*one || !mu_is_dir(below) ? path : below);
     free(below);
     return result;
 }
