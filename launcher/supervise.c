@@ -1,0 +1,406 @@
+#include "launcher/supervise.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/phase.h"
+#include "launcher/fold.h"
+#include "launcher/ready_text.h"
+#include "launcher/spawn.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { TICK_MS = 100 };
+static const int64_t ms_ns = 1000000;
+/* How long to wait for an even earlier cause; for a cause behind a broken connection; for mpirun after the
+ * ranks; for ranks after the order to die; between mpirun's signals; between two writings of run.json. */
+static const int64_t settle_ms = 300, cause_ms = 2000, leave_ms = 5000, kill_ms = 1500, state_ms = 1000;
+
+typedef enum course { RUNNING, SETTLING, KILLING } course_t;
+
+typedef struct attempt {
+    mu_supervisor_t *s;
+    mu_roster_t roster;
+    mu_spawn_t mpirun;
+    mu_fold_t fold;
+    course_t course;
+    mu_trouble_t trouble; /* the culprit so far */
+    bool announced;
+    int64_t trouble_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
+    int signals_sent; /* to mpirun while killing */
+    mu_order_t order;
+} attempt_t;
+
+/* ---- what comes in ---- */
+
+static bool take_hello(attempt_t *a, const mu_hello_t *hello, int64_t now)
+{
+    mu_supervisor_t *s = a->s;
+    int before = mu_roster_present(&a->roster);
+    if (!mu_roster_hello(&a->roster, hello, now))
+        return false;
+    int present = mu_roster_present(&a->roster);
+    if (present == before)
+        return true;
+    if (strcmp(hello->version, MU_VERSION) != 0 || strcmp(hello->config_digest, s->config_digest) != 0) {
+        mu_buf_t name = MU_BUF_INIT;
+        mu_roster_name(&a->roster, (int)hello->rank, &name);
+        mu_error("%s %s: every host must see the same muster and the same run directory", name.data,
+                 strcmp(hello->version, MU_VERSION) != 0 ? "is another version of muster"
+                                                         : "read another RUN/config.yml");
+        mu_buf_release(&name);
+        a->trouble = (mu_trouble_t){MU_TROUBLE_ABSENT, (int)hello->rank, MU_PREFLIGHT, 0};
+        a->announced = true;
+        a->course = SETTLING;
+        a->trouble_ns = now;
+        return true;
+    }
+    if (present == a->roster.size) {
+        mu_debug("all %d ranks are there after %.1f s", present, (double)(now - a->roster.begin_ns) * 1e-9);
+        mu_scribe_event(s->scribe, "joined", NULL, -1, "all %d ranks said hello", present);
+        if (s->key_file)
+            unlink(s->key_file);
+    }
+    return true;
+}
+
+static void answer(attempt_t *a, int rank)
+{
+    mu_order_t order = a->order;
+    order.sequence = a->roster.member[rank].sequence;
+    mu_server_order(a->s->server, rank, &order);
+}
+
+static void answer_all(attempt_t *a)
+{
+    for (int i = 0; i < a->roster.size; i++)
+        answer(a, i);
+}
+
+static void take_line(attempt_t *a, int rank, const mu_line_t *line)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    if (a->s->many_hosts && *a->roster.member[rank].hello.host) {
+        mu_text_escape(a->roster.member[rank].hello.host, strlen(a->roster.member[rank].hello.host), 64,
+                       &text);
+        mu_buf_adds(&text, ": ");
+    }
+    mu_text_escape(line->text, strlen(line->text), sizeof line->text, &text);
+    if (mu_fold_line(&a->fold, rank, text.data, mu_now_ns()))
+        mu_progress_print(a->s->progress, text.data);
+    mu_buf_release(&text);
+}
+
+/* A stopped process is named as soon as it has been seen twice; it is ended only when its limit has passed.
+ */
+static void name_stopped(attempt_t *a, int rank)
+{
+    const mu_member_t *m = &a->roster.member[rank];
+    if (m->stopped != 2)
+        return;
+    mu_buf_t name = MU_BUF_INIT;
+    mu_roster_name(&a->roster, rank, &name);
+    mu_warn("%s is stopped (state T, pid %lld); it ends in %.0f s unless it goes on", name.data,
+            (long long)m->hello.rank_pid, mu_roster_limit(&a->roster, m->beat.phase));
+    mu_scribe_event(a->s->scribe, "stopped", m->hello.host, rank, "the process is stopped (state T)");
+    mu_buf_release(&name);
+}
+
+static void take_beat(attempt_t *a, int rank, const mu_beat_t *beat, int64_t now)
+{
+    mu_run_state_t *state = a->s->state;
+    mu_roster_beat(&a->roster, rank, beat, now);
+    name_stopped(a, rank);
+    if (rank != 0)
+        return;
+    const mu_beat_t *b = &a->roster.member[0].beat;
+    if (b->step > 0 || b->phase >= MU_PHASE_FIRST_STEP)
+        state->step = b->step;
+    if (b->train_iters > 0)
+        state->train_iters = b->train_iters;
+    if (b->last_checkpoint > state->last_checkpoint) {
+        state->last_checkpoint = b->last_checkpoint;
+        mu_scribe_event(a->s->scribe, "checkpoint", NULL, -1, "step %lld is saved",
+                        (long long)b->last_checkpoint);
+    }
+    state->loss = b->loss;
+    state->valid_loss = b->valid_loss;
+    state->tokens_per_s = b->tokens_per_s;
+    mu_progress_beat(a->s->progress, b, now);
+}
+
+static void take_death(attempt_t *a, int rank, const mu_death_t *death, int64_t now)
+{
+    if (a->roster.member[rank].dead)
+        return;
+    mu_roster_death(&a->roster, rank, death, now);
+    mu_buf_t text = MU_BUF_INIT;
+    mu_trouble_t end = {MU_TROUBLE_DEATH, rank, MU_OK, 0};
+    mu_trouble_text(&a->roster, &end, &text);
+    mu_scribe_event(a->s->scribe, "ended", a->roster.member[rank].hello.host, rank, "%s", text.data);
+    mu_buf_release(&text);
+}
+
+static bool take_message(void *arg, int rank, const mu_message_t *message)
+{
+    attempt_t *a = arg;
+    int64_t now = mu_now_ns();
+    switch (message->type) {
+    case MU_MESSAGE_HELLO:
+        return take_hello(a, &message->hello, now);
+    case MU_MESSAGE_BEAT:
+        take_beat(a, rank, &message->beat, now);
+        answer(a, rank);
+        break;
+    case MU_MESSAGE_DEATH:
+        take_death(a, rank, &message->death, now);
+        answer(a, rank);
+        break;
+    case MU_MESSAGE_LINE:
+        take_line(a, rank, &message->line);
+        break;
+    default:
+        break;
+    }
+    return true;
+}
+
+void mu_supervisor_hear(mu_supervisor_t *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD)
+            continue;
+        s->stops++;
+        mu_info("%s: %s", strsignal((int)info.ssi_signo),
+                s->stops == 1 ? "saving a checkpoint, then stopping; once more stops at once"
+                              : "stopping at once");
+        mu_scribe_event(s->scribe, "stop", NULL, -1, "signal %d", (int)info.ssi_signo);
+    }
+    int asked = (int)mu_scribe_stop(s->scribe);
+    if (asked > s->stops) {
+        s->stops = asked;
+        mu_info("the file `stop`: %s",
+                asked == 1 ? "saving a checkpoint, then stopping" : "stopping at once");
+        mu_scribe_event(s->scribe, "stop", NULL, -1, "the file `stop`");
+    }
+}
+
+/* ---- what follows from it ---- */
+
+static void announce(attempt_t *a)
+{
+    mu_buf_t who = MU_BUF_INIT, what = MU_BUF_INIT;
+    mu_roster_name(&a->roster, a->trouble.rank, &who);
+    mu_trouble_text(&a->roster, &a->trouble, &what);
+    mu_error("%s %s", who.data, what.data);
+    mu_scribe_event(a->s->scribe, "failed", a->roster.member[a->trouble.rank].hello.host, a->trouble.rank,
+                    "%s", what.data);
+    a->announced = true;
+    mu_buf_release(&who);
+    mu_buf_release(&what);
+}
+
+static void begin_killing(attempt_t *a, int64_t now)
+{
+    a->course = KILLING;
+    a->kill_ns = now;
+    a->order.kill = 1;
+    answer_all(a);
+}
+
+static void judge(attempt_t *a, int64_t now)
+{
+    mu_trouble_t t;
+    mu_roster_judge(&a->roster, now, &t);
+    bool better = a->trouble.kind == MU_TROUBLE_NONE ||
+                  (a->trouble.kind == MU_TROUBLE_FOLLOWER && t.kind == MU_TROUBLE_DEATH);
+    if (t.kind != MU_TROUBLE_NONE && a->course != KILLING && better) {
+        a->trouble = t;
+        a->trouble_ns = now;
+        a->course = SETTLING;
+        if (t.kind != MU_TROUBLE_FOLLOWER)
+            announce(a);
+    }
+    int64_t wait_ms = a->trouble.kind == MU_TROUBLE_FOLLOWER ? cause_ms : settle_ms;
+    if (a->course == SETTLING && now - a->trouble_ns > wait_ms * ms_ns) {
+        if (!a->announced)
+            announce(a);
+        begin_killing(a, now);
+    }
+}
+
+/* mpirun ended although nobody has said that a rank did: its own failure, or reports that are still on their
+ * way. */
+static void judge_mpirun(attempt_t *a, int64_t now)
+{
+    if (a->course != RUNNING || !a->mpirun.gone || mu_roster_dead(&a->roster) == a->roster.size)
+        return;
+    if (a->gone_ns == 0)
+        a->gone_ns = now;
+    if (now - a->gone_ns > cause_ms * ms_ns)
+        begin_killing(a, now);
+}
+
+static void pass_stop_on(attempt_t *a, int64_t now)
+{
+    if (a->s->stops >= 1 && a->order.request < MU_REQUEST_STOP) {
+        a->order.request = MU_REQUEST_STOP;
+        answer_all(a);
+    }
+    if (a->s->stops >= 2 && a->course != KILLING)
+        begin_killing(a, now);
+}
+
+static void kill_mpirun(attempt_t *a, int64_t now)
+{
+    bool quiet = mu_roster_dead(&a->roster) == mu_roster_present(&a->roster);
+    int64_t since = now - a->kill_ns;
+    if (a->mpirun.gone)
+        return;
+    if (a->signals_sent == 0 && ((quiet && since > settle_ms * ms_ns) || since > kill_ms * ms_ns)) {
+        kill(a->mpirun.pid, SIGTERM);
+        a->signals_sent = 1;
+    } else if (a->signals_sent == 1 && since > 2 * kill_ms * ms_ns + settle_ms * ms_ns) {
+        kill(-a->mpirun.pid, SIGKILL); /* it leads a session of its own */
+        a->signals_sent = 2;
+    }
+}
+
+static void tell_state(attempt_t *a, int64_t now)
+{
+    mu_run_state_t *state = a->s->state;
+    int64_t phase = a->roster.member[0].beat.phase;
+    const char *word = phase == MU_PHASE_SAVE         ? "saving"
+                       : phase >= MU_PHASE_FIRST_STEP ? "running"
+                                                      : "starting";
+    if (strcmp(word, state->state) != 0 || now - a->state_ns > state_ms * ms_ns) {
+        snprintf(state->state, sizeof state->state, "%s", word);
+        state->time = mu_wall_seconds();
+        a->state_ns = now;
+        mu_scribe_state(a->s->scribe, state);
+    }
+}
+
+static bool over(attempt_t *a, int64_t now)
+{
+    if (mu_roster_dead(&a->roster) == a->roster.size && a->all_dead_ns == 0)
+        a->all_dead_ns = now;
+    if (a->course == RUNNING && a->all_dead_ns && !a->mpirun.gone && now - a->all_dead_ns > leave_ms * ms_ns)
+        begin_killing(a, now);
+    if (!a->mpirun.gone)
+        return false;
+    /* while reports may still come, guards are heard: a death that nobody told is the next attempt's riddle
+     */
+    return a->course == KILLING ? mu_roster_dead(&a->roster) == mu_roster_present(&a->roster) ||
+                                      now - a->kill_ns > 2 * kill_ms * ms_ns
+                                : a->all_dead_ns != 0;
+}
+
+static void turn(attempt_t *a)
+{
+    mu_supervisor_t *s = a->s;
+    struct pollfd *peers;
+    int n = mu_server_poll(s->server, &peers);
+    struct pollfd *fds = mu_calloc((size_t)n + 3, sizeof *fds);
+    fds[0] = (struct pollfd){s->signal_fd, POLLIN, 0};
+    fds[1] = (struct pollfd){mu_scribe_fd(s->scribe), POLLIN, 0};
+    fds[2] = (struct pollfd){a->mpirun.output_fd, POLLIN, 0};
+    memcpy(fds + 3, peers, (size_t)n * sizeof *fds);
+    if (poll(fds, (nfds_t)n + 3, TICK_MS) < 0)
+        for (int i = 0; i < n + 3; i++)
+            fds[i].revents = 0;
+    mu_server_move(s->server, fds + 3, take_message, a);
+    mu_spawn_read(&a->mpirun, s->scribe);
+    mu_supervisor_hear(s);
+    mu_spawn_reap(&a->mpirun);
+    free(fds);
+}
+
+/* ---- the end ---- */
+
+static mu_status_t own_end(const attempt_t *a)
+{
+    if (a->s->stops >= 2)
+        return MU_STOPPED;
+    for (int i = 0; i < a->roster.size; i++)
+        if (a->roster.member[i].dead && a->roster.member[i].death.exit_code == mu_status_exit(MU_STOPPED))
+            return MU_STOPPED;
+    return MU_OK;
+}
+
+static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
+{
+    int code = a->mpirun.code;
+    /* a rank that could not even make a connection left its code with mpirun */
+    mu_status_t status = mu_status_from_exit(code);
+    out->status = code != 0 && mu_status_exit(status) == code ? status : MU_NETWORK;
+    snprintf(out->who, sizeof out->who, "mpirun");
+    snprintf(out->what, sizeof out->what, "ended with exit code %d before all ranks had reported", code);
+    mu_buf_t line = MU_BUF_INIT;
+    mu_text_escape(a->mpirun.last_line, strlen(a->mpirun.last_line), sizeof out->last_line - 16, &line);
+    snprintf(out->last_line, sizeof out->last_line, "%s", line.data ? line.data : "");
+    mu_buf_release(&line);
+    snprintf(out->log, sizeof out->log, "%s/logs/mpirun.log", a->s->run_dir);
+}
+
+static void describe(const attempt_t *a, mu_outcome_t *out)
+{
+    const mu_trouble_t *t = &a->trouble;
+    mu_buf_t text = MU_BUF_INIT;
+    *out = (mu_outcome_t){.rank = -1, .ran = mu_roster_present(&a->roster) > 0, .time = mu_wall_seconds()};
+    if (a->s->stops >= 2 || (t->kind == MU_TROUBLE_NONE && mu_roster_dead(&a->roster) == a->roster.size)) {
+        out->status = own_end(a);
+        return;
+    }
+    if (t->kind == MU_TROUBLE_NONE) {
+        describe_mpirun(a, out);
+        return;
+    }
+    const mu_death_t *d = &a->roster.member[t->rank].death;
+    out->status = t->status;
+    out->rank = t->rank;
+    mu_roster_name(&a->roster, t->rank, &text);
+    snprintf(out->who, sizeof out->who, "%s", text.data);
+    mu_buf_clear(&text);
+    mu_trouble_text(&a->roster, t, &text);
+    snprintf(out->what, sizeof out->what, "%s", text.data);
+    mu_buf_clear(&text);
+    mu_text_escape(d->last_line, strlen(d->last_line), 400, &text);
+    snprintf(out->last_line, sizeof out->last_line, "%s", text.data ? text.data : "");
+    snprintf(out->log, sizeof out->log, "%s/logs/rank-%05d.log", a->s->run_dir, t->rank);
+    for (int i = 0; i < a->roster.size; i++)
+        out->followers += i != t->rank && a->roster.member[i].dead &&
+                          (!a->roster.member[i].orderly || a->roster.member[i].death.signal != 0);
+    mu_buf_release(&text);
+}
+
+mu_status_t mu_supervise(mu_supervisor_t *s, mu_outcome_t *outcome)
+{
+    attempt_t a = {.s = s, .trouble = {.kind = MU_TROUBLE_NONE, .rank = -1}};
+    MU_TRY(mu_spawn(s->args->v, s->env->v, &a.mpirun));
+    mu_roster_init(&a.roster, s->ranks, s->state->attempt, &s->limits, mu_now_ns());
+    mu_progress_restart(s->progress);
+    for (;;) {
+        turn(&a);
+        int64_t now = mu_now_ns();
+        pass_stop_on(&a, now);
+        judge(&a, now);
+        judge_mpirun(&a, now);
+        if (a.course == KILLING)
+            kill_mpirun(&a, now);
+        tell_state(&a, now);
+        mu_fold_flush(&a.fold, s->progress, now);
+        if (over(&a, now))
+            break;
+    }
+    mu_fold_flush(&a.fold, s->progress, INT64_MAX);
+    describe(&a, outcome);
+    mu_spawn_end(&a.mpirun, s->scribe);
+    mu_roster_free(&a.roster);
+    return MU_OK;
+}
