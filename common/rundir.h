@@ -28,7 +28,7 @@ typedef struct mu_run_state {
     double loss, valid_loss, tokens_per_s; /* 0 before there is one */
     double started, time;                  /* seconds since 1970: the launcher's start; this writing */
     int64_t exit_code;                     /* -1 while it goes on */
-    char reason[512];                      /* why it ended or restarts, for people; "" otherwise */
+    char reason[700];                      /* why it ended or restarts, for people; "" otherwise */
     char token[33];                        /* marks the run's processes: MUSTER_RUN_TOKEN; no secret */
     char version[32], mpi[64];
     char data_version[64], config_digest[40];
@@ -58,7 +58,7 @@ bool mu_rundir_is_claimed(const char *dir);
 typedef struct mu_verdict {
     mu_status_t status;
     char config_digest[40];
-    char reason[512];
+    char reason[700];
 } mu_verdict_t;
 
 mu_status_t mu_verdict_write(const char *dir, const mu_verdict_t *verdict);

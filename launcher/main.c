@@ -1,8 +1,12 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/log.h"
 #include "launcher/cmd_check.h"
+#include "launcher/cmd_config.h"
 #include "launcher/cmd_inspect.h"
 #include "launcher/cmd_prepare.h"
+#include "launcher/cmd_run.h"
+#include "launcher/cmd_status.h"
+#include "launcher/cmd_stop.h"
 #include "launcher/cmd_tokenizer.h"
 #include "launcher/cmd_worker.h"
 
@@ -14,10 +18,14 @@ typedef struct verb {
 static const verb_t verbs[] = {
     {"prepare", "text into token shards", mu_cmd_prepare},
     {"tokenizer", "train a tokenizer; text to ids and back", mu_cmd_tokenizer},
+    {"config", "effective values and their origin; all keys", mu_cmd_config},
     {"check", "can every host be reached, and is it fit? trains nothing", mu_cmd_check},
+    {"run", "train: wait for the hosts, start, watch, restart", mu_cmd_run},
+    {"status", "how a run is going", mu_cmd_status},
+    {"stop", "save a checkpoint, then end a run", mu_cmd_stop},
+    {"inspect", "what a checkpoint, a run or a data set holds; is it whole?", mu_cmd_inspect},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_worker},
     {"generate", "text from a checkpoint and a prompt", mu_cmd_worker},
-    {"inspect", "what a checkpoint, a run or a data set holds; is it whole?", mu_cmd_inspect},
     {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker},
     {"export", "a checkpoint into a Hugging Face model", mu_cmd_worker},
 };

@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -114,15 +115,23 @@ static int shm_enter(const char *dir)
 {
     if (!dir || mu_make_dirs(dir, 0700) != MU_OK)
         return -1;
+    const char *leaf = strrchr(dir, '/');
+    char *parent = mu_format("%.*s", (int)(leaf - dir), dir);
+    struct stat st; /* /dev/shm is everybody's: whoever made the folder first could change what is in it */
+    if (lstat(parent, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & 022) != 0) {
+        mu_warn("%s: is not a folder of ours alone; it is not used", parent);
+        free(parent);
+        return -1;
+    }
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) != 0) {
         mu_warn("%s: cannot be locked: %s", dir, strerror(errno));
         if (fd >= 0)
             close(fd);
+        free(parent);
         return -1;
     }
-    const char *leaf = strrchr(dir, '/');
-    char *parent = mu_format("%.*s", (int)(leaf - dir), dir);
     DIR *list = opendir(parent);
     for (struct dirent *e; list && (e = readdir(list));) {
         char *sibling = mu_path_join(parent, e->d_name);

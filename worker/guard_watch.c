@@ -22,6 +22,7 @@ typedef struct watch {
     int64_t beat_ns; /* when the last heartbeat went out */
     int greetings;   /* connections that have had a heartbeat */
     mu_death_reason_t reason;
+    int64_t raised;  /* the highest request passed on to the rank */
     bool dead, told; /* the rank has ended; the report has gone out at least once */
     int wait_status;
     int64_t dead_ns, death_sequence; /* of the first report that went out */
@@ -198,7 +199,10 @@ static void tend(watch_t *w)
     mu_uplink_tend(&w->up);
     if (w->up.order.kill)
         kill_rank(w, MU_DEATH_BY_ORDER);
-    raise_request(w, (int32_t)w->up.order.request);
+    if (w->up.order.request > w->raised) { /* once: the controller lowers what it has done */
+        w->raised = w->up.order.request;
+        raise_request(w, (int32_t)w->raised);
+    }
     if (!w->dead && w->reason != MU_DEATH_BY_LEASE &&
         (double)(now - w->up.answered_ns) * 1e-9 > w->guard->env->lease) {
         mu_error("no answer from the launcher for %g s: this rank ends, so that it never goes on alone",
@@ -217,6 +221,8 @@ static void tend(watch_t *w)
         (!w->told || now - w->beat_ns >= second_ns / 4 || w->greetings != w->up.greetings)) {
         w->beat_ns = now;
         w->greetings = w->up.greetings;
+        if (!w->told)
+            send_beat(w); /* what the rank did since the last one */
         send_death(w);
     }
 }

@@ -1,0 +1,468 @@
+#include "launcher/cmd_run.h"
+#include "common/clock.h"
+#include "common/digest.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "launcher/policy.h"
+#include "launcher/ready.h"
+#include "launcher/run_plan.h"
+#include "launcher/supervise.h"
+#include "launcher/sweep.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <sodium.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* Everything that lives as long as the run. */
+typedef struct run {
+    mu_run_plan_t plan;
+    mu_claim_t claim;
+    mu_run_state_t state;
+    mu_supervisor_t supervisor;
+    mu_progress_t progress;
+    mu_ssh_t *ssh;
+    mu_ready_t *ready;
+    mu_buf_t tmp_dir, shm_base, ssh_args;
+    char *config_path, *hostfile, *key_path;
+    uint8_t key[MU_CONTROL_KEY_BYTES];
+    char verdict_digest[MU_DIGEST_HEX], file_digest[MU_DIGEST_HEX];
+} run_t;
+
+/* ---- the run directory ---- */
+
+static void set_state(run_t *r, const char *word)
+{
+    snprintf(r->state.state, sizeof r->state.state, "%s", word);
+    r->state.time = mu_wall_seconds();
+    if (r->supervisor.scribe)
+        mu_scribe_state(r->supervisor.scribe, &r->state);
+}
+
+/* The mark of this run's processes and folders. It follows from the directory, so that --dry-run shows the
+ * real command and strays are found even when run.json was lost. */
+static void make_token(const char *dir, char out[33])
+{
+    uint8_t raw[16];
+    char *real = realpath(dir, NULL);
+    const char *name = real ? real : dir;
+    crypto_generichash(raw, sizeof raw, (const uint8_t *)name, strlen(name), NULL, 0);
+    sodium_bin2hex(out, 33, raw, sizeof raw);
+    free(real);
+}
+
+/* A fresh state; the count of attempts goes on from what earlier launchers left in run.json. */
+static void read_past(run_t *r)
+{
+    mu_run_state_t past = {0};
+    char *path = mu_path_join(r->plan.run_dir, "run.json");
+    bool known = mu_is_file(path) && mu_run_state_read(r->plan.run_dir, &past) == MU_OK;
+    free(path);
+    r->state = (mu_run_state_t){.last_checkpoint = -1, .exit_code = -1, .pid = getpid()};
+    r->state.attempt = known ? past.attempt : 0;
+    make_token(r->plan.run_dir, r->state.token);
+    gethostname(r->state.host, sizeof r->state.host - 1);
+    snprintf(r->state.version, sizeof r->state.version, "%s", MU_VERSION);
+    snprintf(r->state.mpi, sizeof r->state.mpi, "%s", r->plan.mpirun.version);
+    snprintf(r->state.config_digest, sizeof r->state.config_digest, "%s", r->verdict_digest);
+    r->state.started = mu_wall_seconds();
+}
+
+static mu_status_t claim_directory(run_t *r)
+{
+    mu_verdict_t verdict;
+    MU_TRY(mu_rundir_claim(r->plan.run_dir, &r->claim));
+    mu_config_digest(r->plan.config, r->verdict_digest);
+    MU_TRY(mu_verdict_read(r->plan.run_dir, r->verdict_digest, &verdict));
+    if (verdict.status != MU_OK)
+        return mu_fail(verdict.status,
+                       "%s/verdict.json: this run has ended for good: %s: change the config, or mend the "
+                       "cause and remove "
+                       "the file",
+                       r->plan.run_dir, verdict.reason);
+    read_past(r);
+    mu_stop_forget(r->plan.run_dir);
+    int strays = mu_sweep_processes(r->state.token);
+    if (strays > 0)
+        mu_warn("ended %d processes that an earlier attempt had left on this machine", strays);
+    mu_sweep_folders(r->state.token);
+    return mu_scribe_start(r->plan.run_dir, &r->supervisor.scribe);
+}
+
+static mu_status_t write_config(run_t *r)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    mu_config_write_yaml(r->plan.config, false, &text);
+    mu_status_t status = mu_file_replace(r->config_path, text.data, text.len, 0600);
+    mu_digest_bytes(text.data, text.len, r->file_digest);
+    mu_buf_release(&text);
+    return status == MU_OK ? MU_OK : MU_RUNDIR;
+}
+
+static mu_status_t write_key(run_t *r)
+{
+    char hex[2 * MU_CONTROL_KEY_BYTES + 1];
+    mu_control_key_hex(r->key, hex);
+    mu_status_t status = mu_file_replace(r->key_path, hex, sizeof hex - 1, 0600);
+    sodium_memzero(hex, sizeof hex);
+    return status == MU_OK ? MU_OK : MU_RUNDIR;
+}
+
+/* ---- hosts ---- */
+
+static volatile sig_atomic_t stop_waiting;
+
+static void note_signal(int number)
+{
+    (void)number;
+    stop_waiting = 1;
+}
+
+/* Waiting for hosts is interrupted by the signals that later mean "save and stop". */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = note_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    if (signal(SIGHUP, SIG_IGN) != SIG_IGN) /* nohup's wish stands */
+        sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* Every host ready, or the error that says which is not. One machine needs no waiting. */
+static mu_status_t gather(run_t *r)
+{
+    const mu_config_t *config = r->plan.config;
+    if (r->plan.hosts->source == MU_HOSTS_LOCAL)
+        return MU_OK;
+    mu_ready_options_t options = {.timeout = config->muster.ready_timeout,
+                                  .min_hosts = (int)config->muster.min_hosts,
+                                  .worker = r->plan.worker,
+                                  .stop = &stop_waiting};
+    set_state(r, "waiting");
+    if (!r->ssh)
+        MU_TRY(mu_ssh_new(r->plan.hosts, config->muster.ssh_args, r->tmp_dir.data, &r->ssh));
+    mu_ready_free(r->ready);
+    r->ready = NULL;
+    MU_TRY(mu_ready_new(r->plan.hosts, r->ssh, &options, &r->ready));
+    MU_TRY(mu_ready_wait(r->ready));
+    if (r->ssh_args.len == 0)
+        mu_ssh_mpirun_args(r->ssh, &r->ssh_args);
+    return MU_OK;
+}
+
+static mu_status_t write_hostfile(run_t *r)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    mu_mpirun_hostfile(&r->plan.mpirun, r->plan.places.place, r->plan.places.count, &text);
+    mu_status_t status = mu_file_replace(r->hostfile, text.data, text.len, 0600);
+    mu_buf_release(&text);
+    return status;
+}
+
+/* ---- attempts ---- */
+
+static void make_command(run_t *r, const char *control, mu_args_t *args, mu_args_t *env)
+{
+    mu_args_t vars = {0};
+    char *shm = mu_format("%s/%lld", r->shm_base.data, (long long)r->state.attempt);
+    mu_args_addf(&vars, "MUSTER_RUN_DIR=%s", r->plan.run_dir);
+    mu_args_addf(&vars, "MUSTER_ATTEMPT=%lld", (long long)r->state.attempt);
+    mu_args_addf(&vars, "MUSTER_RUN_TOKEN=%s", r->state.token);
+    mu_args_addf(&vars, "MUSTER_WORKERS=%d", r->plan.places.ranks - 1);
+    mu_args_addf(&vars, "MUSTER_CONTROL=%s", control);
+    mu_args_addf(&vars, "MUSTER_CONTROL_KEY_FILE=%s", r->key_path);
+    mu_args_addf(&vars, "MUSTER_LEASE=%g", r->plan.config->muster.lease_timeout);
+    mu_args_addf(&vars, "MUSTER_SHM_DIR=%s", shm);
+    mu_run_names_t names = {.tmp_dir = r->tmp_dir.data,
+                            .shm_dir = shm,
+                            .hostfile = r->hostfile,
+                            .config = r->config_path,
+                            .ssh_args = r->ssh_args.data,
+                            .vars = &vars};
+    mu_run_plan_command(&r->plan, &names, args, env);
+    mu_args_free(&vars);
+    free(shm);
+}
+
+static mu_status_t attempt(run_t *r, mu_outcome_t *outcome)
+{
+    mu_supervisor_t *s = &r->supervisor;
+    mu_args_t args = {0}, env = {0};
+    mu_status_t status;
+    r->state.attempt++;
+    MU_TRY(write_key(r));
+    MU_TRY(write_hostfile(r));
+    make_command(r, mu_server_address(s->server), &args, &env);
+    s->args = &args;
+    s->env = &env;
+    set_state(r, "starting");
+    mu_scribe_event(s->scribe, "attempt", NULL, -1, "attempt %lld with %d workers",
+                    (long long)r->state.attempt, r->plan.places.ranks - 1);
+    status = mu_supervise(s, outcome);
+    mu_sweep_processes(r->state.token);
+    unlink(r->key_path);
+    mu_args_free(&args);
+    mu_args_free(&env);
+    return status;
+}
+
+/* A pause before the next attempt, in which a stop is heard. */
+static void pause_for(run_t *r, double seconds)
+{
+    int64_t until = mu_now_ns() + (int64_t)(seconds * 1e9);
+    while (mu_now_ns() < until && r->supervisor.stops == 0) {
+        struct pollfd fds[2] = {{r->supervisor.signal_fd, POLLIN, 0},
+                                {mu_scribe_fd(r->supervisor.scribe), POLLIN, 0}};
+        poll(fds, 2, 100);
+        mu_supervisor_hear(&r->supervisor);
+    }
+}
+
+static void report_failure(run_t *r, const mu_outcome_t *o, const mu_policy_t *policy)
+{
+    char when[32];
+    time_t seconds = (time_t)o->time;
+    struct tm tm;
+    mu_buf_t ran = MU_BUF_INIT;
+    localtime_r(&seconds, &tm);
+    strftime(when, sizeof when, "%H:%M:%S", &tm);
+    mu_duration_text(mu_wall_seconds() - r->state.started, &ran);
+    mu_info("FAILED at step %lld after %s, restart %lld of %lld", (long long)r->state.step, ran.data,
+            (long long)r->state.restarts, (long long)r->plan.config->muster.max_restarts);
+    mu_info("  first cause  %s %s, at %s", o->who, o->what, when);
+    if (*o->last_line)
+        mu_info("  last output  %s", o->last_line);
+    if (*o->log)
+        mu_info("  log          %s", o->log);
+    if (o->followers > 0)
+        mu_info("  followers    %d other rank%s ended afterwards (not the cause)", o->followers,
+                o->followers == 1 ? "" : "s");
+    if (r->state.last_checkpoint >= 0)
+        mu_info("  saved        step %lld", (long long)r->state.last_checkpoint);
+    else
+        mu_info("  saved        no checkpoint in this run so far");
+    if (policy->again)
+        mu_info("  next         attempt %lld in %.0f s, from the newest valid checkpoint",
+                (long long)r->state.attempt + 1, policy->pause);
+    mu_buf_release(&ran);
+}
+
+static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
+{
+    mu_policy_t policy = {.max_restarts = r->plan.config->muster.max_restarts};
+    for (;;) {
+        MU_TRY(attempt(r, outcome));
+        if (outcome->status == MU_OK || outcome->status == MU_STOPPED)
+            return outcome->status;
+        mu_policy_decide(&policy, outcome->status, r->state.last_checkpoint, r->supervisor.stops > 0);
+        report_failure(r, outcome, &policy);
+        if (!policy.again)
+            return policy.status;
+        snprintf(r->state.reason, sizeof r->state.reason, "%s %s", outcome->who, outcome->what);
+        r->state.restarts++;
+        set_state(r, "restarting");
+        pause_for(r, policy.pause);
+        if (r->supervisor.stops > 0)
+            return r->state.last_checkpoint >= 0 ? MU_STOPPED : policy.status;
+        MU_TRY(gather(r));
+    }
+}
+
+/* ---- from beginning to end ---- */
+
+static mu_status_t open_signals(run_t *r)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    r->supervisor.signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (r->supervisor.signal_fd < 0)
+        return mu_fail(MU_BUG, "no signalfd: %s", strerror(errno));
+    r->supervisor.stops = stop_waiting ? 1 : 0;
+    return stop_waiting ? MU_STOPPED : MU_OK;
+}
+
+static void set_up_supervisor(run_t *r)
+{
+    const mu_config_t *config = r->plan.config;
+    mu_supervisor_t *s = &r->supervisor;
+    double lease = config->muster.lease_timeout;
+    s->run_dir = r->plan.run_dir;
+    s->key_file = r->key_path;
+    s->config_digest = r->file_digest;
+    s->ranks = r->plan.places.ranks;
+    s->many_hosts = !r->plan.places.local;
+    s->progress = &r->progress;
+    s->state = &r->state;
+    /* silence is declared before the guard on the other side of a cut ends its rank */
+    s->limits = (mu_limits_t){.hang = config->muster.hang_timeout,
+                              .heartbeat = lease * 2 / 3 < 10 ? lease * 2 / 3 : 10,
+                              .start = 60 + 0.02 * s->ranks};
+    r->state.tp = config->tp;
+    r->state.dp = config->dp;
+    r->state.workers = config->workers;
+    r->state.train_iters = config->train_iters;
+}
+
+/* The data version of a prepared directory, for run.json; a .bin/.idx pair has none there. */
+static void note_data_version(run_t *r)
+{
+    if (!r->plan.config->data_path)
+        return;
+    char *path = mu_path_join(r->plan.config->data_path, "manifest.json");
+    json_t *json = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+    const char *version = json_string_value(json_object_get(json, "version"));
+    snprintf(r->state.data_version, sizeof r->state.data_version, "%s", version ? version : "");
+    json_decref(json);
+    free(path);
+}
+
+static void say_plan(const run_t *r)
+{
+    const mu_config_t *c = r->plan.config;
+    for (const char *line = mu_config_notes(c); *line;) {
+        size_t n = strcspn(line, "\n");
+        mu_info("%.*s", (int)n, line);
+        line += n + (line[n] != '\0');
+    }
+    mu_info("%d worker%s on %d host%s (%s): tp %d x dp %d; run directory %s", c->workers,
+            c->workers == 1 ? "" : "s", r->plan.hosts->count, r->plan.hosts->count == 1 ? "" : "s",
+            r->plan.hosts->from, c->tp, c->dp, r->plan.run_dir);
+}
+
+static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
+{
+    catch_signals();
+    MU_TRY(mu_run_tmp_make(r->tmp_dir.data));
+    MU_TRY(gather(r));
+    MU_TRY(mu_run_plan_fit(&r->plan, NULL));
+    MU_TRY(write_config(r));
+    say_plan(r);
+    mu_control_key_new(r->key);
+    MU_TRY(mu_server_open(r->plan.places.route.address, r->key, &r->supervisor.server));
+    set_up_supervisor(r);
+    note_data_version(r);
+    MU_TRY(open_signals(r));
+    return run_attempts(r, outcome);
+}
+
+/* The last lines, run.json, and the verdict. */
+static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
+{
+    const char *word = status == MU_OK ? "done" : status == MU_STOPPED ? "stopped" : "failed";
+    r->state.exit_code = mu_status_exit(status);
+    if (*o->who)
+        snprintf(r->state.reason, sizeof r->state.reason, "%s %s", o->who, o->what);
+    else
+        snprintf(r->state.reason, sizeof r->state.reason, "%s", mu_status_text(status));
+    mu_scribe_event(r->supervisor.scribe, word, NULL, -1, "exit %d: %s", mu_status_exit(status),
+                    r->state.reason);
+    set_state(r, word);
+    if (mu_status_is_final(status)) {
+        mu_verdict_t verdict = {.status = status};
+        snprintf(verdict.config_digest, sizeof verdict.config_digest, "%s", r->verdict_digest);
+        snprintf(verdict.reason, sizeof verdict.reason, "%s", r->state.reason);
+        mu_verdict_write(r->plan.run_dir, &verdict);
+    }
+    if (status == MU_OK)
+        mu_info("done: step %lld", (long long)r->state.step);
+    else if (status == MU_STOPPED && r->state.last_checkpoint >= 0)
+        mu_info("stopped: step %lld is saved; run again to go on (exit 75)",
+                (long long)r->state.last_checkpoint);
+    else if (status == MU_STOPPED)
+        mu_info("stopped before a first checkpoint; run again to begin anew (exit 75)");
+    else if (*o->who)
+        mu_error("%s %s: exit %d (%s)", o->who, o->what, mu_status_exit(status), mu_status_text(status));
+}
+
+static void clean_up(run_t *r)
+{
+    mu_server_close(r->supervisor.server);
+    mu_ready_free(r->ready);
+    mu_ssh_free(r->ssh);
+    mu_stop_forget(r->plan.run_dir);
+    mu_sweep_folders(r->state.token);
+    unlink(r->key_path);
+    mu_scribe_end(r->supervisor.scribe);
+    sodium_memzero(r->key, sizeof r->key);
+}
+
+static void name_files(run_t *r)
+{
+    r->config_path = mu_path_join(r->plan.run_dir, "config.yml");
+    r->key_path = mu_path_join(r->plan.run_dir, "control.key");
+    mu_run_tmp_dir(r->state.token, &r->tmp_dir);
+    mu_run_shm_dir(r->state.token, &r->shm_base);
+    r->hostfile = mu_path_join(r->tmp_dir.data, "hostfile");
+}
+
+static mu_status_t dry_run(run_t *r)
+{
+    mu_args_t args = {0}, env = {0};
+    mu_buf_t line = MU_BUF_INIT;
+    MU_TRY(mu_run_plan_fit(&r->plan, NULL));
+    read_past(r);
+    r->state.attempt++;
+    name_files(r);
+    make_command(r, "0.0.0.0:0", &args, &env);
+    mu_args_quote(&args, &line);
+    mu_status_t status =
+        puts(line.data) < 0 || fflush(stdout) != 0 ? mu_fail(MU_IO, "stdout: cannot write") : MU_OK;
+    mu_buf_release(&line);
+    mu_args_free(&args);
+    mu_args_free(&env);
+    return status;
+}
+
+static mu_status_t whole_run(run_t *r)
+{
+    mu_outcome_t outcome = {.rank = -1};
+    MU_TRY(claim_directory(r));
+    name_files(r);
+    mu_progress_begin(&r->progress, r->plan.config->log_interval);
+    mu_status_t status = start_and_watch(r, &outcome);
+    mu_progress_end(&r->progress);
+    finish(r, status, &outcome);
+    clean_up(r);
+    return status;
+}
+
+static void run_free(run_t *r)
+{
+    mu_rundir_release(&r->claim);
+    mu_buf_release(&r->tmp_dir);
+    mu_buf_release(&r->shm_base);
+    mu_buf_release(&r->ssh_args);
+    free(r->config_path);
+    free(r->hostfile);
+    free(r->key_path);
+    mu_run_plan_free(&r->plan);
+}
+
+mu_status_t mu_cmd_run(int argc, char **argv)
+{
+    run_t r = {.claim = {.fd = -1}, .supervisor = {.signal_fd = -1}};
+    mu_status_t status;
+    if (sodium_init() < 0)
+        return mu_fail(MU_BUG, "libsodium does not start");
+    MU_TRY_GOTO(status, mu_run_plan_parse(argc, argv, &r.plan), out);
+    if (r.plan.help) {
+        fputs(mu_run_usage, stdout);
+        goto out;
+    }
+    MU_TRY_GOTO(status, mu_run_plan_find(&r.plan), out);
+    status = r.plan.dry_run ? dry_run(&r) : whole_run(&r);
+out:
+    run_free(&r);
+    return status;
+}

@@ -1,0 +1,10 @@
+/* muster run CONFIG... [key=value...] [--hosts H | --hostfile F] [--workers N] [--run-dir DIR] [--dry-run]:
+ * the whole of a run, from hosts to the last exit code. argv[0] is "run". */
+#ifndef MU_LAUNCHER_CMD_RUN_H
+#define MU_LAUNCHER_CMD_RUN_H
+
+#include "common/status.h"
+
+mu_status_t mu_cmd_run(int argc, char **argv);
+
+#endif

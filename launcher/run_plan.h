@@ -1,0 +1,42 @@
+/* What a run is made of, before anything is started: the command line, the config fitted to the hosts, names
+ * of folders. */
+#ifndef MU_LAUNCHER_RUN_PLAN_H
+#define MU_LAUNCHER_RUN_PLAN_H
+
+#include "common/config.h"
+#include "launcher/places.h"
+
+typedef struct mu_run_plan {
+    /* the command line; points into argv */
+    char **files, **overrides;
+    int nfiles, noverrides;
+    const char *hosts_option, *hostfile, *dir_option;
+    int64_t workers_option; /* 0: not given */
+    bool dry_run, help;
+
+    mu_config_t *config; /* resolved for `workers` once hosts are known */
+    mu_hosts_t *hosts;
+    mu_places_t places;
+    mu_mpirun_t mpirun;
+    char *run_dir; /* absolute */
+    char *worker;  /* path of muster-worker */
+} mu_run_plan_t;
+
+/* Reads the command line. Errors: MU_USAGE. */
+mu_status_t mu_run_plan_parse(int argc, char **argv, mu_run_plan_t *plan);
+/* Loads the config, finds hosts, mpirun and muster-worker. Touches nothing. */
+mu_status_t mu_run_plan_find(mu_run_plan_t *plan);
+/* Fits workers, layout and places. gpus: of each host as preflight saw them, or NULL. */
+mu_status_t mu_run_plan_fit(mu_run_plan_t *plan, const int *gpus);
+/* mpirun's words and environment. `vars` is ours for every rank; it must outlive the call only. */
+typedef struct mu_run_names {
+    const char *tmp_dir, *shm_dir, *hostfile, *config, *ssh_args;
+    const mu_args_t *vars;
+} mu_run_names_t;
+void mu_run_plan_command(const mu_run_plan_t *plan, const mu_run_names_t *names, mu_args_t *args,
+                         mu_args_t *env);
+void mu_run_plan_free(mu_run_plan_t *plan);
+
+extern const char mu_run_usage[];
+
+#endif
