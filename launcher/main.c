@@ -16,6 +16,7 @@ typedef struct verb {
 } verb_t;
 
 static const verb_t verbs[] = {
+    {"config", "effective values with their origin; all keys", mu_cmd_config},
     {"prepare", "text into token shards", mu_cmd_prepare},
     {"tokenizer", "train a tokenizer; text to ids and back", mu_cmd_tokenizer},
     {"config", "effective values and their origin; all keys", mu_cmd_config},

@@ -9,8 +9,6 @@
 #include "worker/trainer.h"
 #include "worker/verbs.h"
 
-#include <unistd.h>
-
 static int64_t environment_number(const char *name, int64_t otherwise)
 {
     const char *text = getenv(name);
@@ -18,14 +16,13 @@ static int64_t environment_number(const char *name, int64_t otherwise)
     return text && mu_parse_i64(text, &value) ? value : otherwise;
 }
 
-/* Arguments with '=' that name no file are overrides, the others configuration files. */
 static mu_status_t load_config(int argc, char **argv, mu_config_t **out)
 {
     char **paths = mu_calloc((size_t)argc, sizeof *paths),
          **overrides = mu_calloc((size_t)argc, sizeof *overrides);
     int npaths = 0, noverrides = 0;
     for (int i = 1; i < argc; i++) {
-        if (strchr(argv[i], '=') && access(argv[i], F_OK) != 0)
+        if (mu_config_is_override(argv[i]))
             overrides[noverrides++] = argv[i];
         else
             paths[npaths++] = argv[i];
