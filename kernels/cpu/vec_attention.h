@@ -50,30 +50,21 @@ static void vec_mask(float *s, int64_t lanes, int64_t query, int64_t key, int64_
 
 /* Takes a tile of scores into the running softmax: s becomes exp(s - max), `fade` what older sums are worth.
  */
-static void vec_softmax_tile(float *restrict s, int64_t lanes, int64_t keys, float *restrict max,
-                             float *restrict sum, float *restrict fade)
+static void vec_softmax_tile(float *s, int64_t lanes, int64_t keys, float *max, float *sum, float *fade)
 {
-    for (int64_t i = 0; i < lanes; i += 16) {
-        float top[16], total[16];
-        for (int l = 0; l < 16; l++)
-            top[l] = max[i + l];
+    for (int64_t i = 0; i < lanes; i += MU_VEC_WIDTH) {
+        vec_f old = vec_load(max + i), top = old;
         for (int64_t j = 0; j < keys; j++)
-            for (int l = 0; l < 16; l++)
-                top[l] = s[j * lanes + i + l] > top[l] ? s[j * lanes + i + l] : top[l];
-        for (int l = 0; l < 16; l++) {
-            fade[i + l] = vec_exp(max[i + l] - top[l]);
-            max[i + l] = top[l];
-            total[l] = sum[i + l] * fade[i + l];
-        }
+            top = vec_max(top, vec_load(s + j * lanes + i));
+        vec_f worth = vec_exp(old - top), total = vec_load(sum + i) * worth;
         for (int64_t j = 0; j < keys; j++) {
-            for (int l = 0; l < 16; l++) {
-                float e = vec_exp(s[j * lanes + i + l] - top[l]);
-                s[j * lanes + i + l] = e;
-                total[l] += e;
-            }
+            vec_f e = vec_exp(vec_load(s + j * lanes + i) - top);
+            vec_store(s + j * lanes + i, e);
+            total += e;
         }
-        for (int l = 0; l < 16; l++)
-            sum[i + l] = total[l];
+        vec_store(max + i, top);
+        vec_store(fade + i, worth);
+        vec_store(sum + i, total);
     }
 }
 
@@ -161,14 +152,15 @@ static void vec_pack_queries(const mu_vec_attention_t *a, const vec_queries_t *p
 }
 
 /* s becomes the probabilities, ds the gradient of the scores. */
-static void vec_score_gradient(float *restrict s, float *restrict ds, int64_t lanes, int64_t keys,
-                               const float *restrict lse, const float *restrict delta)
+static void vec_score_gradient(float *s, float *ds, int64_t lanes, int64_t keys, const float *lse,
+                               const float *delta)
 {
-    for (int64_t j = 0; j < keys; j++) {
-        for (int64_t i = 0; i < lanes; i++) {
-            float p = vec_exp(s[j * lanes + i] - lse[i]);
-            s[j * lanes + i] = p;
-            ds[j * lanes + i] = p * (ds[j * lanes + i] - delta[i]);
+    for (int64_t i = 0; i < lanes; i += MU_VEC_WIDTH) {
+        vec_f l = vec_load(lse + i), d = vec_load(delta + i);
+        for (int64_t at = i; at < keys * lanes; at += lanes) {
+            vec_f p = vec_exp(vec_load(s + at) - l);
+            vec_store(s + at, p);
+            vec_store(ds + at, p * (vec_load(ds + at) - d));
         }
     }
 }

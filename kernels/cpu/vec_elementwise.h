@@ -1,58 +1,69 @@
 /* Elementwise loops; included by vec_body.h. */
 
-static inline float vec_gelu_tanh_one(float x)
+static inline vec_f vec_abs(vec_f x)
 {
-    /* 0.5 (1 + tanh u) = 1 / (1 + e^(-2u)) */
-    float u2 = 1.5957691216057308F * x * (1.0F + 0.044715F * x * x);
-    return x / (1.0F + vec_exp(-u2));
+    return (vec_f)((vec_i)x & 0x7fffffff);
 }
 
-static inline float vec_gelu_tanh_slope(float x)
+/* 0.5 (1 + tanh u) = 1 / (1 + e^(-2u)), and 2u = x (c + d x^2) */
+static const float vec_gelu_c = 1.5957691216057308F, vec_gelu_d = 0.0713548162726F;
+
+static inline vec_f vec_gelu_one(vec_f x, bool tanh_form)
 {
-    float x2 = x * x;
-    float s = 1.0F / (1.0F + vec_exp(-1.5957691216057308F * x * (1.0F + 0.044715F * x2)));
-    return s + x * s * (1.0F - s) * 1.5957691216057308F * (1.0F + 0.134145F * x2);
+    if (tanh_form)
+        return x / (1.0F + vec_exp(-x * (vec_gelu_c + vec_gelu_d * (x * x))));
+    vec_f tail = vec_normal_tail(vec_abs(x), vec_exp(-0.5F * (x * x)));
+    return x * vec_select(x < 0.0F, tail, 1.0F - tail);
 }
 
-static inline float vec_gelu_erf_one(float x)
+static inline vec_f vec_gelu_slope(vec_f x, bool tanh_form)
 {
-    float ax = x < 0 ? -x : x;
-    float tail = vec_normal_tail(ax, vec_exp(-0.5F * x * x));
-    return x * (x < 0 ? tail : 1.0F - tail);
+    vec_f x2 = x * x;
+    if (tanh_form) {
+        vec_f s = 1.0F / (1.0F + vec_exp(-x * (vec_gelu_c + vec_gelu_d * x2)));
+        return s + x * s * (1.0F - s) * (vec_gelu_c + 3.0F * vec_gelu_d * x2);
+    }
+    vec_f e = vec_exp(-0.5F * x2), tail = vec_normal_tail(vec_abs(x), e);
+    return vec_select(x < 0.0F, tail, 1.0F - tail) + x * e * 0.3989422804014327F;
 }
 
-static inline float vec_gelu_erf_slope(float x)
+static inline __attribute__((always_inline)) void vec_gelu_loop(float *y, const float *x, int64_t n,
+                                                                const bool tanh_form)
 {
-    float ax = x < 0 ? -x : x;
-    float e = vec_exp(-0.5F * x * x);
-    float tail = vec_normal_tail(ax, e);
-    return (x < 0 ? tail : 1.0F - tail) + x * e * 0.3989422804014327F;
+    int64_t i = 0;
+    for (; i + MU_VEC_WIDTH <= n; i += MU_VEC_WIDTH)
+        vec_store(y + i, vec_gelu_one(vec_load(x + i), tanh_form));
+    if (i < n)
+        vec_store_part(y + i, n - i, vec_gelu_one(vec_load_part(x + i, n - i, 0), tanh_form));
 }
 
 static void vec_gelu(float *y, const float *x, int64_t n, mu_activation_t act)
 {
-    if (act == MU_GELU_TANH) {
-        VEC_INDEPENDENT
-        for (int64_t i = 0; i < n; i++)
-            y[i] = vec_gelu_tanh_one(x[i]);
-    } else {
-        VEC_INDEPENDENT
-        for (int64_t i = 0; i < n; i++)
-            y[i] = vec_gelu_erf_one(x[i]);
-    }
+    if (act == MU_GELU_TANH)
+        vec_gelu_loop(y, x, n, true);
+    else
+        vec_gelu_loop(y, x, n, false);
+}
+
+static inline __attribute__((always_inline)) void vec_gelu_backward_loop(float *dx, const float *dy,
+                                                                         const float *x, int64_t n,
+                                                                         const bool tanh_form)
+{
+    int64_t i = 0;
+    for (; i + MU_VEC_WIDTH <= n; i += MU_VEC_WIDTH)
+        vec_store(dx + i, vec_load(dy + i) * vec_gelu_slope(vec_load(x + i), tanh_form));
+    if (i < n)
+        vec_store_part(dx + i, n - i,
+                       vec_load_part(dy + i, n - i, 0) *
+                           vec_gelu_slope(vec_load_part(x + i, n - i, 0), tanh_form));
 }
 
 static void vec_gelu_backward(float *dx, const float *dy, const float *x, int64_t n, mu_activation_t act)
 {
-    if (act == MU_GELU_TANH) {
-        VEC_INDEPENDENT
-        for (int64_t i = 0; i < n; i++)
-            dx[i] = dy[i] * vec_gelu_tanh_slope(x[i]);
-    } else {
-        VEC_INDEPENDENT
-        for (int64_t i = 0; i < n; i++)
-            dx[i] = dy[i] * vec_gelu_erf_slope(x[i]);
-    }
+    if (act == MU_GELU_TANH)
+        vec_gelu_backward_loop(dx, dy, x, n, true);
+    else
+        vec_gelu_backward_loop(dx, dy, x, n, false);
 }
 
 static void vec_add(float *restrict to, const float *restrict from, int64_t n)

@@ -17,38 +17,76 @@
 #define VEC_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
-/* e^x. Relative error below 1.5e-7; 0 below -87.3; at most e^88; nan stays nan. */
-static inline float vec_exp(float x)
+/* One register. gcc and clang both know vectors as types; loops that need a choice or a conversion are
+ * written with them, since compilers turn such scalar loops into branches. */
+typedef float vec_f __attribute__((vector_size(MU_VEC_WIDTH * 4), may_alias));
+typedef int32_t vec_i __attribute__((vector_size(MU_VEC_WIDTH * 4), may_alias));
+typedef float vec_f_any __attribute__((vector_size(MU_VEC_WIDTH * 4), may_alias, aligned(4)));
+
+static inline vec_f vec_load(const float *p)
 {
-    float up = x > 88.0F ? 88.0F : x;
-    float xc = up < -87.3F ? -87.3F : up;
-    float z = xc * 1.44269504F;
-    float zc = z > -127.0F ? z : -127.0F; /* also for nan: a conversion below needs a number */
-    int32_t n = (int32_t)(zc + (zc < 0 ? -0.5F : 0.5F));
-    float fn = (float)n;
-    float r = (xc - fn * 0.693359375F) + fn * 2.12194440e-4F; /* ln 2 in two parts */
-    float p = 0.00138358010843F;
-    p = p * r + 0.00837564502218F;
+    return *(const vec_f_any *)p;
+}
+static inline void vec_store(float *p, vec_f x)
+{
+    *(vec_f_any *)p = x;
+}
+static inline vec_f vec_all(float x)
+{
+    return x - (vec_f){0};
+}
+/* mask is all ones or all zeros in each lane, as comparisons give it */
+static inline vec_f vec_select(vec_i mask, vec_f yes, vec_f no)
+{
+    return (vec_f)((mask & (vec_i)yes) | (~mask & (vec_i)no));
+}
+static inline vec_f vec_max(vec_f a, vec_f b) /* a where either is nan */
+{
+    return vec_select(b > a, b, a);
+}
+
+/* The last n < MU_VEC_WIDTH floats, the other lanes filled. */
+static inline vec_f vec_load_part(const float *p, int64_t n, float fill)
+{
+    float lane[MU_VEC_WIDTH];
+    for (int64_t i = 0; i < MU_VEC_WIDTH; i++)
+        lane[i] = i < n ? p[i] : fill;
+    return vec_load(lane);
+}
+static inline void vec_store_part(float *p, int64_t n, vec_f x)
+{
+    float lane[MU_VEC_WIDTH];
+    vec_store(lane, x);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = lane[i];
+}
+
+/* e^x. Relative error below 1.5e-7 from -87.3 to 88; 0 below, e^88 above; nan stays nan. */
+static inline vec_f vec_exp(vec_f x)
+{
+    vec_f low = vec_all(-87.3F), high = vec_all(88.0F), magic = vec_all(12582912.0F); /* 1.5 * 2^23 */
+    vec_i kept = ~(vec_i)(x < low);
+    x = vec_select(x > high, high, x);
+    x = vec_select(x < low, low, x);
+    vec_f z = x * 1.44269504F + magic; /* its last bits are round(x / ln 2) */
+    vec_f n = z - magic;
+    vec_f r = (x - n * 0.693359375F) + n * 2.12194440e-4F; /* ln 2 in two parts */
+    vec_f p = 0.00138358010843F * r + 0.00837564502218F;
     p = p * r + 0.0416682887437F;
     p = p * r + 0.166664102441F;
     p = p * r + 0.49999991594F;
     p = p * r + 1.00000003853F;
     p = p * r + 1.0000000006F;
-    int32_t bits;
-    memcpy(&bits, &p, sizeof bits);
-    bits = (int32_t)((uint32_t)bits + ((uint32_t)n << 23));
-    float y;
-    memcpy(&y, &bits, sizeof y);
-    return up < -87.3F ? 0.0F : y;
+    vec_f y = (vec_f)((vec_i)p + ((vec_i)z << 23));
+    return (vec_f)((vec_i)y & kept);
 }
 
-/* Half the upper tail's weight relative to e^(-x^2/2): P(X > |x|) = e^(-x^2/2) R(1 / (1 + |x|/4)); relative
+/* The upper tail of the normal distribution: P(X > |x|) = e R(1 / (1 + |x|/4)) with e = e^(-x^2/2). Relative
  * error 2e-7 up to |x| = 13, where both are 0 in float. */
-static inline float vec_normal_tail(float ax, float e)
+static inline vec_f vec_normal_tail(vec_f ax, vec_f e)
 {
-    float t = 1.0F / (1.0F + 0.25F * ax);
-    float p = 0.0350159755874F;
-    p = p * t - 0.201969332625F;
+    vec_f t = 1.0F / (1.0F + 0.25F * ax);
+    vec_f p = 0.0350159755874F * t - 0.201969332625F;
     p = p * t + 0.408606807508F;
     p = p * t - 0.351630851423F;
     p = p * t + 0.319647118763F;
@@ -60,7 +98,7 @@ static inline float vec_normal_tail(float ax, float e)
     return p * e;
 }
 
-/* Sums and maxima in lanes, so that they vectorise; the same order for every instruction set. */
+/* Sums in lanes, so that they vectorise; the same order for every instruction set. */
 enum { VEC_LANES = 32 };
 
 static inline float vec_lane_sum(const float *lane)
@@ -69,14 +107,6 @@ static inline float vec_lane_sum(const float *lane)
     for (int i = 0; i < 8; i++)
         s[i] = (lane[i] + lane[i + 8]) + (lane[i + 16] + lane[i + 24]);
     return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
-}
-
-static inline float vec_lane_max(const float *lane)
-{
-    float m = lane[0];
-    for (int i = 1; i < VEC_LANES; i++)
-        m = lane[i] > m || lane[i] != lane[i] ? lane[i] : m;
-    return m;
 }
 
 #endif

@@ -166,34 +166,43 @@ static void vec_rotary(float *qkv, const mu_rotary_t *r, int64_t from, int64_t t
 static void vec_row_max(float *max, const float *x, int64_t rows, int64_t cols)
 {
     for (int64_t r = 0; r < rows; r++, x += cols) {
-        float lane[VEC_LANES];
-        for (int j = 0; j < VEC_LANES; j++)
-            lane[j] = -INFINITY;
+        vec_f top[2] = {vec_all(-INFINITY), vec_all(-INFINITY)};
         int64_t i = 0;
-        for (; i + VEC_LANES <= cols; i += VEC_LANES)
-            for (int j = 0; j < VEC_LANES; j++)
-                lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
-        for (int j = 0; i < cols; i++, j++)
-            lane[j] = x[i] > lane[j] ? x[i] : lane[j];
-        max[r] = vec_lane_max(lane);
+        for (; i + 2 * MU_VEC_WIDTH <= cols; i += 2 * MU_VEC_WIDTH) {
+            top[0] = vec_max(top[0], vec_load(x + i));
+            top[1] = vec_max(top[1], vec_load(x + i + MU_VEC_WIDTH));
+        }
+        for (; i < cols; i += MU_VEC_WIDTH)
+            top[0] = vec_max(top[0], i + MU_VEC_WIDTH <= cols ? vec_load(x + i)
+                                                              : vec_load_part(x + i, cols - i, -INFINITY));
+        float lane[MU_VEC_WIDTH];
+        vec_store(lane, vec_max(top[0], top[1]));
+        max[r] = lane[0];
+        for (int j = 1; j < MU_VEC_WIDTH; j++)
+            max[r] = lane[j] > max[r] ? lane[j] : max[r];
     }
 }
 
 static void vec_row_exp(float *x, float *sum, const float *max, int64_t rows, int64_t cols)
 {
     for (int64_t r = 0; r < rows; r++, x += cols) {
-        float lane[VEC_LANES] = {0}, m = max[r];
+        vec_f total[VEC_LANES / MU_VEC_WIDTH] = {{0}};
         int64_t i = 0;
         for (; i + VEC_LANES <= cols; i += VEC_LANES) {
-            for (int j = 0; j < VEC_LANES; j++) {
-                float e = vec_exp(x[i + j] - m);
-                x[i + j] = e;
-                lane[j] += e;
+            for (int j = 0; j < VEC_LANES / MU_VEC_WIDTH; j++) {
+                vec_f e = vec_exp(vec_load(x + i + j * MU_VEC_WIDTH) - max[r]);
+                vec_store(x + i + j * MU_VEC_WIDTH, e);
+                total[j] += e;
             }
         }
-        for (int j = 0; i < cols; i++, j++) {
-            x[i] = vec_exp(x[i] - m);
-            lane[j] += x[i];
+        float lane[VEC_LANES];
+        for (int j = 0; j < VEC_LANES / MU_VEC_WIDTH; j++)
+            vec_store(lane + j * MU_VEC_WIDTH, total[j]);
+        for (int j = 0; i < cols; i += MU_VEC_WIDTH, j += MU_VEC_WIDTH) {
+            int64_t n = mu_min_i64(MU_VEC_WIDTH, cols - i);
+            vec_store_part(x + i, n, vec_exp(vec_load_part(x + i, n, -INFINITY) - max[r]));
+            for (int64_t k = 0; k < n; k++)
+                lane[j + k] += x[i + k];
         }
         sum[r] = vec_lane_sum(lane);
     }

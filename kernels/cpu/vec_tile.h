@@ -6,8 +6,6 @@
  * in registers over k.
  */
 
-typedef float vec_f __attribute__((vector_size(MU_VEC_WIDTH * 4), may_alias));
-
 typedef struct vec_a {
     const float *data;
     int64_t row, col; /* strides */

@@ -1,0 +1,298 @@
+/*
+ * Where the time of one training step goes on one worker.
+ *
+ *     bench_step [14m|70m|160m|quick] [micro_batch] [threads] [seq]
+ *
+ * Prints a line for each operation and shape: calls a step, milliseconds, share, and for matrix products the
+ * rate and the time that they would take at the rate of a large product on this machine (the floor). Not a
+ * test: it asserts nothing.
+ */
+#include "common/num.h"
+#include "worker/init.h"
+#include "worker/optimizer.h"
+
+enum { LINES = 64, STEPS = 5 };
+
+typedef struct line {
+    char name[64];
+    int calls;
+    int64_t ns;
+    double flops;
+} line_t;
+
+static line_t lines[LINES];
+static int line_count;
+static const mu_device_ops_t *real;
+
+static clockid_t clock_used = CLOCK_MONOTONIC;
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(clock_used, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void note(const char *name, int64_t in, int64_t out, double flops, int64_t begin)
+{
+    char text[64];
+    int64_t ns = now_ns() - begin;
+    if (out)
+        snprintf(text, sizeof text, "%s %lld -> %lld", name, (long long)in, (long long)out);
+    else
+        snprintf(text, sizeof text, "%s", name);
+    int i = 0;
+    while (i < line_count && strcmp(lines[i].name, text) != 0)
+        i++;
+    if (i == LINES)
+        return;
+    if (i == line_count)
+        snprintf(lines[line_count++].name, sizeof lines[i].name, "%s", text);
+    lines[i].calls++;
+    lines[i].ns += ns;
+    lines[i].flops += flops;
+}
+
+#define TIMED(op, in, out, flops, params, args)                                                              \
+    static void timed_##op params                                                                            \
+    {                                                                                                        \
+        int64_t begin = now_ns();                                                                            \
+        real->op args;                                                                                       \
+        note(#op, in, out, flops, begin);                                                                    \
+    }
+
+#define PRODUCT (2.0 * (double)rows * (double)in * (double)out)
+TIMED(linear_forward, in, out, PRODUCT,
+      (mu_device_t * d, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t b, int64_t rows, int64_t in,
+       int64_t out, bool acc),
+      (d, y, x, w, b, rows, in, out, acc))
+TIMED(linear_gelu_forward, in, out, PRODUCT,
+      (mu_device_t * d, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w, mu_array_t b, int64_t rows,
+       int64_t in, int64_t out, mu_activation_t act),
+      (d, y, pre, x, w, b, rows, in, out, act))
+TIMED(linear_backward_input, in, out, PRODUCT,
+      (mu_device_t * d, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows, int64_t in, int64_t out,
+       bool acc),
+      (d, dx, dy, w, rows, in, out, acc))
+TIMED(linear_gelu_backward_input, in, out, PRODUCT,
+      (mu_device_t * d, mu_array_t dpre, mu_array_t dy, mu_array_t w, mu_array_t pre, int64_t rows,
+       int64_t in, int64_t out, mu_activation_t act),
+      (d, dpre, dy, w, pre, rows, in, out, act))
+TIMED(linear_backward_weight, in, out, PRODUCT,
+      (mu_device_t * d, float *dw, float *db, mu_array_t dy, mu_array_t x, int64_t rows, int64_t in,
+       int64_t out),
+      (d, dw, db, dy, x, rows, in, out))
+TIMED(embedding_forward, 0, 0, 0,
+      (mu_device_t * d, mu_array_t x, mu_array_t t, const int32_t *ids, int64_t rows, int64_t h, int64_t f,
+       int64_t c),
+      (d, x, t, ids, rows, h, f, c))
+TIMED(embedding_backward, 0, 0, 0,
+      (mu_device_t * d, float *t, mu_array_t dx, const int32_t *ids, int64_t rows, int64_t h, int64_t f,
+       int64_t c),
+      (d, t, dx, ids, rows, h, f, c))
+TIMED(layernorm_forward, 0, 0, 0,
+      (mu_device_t * d, mu_array_t y, float *m, float *r, mu_array_t x, mu_array_t w, mu_array_t b,
+       int64_t rows, int64_t h, double eps),
+      (d, y, m, r, x, w, b, rows, h, eps))
+TIMED(layernorm_backward, 0, 0, 0,
+      (mu_device_t * d, mu_array_t dx, float *dw, float *db, mu_array_t dy, mu_array_t x, mu_array_t w,
+       const float *m, const float *r, int64_t rows, int64_t h, bool acc),
+      (d, dx, dw, db, dy, x, w, m, r, rows, h, acc))
+TIMED(residual, 0, 0, 0,
+      (mu_device_t * d, mu_array_t y, mu_array_t x, mu_array_t b, mu_array_t b1, mu_array_t b2, int64_t rows,
+       int64_t h),
+      (d, y, x, b, b1, b2, rows, h))
+TIMED(rotary, 0, 0, 0, (mu_device_t * d, mu_array_t qkv, const mu_rotary_t *r, bool inverse),
+      (d, qkv, r, inverse))
+/* Products of attention: half the square, two forward and five backward. */
+static double attention_flops(const mu_attention_t *s, double products)
+{
+    return products * (double)(s->batch * s->heads * s->seq * s->seq * s->head_dim);
+}
+TIMED(attention_forward, 0, 0, attention_flops(s, 2),
+      (mu_device_t * d, mu_array_t o, float *lse, mu_array_t qkv, const mu_attention_t *s),
+      (d, o, lse, qkv, s))
+TIMED(attention_backward, 0, 0, attention_flops(s, 5),
+      (mu_device_t * d, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t o, const float *lse,
+       const mu_attention_t *s),
+      (d, dqkv, dout, qkv, o, lse, s))
+TIMED(cross_entropy_max, 0, 0, 0, (mu_device_t * d, float *m, mu_array_t x, int64_t rows, int64_t v),
+      (d, m, x, rows, v))
+TIMED(cross_entropy_exp, 0, 0, 0,
+      (mu_device_t * d, mu_array_t x, float *s, const float *m, const int32_t *l, int64_t rows, int64_t v,
+       int64_t f),
+      (d, x, s, m, l, rows, v, f))
+TIMED(cross_entropy_backward, 0, 0, 0,
+      (mu_device_t * d, mu_array_t x, const float *s, const float *w, const int32_t *l, int64_t rows,
+       int64_t v, int64_t f, double factor),
+      (d, x, s, w, l, rows, v, f, factor))
+TIMED(adamw, 0, 0, 0,
+      (mu_device_t * d, mu_array_t p, float *ma, float *m, float *v, const float *g, int64_t n,
+       const mu_adamw_t *a),
+      (d, p, ma, m, v, g, n, a))
+TIMED(sum_squares, 0, 0, 0, (mu_device_t * d, double *out, const float *x, int64_t n), (d, out, x, n))
+TIMED(zero, 0, 0, 0, (mu_device_t * d, void *p, int64_t bytes), (d, p, bytes))
+
+static mu_device_ops_t timed_table(void)
+{
+    mu_device_ops_t t = *real;
+    t.linear_forward = timed_linear_forward;
+    t.linear_gelu_forward = timed_linear_gelu_forward;
+    t.linear_backward_input = timed_linear_backward_input;
+    t.linear_gelu_backward_input = timed_linear_gelu_backward_input;
+    t.linear_backward_weight = timed_linear_backward_weight;
+    t.embedding_forward = timed_embedding_forward;
+    t.embedding_backward = timed_embedding_backward;
+    t.layernorm_forward = timed_layernorm_forward;
+    t.layernorm_backward = timed_layernorm_backward;
+    t.residual = timed_residual;
+    t.rotary = timed_rotary;
+    t.attention_forward = timed_attention_forward;
+    t.attention_backward = timed_attention_backward;
+    t.cross_entropy_max = timed_cross_entropy_max;
+    t.cross_entropy_exp = timed_cross_entropy_exp;
+    t.cross_entropy_backward = timed_cross_entropy_backward;
+    t.adamw = timed_adamw;
+    t.sum_squares = timed_sum_squares;
+    t.zero = timed_zero;
+    return t;
+}
+
+/* GFLOP/s of 1024 rows through 512 -> 2048. */
+static double product_rate(mu_device_t *dev)
+{
+    int64_t rows = 1024, in = 512, out = 2048, best = INT64_MAX;
+    void *x, *w, *y;
+    if (mu_device_alloc(dev, MU_MEM_WORKSPACE, rows * in * 4, &x) != MU_OK ||
+        mu_device_alloc(dev, MU_MEM_WORKSPACE, in * out * 4, &w) != MU_OK ||
+        mu_device_alloc(dev, MU_MEM_WORKSPACE, rows * out * 4, &y) != MU_OK)
+        exit(1);
+    for (int i = 0; i < 10; i++) {
+        int64_t begin = now_ns();
+        real->linear_forward(dev, mu_array_f32(y), mu_array_f32(x), mu_array_f32(w), MU_NO_ARRAY, rows, in,
+                             out, false);
+        best = mu_min_i64(best, now_ns() - begin);
+    }
+    mu_device_free(dev, x);
+    mu_device_free(dev, w);
+    mu_device_free(dev, y);
+    return 2.0 * (double)(rows * in * out) / (double)best;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const line_t *x = a, *y = b;
+    return (x->ns < y->ns) - (x->ns > y->ns);
+}
+
+static mu_model_t shape(const char *name)
+{
+    static const struct {
+        const char *name;
+        int64_t layers, hidden, heads, vocab;
+    } rows[] = {{"quick", 6, 192, 6, 8192},
+                {"14m", 6, 128, 4, 50304},
+                {"70m", 6, 512, 8, 50304},
+                {"160m", 12, 768, 12, 50304}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].name, name) == 0)
+            return (mu_model_t){.layers = rows[i].layers,
+                                .hidden = rows[i].hidden,
+                                .heads = rows[i].heads,
+                                .ffn = 4 * rows[i].hidden,
+                                .seq_length = 512,
+                                .max_positions = 2048,
+                                .vocab = rows[i].vocab,
+                                .activation = MU_GELU_TANH,
+                                .rotary_dims = rows[i].hidden / rows[i].heads / 4,
+                                .rotary_base = 10000,
+                                .norm_eps = 1e-5,
+                                .init_std = 0.02};
+    fprintf(stderr, "no shape \"%s\": quick, 14m, 70m or 160m\n", name);
+    exit(2);
+}
+
+static int64_t argument(int argc, char **argv, int i, int64_t otherwise)
+{
+    int64_t value = otherwise;
+    if (i < argc && (!mu_parse_i64(argv[i], &value) || value < 1)) {
+        fprintf(stderr, "\"%s\" is not a positive number\n", argv[i]);
+        exit(2);
+    }
+    return value;
+}
+
+static void step(mu_net_t *net, const int32_t *tokens, int64_t t)
+{
+    mu_optimizer_t optimizer = {
+        .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip = 1};
+    mu_net_loss_t loss;
+    double norm;
+    mu_net_zero_gradients(net);
+    if (mu_net_forward_backward(net, tokens, 1) != MU_OK || mu_optimizer_norm(net, &norm) != MU_OK)
+        exit(1);
+    mu_optimizer_step(net, &optimizer, norm, t);
+    if (mu_net_take_loss(net, &loss) != MU_OK)
+        exit(1);
+}
+
+static void print(double rate, int64_t wall_ns, int64_t rows, const mu_model_t *model)
+{
+    double inside = 0, floor_ms = 0;
+    qsort(lines, (size_t)line_count, sizeof *lines, by_time);
+    printf("%-48s %7s %9s %7s %9s %9s\n", "operation", "calls", "ms", "share", "GFLOP/s", "floor ms");
+    for (int i = 0; i < line_count; i++) {
+        double ms = (double)lines[i].ns * 1e-6 / STEPS, flops = lines[i].flops / STEPS;
+        printf("%-48s %7d %9.3f %6.1f%%", lines[i].name, lines[i].calls / STEPS, ms,
+               100 * (double)lines[i].ns / (double)wall_ns);
+        if (flops > 0)
+            printf(" %9.1f %9.3f", flops / ms * 1e-6, flops / rate * 1e-6);
+        putchar('\n');
+        inside += ms;
+        floor_ms += flops / rate * 1e-6;
+    }
+    double ms = (double)wall_ns * 1e-6 / STEPS;
+    printf("step %.2f ms, operations %.2f, products at full rate %.2f (%.0f %%), %.0f tokens/s, %.1f model "
+           "GFLOP/s of %.0f\n",
+           ms, inside, floor_ms, 100 * floor_ms / ms, (double)rows / ms * 1e3,
+           mu_model_flops_per_token(model) * (double)rows / ms * 1e-6, rate);
+}
+
+int main(int argc, char **argv)
+{
+    mu_model_t model = shape(argc > 1 ? argv[1] : "14m");
+    int64_t micro = argument(argc, argv, 2, 1), threads = argument(argc, argv, 3, 1);
+    model.seq_length = argument(argc, argv, 4, 512);
+    mu_device_t *dev;
+    mu_net_t *net;
+    mu_comm_t *tp = mu_comm_self("tp");
+    mu_net_options_t options = {.micro_batch = micro, .training = true, .eod = -1};
+    if (mu_device_cpu_new((int)threads, &dev) != MU_OK)
+        return 1;
+    if (threads == 1)
+        clock_used = CLOCK_THREAD_CPUTIME_ID;
+    real = dev->ops;
+    double rate = product_rate(dev);
+    mu_device_ops_t table = timed_table();
+    dev->ops = &table;
+    if (mu_net_new(dev, &model, tp, &options, &net) != MU_OK || mu_init_weights(net, 1) != MU_OK)
+        return 1;
+    int64_t count = micro * (model.seq_length + 1);
+    int32_t *tokens = malloc((size_t)count * sizeof *tokens);
+    for (int64_t i = 0; i < count; i++)
+        tokens[i] = (int32_t)(i * i * 7919 % model.vocab);
+    for (int t = 1; t <= 2; t++)
+        step(net, tokens, t);
+    line_count = 0;
+    memset(lines, 0, sizeof lines);
+    int64_t begin = now_ns();
+    for (int t = 0; t < STEPS; t++)
+        step(net, tokens, 3 + t);
+    printf("%s, micro batch %d, sequence %d\n", dev->description, (int)micro, (int)model.seq_length);
+    print(rate, now_ns() - begin, micro * model.seq_length, &model);
+    free(tokens);
+    mu_net_free(net);
+    mu_comm_free(tp);
+    mu_device_close(dev);
+    return 0;
+}
