@@ -85,11 +85,12 @@ void mu_device_close(mu_device_t *dev)
 
 void mu_rotary_table(int64_t positions, int64_t dims, double base, float *out)
 {
-    for (int64_t p = 0; p < positions; p++) {
-        for (int64_t i = 0; i < dims / 2; i++) {
+    int64_t half = dims / 2;
+    for (int64_t p = 0; p < positions; p++, out += dims) {
+        for (int64_t i = 0; i < half; i++) {
             double angle = (double)p * pow(base, -2.0 * (double)i / (double)dims);
-            *out++ = (float)cos(angle);
-            *out++ = (float)sin(angle);
+            out[i] = (float)cos(angle);
+            out[half + i] = (float)sin(angle);
         }
     }
 }

@@ -237,7 +237,7 @@ const char *mu_memory_name(mu_memory_t kind);
 /* For implementations: keeps the first failure of an operation (already logged). */
 void mu_device_error(mu_device_t *dev, mu_status_t status);
 
-/* cos and sin of the angles of positions 0 .. positions - 1: host, out [positions][dims / 2][cos, sin],
+/* Cosines and sines of the angles of positions 0 .. positions - 1: host, out [positions][cos, sin][dims / 2],
  * computed in double and rounded once. */
 void mu_rotary_table(int64_t positions, int64_t dims, double base, float *out);
 

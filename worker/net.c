@@ -10,7 +10,7 @@
 enum { PARAM_ALIGN = 16 };
 
 /* Logits in flight. Larger pieces reuse the head's weights more often; smaller ones stay in a cache. */
-static const int64_t head_floats = 8 << 20;
+static const int64_t head_floats = 16 << 20;
 
 mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, void **out)
 {

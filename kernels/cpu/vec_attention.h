@@ -7,7 +7,20 @@
  * row is ever summed sideways. Tiles above the diagonal are never computed.
  */
 
-enum { VEC_QUERIES = 64, VEC_KEYS = 64 };
+enum { VEC_QUERIES = 64, VEC_KEYS = 64, VEC_KEYS_DIAGONAL = 16 };
+
+/* Keys of the tile at `key`: narrow where the diagonal cuts it, to compute little that the mask hides. */
+static inline int64_t vec_tile_keys(int64_t query, int64_t key, int64_t end)
+{
+    int64_t most = key + VEC_KEYS - 1 <= query ? VEC_KEYS : VEC_KEYS_DIAGONAL;
+    return mu_min_i64(most, end - key);
+}
+
+/* Lanes at the left of a tile whose queries come before all its keys, as whole vectors. */
+static inline int64_t vec_tile_skip(int64_t query, int64_t key)
+{
+    return key > query ? (key - query) / 16 * 16 : 0;
+}
 
 static inline int64_t vec_pad(int64_t n)
 {
@@ -81,6 +94,13 @@ static void vec_attention_finish(const mu_vec_attention_t *a, int64_t at, int64_
     }
 }
 
+static void vec_fade(float *out, const float *fade, int64_t rows, int64_t pad)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < pad; i += MU_VEC_WIDTH)
+            vec_store(out + r * pad + i, vec_load(out + r * pad + i) * fade[r]);
+}
+
 static void vec_attention(const mu_vec_attention_t *a)
 {
     int64_t d = a->head_dim, pad = vec_pad(d), keys = a->first + a->n;
@@ -98,17 +118,18 @@ static void vec_attention(const mu_vec_attention_t *a)
             max[i] = -1e30F;
             sum[i] = 0;
         }
-        for (int64_t key = 0; key < query + rows; key += VEC_KEYS) {
-            int64_t m = mu_min_i64(VEC_KEYS, query + rows - key);
-            vec_product(s, lanes, (vec_a_t){k + key * pad, pad, 1}, qt, lanes, m, lanes, d, false);
+        int64_t m;
+        for (int64_t key = 0; key < query + rows; key += m) {
+            m = vec_tile_keys(query, key, query + rows);
+            int64_t skip = vec_tile_skip(query, key), left = lanes - skip;
+            vec_product(s, left, (vec_a_t){k + key * pad, pad, 1}, qt + skip, lanes, m, left, d, false);
             if (key + m - 1 > query)
-                vec_mask(s, lanes, query, key, m);
-            vec_softmax_tile(s, lanes, m, max, sum, fade);
+                vec_mask(s, left, query + skip, key, m);
+            vec_softmax_tile(s, left, m, max + skip, sum + skip, fade + skip);
             if (key > 0)
-                for (int64_t r = 0; r < rows; r++)
-                    for (int64_t i = 0; i < pad; i++)
-                        out[r * pad + i] *= fade[r];
-            vec_product(out, pad, (vec_a_t){s, 1, lanes}, v + key * pad, pad, rows, pad, m, true);
+                vec_fade(out + skip * pad, fade + skip, rows - skip, pad);
+            vec_product(out + skip * pad, pad, (vec_a_t){s, 1, left}, v + key * pad, pad, rows - skip, pad, m,
+                        true);
         }
         vec_attention_finish(a, at, rows, out, pad, max, sum);
     }
@@ -191,25 +212,30 @@ static void vec_attention_backward(const mu_vec_attention_t *a)
     vec_pack_queries(a, &p, lanes, pad);
     memset(p.dq, 0, (size_t)(padded * pad) * sizeof *p.dq);
     for (int64_t key = 0; key < a->n; key += VEC_KEYS) {
-        int64_t m = mu_min_i64(VEC_KEYS, a->n - key);
+        int64_t keys = mu_min_i64(VEC_KEYS, a->n - key);
         memset(dk, 0, (size_t)(VEC_KEYS * pad) * 2 * sizeof *dk);
         for (int64_t at = key / lanes * lanes; at < a->n; at += lanes) {
-            vec_product(s, lanes, (vec_a_t){k + key * pad, pad, 1}, p.qt + at * pad, lanes, m, lanes, d,
-                        false);
-            vec_product(ds, lanes, (vec_a_t){v + key * pad, pad, 1}, p.dot + at * pad, lanes, m, lanes, d,
-                        false);
-            if (key + m - 1 > at)
-                vec_mask(s, lanes, at, key, m);
-            vec_score_gradient(s, ds, lanes, m, p.lse + at, p.delta + at);
-            vec_product(dv, pad, (vec_a_t){s, lanes, 1}, p.dout + at * pad, pad, m, pad,
-                        mu_min_i64(lanes, a->n - at), true);
-            vec_product(dk, pad, (vec_a_t){ds, lanes, 1}, p.q + at * pad, pad, m, pad,
-                        mu_min_i64(lanes, a->n - at), true);
-            vec_product(p.dq + at * pad, pad, (vec_a_t){ds, 1, lanes}, k + key * pad, pad,
-                        mu_min_i64(lanes, a->n - at), pad, m, true);
+            int64_t rows = mu_min_i64(lanes, a->n - at), m;
+            for (int64_t i = 0; i < keys && key + i < at + rows; i += m) {
+                m = vec_tile_keys(at, key + i, key + keys);
+                int64_t skip = vec_tile_skip(at, key + i), left = lanes - skip, from = at + skip;
+                const float *ki = k + (key + i) * pad, *vi = v + (key + i) * pad;
+                vec_product(s, left, (vec_a_t){ki, pad, 1}, p.qt + at * pad + skip, lanes, m, left, d, false);
+                vec_product(ds, left, (vec_a_t){vi, pad, 1}, p.dot + at * pad + skip, lanes, m, left, d,
+                            false);
+                if (key + i + m - 1 > at)
+                    vec_mask(s, left, from, key + i, m);
+                vec_score_gradient(s, ds, left, m, p.lse + from, p.delta + from);
+                vec_product(dv + i * pad, pad, (vec_a_t){s, left, 1}, p.dout + from * pad, pad, m, pad,
+                            rows - skip, true);
+                vec_product(dk + i * pad, pad, (vec_a_t){ds, left, 1}, p.q + from * pad, pad, m, pad,
+                            rows - skip, true);
+                vec_product(p.dq + from * pad, pad, (vec_a_t){ds, 1, left}, ki, pad, rows - skip, pad, m,
+                            true);
+            }
         }
-        vec_unpack(a->dk + key * a->d_stride, a->d_stride, dk, pad, m, d, 1.0F);
-        vec_unpack(a->dv + key * a->d_stride, a->d_stride, dv, pad, m, d, 1.0F);
+        vec_unpack(a->dk + key * a->d_stride, a->d_stride, dk, pad, keys, d, 1.0F);
+        vec_unpack(a->dv + key * a->d_stride, a->d_stride, dv, pad, keys, d, 1.0F);
     }
     vec_unpack(a->dq, a->d_stride, p.dq, pad, a->n, d, a->scale);
 }

@@ -37,23 +37,25 @@ static void vec_residual(float *y, const float *x, const float *branch, const fl
     }
 }
 
+/* In strips that stay in the first cache, four rows at a time, walking each row as it lies. */
 static void vec_column_sums(float *restrict to, const float *restrict x, int64_t rows, int64_t stride,
                             int64_t cols)
 {
-    int64_t j = 0;
-    for (; j + VEC_LANES <= cols; j += VEC_LANES) {
-        float lane[VEC_LANES] = {0};
-        for (int64_t r = 0; r < rows; r++)
-            for (int i = 0; i < VEC_LANES; i++)
-                lane[i] += x[r * stride + j + i];
-        for (int i = 0; i < VEC_LANES; i++)
-            to[j + i] += lane[i];
-    }
-    for (; j < cols; j++) {
-        float sum = 0;
-        for (int64_t r = 0; r < rows; r++)
-            sum += x[r * stride + j];
-        to[j] += sum;
+    enum { STRIP = 1024 };
+    float part[STRIP];
+    for (int64_t at = 0; at < cols; at += STRIP) {
+        int64_t n = mu_min_i64(STRIP, cols - at), r = 0;
+        memset(part, 0, sizeof part);
+        for (; r + 4 <= rows; r += 4) {
+            const float *a = x + r * stride + at, *b = a + stride, *c = b + stride, *d = c + stride;
+            for (int64_t j = 0; j < n; j++)
+                part[j] += (a[j] + b[j]) + (c[j] + d[j]);
+        }
+        for (; r < rows; r++)
+            for (int64_t j = 0; j < n; j++)
+                part[j] += x[r * stride + at + j];
+        for (int64_t j = 0; j < n; j++)
+            to[at + j] += part[j];
     }
 }
 
@@ -143,22 +145,34 @@ static void vec_layernorm_backward(float *dx, float *dw, float *db, const float 
     }
 }
 
+/* Four pairs at a time whatever the processor: there are often no more in a head. */
+typedef float vec_quad __attribute__((vector_size(16), may_alias, aligned(4)));
+
+static inline void vec_turn(float *x, const float *cosines, const float *sines, int64_t half, float sign)
+{
+    int64_t i = 0;
+    for (; i + 4 <= half; i += 4) {
+        vec_quad c = *(const vec_quad *)(cosines + i), s = *(const vec_quad *)(sines + i) * sign;
+        vec_quad x0 = *(const vec_quad *)(x + i), x1 = *(const vec_quad *)(x + half + i);
+        *(vec_quad *)(x + i) = x0 * c - x1 * s;
+        *(vec_quad *)(x + half + i) = x1 * c + x0 * s;
+    }
+    for (; i < half; i++) {
+        float c = cosines[i], s = sines[i] * sign, x0 = x[i], x1 = x[half + i];
+        x[i] = x0 * c - x1 * s;
+        x[half + i] = x1 * c + x0 * s;
+    }
+}
+
 static void vec_rotary(float *qkv, const mu_rotary_t *r, int64_t from, int64_t to, bool inverse)
 {
     int64_t half = r->dims / 2;
-    float sign = inverse ? -1.0F : 1.0F;
     for (int64_t row = from; row < to; row++) {
-        const float *turn = r->table + (r->first + row % r->seq) * r->dims;
-        for (int64_t h = 0; h < r->heads; h++) {
-            for (int part = 0; part < 2; part++) {
-                float *x = qkv + ((row * r->heads + h) * 3 + part) * r->head_dim;
-                VEC_INDEPENDENT
-                for (int64_t i = 0; i < half; i++) {
-                    float c = turn[2 * i], s = sign * turn[2 * i + 1], x0 = x[i], x1 = x[i + half];
-                    x[i] = x0 * c - x1 * s;
-                    x[i + half] = x1 * c + x0 * s;
-                }
-            }
+        const float *cosines = r->table + (r->first + row % r->seq) * r->dims;
+        float *q = qkv + row * r->heads * 3 * r->head_dim;
+        for (int64_t h = 0; h < r->heads; h++, q += 3 * r->head_dim) {
+            vec_turn(q, cosines, cosines + half, half, inverse ? -1.0F : 1.0F);
+            vec_turn(q + r->head_dim, cosines, cosines + half, half, inverse ? -1.0F : 1.0F);
         }
     }
 }

@@ -39,18 +39,23 @@ static inline __attribute__((always_inline)) void vec_block(const int rows, cons
         for (int j = 0; j < wide; j++)
             sum[i][j] = accumulate ? *(const vec_f *)(c + i * c_row + j * MU_VEC_WIDTH) : (vec_f){0};
     }
-    for (int64_t p = 0; p < k; p++, b += b_row, a.data += a.col) {
+    /* three pointers, so that each row is one of them and a stride that an address can hold */
+    const float *base[3] = {a.data, a.data + 3 * a.row, a.data + 6 * a.row};
+    for (int64_t p = 0; p < k; p++, b += b_row) {
         vec_f line[4];
         VEC_UNROLL
         for (int j = 0; j < wide; j++)
             line[j] = *(const vec_f *)(b + j * MU_VEC_WIDTH);
         VEC_UNROLL
         for (int i = 0; i < rows; i++) {
-            float one = a.data[i * a.row];
+            float one = base[i / 3][i % 3 * a.row];
             VEC_UNROLL
             for (int j = 0; j < wide; j++)
                 sum[i][j] += one * line[j];
         }
+        VEC_UNROLL
+        for (int i = 0; i < 3; i++)
+            base[i] += a.col;
     }
     VEC_UNROLL
     for (int i = 0; i < rows; i++) {
