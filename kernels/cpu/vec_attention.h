@@ -7,7 +7,7 @@
  * row is ever summed sideways. Tiles above the diagonal are never computed.
  */
 
-enum { VEC_QUERIES = 64, VEC_KEYS = 64, VEC_KEYS_DIAGONAL = 16 };
+enum { VEC_QUERIES = 64, VEC_KEYS = 64, VEC_KEYS_DIAGONAL = 32 };
 
 /* Keys of the tile at `key`: narrow where the diagonal cuts it, to compute little that the mask hides. */
 static inline int64_t vec_tile_keys(int64_t query, int64_t key, int64_t end)
