@@ -1,5 +1,6 @@
 #include "launcher/cmd_check.h"
 #include "launcher/hosts.h"
+#include "launcher/preflight.h"
 #include "launcher/ready.h"
 #include "launcher/ssh.h"
 #include "common/config.h"
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <unistd.h>
 
 typedef struct check_args {
     char **file, **override; /* into argv */
@@ -95,41 +97,99 @@ static mu_status_t make_tmp(char **out)
     return MU_OK;
 }
 
-static void print_result(const mu_ready_t *ready, const mu_hosts_t *hosts, mu_status_t status, bool json)
+/* Weights, two moments of Adam, and in half precision the weights again; 0 while the vocabulary is unknown.
+ */
+static uint64_t checkpoint_bytes(const mu_config_t *config)
 {
-    if (!json) {
+    mu_model_t model = config->model;
+    if (model.vocab == 0)
+        model.vocab = config->padded_vocab_size;
+    if (model.vocab == 0)
+        return 0;
+    return (uint64_t)mu_model_parameters(&model) * (config->precision == MU_FP32 ? 12 : 14);
+}
+
+/* The run directory as an absolute path; *made when it was not there, as before a first run. */
+static mu_status_t open_run_dir(const char *path, char **out, bool *made)
+{
+    if (!path) {
+        mu_info("no run directory is known (save, or --run-dir): storage is not checked");
+        return MU_OK;
+    }
+    *made = !mu_is_dir(path);
+    MU_TRY(mu_make_dirs(path, 0));
+    *out = realpath(path, NULL);
+    return *out ? MU_OK : mu_fail(MU_RUNDIR, "run directory %s: %s", path, strerror(errno));
+}
+
+typedef struct check {
+    const check_args_t *args;
+    const mu_config_t *config;
+    mu_hosts_t *hosts;
+    mu_ssh_t *ssh;
+    mu_ready_t *ready;
+    mu_preflight_report_t *report;
+    char *run_dir;
+} check_t;
+
+static void print_result(const check_t *check, mu_status_t status)
+{
+    if (!check->args->json) {
         if (status == MU_OK)
-            printf("%d of %d hosts fit (from %s)\n", mu_ready_count(ready), hosts->count, hosts->from);
+            printf("%d of %d hosts are fit (from %s)\n", check->report->looked_at, check->hosts->count,
+                   check->hosts->from);
         return;
     }
-    json_t *result = ready ? mu_ready_json(ready) : json_object();
-    json_object_set_new(result, "from", json_string(hosts->from));
+    json_t *result = mu_ready_json(check->ready);
+    json_object_set_new(result, "from", json_string(check->hosts->from));
     json_object_set_new(result, "status", json_string(mu_status_name(status)));
     json_object_set_new(result, "exit", json_integer(mu_status_exit(status)));
+    json_object_set_new(result, "preflight", check->report ? mu_preflight_json(check->report) : json_null());
     json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
     putchar('\n');
     json_decref(result);
 }
 
-static mu_status_t check(const check_args_t *args, const mu_config_t *config, const char *tmp)
+static mu_status_t look_at_hosts(check_t *check)
 {
-    mu_hosts_t *hosts = NULL;
-    mu_ssh_t *ssh = NULL;
-    mu_ready_t *ready = NULL;
+    static const mu_need_t need[] = {
+        [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
+    mu_preflight_want_t want = {.run_dir = check->run_dir,
+                                .checkpoint_bytes = checkpoint_bytes(check->config),
+                                .gpus = need[check->config->muster.device],
+                                .stop = &stop};
+    mu_status_t status = mu_preflight_run(check->ready, &want, &check->report);
+    if (check->report)
+        mu_preflight_print(check->report);
+    return status;
+}
+
+static mu_status_t check_all(const check_args_t *args, const mu_config_t *config, const char *tmp)
+{
+    check_t check = {.args = args, .config = config};
+    bool made = false;
     mu_status_t status;
     mu_hosts_query_t query = {
         .hosts = args->hosts, .hostfile = args->hostfile, .config_hostfile = config->hostfile};
     mu_ready_options_t options = {
         .timeout = config->muster.ready_timeout, .min_hosts = (int)config->muster.min_hosts, .stop = &stop};
-    MU_TRY_GOTO(status, mu_hosts_find(&query, &hosts), done);
-    MU_TRY_GOTO(status, mu_ssh_new(hosts, config->muster.ssh_args, tmp, &ssh), done);
-    MU_TRY_GOTO(status, mu_ready_new(hosts, ssh, &options, &ready), done);
-    status = mu_ready_wait(ready);
-    print_result(ready, hosts, status, args->json);
+    MU_TRY_GOTO(status, mu_hosts_find(&query, &check.hosts), done);
+    MU_TRY_GOTO(status, mu_ssh_new(check.hosts, config->muster.ssh_args, tmp, &check.ssh), done);
+    MU_TRY_GOTO(status, open_run_dir(args->run_dir ? args->run_dir : config->save, &check.run_dir, &made),
+                done);
+    MU_TRY_GOTO(status, mu_ready_new(check.hosts, check.ssh, &options, &check.ready), done);
+    status = mu_ready_wait(check.ready);
+    if (status == MU_OK)
+        status = look_at_hosts(&check);
+    print_result(&check, status);
 done:
-    mu_ready_free(ready);
-    mu_ssh_free(ssh);
-    mu_hosts_free(hosts);
+    if (made && check.run_dir && rmdir(check.run_dir) != 0)
+        mu_warn("%s: cannot remove: %s", check.run_dir, strerror(errno));
+    mu_preflight_free(check.report);
+    mu_ready_free(check.ready);
+    mu_ssh_free(check.ssh);
+    mu_hosts_free(check.hosts);
+    free(check.run_dir);
     return status;
 }
 
@@ -147,7 +207,7 @@ mu_status_t mu_cmd_check(int argc, char **argv)
     MU_TRY_GOTO(status, mu_config_load(args.file, args.files, args.override, args.overrides, &config), done);
     MU_TRY_GOTO(status, make_tmp(&tmp), done);
     catch_signals();
-    status = check(&args, config, tmp);
+    status = check_all(&args, config, tmp);
 done:
     if (tmp && mu_remove_tree(tmp) != MU_OK && status == MU_OK)
         status = MU_IO;

@@ -23,14 +23,14 @@ typedef struct mu_preflight_want {
     uint64_t shm_per_slot;     /* bytes in /dev/shm a rank needs; 0: 4 MiB */
     mu_need_t gpus;            /* AUTO: wanted everywhere as soon as one host has any */
     int return_port;           /* where probes connect back to; 0: any free one */
-    const char
-        *return_host; /* our address as hosts see us; NULL: each host's own (mu_ready_host_t.launcher) */
-    double timeout;   /* seconds for everything; 0: 30 */
+    const char *return_host; /* our address for them; NULL: each host's own view (mu_ready_host_t.launcher) */
+    const char *daemon;      /* mpirun's program there; NULL: orted or prted, as PATH finds it here */
+    double timeout;          /* seconds for everything; 0: 30 */
     const volatile sig_atomic_t *stop;
 } mu_preflight_want_t;
 
 typedef struct mu_finding {
-    int host;          /* index in the list */
+    int host;          /* index in the list; -1: this machine, whatever the list says */
     bool fatal;        /* false: a warning */
     const char *check; /* "storage.same_volume"; the names are in docs/readiness.md */
     char *found, *wanted, *fix;
@@ -38,18 +38,20 @@ typedef struct mu_finding {
 
 typedef struct mu_preflight_report {
     mu_finding_t *finding;
-    int count, fatal;  /* findings; how many of them are fatal */
-    int hosts, checks; /* hosts looked at; checks made on each */
+    int count, fatal; /* findings; how many of them are fatal */
+    int looked_at;    /* hosts; those that were not ready are not looked at */
+    int checks;       /* made on each */
     double seconds;
-    char **name; /* of host i, as in the list */
-    int names;
+    const mu_hosts_t *hosts;
     int *gpus;      /* of host i: GPUs that a rank may use; 0 if none */
-    json_t **facts; /* of host i: what its probe saw, or NULL */
+    json_t **facts; /* of host i: what its probe saw, and "clock_offset" (s its clock is ahead); or NULL */
 } mu_preflight_report_t;
 
-/* *out is set for MU_OK and MU_PREFLIGHT. Other errors: MU_RUNDIR (run_dir unusable here), MU_STOPPED,
- * MU_NETWORK (no socket to listen on). */
+/* The hosts of `ready` must outlive the report. *out is set for MU_OK and MU_PREFLIGHT. Other errors:
+ * MU_RUNDIR (run_dir unusable here), MU_STOPPED, MU_NETWORK (no socket to listen on). */
 mu_status_t mu_preflight_run(mu_ready_t *ready, const mu_preflight_want_t *want, mu_preflight_report_t **out);
+/* Whether no fatal finding names host i; one without any facts is unfit. */
+bool mu_preflight_fit(const mu_preflight_report_t *report, int host);
 void mu_preflight_print(const mu_preflight_report_t *report);
 /* {"checks", "seconds", "findings": [{"host", "check", "fatal", "found", "wanted", "fix"}], "facts": {host:
  * {}}} */

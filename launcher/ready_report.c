@@ -158,7 +158,7 @@ void mu_ready_verdict(mu_ready_t *ready, mu_status_t status, int64_t now)
         if (count == 1 && ready->host[0].local)
             mu_info("this machine alone: no ssh, nothing to wait for");
         else
-            mu_info("all %d hosts ready after %.1f s", count, seconds);
+            mu_info("all %d host%s ready after %.1f s", count, count == 1 ? "" : "s", seconds);
         return;
     }
     if (status == MU_OK)

@@ -18,7 +18,8 @@ static void failed(json_t *seen, const char *step, int error)
     json_object_set_new(seen, "detail", json_string(strerror(error)));
 }
 
-/* "nfs4 filer:/vol3 at /ckpt": the mount that holds the path, from mountinfo. */
+/* "nfs4 filer:/vol3 at /ckpt": the mount that holds the path, from mountinfo; a part of a file system that is
+ * mounted alone is in brackets, "ext4 /dev/sda1[/srv/runs] at /ckpt". */
 static char *mount_of(const char *dir, const char *proc)
 {
     char path[4096], line[8192], *real = realpath(dir, NULL), *found = NULL;
@@ -26,9 +27,9 @@ static char *mount_of(const char *dir, const char *proc)
     snprintf(path, sizeof path, "%s/self/mountinfo", proc);
     FILE *file = real ? fopen(path, "re") : NULL;
     while (file && fgets(line, sizeof line, file)) {
-        char point[4096], type[256], source[4096];
+        char root[4096], point[4096], type[256], source[4096];
         const char *dash = strstr(line, " - ");
-        if (!dash || sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1 ||
+        if (!dash || sscanf(line, "%*s %*s %*s %4095s %4095s", root, point) != 2 ||
             sscanf(dash, " - %255s %4095s", type, source) != 2)
             continue;
         size_t n = strcmp(point, "/") == 0 ? 0 : strlen(point);
@@ -36,7 +37,8 @@ static char *mount_of(const char *dir, const char *proc)
             continue;
         best = n;
         free(found);
-        found = mu_format("%s %s at %s", type, source, point);
+        found = strcmp(root, "/") == 0 ? mu_format("%s %s at %s", type, source, point)
+                                       : mu_format("%s %s[%s] at %s", type, source, root, point);
     }
     if (file)
         fclose(file);
