@@ -1,6 +1,7 @@
 /* Written in one layout, read in another: every bit comes back, each element is stored once, h5py reads it
  * too. */
 #include "tests/unit/checkpoint_help.h"
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -178,6 +179,43 @@ static void what_the_training_knew_comes_back(void **state)
     free(dir);
 }
 
+typedef struct reading {
+    const mu_checkpoint_t *checkpoint;
+    const mu_model_t *model;
+    mu_status_t status;
+} reading_t;
+
+static void *read_all(void *arg)
+{
+    reading_t *r = arg;
+    for (int round = 0; round < 5 && r->status == MU_OK; round++)
+        r->status = compare_rank(r->checkpoint, r->model, 4, 2, round % 2, true);
+    return NULL;
+}
+
+static void threads_may_share_an_open_checkpoint(void **state)
+{
+    (void)state;
+    char *dir = scratch_dir();
+    save_t save = {.dir = dir, .model = small_model(), .tp = 2, .dp = 3, .step = 1, .salt = 4};
+    mu_checkpoint_t *checkpoint;
+    pthread_t threads[4];
+    reading_t readings[4];
+    assert_int_equal(save_checkpoint(&save), MU_OK);
+    assert_int_equal(mu_checkpoint_newest(dir, INT64_MAX, &checkpoint), MU_OK);
+    for (int i = 0; i < 4; i++) {
+        readings[i] = (reading_t){checkpoint, &save.model, MU_OK};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_all, &readings[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(readings[i].status, MU_OK);
+    }
+    mu_checkpoint_close(checkpoint);
+    mu_remove_tree(dir);
+    free(dir);
+}
+
 /* The oracle: libhdf5 through h5py sees the same numbers, at the offsets that the attributes say. */
 static void h5py_reads_the_same_numbers(void **state)
 {
@@ -242,6 +280,7 @@ int main(void)
         cmocka_unit_test(slices_larger_than_the_staging_come_in_pieces),
         cmocka_unit_test(what_is_not_there_is_refused),
         cmocka_unit_test(what_the_training_knew_comes_back),
+        cmocka_unit_test(threads_may_share_an_open_checkpoint),
         cmocka_unit_test(h5py_reads_the_same_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
