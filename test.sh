@@ -1,8 +1,136 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds everything, runs every test.
-set -euo pipefail
+# test.sh [STAGE...]: installs what is missing (and says so), builds muster as gcc and as clang see it, and runs every
+# test. The last line is `N passed, N failed, N skipped`; the exit code is 1 if anything failed.
+#
+#   style  scripts/check-style
+#   gcc    release build, warnings are errors; the tests of every label
+#   asan   clang, address and undefined-behaviour sanitizers, warnings are errors; unit and mpi tests
+#   tsan   clang, thread sanitizer; the unit tests of what runs threads (tests/CMakeLists.txt lists them)
+#
+# Without arguments: all of them. Builds lie in build/test-*, logs beside them. Tests that need root or a GPU skip
+# themselves; with CI set, a test that skips for another reason than a missing GPU counts as failed.
+set -uo pipefail
 cd "$(dirname "$0")"
-scripts/install-dependencies openssh-server iproute2 iptables # the last three: hosts in namespaces, for ctest -L hosts
-cmake --preset release -DMUSTER_WERROR=ON
-cmake --build --preset release
-ctest --test-dir build/release --output-on-failure -j "$(nproc)"
+export LC_ALL=C.UTF-8
+stages=("$@")
+[ $# -gt 0 ] || stages=(style gcc asan tsan)
+for stage in "${stages[@]}"; do
+    case $stage in
+    style | gcc | asan | tsan) ;;
+    *)
+        echo "test.sh: no stage '$stage'; there are: style gcc asan tsan" >&2
+        exit 2
+        ;;
+    esac
+done
+
+scripts/install-dependencies --test || exit
+exec </dev/null
+
+jobs=$(nproc)
+passed=0 failed=0 skipped=0
+failures=() skips=() table=()
+options=(-DMUSTER_WERROR=ON)
+! command -v ccache >/dev/null || options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache)
+# The shadow memory of older sanitizers does not fit every random layout of addresses.
+fixed_layout=()
+! setarch -R true 2>/dev/null || fixed_layout=(setarch -R)
+
+fail() {
+    failed=$((failed + 1))
+    failures+=("$1")
+    echo "FAILED: $1"
+}
+
+# build STAGE PRESET TARGET... -- OPTION...
+build() {
+    local stage=$1 preset=$2 targets=() dir=build/test-$1 log=build/test-$1.build.log
+    shift 2
+    while [ "$1" != -- ]; do
+        targets+=("$1")
+        shift
+    done
+    shift
+    if ! { cmake --preset "$preset" -B "$dir" "${options[@]}" "$@" &&
+        cmake --build "$dir" -j "$jobs" --target "${targets[@]}" -- -k 0; } >"$log" 2>&1; then
+        grep -E '(error|warning)[: ]|FAILED|CMake Error' -A 4 "$log" | head -n 60
+        fail "$stage: build (all of it: $log)"
+        return 1
+    fi
+    sed -n '/^-- libraries:/,/^--/p' "$log" | sed '$d'
+}
+
+# run_ctest STAGE ARGUMENT...: runs the tests of the stage's build and counts how they ended
+run_ctest() {
+    local stage=$1 dir=build/test-$1 log=build/test-$1.log name how line before=$failed
+    shift
+    "${fixed_layout[@]}" ctest --test-dir "$dir" --no-tests=error --output-on-failure -j "$jobs" "$@" 2>&1 |
+        tee "$log" | grep --line-buffered -vE '^ +Start +[0-9]+:|^Internal ctest'
+    while read -r name how; do
+        case $how in
+        Passed) passed=$((passed + 1)) ;;
+        Skipped)
+            if [ -n "${CI:-}" ] && [[ $name != gpu.* ]]; then
+                fail "$stage: $name skipped itself, which only gpu tests may do under CI"
+            else
+                skipped=$((skipped + 1))
+                skips+=("$stage: $name")
+            fi
+            ;;
+        *) fail "$stage: $name ($how)" ;;
+        esac
+    done < <(sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: ([^ ]+) \.*(\*\*\*| +)([A-Z][A-Za-z ]*[A-Za-z]).*/\1 \3/p' "$log")
+    grep -qE '^[0-9]+% tests passed' "$log" || fail "$stage: ctest ended without a result"
+    grep -qE '^100% tests passed' "$log" || [ $failed -gt "$before" ] || fail "$stage: ctest failed"
+    # Cases that a program skipped while others of it ran.
+    while read -r line; do
+        skipped=$((skipped + 1))
+        skips+=("$stage: $line")
+    done < <(awk '/^[0-9]+\/[0-9]+ Testing: / { test = $3 }
+                  /^\[  SKIPPED \] [A-Za-z0-9_]+$/ && !seen[test, $4]++ { print test ": " $4 }' \
+        "$dir/Testing/Temporary/LastTest.log")
+}
+
+stage_style() {
+    local code=0
+    scripts/check-style || code=$?
+    case $code in
+    0) passed=$((passed + 1)) ;;
+    77)
+        passed=$((passed + 1)) skipped=$((skipped + 1))
+        skips+=("style: layout, which needs clang-format 14")
+        ;;
+    *) fail "style: scripts/check-style" ;;
+    esac
+}
+
+stage_gcc() {
+    build gcc release all -- -DCMAKE_C_COMPILER=gcc && built && run_ctest gcc
+}
+
+stage_asan() {
+    build asan asan unit_tests mpi_tests muster muster-worker -- -DCMAKE_C_COMPILER=clang && built &&
+        run_ctest asan -L '^(unit|mpi)$'
+}
+
+stage_tsan() {
+    build tsan tsan thread_tests -- -DCMAKE_C_COMPILER=clang && built && run_ctest tsan -L '^threads$'
+}
+
+built() { built_at=$SECONDS; }
+
+mkdir -p build
+for stage in "${stages[@]}"; do
+    printf '\n== %s\n' "$stage"
+    began=$SECONDS built_at=$SECONDS before=($passed $failed $skipped)
+    "stage_$stage"
+    table+=("$(printf '%-6s %6d s %6d s %8d %8d %8d' "$stage" $((built_at - began)) $((SECONDS - built_at)) \
+        $((passed - before[0])) $((failed - before[1])) $((skipped - before[2])))")
+done
+
+printf '\n%-6s %8s %8s %8s %8s %8s\n' stage build tests passed failed skipped
+printf '%s\n' "${table[@]}"
+[ ${#skips[@]} -eq 0 ] || printf 'skipped: %s\n' "${skips[@]}"
+[ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
+printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
+[ $failed -eq 0 ]
