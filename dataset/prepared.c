@@ -157,7 +157,7 @@ static mu_status_t find_parts(mu_dataset_t *ds, prepared_t *own)
         MU_TRY(check_size(part, shard));
         ds->documents += shard->documents;
         ds->text_bytes[shard->split] += shard->text_bytes;
-        for (int k = shard->split; k < MU_DATA_SPLITS; k++)
+        for (int k = (int)shard->split; k < MU_DATA_SPLITS; k++)
             ds->bounds[k + 1] = ds->documents;
     }
     return MU_OK;

@@ -81,7 +81,7 @@ static char *save_at(int64_t step)
 
 static void flip(const char *checkpoint, const char *name, off_t at)
 {
-    char byte, *path = mu_path_join(checkpoint, name);
+    char byte = 0, *path = mu_path_join(checkpoint, name);
     int fd = open(path, O_RDWR);
     assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
     byte ^= 4;
