@@ -9,6 +9,7 @@
 #include "dataset/tokenizer_train.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <unistd.h>
 
 #define BLOCK ((size_t)4 << 20)
@@ -58,77 +59,97 @@ static const char help_decode[] =
     "  --input PATH        ids with white space between them, or a JSON array of them; - for stdin\n";
 
 typedef struct arguments {
-    char **inputs; /* in argv */
+    const char *verb;
+    char **inputs; /* free() it */
     int input_count;
     const char *tokenizer, *output, *text_key;
     int64_t vocab, min_count;
     bool json, documents;
 } arguments_t;
 
-/* Reads the options of a verb; `allowed` names them with spaces around. `--input` takes all up to the next
- * option.
- */
-static mu_status_t parse(int argc, char **argv, const char *allowed, arguments_t *a)
-{
-    *a = (arguments_t){.text_key = "text", .min_count = 2};
-    for (int i = 1; i < argc; i++) {
-        char *equals = strncmp(argv[i], "--", 2) == 0 ? strchr(argv[i], '=') : NULL, *value = NULL;
-        char *name =
-            mu_format("%.*s", (int)(equals ? equals - argv[i] : (ptrdiff_t)strlen(argv[i])), argv[i]);
-        char *word = mu_format(" %s ", name);
-        bool known = strncmp(name, "--", 2) == 0 && strstr(allowed, word);
-        bool flag = strcmp(name, "--json") == 0 || strcmp(name, "--documents") == 0;
-        mu_status_t status = MU_OK;
-        if (!known)
-            status = mu_fail(MU_USAGE, "tokenizer %s: unknown argument '%s': muster tokenizer %s --help",
-                             argv[0], argv[i], argv[0]);
-        else if (flag && equals)
-            status = mu_fail(MU_USAGE, "tokenizer %s: %s takes no value", argv[0], name);
-        else if (!flag && equals)
-            value = equals + 1;
-        else if (!flag && i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0)
-            value = argv[++i];
-        else if (!flag)
-            status = mu_fail(MU_USAGE, "tokenizer %s: %s needs a value", argv[0], name);
+static const struct option options[] = {
+    {"input", required_argument, NULL, 'i'},
+    {"output", required_argument, NULL, 'o'},
+    {"tokenizer", required_argument, NULL, 't'},
+    {"vocab-size", required_argument, NULL, 'v'},
+    {"text-key", required_argument, NULL, 'k'},
+    {"min-frequency", required_argument, NULL, 'f'},
+    {"documents", no_argument, NULL, 'd'},
+    {"json", no_argument, NULL, 'j'},
+    {NULL, 0, NULL, 0},
+};
 
-        if (status == MU_OK && strcmp(name, "--input") == 0) {
-            if (a->input_count > 0)
-                status = mu_fail(MU_USAGE, "tokenizer %s: --input is given twice: name all paths behind one",
-                                 argv[0]);
-            argv[i] = value; /* with "=", only the value is the path */
-            a->inputs = &argv[i];
-            a->input_count = 1;
-            while (i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0) {
-                a->input_count++;
-                i++;
-            }
-        } else if (status == MU_OK && strcmp(name, "--vocab-size") == 0) {
-            if (!mu_parse_i64(value, &a->vocab) || a->vocab < 1 || a->vocab > INT32_MAX)
-                status = mu_fail(MU_USAGE, "tokenizer %s: --vocab-size %s: wanted is a number of ids",
-                                 argv[0], value);
-        } else if (status == MU_OK && strcmp(name, "--min-frequency") == 0) {
-            if (!mu_parse_i64(value, &a->min_count) || a->min_count < 1)
-                status = mu_fail(MU_USAGE, "tokenizer %s: --min-frequency %s: wanted is 1 or more", argv[0],
-                                 value);
-        } else if (status == MU_OK) {
-            a->json = a->json || strcmp(name, "--json") == 0;
-            a->documents = a->documents || strcmp(name, "--documents") == 0;
-            a->tokenizer = strcmp(name, "--tokenizer") == 0 ? value : a->tokenizer;
-            a->output = strcmp(name, "--output") == 0 ? value : a->output;
-            a->text_key = strcmp(name, "--text-key") == 0 ? value : a->text_key;
-        }
-        free(word);
-        free(name);
-        MU_TRY(status);
-    }
-    return MU_OK;
+static mu_status_t parse_number(const arguments_t *a, const char *name, int64_t *out)
+{
+    if (mu_parse_i64(optarg, out) && *out >= 1 && *out <= INT32_MAX)
+        return MU_OK;
+    return mu_fail(MU_USAGE, "tokenizer %s: %s %s: wanted is a number from 1 to 2^31 - 1", a->verb, name,
+                   optarg);
 }
 
-static mu_status_t need(const char *verb, bool given, const char *option)
+static mu_status_t parse_option(arguments_t *a, int c)
 {
-    return given ? MU_OK
-                 : mu_fail(MU_USAGE, "tokenizer %s: %s is missing: muster tokenizer %s --help", verb, option,
-                           verb);
+    switch (c) {
+    case 'i':
+        a->inputs[a->input_count++] = optarg;
+        return MU_OK;
+    case 1: /* a word without --: a further path of --input */
+        if (a->input_count == 0)
+            return mu_fail(MU_USAGE, "tokenizer %s: unexpected '%s' (put --input before paths)", a->verb,
+                           optarg);
+        a->inputs[a->input_count++] = optarg;
+        return MU_OK;
+    case 'v':
+        return parse_number(a, "--vocab-size", &a->vocab);
+    case 'f':
+        return parse_number(a, "--min-frequency", &a->min_count);
+    case 'o':
+        a->output = optarg;
+        return MU_OK;
+    case 't':
+        a->tokenizer = optarg;
+        return MU_OK;
+    case 'k':
+        a->text_key = optarg;
+        return MU_OK;
+    case 'd':
+        a->documents = true;
+        return MU_OK;
+    default:
+        a->json = true;
+        return MU_OK;
+    }
+}
+
+/* Reads the options of a verb; `allowed` holds the letters of those it has. */
+static mu_status_t parse(int argc, char **argv, const char *allowed, arguments_t *a)
+{
+    mu_status_t status = MU_OK;
+    *a = (arguments_t){.verb = argv[0], .text_key = "text", .min_count = 2};
+    a->inputs = mu_calloc((size_t)argc, sizeof *a->inputs);
+    optind = 0; /* start anew */
+    opterr = 0;
+    for (int c, which; status == MU_OK && (c = getopt_long(argc, argv, "-:", options, &which)) != -1;) {
+        if (c == ':')
+            status = mu_fail(MU_USAGE, "tokenizer %s: %s needs a value", a->verb, argv[optind - 1]);
+        else if (c == '?')
+            status = mu_fail(MU_USAGE, "tokenizer %s: unknown argument '%s': muster tokenizer %s --help",
+                             a->verb, argv[optind - 1], a->verb);
+        else if (c != 1 && !strchr(allowed, c))
+            status = mu_fail(MU_USAGE, "tokenizer %s: has no --%s: muster tokenizer %s --help", a->verb,
+                             options[which].name, a->verb);
+        else
+            status = parse_option(a, c);
+    }
+    return status;
+}
+
+static mu_status_t need(const arguments_t *a, bool given, const char *option)
+{
+    if (given)
+        return MU_OK;
+    return mu_fail(MU_USAGE, "tokenizer %s: %s is missing: muster tokenizer %s --help", a->verb, option,
+                   a->verb);
 }
 
 static mu_status_t flush(mu_buf_t *out)
@@ -148,35 +169,33 @@ static mu_status_t next_document(void *arg, const char **text, size_t *n)
     return MU_OK;
 }
 
-static mu_status_t train(int argc, char **argv)
+static mu_status_t train(const arguments_t *a)
 {
-    arguments_t a;
-    MU_TRY(parse(argc, argv, " --input --vocab-size --output --min-frequency --text-key ", &a));
-    MU_TRY(need("train", a.input_count > 0, "--input"));
-    MU_TRY(need("train", a.vocab > 0, "--vocab-size"));
-    MU_TRY(need("train", a.output != NULL, "--output"));
+    MU_TRY(need(a, a->input_count > 0, "--input"));
+    MU_TRY(need(a, a->vocab > 0, "--vocab-size"));
+    MU_TRY(need(a, a->output != NULL, "--output"));
     mu_reader_options_t reading = MU_READER_DEFAULTS;
-    mu_tokenizer_train_options_t options = MU_TOKENIZER_TRAIN_DEFAULTS;
+    mu_tokenizer_train_options_t training = MU_TOKENIZER_TRAIN_DEFAULTS;
     mu_tokenizer_train_counts_t counts;
     mu_reader_t *reader;
     mu_tokenizer_t *tok = NULL;
     int64_t start = mu_now_ns();
-    reading.text_key = a.text_key;
-    options.vocab = (int32_t)a.vocab;
-    options.min_count = (uint64_t)a.min_count;
-    MU_TRY(mu_reader_open(a.inputs, a.input_count, &reading, &reader));
-    mu_status_t status = mu_tokenizer_train(next_document, reader, &options, &tok, &counts);
+    reading.text_key = a->text_key;
+    training.vocab = (int32_t)a->vocab;
+    training.min_count = (uint64_t)a->min_count;
+    MU_TRY(mu_reader_open(a->inputs, a->input_count, &reading, &reader));
+    mu_status_t status = mu_tokenizer_train(next_document, reader, &training, &tok, &counts);
     if (status == MU_OK)
-        status = mu_tokenizer_save(tok, a.output);
+        status = mu_tokenizer_save(tok, a->output);
     if (status == MU_OK) {
         char bytes[32];
-        mu_info("%s: %d ids from %llu documents, %s, %llu distinct words, in %.1f s", a.output,
+        mu_info("%s: %d ids from %llu documents, %s, %llu distinct words, in %.1f s", a->output,
                 mu_tokenizer_vocab(tok), (unsigned long long)counts.texts,
                 mu_human_bytes(counts.bytes, bytes, sizeof bytes), (unsigned long long)counts.words,
                 (double)(mu_now_ns() - start) * 1e-9);
-        if (mu_tokenizer_vocab(tok) < options.vocab)
+        if (mu_tokenizer_vocab(tok) < training.vocab)
             mu_warn("%s: %d ids instead of %d: no further pair is seen %lld times; more text gives more",
-                    a.output, mu_tokenizer_vocab(tok), options.vocab, (long long)a.min_count);
+                    a->output, mu_tokenizer_vocab(tok), training.vocab, (long long)a->min_count);
     }
     mu_tokenizer_free(tok);
     mu_reader_close(reader);
@@ -256,36 +275,34 @@ out:
     return status;
 }
 
-static mu_status_t encode(int argc, char **argv)
+static mu_status_t encode(const arguments_t *a)
 {
-    arguments_t a;
-    MU_TRY(parse(argc, argv, " --tokenizer --input --json --documents --text-key ", &a));
-    MU_TRY(need("encode", a.tokenizer != NULL, "--tokenizer"));
-    MU_TRY(need("encode", a.input_count > 0, "--input"));
-    if (a.json && a.documents)
+    MU_TRY(need(a, a->tokenizer != NULL, "--tokenizer"));
+    MU_TRY(need(a, a->input_count > 0, "--input"));
+    if (a->json && a->documents)
         return mu_fail(MU_USAGE, "tokenizer encode: --json is one array, --documents are many: choose one");
-    if (a.input_count > 1 && !a.documents)
-        return mu_fail(MU_USAGE, "tokenizer encode: one --input is one text, found %d", a.input_count);
+    if (a->input_count > 1 && !a->documents)
+        return mu_fail(MU_USAGE, "tokenizer encode: one --input is one text, found %d", a->input_count);
     mu_reader_options_t reading = MU_READER_DEFAULTS;
     mu_tokenizer_t *tok;
     mu_stream_t *stream = NULL;
     mu_reader_t *reader = NULL;
     size_t replaced = 0;
     mu_status_t status;
-    reading.text_key = a.text_key;
-    MU_TRY(mu_tokenizer_load(a.tokenizer, &tok));
+    reading.text_key = a->text_key;
+    MU_TRY(mu_tokenizer_load(a->tokenizer, &tok));
     mu_encoder_t *encoder = mu_encoder_new(tok);
-    if (a.documents) {
-        MU_TRY_GOTO(status, mu_reader_open(a.inputs, a.input_count, &reading, &reader), out);
+    if (a->documents) {
+        MU_TRY_GOTO(status, mu_reader_open(a->inputs, a->input_count, &reading, &reader), out);
         status = encode_documents(encoder, reader);
         mu_reader_close(reader);
     } else {
-        MU_TRY_GOTO(status, mu_stream_open(a.inputs[0], &stream), out);
-        status = encode_text(tok, encoder, stream, a.json, &replaced);
+        MU_TRY_GOTO(status, mu_stream_open(a->inputs[0], &stream), out);
+        status = encode_text(tok, encoder, stream, a->json, &replaced);
         mu_stream_close(stream);
     }
     if (status == MU_OK && replaced > 0)
-        mu_warn("%s: %zu places are not UTF-8: U+FFFD stands for them", a.inputs[0], replaced);
+        mu_warn("%s: %zu places are not UTF-8: U+FFFD stands for them", a->inputs[0], replaced);
 out:
     mu_encoder_free(encoder);
     mu_tokenizer_free(tok);
@@ -367,18 +384,16 @@ out:
     return status;
 }
 
-static mu_status_t decode(int argc, char **argv)
+static mu_status_t decode(const arguments_t *a)
 {
-    arguments_t a;
-    MU_TRY(parse(argc, argv, " --tokenizer --input ", &a));
-    MU_TRY(need("decode", a.tokenizer != NULL, "--tokenizer"));
-    MU_TRY(need("decode", a.input_count == 1, "one --input"));
+    MU_TRY(need(a, a->tokenizer != NULL, "--tokenizer"));
+    MU_TRY(need(a, a->input_count == 1, "one --input"));
     mu_tokenizer_t *tok;
     mu_stream_t *stream;
-    MU_TRY(mu_tokenizer_load(a.tokenizer, &tok));
-    mu_status_t status = mu_stream_open(a.inputs[0], &stream);
+    MU_TRY(mu_tokenizer_load(a->tokenizer, &tok));
+    mu_status_t status = mu_stream_open(a->inputs[0], &stream);
     if (status == MU_OK) {
-        status = decode_ids(tok, a.inputs[0], stream);
+        status = decode_ids(tok, a->inputs[0], stream);
         mu_stream_close(stream);
     }
     mu_tokenizer_free(tok);
@@ -388,10 +403,11 @@ static mu_status_t decode(int argc, char **argv)
 mu_status_t mu_cmd_tokenizer(int argc, char **argv)
 {
     static const struct {
-        const char *name, *help;
-        mu_status_t (*run)(int argc, char **argv);
-    } verbs[] = {
-        {"train", help_train, train}, {"encode", help_encode, encode}, {"decode", help_decode, decode}};
+        const char *name, *help, *allowed;
+        mu_status_t (*run)(const arguments_t *a);
+    } verbs[] = {{"train", help_train, "ivofk", train},
+                 {"encode", help_encode, "tijdk", encode},
+                 {"decode", help_decode, "ti", decode}};
     const char *verb = argc > 1 ? argv[1] : "";
     if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
         fputs(help_all, stdout);
@@ -405,7 +421,12 @@ mu_status_t mu_cmd_tokenizer(int argc, char **argv)
                 fputs(verbs[v].help, stdout);
                 return MU_OK;
             }
-        return verbs[v].run(argc - 1, argv + 1);
+        arguments_t a;
+        mu_status_t status = parse(argc - 1, argv + 1, verbs[v].allowed, &a);
+        if (status == MU_OK)
+            status = verbs[v].run(&a);
+        free(a.inputs);
+        return status;
     }
     return mu_fail(MU_USAGE, "tokenizer: found '%s', wanted train, encode or decode: muster tokenizer --help",
                    verb);

@@ -209,7 +209,10 @@ static void wrong_command_lines(void **state)
     assert_int_equal(RUN(&out, "encode", "--tokenizer", SMALL, "--input", "a", "--json", "--documents"),
                      MU_USAGE);
     assert_int_equal(RUN(&out, "encode", "--vocab-size", "3"), MU_USAGE);
-    assert_non_null(strstr(said.data, "unknown argument '--vocab-size'"));
+    assert_non_null(strstr(said.data, "tokenizer encode: has no --vocab-size"));
+    assert_int_equal(RUN(&out, "encode", "--bogus"), MU_USAGE);
+    assert_non_null(strstr(said.data, "unknown argument '--bogus'"));
+    assert_int_equal(RUN(&out, "encode", "before", "--input", "x"), MU_USAGE);
     assert_int_equal(RUN(&out, "encode", "--json=1"), MU_USAGE);
     assert_int_equal(RUN(&out, "decode", "--tokenizer", SMALL), MU_USAGE);
     assert_int_equal(RUN(&out, "train", "--input", "x", "--vocab-size", "many", "--output", "y"), MU_USAGE);
