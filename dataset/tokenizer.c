@@ -129,18 +129,26 @@ void mu_tokenizer_name(const mu_tokenizer_t *tok, int32_t id, mu_buf_t *out)
             mu_utf8_add(out, mu_symbol_of_byte((unsigned char)bytes[i]));
 }
 
-static bool is_alnum(char c)
+/* Whether a white space character ends before text[k]; said of damaged UTF-8 too, where it may err towards
+ * yes. */
+static bool space_before(const char *text, size_t k)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    const unsigned char *p = (const unsigned char *)text + k;
+    unsigned last = p[-1], pair = k >= 3 ? (unsigned)p[-3] << 8 | p[-2] : 0;
+    if (last < 0x80)
+        return last == ' ' || (last >= 9 && last <= 13);
+    return (k >= 2 && p[-2] == 0xC2 && (last == 0x85 || last == 0xA0)) || (pair == 0xE19A && last == 0x80) ||
+           (pair == 0xE280 && (last <= 0x8A || last == 0xA8 || last == 0xA9 || last == 0xAF)) ||
+           (pair == 0xE281 && last == 0x9F) || (pair == 0xE380 && last == 0x80);
 }
 
-/* Whether a cut before `gap` could divide the token, or hide from it what stands before. */
+/* Whether a cut before `gap` could divide the token, or hide from it what it looks at. */
 static bool forbids_cut(const mu_added_t *added, const mu_buf_t *content, char gap)
 {
     for (size_t i = 1; i < content->len; i++)
-        if (content->data[i] == gap && is_alnum(content->data[i - 1]))
+        if (content->data[i] == gap && !space_before(content->data, i))
             return true;
-    return added->single_word && content->data[0] == gap;
+    return added->rstrip || (added->single_word && content->data[0] == gap);
 }
 
 static void add_matchers(mu_tokenizer_t *tok)
@@ -165,10 +173,10 @@ static void add_matchers(mu_tokenizer_t *tok)
 
 size_t mu_tokenizer_cut(const mu_tokenizer_t *tok, const char *text, size_t n)
 {
-    /* between an ASCII letter or digit and a space or line feed a word ends, and NFC joins nothing */
+    /* before a space or line feed that follows no space a word ends, and NFC joins nothing */
     for (size_t k = n; k-- > 1;)
         if (((text[k] == ' ' && tok->cut_space) || (text[k] == '\n' && tok->cut_line)) &&
-            is_alnum(text[k - 1]))
+            !space_before(text, k))
             return k;
     return 0;
 }
