@@ -2,7 +2,7 @@
 #
 #     lab_begin                      the network, keys, programs; everything goes at the end of the script
 #     lab_host NAME [VOLUME]         a host: its own network, mounts, processes, IPC, name, /tmp, /run, /dev/shm
-#     lab_sshd NAME                  starts its sshd (port 22); lab_sshd_stop NAME
+#     lab_sshd NAME [PORT]           starts its sshd (PORT: what its configuration says, if not 22); lab_sshd_stop NAME
 #     lab_in NAME COMMAND...         runs a command there; exit code and output are the command's
 #     lab_hostfile NAME...           writes $LAB/hostfile
 #
@@ -136,14 +136,14 @@ lab_in() {
 }
 
 lab_listens() {
-    lab_in "$1" bash -c '</dev/tcp/127.0.0.1/22' 2>/dev/null
+    lab_in "$1" bash -c "</dev/tcp/127.0.0.1/$2" 2>/dev/null
 }
 
 lab_sshd() {
     nsenter -t "${LAB_INIT[$1]}" -m -u -i -n -p -- \
         /usr/sbin/sshd -D -f "$LAB/etc/sshd_config.$1" -E "$LAB/etc/sshd.$1.log" &
     LAB_SSHD[$1]=$!
-    lab_wait_for "sshd on $1" lab_listens "$1"
+    lab_wait_for "sshd on $1" lab_listens "$1" "${2:-22}"
 }
 
 # Its number is the one inside the host's PID namespace.
