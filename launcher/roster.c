@@ -266,6 +266,19 @@ void mu_roster_judge(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
         judge_hang(r, now, out);
 }
 
+bool mu_roster_vanished(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
+{
+    int first = -1;
+    for (int i = 0; i < r->size; i++) {
+        const mu_member_t *m = &r->member[i];
+        if (m->present && !m->dead && (first < 0 || m->heard_ns < r->member[first].heard_ns))
+            first = i;
+    }
+    if (first >= 0)
+        *out = (mu_trouble_t){MU_TROUBLE_VANISHED, first, MU_DIED, seconds(r->member[first].heard_ns, now)};
+    return first >= 0;
+}
+
 /* ---- words ---- */
 
 void mu_roster_name(const mu_roster_t *r, int rank, mu_buf_t *out)
@@ -292,9 +305,9 @@ static void death_text(const mu_death_t *d, mu_buf_t *out)
     } else {
         mu_buf_addf(out, "ended with exit code %d", (int)d->exit_code);
         mu_status_t status = mu_status_from_exit((int)d->exit_code);
-        if (d->exit_code == 0)
+        if (d->exit_code == 0 && d->phase != MU_PHASE_FINISH)
             mu_buf_adds(out, " before the run was over");
-        else if (mu_status_exit(status) == d->exit_code)
+        else if (d->exit_code != 0 && mu_status_exit(status) == d->exit_code)
             mu_buf_addf(out, " (%s)", mu_status_text(status));
     }
     mu_buf_addf(out, " in phase %s at step %lld", mu_phase_name((int)d->phase), (long long)d->step);
@@ -333,6 +346,9 @@ void mu_trouble_text(const mu_roster_t *r, const mu_trouble_t *t, mu_buf_t *out)
         break;
     case MU_TROUBLE_ABSENT:
         mu_buf_addf(out, "did not report within %.0f s of the start", t->seconds);
+        break;
+    case MU_TROUBLE_VANISHED:
+        mu_buf_addf(out, "vanished together with its guard, %.1f s after its last sign of life", t->seconds);
         break;
     case MU_TROUBLE_NONE:
         mu_buf_adds(out, "is well");

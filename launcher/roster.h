@@ -50,7 +50,8 @@ typedef enum mu_trouble_kind {
     MU_TROUBLE_FOLLOWER, /* the rank ended because its network did; wait a moment for the cause */
     MU_TROUBLE_HUNG,     /* nothing moves, and this rank is behind */
     MU_TROUBLE_LOST,     /* no heartbeat */
-    MU_TROUBLE_ABSENT    /* never said hello */
+    MU_TROUBLE_ABSENT,   /* never said hello */
+    MU_TROUBLE_VANISHED  /* mpirun is gone, and so are the rank and its guard, without a report */
 } mu_trouble_kind_t;
 
 typedef struct mu_trouble {
@@ -74,6 +75,8 @@ double mu_roster_limit(const mu_roster_t *roster, int64_t phase);
 /* The first trouble, deaths before hangs before silence; of several deaths the cause before those who
  * followed, and the first before the later. */
 void mu_roster_judge(const mu_roster_t *roster, int64_t now, mu_trouble_t *out);
+/* The first rank that is neither dead nor heard of, once mpirun has ended; false when there is none. */
+bool mu_roster_vanished(const mu_roster_t *roster, int64_t now, mu_trouble_t *out);
 /* "rank 13 (gpu-01)": with the host once it is known. */
 void mu_roster_name(const mu_roster_t *roster, int rank, mu_buf_t *out);
 /* What happened to it, in words: "was killed by signal 9 (Killed)". */

@@ -242,8 +242,11 @@ static void judge_mpirun(attempt_t *a, int64_t now)
         return;
     if (a->gone_ns == 0)
         a->gone_ns = now;
-    if (now - a->gone_ns > cause_ms * ms_ns)
-        begin_killing(a, now);
+    if (now - a->gone_ns <= cause_ms * ms_ns)
+        return;
+    if (a->trouble.kind == MU_TROUBLE_NONE && mu_roster_vanished(&a->roster, now, &a->trouble))
+        announce(a);
+    begin_killing(a, now);
 }
 
 static void pass_stop_on(attempt_t *a, int64_t now)

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Each signal saves and stops; a second one does not wait.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/watch.sh"
+make_data "$scratch/data"
+
+for signal in TERM INT USR1; do
+    begin "on-$signal"
+    kill -$signal "$launcher"
+    ended 75
+    says 'stopped: step [0-9]+ is saved'
+    state_is stopped || fail "run.json: $(cat "$run/run.json")"
+done
+saved=$(sed -nE 's/.*"last_checkpoint": ([0-9]+).*/\1/p' "$run/run.json")
+[ -d "$run/checkpoints/step-$(printf %08d "$saved")" ] || fail "step $saved is not there"
+
+# a second signal does not wait for a checkpoint
+begin twice
+kill -STOP "$(rank_pid 1)" # nothing can be saved now
+kill -TERM "$launcher"
+sleep 0.3
+kill -TERM "$launcher"
+before=$(now)
+ended 75
+within "$before" "$(now)" 5 "stopping at once"
