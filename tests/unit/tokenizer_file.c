@@ -258,7 +258,7 @@ static void mutations(void **state)
     uint64_t seed = 1;
     int loaded = 0, refused = 0;
     assert_int_equal(mu_file_read(SMALL, 1 << 20, &good), MU_OK);
-    for (int round = 0; round < 1500; round++) {
+    for (int round = 0; round < 400; round++) {
         mu_buf_t bad = MU_BUF_INIT;
         mu_tokenizer_t *tok = NULL;
         mu_buf_add(&bad, good.data, good.len);
@@ -296,7 +296,7 @@ static void mutations(void **state)
         }
         mu_buf_release(&bad);
     }
-    assert_true(loaded > 50 && refused > 50);
+    assert_true(loaded > 20 && refused > 20);
     mu_buf_release(&good);
 }
 
