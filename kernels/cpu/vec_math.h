@@ -62,7 +62,7 @@ static inline void vec_store_part(float *p, int64_t n, vec_f x)
         p[i] = lane[i];
 }
 
-/* e^x. Relative error below 1.5e-7 from -87.3 to 88; 0 below, e^88 above; nan stays nan. */
+/* e^x. Relative error below 1e-7 from -87.3 to 88; 0 below, e^88 above; nan stays nan. */
 static inline vec_f vec_exp(vec_f x)
 {
     vec_f low = vec_all(-87.3F), high = vec_all(88.0F), magic = vec_all(12582912.0F); /* 1.5 * 2^23 */
@@ -72,12 +72,12 @@ static inline vec_f vec_exp(vec_f x)
     vec_f z = x * 1.44269504F + magic; /* its last bits are round(x / ln 2) */
     vec_f n = z - magic;
     vec_f r = (x - n * 0.693359375F) + n * 2.12194440e-4F; /* ln 2 in two parts */
-    vec_f p = 0.00138358010843F * r + 0.00837564502218F;
-    p = p * r + 0.0416682887437F;
-    p = p * r + 0.166664102441F;
-    p = p * r + 0.49999991594F;
-    p = p * r + 1.00000003853F;
-    p = p * r + 1.0000000006F;
+    vec_f q = 0.00019899301807F * r + 0.0013933663289F;
+    q = q * r + 0.0083332984496F;
+    q = q * r + 0.041666464798F;
+    q = q * r + 0.16666666719F;
+    q = q * r + 0.50000000135F;
+    vec_f p = (q * (r * r) + r) + 1.0F; /* the small terms first: the last sum rounds once */
     vec_f y = (vec_f)((vec_i)p + ((vec_i)z << 23));
     return (vec_f)((vec_i)y & kept);
 }
