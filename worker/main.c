@@ -9,7 +9,9 @@ int main(int argc, char **argv)
         mu_status_t (*run)(int argc, char **argv);
     } verbs[] = {
         {"eval", mu_verb_eval},
+        {"export", mu_verb_export},
         {"generate", mu_verb_generate},
+        {"import", mu_verb_import},
     };
     if (argc == 2 && strcmp(argv[1], "--probe") == 0)
         return mu_status_exit(mu_probe_main());

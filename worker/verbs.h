@@ -14,5 +14,9 @@ mu_status_t mu_verb_train(int argc, char **argv);
 mu_status_t mu_verb_eval(int argc, char **argv);
 /* muster-worker generate CKPT --prompt TEXT ...: one process, no MPI. */
 mu_status_t mu_verb_generate(int argc, char **argv);
+/* muster-worker import DIR --output CKPT: one process, no MPI. */
+mu_status_t mu_verb_import(int argc, char **argv);
+/* muster-worker export CKPT --output HF_DIR: one process, no MPI. */
+mu_status_t mu_verb_export(int argc, char **argv);
 
 #endif

@@ -1,0 +1,132 @@
+#include "worker/hf_import.h"
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "dataset/tokenizer.h"
+#include "worker/checkpoint/commit.h"
+#include "worker/checkpoint/reader.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static char run_id[] = "import";
+
+char *mu_import_find_tokenizer(const char *dir)
+{
+    static const char *const names[] = {"tokenizer.json", "vocab.json"};
+    for (int i = 0; i < 2; i++) {
+        char *path = mu_path_join(dir, names[i]);
+        if (mu_is_file(path))
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+void mu_import_release(mu_import_t *import)
+{
+    mu_config_free(import->config);
+    mu_foreign_release(&import->list);
+    free(import->tokenizer);
+    free(import->of);
+    free(import->whole);
+    memset(import, 0, sizeof *import);
+}
+
+/* Sees to a tokenizer.json that can be copied: theirs, or one made from vocab.json and merges.txt as
+ * `made`. */
+static mu_status_t prepare_tokenizer(const mu_import_t *import, const char *made, const char **out)
+{
+    mu_tokenizer_t *tok;
+    int64_t vocab = import->config->model.vocab;
+    size_t n = import->tokenizer ? strlen(import->tokenizer) : 0;
+    *out = import->tokenizer;
+    if (!import->tokenizer) {
+        mu_warn(
+            "there is no tokenizer.json: the checkpoint will have no tokenizer, and `generate` needs one");
+        return MU_OK;
+    }
+    MU_TRY(mu_tokenizer_load(import->tokenizer, &tok));
+    mu_status_t status = MU_OK;
+    if (mu_tokenizer_vocab(tok) > vocab) {
+        status = mu_fail(MU_DATA,
+                         "%s: has %d ids, the model's embedding %lld rows: one of them belongs to "
+                         "another model",
+                         import->tokenizer, (int)mu_tokenizer_vocab(tok), (long long)vocab);
+    } else if (n >= 10 && strcmp(import->tokenizer + n - 10, "vocab.json") == 0) {
+        status = mu_tokenizer_save(tok, made);
+        *out = made;
+    }
+    mu_tokenizer_free(tok);
+    return status;
+}
+
+static mu_status_t commit(mu_import_t *import, const char *dir, const char *tmp, const char *tokenizer,
+                          mu_shard_t *shard)
+{
+    mu_buf_t yaml = MU_BUF_INIT;
+    mu_config_write_yaml(import->config, false, &yaml);
+    mu_checkpoint_info_t info = {.run_id = run_id,
+                                 .tp = 1,
+                                 .dp = 1,
+                                 .parent_step = -1,
+                                 .time = mu_wall_seconds(),
+                                 .loss = (double)NAN,
+                                 .valid_loss = (double)NAN,
+                                 .environment.threads = 1,
+                                 .config = yaml.data};
+    mu_commit_t what = {.info = &info,
+                        .model = &import->config->model,
+                        .shards = shard,
+                        .shard_count = 1,
+                        .tokenizer = tokenizer};
+    mu_status_t status = mu_checkpoint_commit(dir, tmp, &what);
+    free(info.tokenizer_digest);
+    mu_buf_release(&yaml);
+    return status;
+}
+
+static mu_status_t refuse_used(const char *output)
+{
+    mu_checkpoint_list_t list;
+    if (!mu_is_dir(output))
+        return MU_OK;
+    MU_TRY(mu_checkpoint_scan(output, false, &list));
+    int count = list.count;
+    mu_checkpoint_list_release(&list);
+    if (count > 0)
+        return mu_fail(MU_RUNDIR, "%s: holds %d checkpoints already: name another directory", output, count);
+    return MU_OK;
+}
+
+mu_status_t mu_import_write(mu_import_t *import, const char *output)
+{
+    char *tmp = NULL, *made = mu_path_join(output, "tokenizer.json.tmp-import");
+    const char *tokenizer;
+    mu_shard_t shard = {0};
+    mu_status_t status;
+    MU_TRY_GOTO(status, refuse_used(output), out);
+    MU_TRY_GOTO(status, mu_checkpoint_clean(output), out);
+    MU_TRY_GOTO(status, prepare_tokenizer(import, made, &tokenizer), out);
+    MU_TRY_GOTO(status, mu_checkpoint_begin(output, 0, 0, &tmp), out);
+    mu_shard_plan_t plan = {.dir = tmp,
+                            .model = &import->config->model,
+                            .tp = 1,
+                            .dp = 1,
+                            .run_id = run_id,
+                            .read = import->read,
+                            .arg = import};
+    status = mu_shard_write(&plan, &shard);
+    if (status == MU_OK)
+        status = commit(import, output, tmp, tokenizer, &shard);
+    if (status != MU_OK)
+        mu_checkpoint_abandon(tmp);
+out:
+    if (access(made, F_OK) == 0)
+        unlink(made);
+    mu_shard_release(&shard);
+    free(made);
+    free(tmp);
+    return status;
+}

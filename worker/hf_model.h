@@ -1,0 +1,45 @@
+/*
+ * Hugging Face's two classes that are ours, GPTNeoXForCausalLM and GPT2LMHeadModel: their config.json, the
+ * names of their tensors, and where each of our elements lies in theirs.
+ *
+ * GPT-2 keeps linear weights as [in, out] and query_key_value as [q, k, v][head][head_dim]; ours are [out,
+ * in] and [head][q, k, v][head_dim], as GPTNeoX's are.
+ */
+#ifndef MU_WORKER_HF_MODEL_H
+#define MU_WORKER_HF_MODEL_H
+
+#include "common/buf.h"
+#include "common/model.h"
+
+typedef enum mu_hf_family { MU_HF_NEOX, MU_HF_GPT2 } mu_hf_family_t;
+
+/* Reads a config.json, of any age, and turns it into a configuration of ours (YAML text that
+ * mu_config_load_text() reads; the vocabulary is padded_vocab_size). `name` stands for the file in messages.
+ * Errors: MU_DATA (no JSON, or a value out of range), MU_CONFIG (a class, a setting or an activation that is
+ * not ours). */
+mu_status_t mu_hf_config_read(const char *name, const char *text, size_t n, mu_hf_family_t *family,
+                              mu_buf_t *yaml);
+
+/* The class that computes what `model` does. Errors: MU_CONFIG, there is none (and why). */
+mu_status_t mu_hf_family(const char *subject, const mu_model_t *model, mu_hf_family_t *out);
+/* Its config.json. eod: the tokenizer's id of <|endoftext|>, -1 when there is none. */
+void mu_hf_config_write(const mu_model_t *model, mu_hf_family_t family, int eod, mu_buf_t *out);
+
+/* Their name of our tensor, "gpt_neox.layers.0.input_layernorm.weight". */
+void mu_hf_name(mu_hf_family_t family, const mu_tensor_t *tensor, mu_buf_t *out);
+/* The part of that name in front which old files leave out ("gpt_neox.", "transformer."); the head has none.
+ */
+const char *mu_hf_prefix(mu_hf_family_t family);
+/* Whether a name in their file is of no use: masks and tables that old versions stored, and a tied head. */
+bool mu_hf_ignored(mu_hf_family_t family, const mu_model_t *model, const char *name);
+
+/* Their shape of our tensor. */
+void mu_hf_shape(mu_hf_family_t family, const mu_tensor_t *tensor, int64_t out[2]);
+/* Whether their elements lie in another order than ours. */
+bool mu_hf_reordered(mu_hf_family_t family, const mu_tensor_t *tensor);
+/* Rows first up to first + rows of our tensor out of all of theirs, and the whole of theirs out of ours. */
+void mu_hf_gather(const mu_model_t *model, const mu_tensor_t *tensor, const float *theirs, int64_t first,
+                  int64_t rows, float *ours);
+void mu_hf_scatter(const mu_model_t *model, const mu_tensor_t *tensor, const float *ours, float *theirs);
+
+#endif
