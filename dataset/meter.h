@@ -20,7 +20,7 @@ void mu_meter_show(mu_meter_t *meter, uint64_t done, uint64_t total);
 /* Clears the line. Must follow begin, whatever happens between. */
 void mu_meter_end(mu_meter_t *meter);
 
-/* The text of a line: "prepare: 41 %, 1.2 GiB of 2.9 GiB, 23.1 MB/s, 1:12 left". */
+/* The text of a line: "prepare: 41 %, 1.20 GiB of 2.90 GiB, 23.1 MB/s, 1:12 left". */
 void mu_meter_text(const char *verb, uint64_t done, uint64_t total, double seconds, char *out,
                    unsigned long size);
 

@@ -262,6 +262,7 @@ static mu_status_t run(work_t *w, const mu_tokenizer_t *tok, mu_shards_summary_t
     mu_meter_end(&w->meter);
     MU_TRY(status);
     say_what_was_read(w->reader, (double)(mu_now_ns() - begun) * 1e-9);
+    mu_info("cutting the tokens into shards");
     return mu_shards_finish(w->shards, sum);
 }
 

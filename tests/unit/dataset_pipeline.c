@@ -1,0 +1,170 @@
+/* Tokenizing on threads: the same ids in the same order as one call a document, long documents cut, errors in
+ * order; the line that says how far it is. */
+#include "data_support.h"
+#include "dataset/meter.h"
+#include "dataset/pipeline.h"
+#include "dataset/tokenizer_train.h"
+
+static mu_tokenizer_t *tok;
+static mu_buf_t text =
+    MU_BUF_INIT; /* documents with blank lines between; one is longer than several pieces */
+
+static mu_status_t whole_text(void *arg, const char **out, size_t *n)
+{
+    bool *given = arg;
+    *out = *given ? NULL : text.data;
+    *n = *given ? 0 : text.len;
+    *given = true;
+    return MU_OK;
+}
+
+static void add_words(uint64_t *random, size_t bytes)
+{
+    static const char *const word[] = {"the",     "order",       "of", "samples",      "is",
+                                       "decided", "caf\xC3\xA9", "42", "\xE6\x97\xA5", "x_y"};
+    for (size_t end = text.len + bytes; text.len < end;) {
+        mu_buf_adds(&text, word[draw(random) % 10]);
+        mu_buf_adds(&text, draw(random) % 12 ? " " : ".\n");
+    }
+    mu_buf_adds(&text, ".\n\n");
+}
+
+static int up(void **state)
+{
+    bool given = false;
+    uint64_t random = 12345;
+    mu_tokenizer_train_options_t options = MU_TOKENIZER_TRAIN_DEFAULTS;
+    options.vocab = 300;
+    if (support_up(state) != 0)
+        return -1;
+    for (int i = 0; i < 300; i++)
+        add_words(&random, i == 150 ? 5 << 20 : draw(&random) % 3000);
+    return mu_tokenizer_train(whole_text, &given, &options, &tok, NULL) == MU_OK ? 0 : -1;
+}
+
+static int down(void **state)
+{
+    mu_tokenizer_free(tok);
+    mu_buf_release(&text);
+    return support_down(state);
+}
+
+typedef struct collected {
+    mu_ids_t ids;
+    int documents, fail_at;
+    uint64_t bytes;
+} collected_t;
+
+static mu_status_t collect(void *arg, const int32_t *ids, size_t n, uint64_t bytes)
+{
+    collected_t *c = arg;
+    if (c->documents == c->fail_at)
+        return MU_IO;
+    for (size_t i = 0; i < n; i++)
+        mu_ids_add(&c->ids, ids[i]);
+    mu_ids_add(&c->ids, -1);
+    c->bytes += bytes;
+    c->documents++;
+    return MU_OK;
+}
+
+static mu_reader_t *open_text(void)
+{
+    mu_reader_options_t options = MU_READER_DEFAULTS;
+    mu_reader_t *reader;
+    char *path = write_file("text", text.data, text.len);
+    assert_int_equal(mu_reader_open(&path, 1, &options, &reader), MU_OK);
+    return reader;
+}
+
+static mu_status_t run(int threads, int fail_at, collected_t *out)
+{
+    mu_reader_t *reader = open_text();
+    *out = (collected_t){.fail_at = fail_at};
+    mu_pipeline_sink_t sink = {collect, NULL, out};
+    mu_status_t status = mu_pipeline_run(reader, tok, threads, &sink);
+    mu_reader_close(reader);
+    return status;
+}
+
+static void ids_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    collected_t want = {.fail_at = -1};
+    mu_reader_t *reader = open_text();
+    mu_doc_t doc;
+    while (mu_reader_next(reader, &doc) == MU_OK && doc.text) {
+        mu_ids_t ids = MU_IDS_INIT;
+        assert_int_equal(mu_tokenizer_encode(tok, doc.text, doc.bytes, &ids), MU_OK);
+        assert_int_equal(collect(&want, ids.data, ids.len, doc.bytes), MU_OK);
+        mu_ids_release(&ids);
+    }
+    mu_reader_close(reader);
+    assert_true(want.documents > 250);
+    for (int threads = 1; threads <= 7; threads += 3) {
+        collected_t got;
+        assert_int_equal(run(threads, -1, &got), MU_OK);
+        assert_int_equal(got.documents, want.documents);
+        assert_int_equal(got.bytes, want.bytes);
+        assert_int_equal(got.ids.len, want.ids.len);
+        assert_memory_equal(got.ids.data, want.ids.data, want.ids.len * sizeof *want.ids.data);
+        mu_ids_release(&got.ids);
+    }
+    mu_ids_release(&want.ids);
+}
+
+static void an_error_of_the_sink_ends_it(void **state)
+{
+    (void)state;
+    for (int at = 0; at < 200; at += 37) {
+        collected_t got;
+        assert_int_equal(run(3, at, &got), MU_IO);
+        assert_int_equal(got.documents, at);
+        mu_ids_release(&got.ids);
+    }
+}
+
+static void what_stands_before_an_error_is_given_on(void **state)
+{
+    (void)state;
+    static const char lines[] =
+        "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"text\": 3}\n{\"text\": \"four\"}\n";
+    mu_reader_options_t options = MU_READER_DEFAULTS;
+    mu_reader_t *reader;
+    collected_t got = {.fail_at = -1};
+    mu_pipeline_sink_t sink = {collect, NULL, &got};
+    char *path = write_file("bad.jsonl", lines, sizeof lines - 1);
+    assert_int_equal(mu_reader_open(&path, 1, &options, &reader), MU_OK);
+    assert_int_equal(mu_pipeline_run(reader, tok, 2, &sink), MU_DATA);
+    assert_int_equal(got.documents, 2);
+    assert_said("bad.jsonl:3:10");
+    mu_reader_close(reader);
+    mu_ids_release(&got.ids);
+}
+
+static void the_meter_says_share_rate_and_rest(void **state)
+{
+    (void)state;
+    char line[160];
+    mu_meter_text("prepare", 512 << 20, 2048ull << 20, 10, line, sizeof line);
+    assert_string_equal(line, "prepare: 25 %, 512.00 MiB of 2.00 GiB, 53.7 MB/s, 0:30 left");
+    mu_meter_text("prepare", 1 << 20, (uint64_t)1 << 40, 10, line, sizeof line);
+    assert_non_null(strstr(line, ", 0.1 MB/s, 2912:42:"));
+    mu_meter_text("prepare", 3 << 20, 0, 1.5, line, sizeof line);
+    assert_string_equal(line, "prepare: 3.00 MiB, 2.1 MB/s");
+    mu_meter_text("prepare", 5, 4, 2, line, sizeof line); /* a file that grew */
+    assert_non_null(strstr(line, "100 %"));
+    mu_meter_text("prepare", 0, 10, 0, line, sizeof line);
+    assert_non_null(strstr(line, "0 %"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ids_do_not_depend_on_threads),
+        cmocka_unit_test(an_error_of_the_sink_ends_it),
+        cmocka_unit_test(what_stands_before_an_error_is_given_on),
+        cmocka_unit_test(the_meter_says_share_rate_and_rest),
+    };
+    return cmocka_run_group_tests(tests, up, down);
+}
