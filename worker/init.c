@@ -4,21 +4,20 @@
 
 #include <math.h>
 
-typedef struct words {
-    uint32_t w[4];
-} words_t;
-
-/* Philox 4x32 with 10 rounds (Salmon, Moraes, Dror, Shaw: Parallel random numbers, SC'11). */
-static words_t philox(words_t counter, uint32_t key0, uint32_t key1)
+/* Salmon, Moraes, Dror, Shaw: Parallel random numbers, as easy as 1, 2, 3 (SC'11). */
+void mu_init_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
+    uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
     for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53U * counter.w[0], b = (uint64_t)0xCD9E8D57U * counter.w[2];
-        counter = (words_t){{(uint32_t)(b >> 32) ^ counter.w[1] ^ key0, (uint32_t)b,
-                             (uint32_t)(a >> 32) ^ counter.w[3] ^ key1, (uint32_t)a}};
-        key0 += 0x9E3779B9U;
-        key1 += 0xBB67AE85U;
+        uint64_t a = (uint64_t)0xD2511F53U * c[0], b = (uint64_t)0xCD9E8D57U * c[2];
+        c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k[0];
+        c[1] = (uint32_t)b;
+        c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k[1];
+        c[3] = (uint32_t)a;
+        k[0] += 0x9E3779B9U;
+        k[1] += 0xBB67AE85U;
     }
-    return counter;
+    memcpy(out, c, sizeof c);
 }
 
 /* FNV-1a, 64 bits: names a tensor inside the counter. */
@@ -34,12 +33,13 @@ static uint64_t hash(const char *name)
 static void normals(uint64_t seed, uint64_t name, int64_t group, double out[4])
 {
     static const double unit = 1.0 / 4294967296.0, two_pi = 6.283185307179586;
-    words_t r = philox((words_t){{(uint32_t)group, (uint32_t)((uint64_t)group >> 32), (uint32_t)name,
-                                  (uint32_t)(name >> 32)}},
-                       (uint32_t)seed, (uint32_t)(seed >> 32));
+    uint32_t counter[4] = {(uint32_t)group, (uint32_t)((uint64_t)group >> 32), (uint32_t)name,
+                           (uint32_t)(name >> 32)};
+    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, word[4];
+    mu_init_philox(counter, key, word);
     for (int i = 0; i < 4; i += 2) {
-        double radius = sqrt(-2.0 * log(((double)r.w[i] + 0.5) * unit));
-        double angle = two_pi * ((double)r.w[i + 1] + 0.5) * unit;
+        double radius = sqrt(-2.0 * log(((double)word[i] + 0.5) * unit));
+        double angle = two_pi * ((double)word[i + 1] + 0.5) * unit;
         out[i] = radius * cos(angle);
         out[i + 1] = radius * sin(angle);
     }

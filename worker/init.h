@@ -17,4 +17,7 @@ mu_status_t mu_init_weights(mu_net_t *net, uint64_t seed);
 /* Normal value of element `element` (mean 0, deviation 1); what mu_init_weights scales by init_std. */
 double mu_init_normal(uint64_t seed, const char *name, int64_t element);
 
+/* Philox 4x32-10 of one counter: four words. Its published answers are a test. */
+void mu_init_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
 #endif

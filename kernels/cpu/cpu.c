@@ -1,7 +1,7 @@
 /* The CPU device: memory, threads, and the table. */
 #include "kernels/cpu/cpu.h"
 #include "common/buf.h"
-#include "common/log.h"
+#include "common/num.h"
 #include "kernels/cpu/gemm.h"
 
 #include <sys/mman.h>
@@ -71,6 +71,8 @@ float *mu_cpu_scratch(mu_device_t *dev, int64_t floats)
     mu_cpu_t *cpu = mu_cpu(dev);
     if (floats <= cpu->scratch_floats)
         return cpu->scratch;
+    /* by half at least: generation asks for a little more with every token */
+    floats = mu_max_i64(floats, cpu->scratch_floats + cpu->scratch_floats / 2);
     mu_device_free(dev, cpu->scratch);
     cpu->scratch = NULL;
     cpu->scratch_floats = 0;
