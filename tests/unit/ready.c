@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/resource.h>
@@ -44,7 +45,7 @@ typedef struct server {
     int *fd;
     int count;
     const char *banner; /* NULL: say nothing; "": close at once */
-    volatile bool end;
+    atomic_bool end;
     pthread_t thread;
 } server_t;
 
