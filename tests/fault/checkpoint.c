@@ -84,6 +84,18 @@ static int newest_salt(int64_t *step)
     return salt;
 }
 
+/* Checkpoints under a proper name that are not whole: a save or a removal must never show half of one. */
+static int halves(void)
+{
+    mu_checkpoint_list_t list;
+    int damaged = 0;
+    assert_int_equal(mu_checkpoint_scan(dir, true, &list), MU_OK);
+    for (int i = 0; i < list.count; i++)
+        damaged += list.entries[i].status != MU_OK;
+    mu_checkpoint_list_release(&list);
+    return damaged;
+}
+
 static int leftovers(void)
 {
     int found = 0;
@@ -114,6 +126,8 @@ static void one_fault(const char *mode, long at, int64_t step)
         fail_msg("%s at %ld: step %lld has the values of the other", mode, at, (long long)found);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && salt != NEW)
         fail_msg("%s at %ld: the save said done, the checkpoint is not valid", mode, at);
+    if (halves() != 0)
+        fail_msg("%s at %ld: a checkpoint that is not whole can be seen", mode, at);
     if (run_save(step, 3, NEW, "", 0, NULL) != 0)
         fail_msg("%s at %ld: the next attempt cannot save", mode, at);
     if (newest_salt(&found) != NEW || found != step)

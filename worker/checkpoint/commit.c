@@ -36,6 +36,27 @@ static bool has_successor(const char *dir, int64_t step)
     return valid;
 }
 
+static mu_status_t rename_path(const char *from, const char *to)
+{
+    if (rename(from, to) != 0)
+        return mu_fail(MU_IO, "%s: cannot rename to '%s': %s", from, to, strerror(errno));
+    return MU_OK;
+}
+
+/* Out of readers' sight in one step, then gone: a kill in between leaves no half of a checkpoint. */
+static mu_status_t remove_one(const char *dir, const char *name, int attempt)
+{
+    char *path = mu_path_join(dir, name), *away = mu_format("%s.tmp-%d", path, attempt);
+    mu_status_t status = mu_remove_tree(away);
+    if (status == MU_OK)
+        status = rename_path(path, away);
+    if (status == MU_OK)
+        status = mu_remove_tree(away);
+    free(away);
+    free(path);
+    return status;
+}
+
 mu_status_t mu_checkpoint_clean(const char *dir)
 {
     mu_status_t status;
@@ -52,7 +73,7 @@ mu_status_t mu_checkpoint_clean(const char *dir)
             continue;
         char *path = mu_path_join(dir, e->d_name);
         mu_info("removing '%s', which an interrupted save left", path);
-        status = mu_remove_tree(path);
+        status = old ? remove_one(dir, e->d_name, 0) : mu_remove_tree(path);
         free(path);
     }
     closedir(stream);
@@ -155,18 +176,12 @@ static mu_status_t check_whole(const char *tmp)
     return status;
 }
 
-static mu_status_t rename_path(const char *from, const char *to)
-{
-    if (rename(from, to) != 0)
-        return mu_fail(MU_IO, "%s: cannot rename to '%s': %s", from, to, strerror(errno));
-    return MU_OK;
-}
-
 /* tmp -> DIR/NAME, durably. A checkpoint that is there already is put aside first, and never out of readers'
  * sight. */
 static mu_status_t publish(const char *dir, const char *tmp, const char *name, int attempt)
 {
-    char *final = mu_path_join(dir, name), *aside = mu_format("%s.old-%d", final, attempt);
+    char *final = mu_path_join(dir, name), *old = mu_format("%s.old-%d", name, attempt),
+         *aside = mu_path_join(dir, old);
     struct stat st;
     mu_status_t status;
     bool again = lstat(final, &st) == 0;
@@ -181,9 +196,10 @@ static mu_status_t publish(const char *dir, const char *tmp, const char *name, i
     if (status == MU_OK)
         status = mu_sync_dir(dir);
     if (status == MU_OK && again)
-        status = mu_remove_tree(aside);
+        status = remove_one(dir, old, attempt);
 out:
     free(aside);
+    free(old);
     free(final);
     return status;
 }
@@ -204,9 +220,8 @@ mu_status_t mu_checkpoint_commit(const char *dir, const char *tmp, mu_commit_t *
     char name[64];
     snprintf(name, sizeof name, "step-%08lld", (long long)commit->info->step);
     MU_TRY(copy_tokenizer(tmp, commit));
-    MU_TRY(write_manifest(tmp, commit));
+    MU_TRY(write_manifest(tmp, commit)); /* syncs the names in tmp too, the shards' among them */
     MU_TRY(check_whole(tmp));
-    MU_TRY(mu_sync_dir(tmp));
     MU_TRY(publish(dir, tmp, name, commit->info->attempt));
     MU_TRY(write_hint(dir, "latest", name));
     if (commit->best)
@@ -224,20 +239,6 @@ static mu_status_t read_best(const char *dir, mu_buf_t *out)
         status = mu_file_read(path, HINT_LIMIT, out);
     if (out->len > 0 && out->data[out->len - 1] == '\n')
         out->data[--out->len] = '\0';
-    free(path);
-    return status;
-}
-
-/* Out of readers' sight in one step, then gone: a kill in between leaves no half of a checkpoint. */
-static mu_status_t remove_one(const char *dir, const char *name, int attempt)
-{
-    char *path = mu_path_join(dir, name), *away = mu_format("%s.tmp-%d", path, attempt);
-    mu_status_t status = mu_remove_tree(away);
-    if (status == MU_OK)
-        status = rename_path(path, away);
-    if (status == MU_OK)
-        status = mu_remove_tree(away);
-    free(away);
     free(path);
     return status;
 }
