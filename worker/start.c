@@ -109,7 +109,7 @@ static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
 }
 
 /* A tokenizer's ids, from the data set, else from vocab_file; 0 when neither is known. */
-static mu_status_t real_vocab(mu_run_t *run, mu_start_t *start, int64_t *vocab, int32_t *eod)
+static mu_status_t real_vocab(const mu_start_t *start, int64_t *vocab, int32_t *eod)
 {
     mu_tokenizer_t *tok;
     *vocab = start->data ? mu_dataset_vocab(start->data) : 0;
@@ -120,7 +120,6 @@ static mu_status_t real_vocab(mu_run_t *run, mu_start_t *start, int64_t *vocab, 
     *vocab = mu_max_i64(*vocab, mu_tokenizer_vocab(tok));
     *eod = mu_tokenizer_eod(tok);
     mu_tokenizer_free(tok);
-    (void)run;
     return MU_OK;
 }
 
@@ -130,7 +129,7 @@ static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
     mu_setup_t *setup = &start->setup;
     int64_t vocab;
     int32_t eod;
-    MU_TRY(real_vocab(run, start, &vocab, &eod));
+    MU_TRY(real_vocab(start, &vocab, &eod));
     setup->eod = c->eod_mask_loss ? eod : -1;
     if (c->eod_mask_loss && eod < 0)
         return mu_fail(MU_CONFIG, "eod_mask_loss (%s): the tokenizer of the data has no <|endoftext|>",
@@ -193,7 +192,8 @@ static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
         return mu_fail(MU_CONFIG,
                        "data_path is not set: name a directory made by `muster prepare`, or the prefix of a "
                        ".bin/.idx pair");
-    mu_dataset_options_t options = {.split = c->split, .vocab = start->setup.vocab};
+    mu_dataset_options_t options = {.split = mu_config_given(c, "split") ? c->split : NULL,
+                                    .vocab = start->setup.vocab};
     MU_TRY(mu_dataset_open(c->data_path, &options, &start->data));
     const char *own = mu_dataset_tokenizer_path(start->data);
     if (own || c->vocab_file)

@@ -149,7 +149,8 @@ mu_status_t mu_verb_eval(int argc, char **argv)
         return MU_OK;
     }
     MU_TRY(mu_loaded_open(o.checkpoint, MICRO, (int)o.threads, &l));
-    mu_dataset_options_t how = {.split = l.config->split, .vocab = l.config->model.vocab};
+    mu_dataset_options_t how = {.split = mu_config_given(l.config, "split") ? l.config->split : NULL,
+                                .vocab = l.config->model.vocab};
     MU_TRY_GOTO(status, mu_dataset_open(o.data, &how, &data), out);
     MU_TRY_GOTO(status, same_tokenizer(&l, data), out);
     MU_TRY_GOTO(status, mean_loss(&l, data, o.split, MICRO, &sum), out);

@@ -8,13 +8,9 @@ mkdir "$TMPDIR"
 
 # The processes of this test's runs: their environment names its scratch directory. Another test's are not touched.
 ours() {
-    local p
-    for p in /proc/[0-9]*; do
-        case $(cat "$p/comm" 2>/dev/null) in
-        muster* | mpirun | orted | prte*) grep -qsF "$scratch" "$p/environ" "$p/cmdline" && echo "${p#/proc/}" ;;
-        esac
-    done
-    return 0
+    local pids
+    pids=$(pgrep -x 'muster|muster-guard|muster-worker|mpirun|orted|prted|prterun' || true)
+    [ -z "$pids" ] || (cd /proc && grep -lsF "$scratch" $(printf '%s/environ ' $pids) || true) | cut -d/ -f1
 }
 
 kill_ours() {

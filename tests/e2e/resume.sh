@@ -24,12 +24,13 @@ kill_when() {
 line() { grep -qs "^{\"step\": $2," "$1/metrics.jsonl"; }
 saving() { compgen -G "$1/checkpoints/step-*.tmp-*" >/dev/null; }
 
-shared_before=$(ls -A /dev/shm | LC_ALL=C sort)
 start "$scratch/whole" || { cat "$scratch/whole.out" >&2; fail "the undisturbed run"; }
 losses "$scratch/whole" >"$scratch/whole.losses"
 [ "$(wc -l <"$scratch/whole.losses")" -eq 12 ] || fail "12 lines wanted"
 
 run=$scratch/killed
+shared=$(muster run "$scratch/model.yml" --workers 2 --run-dir "$run" --dry-run 2>/dev/null | grep -oE '/(dev/shm|tmp)/muster[^/ ]*' | head -n 1)
+[ -n "$shared" ] || fail "the command does not say where shared memory goes"
 kill_when "$run" test -s "$run/run.json" # waiting
 kill_when "$run" line "$run" 1           # first step
 kill_when "$run" line "$run" 6           # middle
@@ -41,7 +42,8 @@ losses "$run" >"$run.losses"
 cmp "$scratch/whole.losses" "$run.losses" || { diff "$scratch/whole.losses" "$run.losses" >&2; fail "the lines differ"; }
 left=$(ours)
 [ -z "$left" ] || fail "processes left: $left"
-[ "$(ls -A /dev/shm | LC_ALL=C sort)" = "$shared_before" ] || fail "left in shared memory: $(ls -A /dev/shm)"
+[ ! -e "$shared" ] || fail "left in shared memory: $shared"
+[ ! -e "/tmp/${shared##*/}" ] || fail "left in the temporary folder: /tmp/${shared##*/}"
 [ -z "$(ls -A "$TMPDIR")" ] || fail "left in the temporary folder: $(ls -A "$TMPDIR")"
 if compgen -G "$run/checkpoints/*.tmp-*"; then fail "a temporary checkpoint is left"; fi
 
