@@ -8,6 +8,7 @@
 
 #define MU_READY_TRY_NS    2000000000  /* one TCP connect, one banner */
 #define MU_READY_LOGIN_NS  20000000000 /* one login until hello */
+#define MU_READY_NAME_NS   2000000000  /* for so long an address is taken as it was */
 #define MU_READY_SETTLE_NS 3000000000  /* for the others, when waiting is over */
 
 typedef enum mu_ready_phase {
@@ -26,9 +27,11 @@ typedef struct mu_ready_state {
     mu_stage_t stage;
     mu_reason_t reason;
     bool local, shown; /* shown: some try told a cause */
+    bool asked;        /* `ssh -G` told where the host really is (found.name, found.port) */
     int tries, dials;
-    int64_t next_ns; /* end of WAIT, or deadline of the phase */
-    int fd;          /* socket, -1 if none */
+    int64_t found_ns; /* when the addresses in `found` were looked up */
+    int64_t next_ns;  /* end of WAIT, or deadline of the phase */
+    int fd;           /* socket, -1 if none */
     mu_found_t found;
     char banner[512];
     size_t banner_len;
@@ -63,7 +66,7 @@ typedef struct mu_ready_sum {
 
 mu_ready_sum_t mu_ready_sum(const mu_ready_t *ready);
 
-/* Stages (ready_stage.c): each moves one host on. */
+/* Stages (ready_stage.c, ready_login.c): each moves one host on. */
 void mu_ready_start(mu_ready_t *ready, int index);
 void mu_ready_found(mu_ready_t *ready, const mu_found_t *found);
 void mu_ready_socket_event(mu_ready_t *ready, int index);
@@ -72,6 +75,8 @@ void mu_ready_login_event(mu_ready_t *ready, int index);
 void mu_ready_timer(mu_ready_t *ready, int index, int64_t now);
 /* A try ended with this cause: waits and tries again, or fails for good. detail may be NULL. */
 void mu_ready_miss(mu_ready_t *ready, int index, mu_reason_t reason, const char *detail);
+/* The host has come as far as asked for. */
+void mu_ready_arrive(mu_ready_t *ready, int index);
 /* Closes what the host has open, in any phase. */
 void mu_ready_drop(mu_ready_t *ready, int index);
 

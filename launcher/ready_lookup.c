@@ -14,9 +14,8 @@
 
 typedef struct job {
     struct job *next;
-    char *name, **ask;
-    int port;
-    mu_found_t found;
+    char **ask;
+    mu_found_t found; /* its name and port are what to look up */
 } job_t;
 
 typedef struct queue {
@@ -49,7 +48,6 @@ static job_t *queue_take(queue_t *queue)
 
 static void free_job(job_t *job)
 {
-    free(job->name);
     if (job->ask)
         mu_ssh_argv_free(job->ask);
     free(job);
@@ -72,12 +70,12 @@ static void leave(mu_lookup_t *lookup)
     free(lookup);
 }
 
-static bool resolve(const char *name, int port, int flags, mu_found_t *out)
+static bool resolve(mu_found_t *out, int flags)
 {
     char service[16];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | flags}, *list = NULL;
-    snprintf(service, sizeof service, "%d", port);
-    out->error = getaddrinfo(name, service, &hints, &list);
+    snprintf(service, sizeof service, "%d", out->port);
+    out->error = getaddrinfo(out->name, service, &hints, &list);
     out->count = 0;
     if (out->error)
         return false;
@@ -91,8 +89,9 @@ static bool resolve(const char *name, int port, int flags, mu_found_t *out)
 
 bool mu_lookup_numeric(const char *name, int port, mu_found_t *out)
 {
-    *out = (mu_found_t){0};
-    return resolve(name, port, AI_NUMERICHOST, out);
+    *out = (mu_found_t){.port = port};
+    snprintf(out->name, sizeof out->name, "%s", name);
+    return resolve(out, AI_NUMERICHOST);
 }
 
 /* The value of "key value" in what `ssh -G` printed; NULL if absent. Cuts the line's end off. */
@@ -129,11 +128,9 @@ static void ask_ssh(job_t *job)
         char *command = line_of(setting(login.pending.data, "proxycommand"));
         char *jump = line_of(setting(login.pending.data, "proxyjump"));
         job->found.proxied = (command && strcmp(command, "none") != 0) || (jump && strcmp(jump, "none") != 0);
-        if (host && port) {
-            free(job->name);
-            job->name = host;
-            host = NULL;
-            job->port = (int)strtol(port, NULL, 10);
+        if (host && port && strlen(host) < sizeof job->found.name) {
+            memcpy(job->found.name, host, strlen(host) + 1);
+            job->found.port = (int)strtol(port, NULL, 10);
         }
         free(host);
         free(port);
@@ -158,7 +155,7 @@ static void *serve(void *arg)
         if (job->ask)
             ask_ssh(job);
         if (!job->found.proxied)
-            resolve(job->name, job->port, 0, &job->found);
+            resolve(&job->found, 0);
         pthread_mutex_lock(&lookup->lock);
         queue_add(&lookup->done, job);
         uint64_t one = 1;
@@ -204,10 +201,10 @@ mu_status_t mu_lookup_new(int threads, mu_lookup_t **out)
 void mu_lookup_push(mu_lookup_t *lookup, int index, const char *name, int port, char **ask)
 {
     job_t *job = mu_calloc(1, sizeof *job);
-    job->name = mu_strdup(name);
-    job->port = port;
     job->ask = ask;
     job->found.index = index;
+    job->found.port = port;
+    snprintf(job->found.name, sizeof job->found.name, "%s", name);
     pthread_mutex_lock(&lookup->lock);
     queue_add(&lookup->todo, job);
     pthread_cond_signal(&lookup->more);

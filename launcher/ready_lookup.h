@@ -20,8 +20,10 @@ typedef struct mu_lookup mu_lookup_t;
 
 typedef struct mu_found {
     int index;
-    int error;    /* 0, or getaddrinfo's */
-    bool proxied; /* ssh goes through a proxy: nothing was looked up, connecting says nothing */
+    int error;      /* 0, or getaddrinfo's */
+    bool proxied;   /* ssh goes through a proxy: nothing was looked up, connecting says nothing */
+    char name[256]; /* the real ones, as looked up */
+    int port;
     int count;
     struct sockaddr_storage address[MU_LOOKUP_ADDRESSES];
     socklen_t length[MU_LOOKUP_ADDRESSES];

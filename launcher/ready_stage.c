@@ -3,8 +3,6 @@
 #include "launcher/ready_internal.h"
 #include "launcher/ready_text.h"
 #include "common/clock.h"
-#include "common/log.h"
-#include "common/probe_words.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -41,7 +39,7 @@ static int64_t jitter(int64_t ns)
  * second. */
 static int64_t pause_after(const mu_ready_t *ready, mu_reason_t reason, int tries)
 {
-    int64_t ms = 250;
+    int64_t ms = ready->hosts->count <= 64 ? 100 : 250;
     switch (reason) {
     case MU_REASON_NO_NAME:
     case MU_REASON_NO_RESOLVER:
@@ -60,6 +58,8 @@ static int64_t pause_after(const mu_ready_t *ready, mu_reason_t reason, int trie
     return jitter(ms * 1000000);
 }
 
+static bool ask_where(mu_ready_t *ready, int index, mu_reason_t reason);
+
 void mu_ready_miss(mu_ready_t *ready, int index, mu_reason_t reason, const char *detail)
 {
     mu_ready_state_t *host = &ready->host[index];
@@ -69,11 +69,13 @@ void mu_ready_miss(mu_ready_t *ready, int index, mu_reason_t reason, const char 
     host->tries++;
     mu_buf_clear(&host->detail);
     mu_buf_adds(&host->detail, detail ? detail : "");
+    if (ask_where(ready, index, reason))
+        return;
     host->phase = mu_reason_is_transient(reason) ? MU_PHASE_WAIT : MU_PHASE_FAILED;
     host->next_ns = mu_now_ns() + pause_after(ready, reason, host->tries);
 }
 
-static void become_ready(mu_ready_t *ready, int index)
+void mu_ready_arrive(mu_ready_t *ready, int index)
 {
     mu_ready_state_t *host = &ready->host[index];
     if (host->phase == MU_PHASE_LOGIN)
@@ -94,7 +96,7 @@ static bool ends_here(mu_ready_t *ready, int index, mu_stage_t passed)
     if (ready->host[index].fd >= 0)
         close(ready->host[index].fd);
     ready->host[index].fd = -1;
-    become_ready(ready, index);
+    mu_ready_arrive(ready, index);
     return true;
 }
 
@@ -122,33 +124,6 @@ static void enqueue_login(mu_ready_t *ready, int index)
     ready->host[index].stage = MU_STAGE_LOGIN;
     if (ready->host[index].reason == MU_REASON_LOOKUP)
         ready->host[index].reason = MU_REASON_NONE;
-}
-
-void mu_ready_start(mu_ready_t *ready, int index)
-{
-    mu_ready_state_t *host = &ready->host[index];
-    const mu_host_t *entry = &ready->hosts->host[index];
-    mu_found_t found;
-    if (strcasecmp(entry->name, "localhost") == 0 || strcasecmp(entry->name, ready->self) == 0)
-        host->local = true;
-    if (host->local) {
-        enqueue_login(ready, index);
-        return;
-    }
-    host->stage = MU_STAGE_NAME;
-    host->phase = MU_PHASE_LOOK;
-    host->next_ns = INT64_MAX; /* a thread that is stuck must not be joined by another */
-    char **ask = NULL;
-    if (ready->ssh && !ready->options.no_ssh_config)
-        mu_ssh_argv_ask(ready->ssh, index, &ask);
-    else if (mu_lookup_numeric(entry->name, entry->port ? entry->port : 22, &found)) {
-        found.index = index;
-        mu_ready_found(ready, &found);
-        return;
-    }
-    if (host->reason == MU_REASON_NONE)
-        host->reason = MU_REASON_LOOKUP;
-    mu_lookup_push(ready->lookup, index, entry->name, entry->port ? entry->port : 22, ask);
 }
 
 static void name_address(const struct sockaddr_storage *address, socklen_t length, char *out, size_t size)
@@ -200,11 +175,62 @@ static void dial(mu_ready_t *ready, int index)
         mu_ready_miss(ready, index, of_errno(errno), strerror(errno));
 }
 
+static void look_up(mu_ready_t *ready, int index, char **ask)
+{
+    mu_ready_state_t *host = &ready->host[index];
+    const mu_host_t *entry = &ready->hosts->host[index];
+    const char *name = host->found.name[0] ? host->found.name : entry->name;
+    int port = host->found.port ? host->found.port : entry->port ? entry->port : 22;
+    mu_found_t found;
+    host->stage = MU_STAGE_NAME;
+    host->phase = MU_PHASE_LOOK;
+    host->next_ns = INT64_MAX; /* a thread that is stuck must not be joined by another */
+    if (!ask && mu_lookup_numeric(name, port, &found)) {
+        found.index = index;
+        mu_ready_found(ready, &found);
+        return;
+    }
+    if (host->reason == MU_REASON_NONE)
+        host->reason = MU_REASON_LOOKUP;
+    mu_lookup_push(ready->lookup, index, name, port, ask);
+}
+
+void mu_ready_start(mu_ready_t *ready, int index)
+{
+    mu_ready_state_t *host = &ready->host[index];
+    const char *name = ready->hosts->host[index].name;
+    if (strcasecmp(name, "localhost") == 0 || strcasecmp(name, ready->self) == 0)
+        host->local = true;
+    if (host->local || host->found.proxied)
+        enqueue_login(ready, index);
+    else if (host->found.count > 0 && mu_now_ns() - host->found_ns < MU_READY_NAME_NS)
+        dial(ready, index);
+    else
+        look_up(ready, index, NULL);
+}
+
+/* `ssh -G` costs a process, so it is asked only where the plain name and port led to nothing. A wrong guess
+ * that leads to some sshd does no harm: the login itself goes where ssh is configured to go. */
+static bool ask_where(mu_ready_t *ready, int index, mu_reason_t reason)
+{
+    mu_ready_state_t *host = &ready->host[index];
+    char **ask;
+    if (host->asked || host->local || !ready->ssh || ready->options.no_ssh_config ||
+        host->stage > MU_STAGE_BANNER || !mu_reason_is_transient(reason))
+        return false;
+    host->asked = true;
+    mu_ssh_argv_ask(ready->ssh, index, &ask);
+    look_up(ready, index, ask);
+    return true;
+}
+
 void mu_ready_found(mu_ready_t *ready, const mu_found_t *found)
 {
     mu_ready_state_t *host = &ready->host[found->index];
     if (host->phase != MU_PHASE_LOOK)
         return;
+    host->found = *found;
+    host->found_ns = mu_now_ns();
     if (found->proxied) { /* only ssh knows the way */
         enqueue_login(ready, found->index);
         return;
@@ -215,7 +241,6 @@ void mu_ready_found(mu_ready_t *ready, const mu_found_t *found)
                       gai_strerror(found->error));
         return;
     }
-    host->found = *found;
     for (int i = 0; i < found->count && !host->local; i++)
         host->local = is_own_address(ready, &found->address[i]);
     if (host->local && ready->options.until == MU_STAGE_READY)
@@ -298,78 +323,6 @@ void mu_ready_socket_event(mu_ready_t *ready, int index)
         connected(ready, index);
     else if (ready->host[index].phase == MU_PHASE_LISTEN)
         read_banner(ready, index);
-}
-
-void mu_ready_login_start(mu_ready_t *ready, int index)
-{
-    mu_ready_state_t *host = &ready->host[index];
-    bool started;
-    if (host->local) {
-        started = mu_login_start(&host->login, (char *const[]){ready->worker, (char[]){"--probe"}, NULL});
-    } else {
-        char **argv;
-        mu_ssh_argv(ready->ssh, index, ready->command, &argv);
-        started = mu_login_start(&host->login, argv);
-        mu_ssh_argv_free(argv);
-    }
-    if (!started) {
-        mu_buf_t why = MU_BUF_INIT;
-        mu_buf_addf(&why, "cannot start %s here: %s", host->local ? ready->worker : "ssh", strerror(errno));
-        mu_ready_miss(ready, index, host->local ? MU_REASON_BROKEN : MU_REASON_LOGIN, why.data);
-        mu_buf_release(&why);
-        return;
-    }
-    ready->logins++;
-    host->phase = MU_PHASE_LOGIN;
-    host->next_ns = mu_now_ns() + MU_READY_LOGIN_NS;
-}
-
-/* "1 {...}" behind the hello word. */
-static void hello(mu_ready_t *ready, int index, const char *line)
-{
-    mu_ready_state_t *host = &ready->host[index];
-    const char *json = strncmp(line, "1 ", 2) == 0 ? line + 2 : NULL, *version = NULL, *build = NULL;
-    json_t *object = json ? json_loads(json, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    mu_buf_t why = MU_BUF_INIT;
-    if (json_unpack(object, "{s:s, s:s}", "version", &version, "build", &build) != 0) {
-        mu_text_escape(line, strlen(line), 60, &why);
-        mu_ready_miss(ready, index, MU_REASON_VERSION, why.data);
-    } else if (strcmp(build, ready->build) != 0) {
-        mu_buf_adds(&why, "muster ");
-        mu_text_escape(version, strlen(version), 32, &why);
-        mu_buf_adds(&why, " build ");
-        mu_text_escape(build, strlen(build), 8, &why);
-        mu_buf_addf(&why, " there, muster %s build %.8s... here", MU_VERSION, ready->build);
-        mu_ready_miss(ready, index, MU_REASON_VERSION, why.data);
-    } else {
-        host->hello = json_incref(object);
-        host->stage = MU_STAGE_READY;
-        become_ready(ready, index);
-    }
-    mu_buf_release(&why);
-    json_decref(object);
-}
-
-void mu_ready_login_event(mu_ready_t *ready, int index)
-{
-    mu_ready_state_t *host = &ready->host[index];
-    mu_buf_t line = MU_BUF_INIT, detail = MU_BUF_INIT;
-    mu_login_read(&host->login);
-    if (host->phase == MU_PHASE_LOGIN && mu_login_line(&host->login, "MUSTER-HELLO ", &line)) {
-        hello(ready, index, line.data);
-    } else if (host->login.ended) {
-        const char *said = host->login.said.data ? host->login.said.data : "";
-        const char *noise = host->login.noise.data ? host->login.noise.data : "";
-        mu_reason_t reason = MU_REASON_LOGIN;
-        if (host->phase == MU_PHASE_LOGIN)
-            reason = mu_ready_classify(host->login.exit_code, said, noise, &detail);
-        else
-            mu_buf_addf(&detail, "the login ended again with %d", host->login.exit_code);
-        host->stage = MU_STAGE_LOGIN;
-        mu_ready_miss(ready, index, reason, detail.data);
-    }
-    mu_buf_release(&line);
-    mu_buf_release(&detail);
 }
 
 void mu_ready_timer(mu_ready_t *ready, int index, int64_t now)

@@ -22,9 +22,7 @@ nsenter -t "${LAB_INIT[wrongversion]}" -m mount --bind "$LAB/other/muster-worker
 
 lab_hostfile fine refusing swallowing wrongkey wronghost wrongversion no-such-host
 delay=$(lab_reaping_delay)
-begin=$EPOCHREALTIME
-lab_in head ssh $LAB_SSH_ARGS -o BatchMode=yes fine true
-login=$(lab_seconds_since "$begin")
+login=$(lab_login_time head fine)
 
 begin=$EPOCHREALTIME
 status=0

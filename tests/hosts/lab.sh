@@ -168,6 +168,13 @@ lab_reaping_delay() {
     lab_seconds_since "$begin"
 }
 
+# lab_login_time FROM TO: seconds of one plain login.
+lab_login_time() {
+    local begin=$EPOCHREALTIME
+    lab_in "$1" ssh $LAB_SSH_ARGS -o BatchMode=yes "$2" true >&2
+    lab_seconds_since "$begin"
+}
+
 lab_seconds_since() {
     awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", b - a }'
 }
@@ -180,9 +187,11 @@ lab_at_most() {
 lab_end() {
     local status=$? name
     trap - EXIT
-    for name in "${!LAB_HOLDER[@]}"; do kill -KILL "${LAB_HOLDER[$name]}" 2>/dev/null || true; done
-    [ -z "$LAB_BRIDGE" ] || kill -KILL "$LAB_BRIDGE" 2>/dev/null || true
-    wait 2>/dev/null || true
+    { # without bash's words about killed jobs
+        for name in "${!LAB_HOLDER[@]}"; do kill -KILL "${LAB_HOLDER[$name]}" || true; done
+        [ -z "$LAB_BRIDGE" ] || kill -KILL "$LAB_BRIDGE" || true
+        wait || true
+    } 2>/dev/null
     if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
         for name in "$LAB"/*.err; do
             [ ! -s "$name" ] || { echo "--- $name"; cat "$name"; } >&2

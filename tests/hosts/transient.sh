@@ -49,3 +49,7 @@ echo "${LAB_ADDRESS[one]} $(sed -n 's/^one //p' "$LAB/known_hosts")" >>"$LAB/kno
 lab_in head "$LAB/bin/muster" check "$LAB_CONFIG" --hosts "root@${LAB_ADDRESS[one]}:2,head:1" >"$LAB/out" 2>"$LAB/forms.err" ||
     lab_fail "an address with a user: exit code $?"
 grep -q "2 of 2 hosts are fit" "$LAB/out" || lab_fail "no result"
+
+# without a list: this machine alone, no ssh
+lab_in head env -u SLURM_JOB_NODELIST "$LAB/bin/muster" check "$LAB_CONFIG" >"$LAB/out" 2>"$LAB/alone.err" || lab_fail "alone: exit code $?"
+grep -q "this machine alone: no ssh" "$LAB/alone.err" || lab_fail "does not say that it is alone"
