@@ -64,7 +64,7 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
     S(host, 256) I(guard_pid) I(rank_pid) I(rank) I(world_size) I(attempt) S(version, 32) S(config_digest, 64)
 /* guard -> launcher, once a second; state: the letter of /proc/PID/stat */
 #define MU_MESSAGE_BEAT_FIELDS(I, F, S) \
-    I(sequence) I(phase) I(step) I(progress) I(request) I(status) I(state) \
+    I(sequence) I(phase) I(step) I(progress) I(still_ms) /* since `progress` last grew */ I(request) I(status) I(state) \
     I(in_collective) S(comm, 16) S(operation, 16) I(collective) I(bytes) I(rss_bytes) \
     F(loss) F(lr) F(tokens_per_s) F(valid_loss) I(train_iters) I(last_checkpoint) I(dropped_bytes)
 /* guard -> launcher, the last message; oom_limit_bytes: -1 where unlimited or unknown; reason: mu_death_reason_t */

@@ -4,6 +4,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "launcher/policy.h"
+#include "launcher/preflight.h"
 #include "launcher/ready.h"
 #include "launcher/run_plan.h"
 #include "launcher/supervise.h"
@@ -11,10 +12,8 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 /* Everything that lives as long as the run. */
@@ -28,6 +27,8 @@ typedef struct run {
     mu_ready_t *ready;
     mu_buf_t tmp_dir, shm_base, ssh_args;
     char *config_path, *hostfile, *key_path;
+    bool *fit; /* of each host: it may be used */
+    int *gpus; /* of each host */
     uint8_t key[MU_CONTROL_KEY_BYTES];
     char verdict_digest[MU_DIGEST_HEX], file_digest[MU_DIGEST_HEX];
 } run_t;
@@ -113,18 +114,17 @@ static mu_status_t write_key(run_t *r)
 
 /* ---- hosts ---- */
 
-static volatile sig_atomic_t stop_waiting;
+static volatile sig_atomic_t signals; /* that ask to stop; every wait looks at it */
 
-static void note_signal(int number)
+static void count_signal(int number)
 {
     (void)number;
-    stop_waiting = 1;
+    signals++;
 }
 
-/* Waiting for hosts is interrupted by the signals that later mean "save and stop". */
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = note_signal};
+    struct sigaction action = {.sa_handler = count_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
@@ -133,16 +133,51 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* Every host ready, or the error that says which is not. One machine needs no waiting. */
+/* Which hosts may be used; MU_PREFLIGHT when that are fewer than muster.min_hosts. */
+static mu_status_t choose_hosts(run_t *r, const mu_preflight_report_t *report, mu_status_t status)
+{
+    int fit = 0;
+    for (int i = 0; i < r->plan.hosts->count; i++) {
+        r->fit[i] = mu_preflight_fit(report, i);
+        r->gpus[i] = report->gpus[i];
+        fit += r->fit[i];
+    }
+    for (int i = 0; i < report->count; i++)
+        if (report->finding[i].fatal && report->finding[i].host < 0)
+            return status; /* this machine is at fault */
+    int64_t least = r->plan.config->muster.min_hosts;
+    if (fit == r->plan.hosts->count || (least > 0 && fit >= least))
+        return MU_OK;
+    return MU_PREFLIGHT;
+}
+
+static mu_status_t check_hosts(run_t *r)
+{
+    static const mu_need_t need[] = {
+        [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
+    mu_preflight_want_t want = {
+        .run_dir = r->plan.run_dir, .gpus = need[r->plan.config->muster.device], .stop = &signals};
+    mu_preflight_report_t *report = NULL;
+    set_state(r, "checking");
+    mu_status_t status = mu_preflight_run(r->ready, &want, &report);
+    if (!report)
+        return status;
+    mu_preflight_print(report);
+    status = choose_hosts(r, report, status);
+    mu_preflight_free(report);
+    return status;
+}
+
+/* Every host ready and fit, or the error that says which is not. */
 static mu_status_t gather(run_t *r)
 {
     const mu_config_t *config = r->plan.config;
-    if (r->plan.hosts->source == MU_HOSTS_LOCAL)
-        return MU_OK;
+    bool local = r->plan.hosts->source == MU_HOSTS_LOCAL;
     mu_ready_options_t options = {.timeout = config->muster.ready_timeout,
                                   .min_hosts = (int)config->muster.min_hosts,
                                   .worker = r->plan.worker,
-                                  .stop = &stop_waiting};
+                                  .quiet = local,
+                                  .stop = &signals};
     set_state(r, "waiting");
     if (!r->ssh)
         MU_TRY(mu_ssh_new(r->plan.hosts, config->muster.ssh_args, r->tmp_dir.data, &r->ssh));
@@ -150,8 +185,13 @@ static mu_status_t gather(run_t *r)
     r->ready = NULL;
     MU_TRY(mu_ready_new(r->plan.hosts, r->ssh, &options, &r->ready));
     MU_TRY(mu_ready_wait(r->ready));
-    if (r->ssh_args.len == 0)
+    MU_TRY(check_hosts(r));
+    if (local) { /* no login to keep */
+        mu_ready_free(r->ready);
+        r->ready = NULL;
+    } else if (r->ssh_args.len == 0) {
         mu_ssh_mpirun_args(r->ssh, &r->ssh_args);
+    }
     return MU_OK;
 }
 
@@ -216,9 +256,7 @@ static void pause_for(run_t *r, double seconds)
 {
     int64_t until = mu_now_ns() + (int64_t)(seconds * 1e9);
     while (mu_now_ns() < until && r->supervisor.stops == 0) {
-        struct pollfd fds[2] = {{r->supervisor.signal_fd, POLLIN, 0},
-                                {mu_scribe_fd(r->supervisor.scribe), POLLIN, 0}};
-        poll(fds, 2, 100);
+        mu_sleep_ms(100);
         mu_supervisor_hear(&r->supervisor);
     }
 }
@@ -275,23 +313,6 @@ static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
 
 /* ---- from beginning to end ---- */
 
-static mu_status_t open_signals(run_t *r)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGUSR1);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    r->supervisor.signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (r->supervisor.signal_fd < 0)
-        return mu_fail(MU_BUG, "no signalfd: %s", strerror(errno));
-    r->supervisor.stops = stop_waiting ? 1 : 0;
-    return stop_waiting ? MU_STOPPED : MU_OK;
-}
-
 static void set_up_supervisor(run_t *r)
 {
     const mu_config_t *config = r->plan.config;
@@ -303,6 +324,7 @@ static void set_up_supervisor(run_t *r)
     s->ranks = r->plan.places.ranks;
     s->many_hosts = !r->plan.places.local;
     s->progress = &r->progress;
+    s->signals = &signals;
     s->state = &r->state;
     /* silence is declared before the guard on the other side of a cut ends its rank */
     s->limits = (mu_limits_t){.hang = config->muster.hang_timeout,
@@ -342,17 +364,15 @@ static void say_plan(const run_t *r)
 
 static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
 {
-    catch_signals();
     MU_TRY(mu_run_tmp_make(r->tmp_dir.data));
     MU_TRY(gather(r));
-    MU_TRY(mu_run_plan_fit(&r->plan, NULL));
+    MU_TRY(mu_run_plan_fit(&r->plan, r->fit, r->gpus));
     MU_TRY(write_config(r));
     say_plan(r);
     mu_control_key_new(r->key);
     MU_TRY(mu_server_open(r->plan.places.route.address, r->key, &r->supervisor.server));
     set_up_supervisor(r);
     note_data_version(r);
-    MU_TRY(open_signals(r));
     return run_attempts(r, outcome);
 }
 
@@ -365,7 +385,7 @@ static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
         snprintf(r->state.reason, sizeof r->state.reason, "%s %s", o->who, o->what);
     else
         snprintf(r->state.reason, sizeof r->state.reason, "%s", mu_status_text(status));
-    mu_scribe_event(r->supervisor.scribe, word, NULL, -1, "exit %d: %s", mu_status_exit(status),
+    mu_scribe_event(r->supervisor.scribe, "end", NULL, -1, "exit %d: %s", mu_status_exit(status),
                     r->state.reason);
     set_state(r, word);
     if (mu_status_is_final(status)) {
@@ -410,7 +430,7 @@ static mu_status_t dry_run(run_t *r)
 {
     mu_args_t args = {0}, env = {0};
     mu_buf_t line = MU_BUF_INIT;
-    MU_TRY(mu_run_plan_fit(&r->plan, NULL));
+    MU_TRY(mu_run_plan_fit(&r->plan, NULL, NULL));
     read_past(r);
     r->state.attempt++;
     name_files(r);
@@ -429,6 +449,9 @@ static mu_status_t whole_run(run_t *r)
     mu_outcome_t outcome = {.rank = -1};
     MU_TRY(claim_directory(r));
     name_files(r);
+    catch_signals();
+    r->fit = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->fit);
+    r->gpus = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->gpus);
     mu_progress_begin(&r->progress, r->plan.config->log_interval);
     mu_status_t status = start_and_watch(r, &outcome);
     mu_progress_end(&r->progress);
@@ -446,12 +469,14 @@ static void run_free(run_t *r)
     free(r->config_path);
     free(r->hostfile);
     free(r->key_path);
+    free(r->fit);
+    free(r->gpus);
     mu_run_plan_free(&r->plan);
 }
 
 mu_status_t mu_cmd_run(int argc, char **argv)
 {
-    run_t r = {.claim = {.fd = -1}, .supervisor = {.signal_fd = -1}};
+    run_t r = {.claim = {.fd = -1}};
     mu_status_t status;
     if (sodium_init() < 0)
         return mu_fail(MU_BUG, "libsodium does not start");

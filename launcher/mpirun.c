@@ -153,7 +153,7 @@ void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_
         mu_args_add(out, "-x");
         mu_args_addf(out, "%.*s", (int)strcspn(job->vars->v[i], "="), job->vars->v[i]);
     }
-    for (char **e = environ; *e; e++) {
+    for (char **e = environ; e && *e; e++) {
         size_t n = strcspn(*e, "=");
         if (mu_env_allowed(*e, n, true)) {
             mu_args_add(out, "-x");
@@ -226,7 +226,7 @@ bool mu_env_allowed(const char *name, size_t n, bool ranks)
 
 void mu_mpirun_env(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_t *out)
 {
-    for (char **e = environ; *e; e++) {
+    for (char **e = environ; e && *e; e++) {
         size_t n = strcspn(*e, "=");
         bool slurm = n >= 5 && memcmp(*e, "SLURM", 5) == 0;
         /* on one machine a Slurm job around us must not make mpirun ask slurmctld for daemons */

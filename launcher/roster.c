@@ -67,8 +67,9 @@ void mu_roster_beat(mu_roster_t *r, int rank, const mu_beat_t *beat, int64_t now
     mu_member_t *m = &r->member[rank];
     if (beat->sequence <= m->sequence)
         return; /* it came a second time, over another connection */
-    if (beat->progress != m->beat.progress || beat->phase != m->beat.phase || m->progress_ns == 0)
-        m->progress_ns = now;
+    int64_t still_since = now - beat->still_ms * 1000000;
+    if (beat->progress != m->beat.progress || beat->phase != m->beat.phase || still_since > m->progress_ns)
+        m->progress_ns = still_since;
     m->stopped = beat->state == 'T' || beat->state == 't' ? m->stopped + 1 : 0;
     m->beat = *beat;
     m->sequence = beat->sequence;

@@ -126,31 +126,45 @@ static bool sees_data(const mu_config_t *config)
     return seen;
 }
 
-mu_status_t mu_run_plan_fit(mu_run_plan_t *p, const int *gpus)
+/* Places for `workers`, and the config for what fits there; fewer when the batch does not divide. */
+static mu_status_t fit_workers(mu_run_plan_t *p, const mu_hosts_t *hosts, int workers)
 {
-    int workers = p->workers_option ? (int)p->workers_option : mu_places_workers(p->hosts, gpus);
-    mu_places_t places;
-    mu_world_t world = {.workers = workers, .device_has_fp16 = true};
-    for (int pass = 0; pass < 2; pass++) {
-        MU_TRY(mu_places_make(p->hosts, workers, p->config->muster.controller_host, sees_data(p->config),
-                              &places));
-        world.workers = workers;
-        world.slots_per_host = places.slots_per_host;
+    bool data = sees_data(p->config);
+    for (;;) {
+        MU_TRY(mu_places_make(hosts, workers, p->config->muster.controller_host, data, &p->places));
+        if (p->places.place[0].host && strcmp(p->places.place[0].host, p->places.self) == 0)
+            p->places.place[0].host = p->places.self;
+        mu_world_t world = {
+            .workers = workers, .slots_per_host = p->places.slots_per_host, .device_has_fp16 = true};
         mu_status_t status = mu_config_resolve(p->config, &world);
-        if (status != MU_OK) {
-            mu_places_free(&places);
-            return status;
-        }
-        if (p->config->workers == workers)
-            break;
-        /* the batch does not divide: the others are not even started */
+        if (status == MU_OK && p->config->workers == workers)
+            return MU_OK;
         workers = p->config->workers;
-        mu_places_free(&places);
+        mu_places_free(&p->places);
+        if (status != MU_OK)
+            return status;
     }
-    p->places = places;
-    if (places.place[0].host == places.self)
-        p->places.place[0].host = p->places.self;
-    return MU_OK;
+}
+
+mu_status_t mu_run_plan_fit(mu_run_plan_t *p, const bool *fit, const int *gpus)
+{
+    /* a list of the fit ones; its entries belong to the whole list */
+    mu_hosts_t hosts = *p->hosts;
+    int *gpu = mu_calloc((size_t)hosts.count, sizeof *gpu);
+    hosts.host = mu_calloc((size_t)hosts.count, sizeof *hosts.host);
+    hosts.count = 0;
+    for (int i = 0; i < p->hosts->count; i++) {
+        if (fit && !fit[i])
+            continue;
+        gpu[hosts.count] = gpus ? gpus[i] : 0;
+        hosts.host[hosts.count++] = p->hosts->host[i];
+    }
+    int workers = p->workers_option ? (int)p->workers_option : mu_places_workers(&hosts, gpu);
+    mu_status_t status =
+        hosts.count == 0 ? mu_fail(MU_PREFLIGHT, "no host is fit") : fit_workers(p, &hosts, workers);
+    free(hosts.host);
+    free(gpu);
+    return status;
 }
 
 /* Whether ranks must yield to each other: workers take all cores unless told otherwise, and the controller is

@@ -30,6 +30,7 @@ mu_status_t mu_spawn(char *const *argv, char *const *envp, mu_spawn_t *out)
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
+        signal(SIGPIPE, SIG_DFL); /* what is ignored stays so over an exec */
         int null = open("/dev/null", O_RDONLY);
         dup2(null, STDIN_FILENO);
         dup2(fd[1], STDOUT_FILENO);

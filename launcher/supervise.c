@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -171,15 +170,12 @@ static bool take_message(void *arg, int rank, const mu_message_t *message)
 
 void mu_supervisor_hear(mu_supervisor_t *s)
 {
-    struct signalfd_siginfo info;
-    while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGCHLD)
-            continue;
+    while (s->signals_heard < *s->signals) {
+        s->signals_heard++;
         s->stops++;
-        mu_info("%s: %s", strsignal((int)info.ssi_signo),
-                s->stops == 1 ? "saving a checkpoint, then stopping; once more stops at once"
-                              : "stopping at once");
-        mu_scribe_event(s->scribe, "stop", NULL, -1, "signal %d", (int)info.ssi_signo);
+        mu_info("signal: %s", s->stops == 1 ? "saving a checkpoint, then stopping; once more stops at once"
+                                            : "stopping at once");
+        mu_scribe_event(s->scribe, "stop", NULL, -1, "a signal");
     }
     int asked = (int)mu_scribe_stop(s->scribe);
     if (asked > s->stops) {
@@ -309,15 +305,14 @@ static void turn(attempt_t *a)
     mu_supervisor_t *s = a->s;
     struct pollfd *peers;
     int n = mu_server_poll(s->server, &peers);
-    struct pollfd *fds = mu_calloc((size_t)n + 3, sizeof *fds);
-    fds[0] = (struct pollfd){s->signal_fd, POLLIN, 0};
-    fds[1] = (struct pollfd){mu_scribe_fd(s->scribe), POLLIN, 0};
-    fds[2] = (struct pollfd){a->mpirun.output_fd, POLLIN, 0};
-    memcpy(fds + 3, peers, (size_t)n * sizeof *fds);
-    if (poll(fds, (nfds_t)n + 3, TICK_MS) < 0)
-        for (int i = 0; i < n + 3; i++)
+    struct pollfd *fds = mu_calloc((size_t)n + 2, sizeof *fds);
+    fds[0] = (struct pollfd){mu_scribe_fd(s->scribe), POLLIN, 0};
+    fds[1] = (struct pollfd){a->mpirun.output_fd, POLLIN, 0};
+    memcpy(fds + 2, peers, (size_t)n * sizeof *fds);
+    if (poll(fds, (nfds_t)n + 2, TICK_MS) < 0)
+        for (int i = 0; i < n + 2; i++)
             fds[i].revents = 0;
-    mu_server_move(s->server, fds + 3, take_message, a);
+    mu_server_move(s->server, fds + 2, take_message, a);
     mu_spawn_read(&a->mpirun, s->scribe);
     mu_supervisor_hear(s);
     mu_spawn_reap(&a->mpirun);

@@ -12,6 +12,7 @@
 #include "launcher/roster.h"
 #include "launcher/scribe.h"
 #include "launcher/server.h"
+#include <signal.h>
 
 typedef struct mu_supervisor {
     const char *run_dir;
@@ -25,8 +26,9 @@ typedef struct mu_supervisor {
     mu_scribe_t *scribe;
     mu_progress_t *progress;
     mu_run_state_t *state; /* kept up to date and handed to the scribe; state->attempt is this attempt */
-    int signal_fd; /* SIGCHLD, SIGTERM, SIGINT, SIGUSR1: blocked in this process, none consumed elsewhere */
-    int stops;     /* how often a stop was asked for, over all attempts: 1 save and stop, 2 now */
+    const volatile sig_atomic_t *signals; /* how many of SIGTERM, SIGINT, SIGUSR1, SIGHUP have come */
+    sig_atomic_t signals_heard;
+    int stops; /* how often a stop was asked for, over all attempts: 1 save and stop, 2 now */
 } mu_supervisor_t;
 
 typedef struct mu_outcome {

@@ -22,8 +22,9 @@ typedef struct watch {
     int64_t beat_ns; /* when the last heartbeat went out */
     int greetings;   /* connections that have had a heartbeat */
     mu_death_reason_t reason;
-    int64_t raised;  /* the highest request passed on to the rank */
-    bool dead, told; /* the rank has ended; the report has gone out at least once */
+    int64_t progress, progress_ns; /* the rank's, and when it was first seen */
+    int64_t raised;                /* the highest request passed on to the rank */
+    bool dead, told;               /* the rank has ended; the report has gone out at least once */
     int wait_status;
     int64_t dead_ns, death_sequence; /* of the first report that went out */
     int64_t dropped_bytes;
@@ -76,7 +77,8 @@ static void send_beat(watch_t *w)
     char state;
     b->phase = atomic_load(&page->phase);
     b->step = atomic_load(&page->step);
-    b->progress = atomic_load(&page->progress);
+    b->progress = w->progress;
+    b->still_ms = (mu_now_ns() - w->progress_ns) / 1000000;
     b->request = atomic_load(&page->request);
     b->status = atomic_load(&page->status);
     b->in_collective = atomic_load(&page->in_collective);
@@ -193,9 +195,13 @@ static bool finished(const watch_t *w)
 
 static void tend(watch_t *w)
 {
-    int64_t now = mu_now_ns();
+    int64_t now = mu_now_ns(), progress = atomic_load(&w->guard->page->progress);
     if (!supervised(w))
         return;
+    if (progress != w->progress) {
+        w->progress = progress;
+        w->progress_ns = now;
+    }
     mu_uplink_tend(&w->up);
     if (w->up.order.kill)
         kill_rank(w, MU_DEATH_BY_ORDER);
@@ -256,7 +262,7 @@ static void hello_fill(watch_t *w)
 
 int mu_guard_watch(mu_guard_t *guard)
 {
-    watch_t w = {.guard = guard, .lines = LINES_AT_ONCE, .lines_ns = mu_now_ns()};
+    watch_t w = {.guard = guard, .lines = LINES_AT_ONCE, .lines_ns = mu_now_ns(), .progress_ns = mu_now_ns()};
     hello_fill(&w);
     mu_uplink_init(&w.up, guard->env, &w.hello);
     while (!finished(&w)) {

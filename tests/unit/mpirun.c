@@ -1,0 +1,281 @@
+/* The mpirun command of both versions, the environment it gets, and where ranks go. */
+#include "launcher/mpirun.h"
+#include "launcher/places.h"
+#include "launcher/sweep.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/rundir.h"
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char *words_of(const mu_args_t *args)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    mu_args_quote(args, &text);
+    return mu_buf_detach(&text);
+}
+
+static char *command(int major, bool local, mu_args_t *vars)
+{
+    mu_mpirun_t mpirun = {.program = "mpirun", .major = major};
+    mu_mpi_job_t job = {.ranks = 5,
+                        .local = local,
+                        .crowded = true,
+                        .hostfile = "/tmp/m/hostfile",
+                        .tmp_dir = "/tmp/m",
+                        .shm_dir = "/dev/shm/m/1",
+                        .interfaces = local ? NULL : "10.1.0.0/16",
+                        .ssh_args = local ? NULL : "-o BatchMode=yes",
+                        .worker = "/usr/bin/muster-worker",
+                        .config = "/run dir/config.yml",
+                        .vars = vars};
+    mu_args_t args = {0};
+    mu_mpirun_args(&mpirun, &job, &args);
+    char *text = words_of(&args);
+    mu_args_free(&args);
+    return text;
+}
+
+static void expect(const char *text, const char *part, bool wanted)
+{
+    if ((strstr(text, part) != NULL) != wanted)
+        fail_msg("%s'%s' in: %s", wanted ? "no " : "", part, text);
+}
+
+static void both_versions_get_everything(void **state)
+{
+    (void)state;
+    mu_args_t vars = {0};
+    mu_args_add(&vars, "MUSTER_RUN_TOKEN=abc");
+    clearenv();
+    char *text = command(4, true, &vars);
+    assert_string_equal(text,
+                        "mpirun --hostfile /tmp/m/hostfile -np 5 --map-by slot:OVERSUBSCRIBE --bind-to none"
+                        " --mca orte_tmpdir_base /tmp/m --mca btl_vader_backing_directory /dev/shm/m/1"
+                        " --mca mpi_yield_when_idle 1 --mca plm isolated --mca oob_tcp_if_include lo"
+                        " --mca oob_tcp_dynamic_ipv4_ports 29100-29499 --mca pml ob1 --mca btl self,vader"
+                        " -x MUSTER_RUN_TOKEN /usr/bin/muster-worker '/run dir/config.yml'");
+    free(text);
+    text = command(4, false, &vars);
+    expect(text, "--mca plm_rsh_args '-o BatchMode=yes'", true);
+    expect(text, "--mca btl_tcp_if_include 10.1.0.0/16", true);
+    expect(text, "--mca btl self,vader,tcp", true);
+    expect(text, "abc", false); /* a value never stands in the arguments */
+    free(text);
+    text = command(5, false, &vars);
+    expect(text, "--prtemca prte_if_include 10.1.0.0/16", true);
+    expect(text, "--prtemca plm_ssh_args '-o BatchMode=yes'", true);
+    expect(text, "--mca btl self,sm,tcp", true);
+    expect(text, "orte", false);
+    expect(text, "vader", false);
+    free(text);
+    setenv("OMPI_MCA_pml", "ucx", 1); /* the user's own choice stands */
+    text = command(4, false, &vars);
+    expect(text, "--mca pml", false);
+    free(text);
+    unsetenv("OMPI_MCA_pml");
+    mu_args_free(&vars);
+}
+
+static void the_environment_is_a_list(void **state)
+{
+    (void)state;
+    static const char *const out[] = {"HF_TOKEN",   "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "LD_PRELOAD",
+                                      "PYTHONPATH", "MUSTER_CONTROL_KEY",    "NCC",           "OMP",
+                                      "PATHS"};
+    for (size_t i = 0; i < sizeof out / sizeof *out; i++)
+        assert_false(mu_env_allowed(out[i], strlen(out[i]), false));
+    assert_true(mu_env_allowed("NCCL_DEBUG", 10, true));
+    assert_true(mu_env_allowed("PATH", 4, false));
+    assert_false(mu_env_allowed("PATH", 4, true)); /* each host has its own */
+}
+
+static void words_survive_a_shell(void **state)
+{
+    (void)state;
+    mu_args_t args = {0};
+    mu_args_add(&args, "a'b");
+    mu_args_add(&args, "");
+    mu_args_add(&args, "$HOME;x");
+    char *text = words_of(&args);
+    assert_string_equal(text, "'a'\\''b' '' '$HOME;x'");
+    free(text);
+    mu_args_free(&args);
+}
+
+static mu_hosts_t *hosts_of(const char *text)
+{
+    mu_hosts_t *hosts;
+    assert_int_equal(mu_hosts_parse_list(text, &hosts), MU_OK);
+    return hosts;
+}
+
+static void ranks_fill_hosts_in_order(void **state)
+{
+    (void)state;
+    mu_places_t p;
+    /* addresses of the documentation's network: elsewhere, wherever this runs */
+    mu_hosts_t *hosts = hosts_of("203.0.113.1:4,203.0.113.2:4,203.0.113.3:4");
+    assert_int_equal(mu_places_workers(hosts, NULL), 12);
+    if (mu_places_make(hosts, 6, NULL, false, &p) != MU_OK) {
+        mu_hosts_free(hosts);
+        skip(); /* a machine without any route */
+    }
+    assert_int_equal(p.count, 2);
+    assert_int_equal(p.ranks, 7);
+    assert_int_equal(p.place[0].ranks, 5); /* with the controller */
+    assert_int_equal(p.place[1].ranks, 2);
+    assert_false(p.local);
+    mu_places_free(&p);
+
+    assert_int_equal(mu_places_make(hosts, 12, "203.0.113.3", false, &p), MU_OK);
+    assert_string_equal(p.place[0].host, "203.0.113.3");
+    assert_int_equal(p.place[0].ranks, 5);
+    mu_places_free(&p);
+
+    assert_int_equal(mu_places_make(hosts, 12, NULL, true, &p),
+                     MU_OK); /* the launcher's host sees the data */
+    assert_int_equal(p.count, 4);
+    assert_int_equal(p.place[0].ranks, 1);
+    mu_places_free(&p);
+
+    assert_int_equal(mu_places_make(hosts, 13, NULL, false, &p), MU_CONFIG);
+    assert_int_equal(mu_places_make(hosts, 2, "elsewhere", false, &p), MU_CONFIG);
+    mu_hosts_free(hosts);
+
+    hosts = hosts_of("localhost");
+    assert_int_equal(mu_places_make(hosts, 2, NULL, false, &p), MU_OK);
+    assert_true(p.local);
+    assert_int_equal(p.count, 1);
+    assert_int_equal(p.place[0].ranks, 3);
+    mu_places_free(&p);
+    mu_hosts_free(hosts);
+}
+
+static char dir[] = "/tmp/muster-rundir-test-XXXXXX";
+
+static void one_launcher_a_directory(void **state)
+{
+    (void)state;
+    mu_claim_t first, second;
+    assert_false(mu_rundir_is_claimed(dir));
+    assert_int_equal(mu_rundir_claim(dir, &first), MU_OK);
+    assert_true(mu_rundir_is_claimed(dir));
+    assert_int_equal(mu_rundir_claim(dir, &second), MU_RUNDIR);
+    mu_rundir_release(&first);
+    assert_false(mu_rundir_is_claimed(dir));
+    assert_int_equal(mu_rundir_claim(dir, &second), MU_OK);
+    mu_rundir_release(&second);
+}
+
+static void run_json_is_read_as_written(void **state)
+{
+    (void)state;
+    mu_run_state_t s = {.step = 7, .loss = 2.125, .exit_code = -1, .tp = 2, .dp = 3, .workers = 6}, back;
+    snprintf(s.state, sizeof s.state, "running");
+    snprintf(s.reason, sizeof s.reason, "a \"quoted\" \xff reason\n");
+    snprintf(s.mpi, sizeof s.mpi, "Open MPI 4.1.4");
+    mu_buf_t text = MU_BUF_INIT;
+    mu_run_state_json(&s, &text);
+    char *path = mu_path_join(dir, "run.json");
+    assert_int_equal(mu_file_replace(path, text.data, text.len, 0600), MU_OK);
+    assert_int_equal(mu_run_state_read(dir, &back), MU_OK);
+    assert_string_equal(back.state, "running");
+    assert_string_equal(back.reason, "a \"quoted\" ? reason?");
+    assert_string_equal(back.mpi, "Open MPI 4.1.4");
+    assert_true(back.loss == 2.125);
+    assert_int_equal(back.dp, 3);
+    assert_int_equal(mu_file_replace(path, "[1", 2, 0600), MU_OK);
+    assert_int_equal(mu_run_state_read(dir, &back), MU_DATA);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mu_run_state_read(dir, &back), MU_NOINPUT);
+    free(path);
+    mu_buf_release(&text);
+}
+
+static void a_verdict_is_about_one_config(void **state)
+{
+    (void)state;
+    mu_verdict_t v = {.status = MU_DIVERGED, .config_digest = "one", .reason = "loss is not finite"}, back;
+    assert_int_equal(mu_verdict_write(dir, &v), MU_OK);
+    assert_int_equal(mu_verdict_read(dir, "one", &back), MU_OK);
+    assert_int_equal(back.status, MU_DIVERGED);
+    assert_string_equal(back.reason, "loss is not finite");
+    assert_int_equal(mu_verdict_read(dir, "two", &back), MU_OK);
+    assert_int_equal(back.status, MU_OK);
+    v.status = MU_DIED; /* worth a retry: such a file is nobody's verdict */
+    assert_int_equal(mu_verdict_write(dir, &v), MU_OK);
+    assert_int_equal(mu_verdict_read(dir, NULL, &back), MU_OK);
+    assert_int_equal(back.status, MU_OK);
+}
+
+static void stop_is_seen_and_forgotten(void **state)
+{
+    (void)state;
+    assert_int_equal(mu_stop_asked(dir), MU_STOP_NONE);
+    assert_int_equal(mu_stop_ask(dir, MU_STOP_SAVE), MU_OK);
+    assert_int_equal(mu_stop_asked(dir), MU_STOP_SAVE);
+    assert_int_equal(mu_stop_ask(dir, MU_STOP_NOW), MU_OK);
+    assert_int_equal(mu_stop_asked(dir), MU_STOP_NOW);
+    mu_stop_forget(dir);
+    assert_int_equal(mu_stop_asked(dir), MU_STOP_NONE);
+}
+
+static pid_t marked(const char *token)
+{
+    char entry[64];
+    snprintf(entry, sizeof entry, "MUSTER_RUN_TOKEN=%s", token);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execle("/bin/sleep", "sleep", "60", (char *)NULL, (char *[]){entry, NULL});
+        _exit(127);
+    }
+    mu_sleep_ms(200);
+    return pid;
+}
+
+static void only_marked_processes_are_ended(void **state)
+{
+    (void)state;
+    pid_t ours = marked("0123456789abcdef"), other = marked("0123456789abcdeX"),
+          longer = marked("0123456789abcdef0");
+    assert_int_equal(mu_sweep_processes("0123456789abcdef"), 1);
+    int status;
+    assert_int_equal(waitpid(ours, &status, 0), ours);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_int_equal(waitpid(other, &status, WNOHANG), 0);
+    assert_int_equal(waitpid(longer, &status, WNOHANG), 0);
+    kill(other, SIGKILL);
+    kill(longer, SIGKILL);
+    waitpid(other, NULL, 0);
+    waitpid(longer, NULL, 0);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return mu_remove_tree(dir) == MU_OK ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_environment_is_a_list),    cmocka_unit_test(words_survive_a_shell),
+        cmocka_unit_test(ranks_fill_hosts_in_order),    cmocka_unit_test(one_launcher_a_directory),
+        cmocka_unit_test(run_json_is_read_as_written),  cmocka_unit_test(a_verdict_is_about_one_config),
+        cmocka_unit_test(stop_is_seen_and_forgotten),   cmocka_unit_test(only_marked_processes_are_ended),
+        cmocka_unit_test(both_versions_get_everything), /* last: it clears the environment */
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

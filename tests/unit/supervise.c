@@ -1,0 +1,359 @@
+/* What the launcher concludes from heartbeats and deaths, and what it does about a failed attempt. */
+#include "common/phase.h"
+#include "launcher/fold.h"
+#include "launcher/policy.h"
+#include "launcher/roster.h"
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+static const int64_t second = 1000000000;
+static const mu_limits_t limits = {.hang = 0, .heartbeat = 10, .start = 60};
+
+static mu_hello_t hello_of(int rank)
+{
+    mu_hello_t h = {.rank = rank, .attempt = 1, .world_size = 4, .guard_pid = 100 + rank};
+    snprintf(h.host, sizeof h.host, "host-%d", rank);
+    return h;
+}
+
+/* Four ranks that step for `steps` seconds, one step a second; returns the time after. */
+static int64_t warm(mu_roster_t *r, int steps)
+{
+    mu_roster_init(r, 4, 1, &limits, 0);
+    for (int i = 0; i < 4; i++) {
+        mu_hello_t h = hello_of(i);
+        assert_true(mu_roster_hello(r, &h, 0));
+    }
+    for (int s = 1; s <= steps; s++)
+        for (int i = 0; i < 4; i++) {
+            mu_beat_t b = {
+                .sequence = s, .phase = MU_PHASE_STEP, .step = s, .progress = 10 * s, .state = 'S'};
+            mu_roster_beat(r, i, &b, s * second);
+        }
+    return steps * second;
+}
+
+/* A heartbeat that shows that the rank has stood still since `since`. */
+static void still(mu_roster_t *r, int rank, int64_t since, int64_t now, mu_beat_t change)
+{
+    mu_beat_t b = r->member[rank].beat;
+    b.sequence++;
+    b.still_ms = (now - since) / 1000000;
+    b.state = change.state ? change.state : 'S';
+    b.in_collective = change.in_collective;
+    b.collective = change.collective;
+    snprintf(b.comm, sizeof b.comm, "%s", change.comm);
+    snprintf(b.operation, sizeof b.operation, "allreduce");
+    mu_roster_beat(r, rank, &b, now);
+}
+
+static mu_trouble_t judged(const mu_roster_t *r, int64_t now)
+{
+    mu_trouble_t t;
+    mu_roster_judge(r, now, &t);
+    return t;
+}
+
+static void only_this_attempt_and_world_are_let_in(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    mu_roster_init(&r, 4, 2, &limits, 0);
+    mu_hello_t h = hello_of(1);
+    assert_false(mu_roster_hello(&r, &h, 0)); /* attempt 1 */
+    h.attempt = 2;
+    h.world_size = 5;
+    assert_false(mu_roster_hello(&r, &h, 0));
+    h.world_size = 4;
+    assert_true(mu_roster_hello(&r, &h, 0));
+    assert_true(mu_roster_hello(&r, &h, 0)); /* dials again */
+    h.guard_pid++;
+    assert_false(mu_roster_hello(&r, &h, 0)); /* somebody else says to be this rank */
+    h.rank = 4;
+    assert_false(mu_roster_hello(&r, &h, 0));
+    h.rank = -1;
+    assert_false(mu_roster_hello(&r, &h, 0));
+    assert_int_equal(mu_roster_present(&r), 1);
+    mu_roster_free(&r);
+}
+
+static void the_cause_comes_before_those_who_follow(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t now = warm(&r, 5);
+    mu_death_t network = {.sequence = 9, .exit_code = 83, .phase = MU_PHASE_STEP};
+    mu_death_t killed = {.sequence = 9, .signal = SIGKILL, .exit_code = -1, .phase = MU_PHASE_STEP};
+    mu_death_t teardown = {.sequence = 9, .signal = SIGKILL, .exit_code = -1, .reason = MU_DEATH_BY_TEARDOWN};
+    mu_roster_death(&r, 3, &teardown, now);
+    assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
+    mu_roster_death(&r, 1, &network, now + 1);
+    assert_int_equal(judged(&r, now).kind, MU_TROUBLE_FOLLOWER);
+    mu_roster_death(&r, 2, &killed, now + 2); /* its report was slower */
+    mu_trouble_t t = judged(&r, now);
+    assert_int_equal(t.kind, MU_TROUBLE_DEATH);
+    assert_int_equal(t.rank, 2);
+    assert_int_equal(t.status, MU_DIED);
+    mu_roster_death(&r, 0, &killed, now + 3);
+    assert_int_equal(judged(&r, now).rank, 2);
+    mu_buf_t text = MU_BUF_INIT;
+    mu_trouble_text(&r, &t, &text);
+    assert_string_equal(text.data, "was killed by signal 9 (Killed) in phase step at step 0");
+    mu_buf_release(&text);
+    mu_roster_free(&r);
+}
+
+static void ends_have_their_status(void **state)
+{
+    (void)state;
+    static const struct {
+        mu_death_t death;
+        mu_status_t status;
+    } row[] = {
+        {{.exit_code = 0, .phase = MU_PHASE_FINISH}, MU_OK},
+        {{.exit_code = 0, .phase = MU_PHASE_SETUP}, MU_DIED}, /* it left the others waiting */
+        {{.exit_code = 75, .phase = MU_PHASE_FINISH}, MU_STOPPED},
+        {{.exit_code = 66}, MU_NOINPUT},
+        {{.exit_code = 85}, MU_DIVERGED},
+        {{.exit_code = 1}, MU_DIED}, /* nobody's code in muster */
+        {{.exit_code = 255}, MU_DIED},
+        {{.signal = SIGSEGV, .exit_code = -1}, MU_DIED},
+        {{.signal = SIGKILL, .exit_code = -1, .reason = MU_DEATH_BY_LEASE}, MU_NETWORK},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+        assert_int_equal(mu_death_status(&row[i].death), row[i].status);
+}
+
+static void memory_is_named(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t now = warm(&r, 5);
+    mu_death_t d = {.sequence = 9,
+                    .signal = SIGKILL,
+                    .exit_code = -1,
+                    .oom_kills = 1,
+                    .oom_limit_bytes = (int64_t)64 << 30,
+                    .phase = MU_PHASE_LOAD};
+    mu_roster_death(&r, 2, &d, now);
+    mu_trouble_t t = judged(&r, now);
+    mu_buf_t text = MU_BUF_INIT;
+    mu_trouble_text(&r, &t, &text);
+    assert_string_equal(text.data,
+                        "was killed by the kernel for memory (limit 64.0 GiB) in phase load at step 0");
+    mu_buf_release(&text);
+    mu_roster_free(&r);
+}
+
+static void a_stopped_rank_hangs_after_its_limit(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t begin = warm(&r, 10), now = begin;
+    assert_true(mu_roster_limit(&r, MU_PHASE_STEP) == 10);
+    mu_beat_t waiting = {.in_collective = 1, .collective = 88, .comm = "dp"};
+    for (int s = 1; s <= 9; s++) {
+        now = begin + s * second;
+        for (int i = 0; i < 4; i++)
+            still(&r, i, begin, now, i == 2 ? (mu_beat_t){.state = 'T'} : waiting);
+        assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
+    }
+    mu_trouble_t t = judged(&r, begin + 10 * second + second / 10);
+    assert_int_equal(t.kind, MU_TROUBLE_HUNG);
+    assert_int_equal(t.rank, 2);
+    assert_int_equal(t.status, MU_HUNG);
+    mu_roster_free(&r);
+}
+
+static void the_rank_behind_is_blamed(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t begin = warm(&r, 10), now = begin + 9 * second;
+    /* ranks 1 and 3 wait in the 89th operation; rank 2 is still in the 88th */
+    for (int i = 0; i < 4; i++)
+        still(&r, i, begin, now,
+              (mu_beat_t){.in_collective = i > 0, .collective = i == 2 ? 88 : 89, .comm = "dp"});
+    assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
+    mu_trouble_t t = judged(&r, begin + 11 * second);
+    assert_int_equal(t.kind, MU_TROUBLE_HUNG);
+    assert_int_equal(t.rank, 2);
+    mu_roster_free(&r);
+
+    /* the others wait inside; rank 3 never went in */
+    begin = warm(&r, 10);
+    now = begin + 9 * second;
+    for (int i = 0; i < 4; i++)
+        still(&r, i, begin, now,
+              (mu_beat_t){.in_collective = i > 0 && i < 3, .collective = 89, .comm = "dp"});
+    assert_int_equal(judged(&r, begin + 11 * second).rank, 3);
+    mu_roster_free(&r);
+}
+
+static void nobody_hangs_while_someone_moves(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t begin = warm(&r, 10);
+    for (int s = 1; s < 60; s++) {
+        int64_t now = begin + s * second;
+        for (int i = 0; i < 4; i++)
+            still(&r, i, i == 3 ? now : begin, now,
+                  (mu_beat_t){0}); /* rank 3 writes its part of a checkpoint */
+        assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
+    }
+    mu_roster_free(&r);
+}
+
+static void slow_steps_get_more_time(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t now = warm(&r, 3);
+    for (int s = 0; s < 3; s++) {
+        mu_beat_t b = r.member[0].beat;
+        now += 30 * second;
+        b.sequence++;
+        b.step++;
+        mu_roster_beat(&r, 0, &b, now);
+    }
+    assert_true(fabs(mu_roster_limit(&r, MU_PHASE_STEP) - 120) < 1e-6);
+    r.limits.hang = 7; /* the user's word counts */
+    assert_true(mu_roster_limit(&r, MU_PHASE_STEP) == 7);
+    assert_true(mu_roster_limit(&r, MU_PHASE_FIRST_STEP) == 300);
+    mu_roster_free(&r);
+}
+
+static void an_evaluation_is_no_slow_step(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t now = warm(&r, 10);
+    mu_beat_t b = r.member[1].beat;
+    b.sequence++;
+    b.phase = MU_PHASE_EVAL;
+    mu_roster_beat(&r, 1, &b, now + second);
+    b = r.member[0].beat;
+    b.sequence++;
+    mu_roster_beat(&r, 0, &b, now + 40 * second); /* the controller's heartbeat while workers evaluate */
+    b.sequence++;
+    b.step++;
+    mu_roster_beat(&r, 0, &b, now + 41 * second);
+    assert_true(mu_roster_limit(&r, MU_PHASE_STEP) == 10);
+    mu_roster_free(&r);
+}
+
+static void silence_is_noticed(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t begin = warm(&r, 10);
+    for (int s = 1; s < 10; s++) {
+        int64_t now = begin + s * second;
+        for (int i = 0; i < 3; i++)
+            still(&r, i, now, now, (mu_beat_t){0});
+        assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
+    }
+    mu_trouble_t t = judged(&r, begin + 10 * second + second / 10);
+    assert_int_equal(t.kind, MU_TROUBLE_LOST);
+    assert_int_equal(t.rank, 3);
+    assert_int_equal(t.status, MU_NETWORK);
+    mu_roster_free(&r);
+
+    mu_roster_init(&r, 2, 1, &limits, 0);
+    assert_int_equal(judged(&r, 59 * second).kind, MU_TROUBLE_NONE);
+    assert_int_equal(judged(&r, 61 * second).kind, MU_TROUBLE_ABSENT);
+    mu_roster_free(&r);
+}
+
+static void an_old_heartbeat_changes_nothing(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t now = warm(&r, 5);
+    mu_beat_t b = {.sequence = 3, .step = 99, .state = 'T'};
+    mu_roster_beat(&r, 1, &b, now + second);
+    assert_int_equal(r.member[1].beat.step, 5);
+    assert_int_equal(r.member[1].stopped, 0);
+    mu_roster_free(&r);
+}
+
+static void restarts_are_bounded(void **state)
+{
+    (void)state;
+    mu_policy_t p = {.max_restarts = 3};
+    mu_policy_decide(&p, MU_DIED, -1, false);
+    assert_true(p.again && p.pause == 1);
+    mu_policy_decide(&p, MU_DIED, -1, false);
+    assert_true(p.again && p.pause == 2);
+    mu_policy_decide(&p, MU_DIED, -1, false);
+    assert_false(p.again);
+    assert_int_equal(p.status, MU_NOPROGRESS);
+
+    p = (mu_policy_t){.max_restarts = 3};
+    for (int i = 0; i < 3; i++) { /* each attempt saved something */
+        mu_policy_decide(&p, MU_HUNG, 10 * i, false);
+        assert_true(p.again && p.pause == 1);
+    }
+    mu_policy_decide(&p, MU_HUNG, 40, false);
+    assert_false(p.again);
+    assert_int_equal(p.status, MU_HUNG);
+
+    static const mu_status_t final[] = {MU_DATA,     MU_NOINPUT, MU_RUNDIR,   MU_CONFIG,
+                                        MU_DIVERGED, MU_NOVALID, MU_PREFLIGHT};
+    for (size_t i = 0; i < sizeof final / sizeof *final; i++) {
+        p = (mu_policy_t){.max_restarts = 3};
+        mu_policy_decide(&p, final[i], 5, false);
+        assert_false(p.again);
+        assert_int_equal(p.status, final[i]);
+    }
+    p = (mu_policy_t){.max_restarts = 3};
+    mu_policy_decide(&p, MU_BUG, 5, false);
+    assert_true(p.again);
+    mu_policy_decide(&p, MU_BUG, 6, false);
+    assert_false(p.again);
+    p = (mu_policy_t){.max_restarts = 3};
+    mu_policy_decide(&p, MU_DIED, 5, true); /* a stop was asked for */
+    assert_false(p.again);
+}
+
+static void equal_lines_are_shown_once(void **state)
+{
+    (void)state;
+    mu_fold_t f = {0};
+    mu_progress_t p = {0};
+    assert_true(mu_fold_line(&f, 3, "rank 3: warning: the disk is slow", 0));
+    for (int i = 4; i < 35; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "host-9: rank %d: warning: the disk is slow", i);
+        assert_false(mu_fold_line(&f, i, line, second));
+    }
+    assert_true(mu_fold_line(&f, 5, "rank 5: warning: another thing", second));
+    assert_int_equal(f.line[0].others, 31);
+    mu_fold_flush(&f, &p, 10 * second);
+    assert_true(mu_fold_line(&f, 4, "rank 4: warning: the disk is slow", 11 * second));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_this_attempt_and_world_are_let_in),
+        cmocka_unit_test(the_cause_comes_before_those_who_follow),
+        cmocka_unit_test(ends_have_their_status),
+        cmocka_unit_test(memory_is_named),
+        cmocka_unit_test(a_stopped_rank_hangs_after_its_limit),
+        cmocka_unit_test(the_rank_behind_is_blamed),
+        cmocka_unit_test(nobody_hangs_while_someone_moves),
+        cmocka_unit_test(slow_steps_get_more_time),
+        cmocka_unit_test(an_evaluation_is_no_slow_step),
+        cmocka_unit_test(silence_is_noticed),
+        cmocka_unit_test(an_old_heartbeat_changes_nothing),
+        cmocka_unit_test(restarts_are_bounded),
+        cmocka_unit_test(equal_lines_are_shown_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
