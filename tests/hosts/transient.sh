@@ -22,21 +22,24 @@ field() {
 lab_hostfile one ghost
 lab_in head "$LAB/bin/muster" check "$LAB_CONFIG" --hostfile "$LAB/hostfile" --json >"$LAB/out" 2>"$LAB/names.err" &
 check=$!
-lab_wait_for "one to be ready" grep -q "hosts 1/2 ready .*waiting: ghost" "$LAB/names.err"
-lab_wait_for "the name server's silence to be told" grep -q "ghost name server does not answer" "$LAB/names.err"
+lab_wait_for "one to be ready" grep -qs "hosts 1/2 ready .*waiting: ghost" "$LAB/names.err"
+lab_wait_for "the name server's silence to be told" grep -qs "ghost name server does not answer" "$LAB/names.err"
 echo "${LAB_ADDRESS[ghost]} ghost" >>"$LAB/etc/hosts"
 wait "$check" || lab_fail "exit code $?"
 echo "one ready after $(field one ready_after) s, ghost after $(field ghost ready_after) s"
 lab_at_most "$(field one ready_after)" 3 || lab_fail "the name server delayed another host"
 lab_at_most 2 "$(field ghost ready_after)" || lab_fail "the name was there from the beginning: the test shows nothing"
 
-# two silent guests fill an sshd that takes two; it throws them out after 3 s
-sed -i '$a MaxStartups 2:100:2\nLoginGraceTime 3' "$LAB/etc/sshd_config.busy"
+# two silent guests fill an sshd that takes two; it throws them out after 5 s
+sed -i '$a MaxStartups 2:100:2\nLoginGraceTime 5' "$LAB/etc/sshd_config.busy"
 lab_sshd busy
 for i in 1 2; do
-    nsenter -t "${LAB_INIT[one]}" -n -p bash -c "exec 3<>/dev/tcp/${LAB_ADDRESS[busy]}/22; sleep 20" &
+    nsenter -t "${LAB_INIT[one]}" -n -p bash -c '
+        until exec 3<>"/dev/tcp/$1/22" && read -r line <&3 && [[ $line == SSH-* ]]; do sleep 0.1; done
+        : >"$2"
+        sleep 30' guest "${LAB_ADDRESS[busy]}" "$LAB/guest.$i" &
 done
-sleep 0.3
+for i in 1 2; do lab_wait_for "guest $i" test -e "$LAB/guest.$i"; done
 lab_hostfile one busy
 status=0
 lab_in head "$LAB/bin/muster" check "$LAB_CONFIG" --hostfile "$LAB/hostfile" --json >"$LAB/out" 2>"$LAB/busy.err" || status=$?
