@@ -119,5 +119,6 @@ mu_status_t mu_opening_idle(mu_run_t *run)
         MU_TRY(send_setup(run, &setup));
         mu_page_progress(run->page);
     } while (setup.status == MU_OK && setup.kind != MU_SETUP_GO);
+    mu_page_phase(run->page, MU_PHASE_FINISH); /* an idle rank has nothing more to do */
     return MU_OK;
 }

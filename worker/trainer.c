@@ -218,7 +218,6 @@ static mu_status_t obey(trainer_t *t)
             MU_TRY(save(t, &command));
             break;
         default:
-            mu_page_phase(t->run->page, MU_PHASE_FINISH);
             return drain(t, command.batches);
         }
     }
@@ -318,6 +317,9 @@ mu_status_t mu_trainer_run(mu_run_t *run)
     MU_TRY_GOTO(status, set_up(&t, &go), out);
     if (go)
         status = obey(&t);
+    if (status == MU_OK)
+        mu_page_phase(run->page,
+                      MU_PHASE_FINISH); /* leaving is in order, also from a run that cannot start */
 out:
     mu_net_free(t.net);
     mu_device_close(t.device);

@@ -1,4 +1,5 @@
 #include "common/buf.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
 #include "dataset/dataset.h"
@@ -149,7 +150,8 @@ mu_status_t mu_verb_eval(int argc, char **argv)
         return MU_OK;
     }
     MU_TRY(mu_loaded_open(o.checkpoint, MICRO, (int)o.threads, &l));
-    mu_dataset_options_t how = {.split = mu_config_given(l.config, "split") ? l.config->split : NULL,
+    /* a prepared directory is cut already; the split string is for .bin/.idx */
+    mu_dataset_options_t how = {.split = mu_is_dir(o.data) ? NULL : l.config->split,
                                 .vocab = l.config->model.vocab};
     MU_TRY_GOTO(status, mu_dataset_open(o.data, &how, &data), out);
     MU_TRY_GOTO(status, same_tokenizer(&l, data), out);

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Where a run starts, and what it refuses: resume, load, finetune, damaged and foreign checkpoints. Then what the
+# trained model is good for: eval and generate.
+. "$(dirname "$0")/lib.sh"
+sed -i 's/^train_iters: 12/train_iters: 8/; s/^eval_interval: 6/eval_interval: 4/' "$scratch/model.yml"
+make_data "$scratch/data"
+
+# run CODE NAME KEY=VALUE...: muster run in RUN DIRECTORY NAME, with the exit code wanted; its talk is in NAME.out
+run() {
+    local code=$1 name=$2 got=0
+    shift 2
+    muster run "$scratch/model.yml" --workers 2 --run-dir "$scratch/$name" "$@" >"$scratch/$name.out" 2>&1 || got=$?
+    [ "$got" -eq "$code" ] || { cat "$scratch/$name.out" >&2; fail "$name: exit $got, wanted $code"; }
+}
+says() { grep -qE -- "$2" "$scratch/$1.out" || { cat "$scratch/$1.out" >&2; fail "$1 does not say: $2"; }; }
+last() { losses "$scratch/$1" | tail -n 1; }
+
+run 0 first
+says first 'start +random weights'
+run 0 first # finished already: nothing to do, and nothing is done
+says first 'resuming .*step-00000008'
+[ "$(wc -l <"$scratch/first/metrics.jsonl")" -eq 8 ] || fail "a finished run trained on"
+
+# a damaged newest checkpoint: the one before it, said
+cp -r "$scratch/first" "$scratch/damaged"
+for shard in "$scratch"/damaged/checkpoints/step-00000008/*.h5; do
+    printf 'x' | dd of="$shard" bs=1 seek=$(($(stat -c %s "$shard") - 300)) conv=notrunc 2>/dev/null
+done
+run 0 damaged
+says damaged 'step-00000008.*(digest|damaged)'
+says damaged 'resuming .*step-00000004'
+[ "$(last damaged)" = "$(last first)" ] || fail "after the fall back another end: $(last damaged), not $(last first)"
+
+# none is valid: never random weights
+cp -r "$scratch/first" "$scratch/ruined"
+for manifest in "$scratch"/ruined/checkpoints/*/manifest.json; do truncate -s -10 "$manifest"; done
+run 86 ruined
+
+# load: nothing there is 66; weights only with finetune; the whole state without
+mkdir "$scratch/empty"
+run 66 lost load="$scratch/empty"
+run 66 lost2 load="$scratch/nowhere"
+run 0 tuned load="$scratch/first" finetune=true
+says tuned 'weights from .*step-00000008'
+[ "$(losses "$scratch/tuned" | head -n 1 | cut -d' ' -f1,3)" = "$(losses "$scratch/first" | head -n 1 | cut -d' ' -f1,3)" ] ||
+    fail "finetune does not begin at step 1 with the first learning rate"
+awk -v a="$(last tuned | cut -d' ' -f2)" -v b="$(last first | cut -d' ' -f2)" 'BEGIN { exit !(a < b) }' ||
+    fail "finetune did not begin from the weights"
+run 0 on load="$scratch/first/checkpoints/step-00000004"
+says on 'going on from .*step-00000004'
+[ "$(last on)" = "$(last first)" ] || fail "going on from step 4 came to another end"
+
+# what must agree does not
+cp -r "$scratch/first" "$scratch/other"
+run 78 other num_attention_heads=8
+says other 'num_attention_heads'
+cp -r "$scratch/first" "$scratch/other2"
+run 78 other2 optimizer.params.lr=2.0e-3
+says other2 'optimizer.params.lr'
+sed 's/a/b/g' "$scratch/data.txt" >"$scratch/text2"
+muster prepare "$scratch/model.yml" --input "$scratch/text2" --output "$scratch/data2" 2>/dev/null >&2
+cp -r "$scratch/first" "$scratch/other3"
+run 78 other3 data_path="$scratch/data2"
+says other3 'data version'
+
+# eval and generate
+muster eval "$scratch/first" --data "$scratch/data" --split test --json >"$scratch/eval"
+grep -qE '^\{"loss": [0-9.]+, "ppl": [0-9.]+, "bits_per_byte": [0-9.]+, "tokens": [0-9]+' "$scratch/eval" || fail "$(cat "$scratch/eval")"
+muster eval "$scratch/first/checkpoints/step-00000004" --data "$scratch/data" --split test --json >"$scratch/eval4"
+awk -F'[:,]' 'NR == FNR { a = $2; next } { exit !($2 > a) }' "$scratch/eval" "$scratch/eval4" || fail "step 4 is no worse than step 8"
+expect_exit 66 muster eval "$scratch/empty" --data "$scratch/data" 2>/dev/null
+expect_exit 66 muster eval "$scratch/first" --data "$scratch/nowhere" 2>/dev/null
+expect_exit 2 muster eval "$scratch/first" 2>/dev/null
+greedy() { muster generate "$scratch/first" --prompt 'static int ' --max-new-tokens 12 "$@" | tr '\0' '0'; }
+[ "$(greedy)" = "$(greedy)" ] && [[ $(greedy) == 'static int '* ]] || fail "greedy text: $(greedy)"
+[ "$(greedy --temperature 1 --seed 1)" = "$(greedy --temperature 1 --seed 1)" ] || fail "the same seed, another text"
+[ "$(greedy --temperature 1 --seed 1)" != "$(greedy --temperature 1 --seed 2)" ] || fail "another seed, the same text"
+expect_exit 2 muster generate "$scratch/first" --prompt x --top-p 2 2>/dev/null
