@@ -22,7 +22,7 @@ typedef struct mu_preflight_want {
     uint64_t memory_per_slot;  /* bytes of host memory a rank needs; 0: unknown, not checked */
     uint64_t shm_per_slot;     /* bytes in /dev/shm a rank needs; 0: 4 MiB */
     mu_need_t gpus;            /* AUTO: wanted everywhere as soon as one host has any */
-    int return_port;           /* where probes connect back to; 0: any free one */
+    int return_port;           /* where probes connect back to; 0: a free one of the control's (ports.h) */
     const char *return_host; /* our address for them; NULL: each host's own view (mu_ready_host_t.launcher) */
     const char *daemon;      /* mpirun's program there; NULL: orted or prted, as PATH finds it here */
     double timeout;          /* seconds for everything; 0: 30 */

@@ -1,6 +1,7 @@
 #include "launcher/preflight_back.h"
 #include "common/buf.h"
 #include "common/log.h"
+#include "launcher/ports.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -58,9 +59,13 @@ mu_status_t mu_back_new(int port, const char *token, mu_back_t **out)
     for (int i = 0; i < MU_BACK_GUESTS; i++)
         back->guest[i].fd = -1;
     snprintf(back->token, sizeof back->token, "%s", token);
-    back->fd = listen_on(port);
+    int last = port > 0 ? port : MU_PORT_CONTROL + MU_PORT_CONTROL_COUNT - 1;
+    back->fd = -1;
+    for (int p = port > 0 ? port : MU_PORT_CONTROL; p <= last && back->fd < 0; p++)
+        back->fd = listen_on(p);
     if (back->fd < 0 || getsockname(back->fd, (struct sockaddr *)&own, &length) != 0) {
-        mu_status_t status = mu_fail(MU_NETWORK, "cannot listen on port %d: %s", port, strerror(errno));
+        mu_status_t status = mu_fail(MU_NETWORK, "cannot listen on any port from %d to %d: %s",
+                                     port > 0 ? port : MU_PORT_CONTROL, last, strerror(errno));
         mu_back_free(back);
         return status;
     }

@@ -7,7 +7,8 @@
 #     lab_hostfile NAME...           writes $LAB/hostfile
 #
 # A host is one `unshare` that holds six namespaces; its process 1 dies with it, and all other processes with that.
-# It dies with this shell too, whatever kills the shell. So nothing can stay behind but $LAB, which the trap removes.
+# It dies with this shell too, whatever kills the shell. So nothing can stay behind but $LAB, which the trap removes
+# (and, if the shell was killed, the next lab).
 # All links hang on a bridge in a namespace of its own: no address, route or firewall of the machine is touched.
 #
 #     $LAB            shared by all hosts (not under /tmp, which every host has for itself)
@@ -27,14 +28,30 @@ lab_skip() {
     exit 77
 }
 
+# Folders of labs whose shell was killed: nobody holds their lock any more.
+lab_sweep() {
+    local dir lock
+    for dir in /var/tmp/muster-lab-*; do
+        [ -e "$dir/lock" ] || continue
+        exec {lock}>"$dir/lock"
+        if flock -n "$lock"; then rm -rf --one-file-system "$dir"; fi
+        exec {lock}>&-
+    done
+}
+
 lab_begin() {
     [ "$(id -u)" -eq 0 ] || lab_skip "needs root"
     local tool
-    for tool in ip iptables unshare nsenter setpriv pgrep ssh-keygen /usr/sbin/sshd; do
+    for tool in flock ip iptables unshare nsenter setpriv pgrep ssh-keygen /usr/sbin/sshd; do
         command -v "$tool" >/dev/null || lab_skip "$tool is not installed (scripts/install-dependencies openssh-server iproute2 iptables)"
     done
-    LAB=$(mktemp -d /var/tmp/muster-lab-XXXXXX)
+    lab_sweep
+    LAB=$(mktemp -d /var/tmp/.muster-lab-XXXXXX)
     chmod 755 "$LAB"
+    exec {LAB_LOCK}>"$LAB/lock" # held as long as this shell or a process of the lab lives
+    flock "$LAB_LOCK"
+    mv "$LAB" "/var/tmp/muster-lab-${LAB##*-}"
+    LAB=/var/tmp/muster-lab-${LAB##*-}
     declare -gA LAB_HOLDER=() LAB_INIT=() LAB_ADDRESS=() LAB_SSHD=()
     LAB_NEXT=1
     LAB_BRIDGE=

@@ -3,6 +3,7 @@
  * own eyes on stand-ins of NVML, sysfs and storage; and one whole exchange with this machine's probe.
  */
 #include "launcher/preflight_internal.h"
+#include "launcher/ports.h"
 #include "launcher/preflight_back.h"
 #include "worker/probe.h"
 #include "common/clock.h"
@@ -457,6 +458,7 @@ static void way_back(void **state)
     assert_int_equal(mu_back_new(0, COOKIE, &back), MU_OK);
     assert_int_equal(pthread_create(&thread, NULL, serve, back), 0);
     int port = mu_back_port(back);
+    assert_in_range(port, MU_PORT_CONTROL, MU_PORT_CONTROL + MU_PORT_CONTROL_COUNT - 1);
     static const char ask[] =
         "{\"back\": {\"address\": \"%s\", \"port\": %d, \"token\": \"%s\", \"seconds\": 1}}";
     json_t *facts = facts_for(ask, "127.0.0.1", port, COOKIE);
