@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Fifty steps of training in fp32 against PyTorch, in every layout.
+
+usage: training.py MUSTER DUMP [FORM...]
+
+A random model is saved by Transformers, imported, and trained by `muster run` on a .bin/.idx pair, beside the same
+model under torch.optim.AdamW. The order of the samples, the learning rate and the clipping are computed here from
+gpt-neox's definitions, with numpy's own generator. Losses must agree to 1e-4 relative at each step, gradient norms to
+1e-3, and the weights at the end (through an export) to 1e-3 of the distance that they went. DUMP is not used.
+Exits 77 where PyTorch or Transformers is absent.
+"""
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+from models import FORMS, is_gpt2, loss_of, make
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+STEPS, BATCH, LENGTH, SEED = 50, 16, 24, 4321
+LR, MIN_LR, WARMUP, DECAY, CLIP = 3e-3, 3e-4, 0.1, 0.1, 0.5
+LOSS, NORM, WEIGHTS = 1e-4, 1e-3, 1e-3
+ALL = [(tp, dp) for tp in (1, 2, 4) for dp in (1, 2, 4)]
+SOME = [(1, 1), (2, 2)]
+
+
+def write_data(prefix, vocab):
+    """Documents of a language with structure: each token is one of a few that may follow the last."""
+    random = np.random.RandomState(11)
+    follow = random.randint(0, vocab, (vocab, 4))
+    documents = []
+    for _ in range(60):
+        tokens = [int(random.randint(vocab))]
+        while len(tokens) < random.randint(20, 400):
+            tokens.append(int(follow[tokens[-1], random.randint(4)]))
+        documents.append(np.array(tokens, np.uint16))
+    np.concatenate(documents).tofile(prefix + ".bin")
+    sizes = np.array([len(d) for d in documents], np.int32)
+    with open(prefix + ".idx", "wb") as f:
+        f.write(b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, 8, len(sizes), len(sizes) + 1))
+        f.write(sizes.tobytes())
+        f.write((2 * np.concatenate([[0], np.cumsum(sizes[:-1], dtype=np.int64)])).astype(np.int64).tobytes())
+        f.write(np.arange(len(sizes) + 1, dtype=np.int64).tobytes())
+    return documents
+
+
+def sample_order(documents, samples):
+    """gpt-neox's packed samples: documents of all epochs shuffled as one array, joined, cut, and shuffled again."""
+    per_epoch = sum(len(d) for d in documents)
+    epochs = 1
+    while (epochs * per_epoch - 1) // LENGTH < samples:
+        epochs += 1
+    random = np.random.RandomState(SEED)
+    order = np.tile(np.arange(len(documents), dtype=np.int32), epochs)
+    random.shuffle(order)
+    stream = np.concatenate([documents[d] for d in order]).astype(np.int64)
+    shuffled = np.arange((epochs * per_epoch - 1) // LENGTH, dtype=np.uint32)
+    random.shuffle(shuffled)
+    return np.stack([stream[i * LENGTH:i * LENGTH + LENGTH + 1] for i in shuffled.astype(np.int64)[:samples]])
+
+
+def learning_rate(done):
+    warm = WARMUP * STEPS
+    if done <= warm:
+        return LR * max(1, done) / warm
+    return max(MIN_LR, MIN_LR + (LR - MIN_LR) / 2 * (math.cos(math.pi * (done - warm) / (STEPS - warm)) + 1))
+
+
+def reference(model, samples):
+    """[(loss, norm of the gradient before clipping)], one a step; the model is trained in place."""
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    vectors = [p for p in model.parameters() if p.dim() == 1]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}],
+                                  lr=LR, betas=(0.9, 0.95), eps=1e-8)
+    out = []
+    for step in range(STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step)
+        optimizer.zero_grad()
+        loss, _ = loss_of(model, samples[step * BATCH:(step + 1) * BATCH])
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        out.append((loss.item(), norm.item()))
+    return out
+
+
+def write_config(path, model, data, checkpoint):
+    c = model.config
+    gpt2 = is_gpt2(model)
+    layers, hidden, heads = (c.n_layer, c.n_embd, c.n_head) if gpt2 else (
+        c.num_hidden_layers, c.hidden_size, c.num_attention_heads)
+    ffn = (c.n_inner or 4 * hidden) if gpt2 else c.intermediate_size
+    act = c.activation_function if gpt2 else c.hidden_act
+    lines = {
+        "num_layers": layers, "hidden_size": hidden, "num_attention_heads": heads, "intermediate_size": ffn,
+        "seq_length": LENGTH, "max_position_embeddings": c.n_positions if gpt2 else c.max_position_embeddings,
+        "pos_emb": "learned" if gpt2 else "rotary", "no_weight_tying": not c.tie_word_embeddings,
+        "gpt_j_residual": not gpt2 and c.use_parallel_residual, "bias_gelu_fusion": act != "gelu",
+        "layernorm_epsilon": c.layer_norm_epsilon if gpt2 else c.layer_norm_eps,
+        "optimizer": {"type": "Adam", "params": {"lr": LR, "betas": [0.9, 0.95], "eps": 1e-8}},
+        "weight_decay": DECAY, "gradient_clipping": CLIP, "lr_decay_style": "cosine", "min_lr": MIN_LR,
+        "warmup": WARMUP, "precision": "fp32", "train_batch_size": BATCH, "train_iters": STEPS, "seed": SEED,
+        "split": "1,0,0", "eval_interval": 1000, "eval_iters": 0, "checkpoint_factor": STEPS, "data_path": data,
+        "load": checkpoint, "finetune": True,
+        "muster": {"device": "cpu", "threads_per_worker": 1, "max_restarts": 0},
+    }
+    if not gpt2:
+        lines.update(rotary_pct=c.rotary_pct, rotary_emb_base=c.rotary_emb_base)
+    with open(path, "w") as f:
+        f.write("\n".join(f"{key}: {json.dumps(value)}" for key, value in lines.items()) + "\n")
+
+
+def run(*command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit {done.returncode}:\n{done.stdout}")
+
+
+def metrics(path):
+    by_step = {}
+    with open(os.path.join(path, "metrics.jsonl")) as f:
+        for line in f:
+            row = json.loads(line)
+            by_step[row["step"]] = row
+    return [by_step.get(step + 1) for step in range(STEPS)]
+
+
+def worst(got, want):
+    return max((abs(a - b) / abs(b) if math.isfinite(a) else math.inf) for a, b in zip(got, want))
+
+
+def moved(directory, trained, before):
+    """The difference of the weights at the end, as a part of the distance they went."""
+    got = AutoModelForCausalLM.from_pretrained(directory).state_dict()
+    off = sum(float((got[k] - v).double().pow(2).sum()) for k, v in trained.items())
+    way = sum(float((before[k] - v).double().pow(2).sum()) for k, v in trained.items())
+    return math.sqrt(off / way)
+
+
+def compare(muster, form, layouts, tmp):
+    failed = 0
+    model = make(form)
+    here = os.path.join(tmp, form)
+    os.mkdir(here)
+    model.save_pretrained(here + "/hf")
+    run(muster, "import", here + "/hf", "--output", here + "/ckpt")
+    documents = write_data(here + "/data", model.config.vocab_size)
+    write_config(here + "/run.yml", model, here + "/data", here + "/ckpt")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    want = reference(model, sample_order(documents, STEPS * BATCH))
+    print(f"{form}: loss {want[0][0]:.4f} to {want[-1][0]:.4f}, gradient norm {want[0][1]:.3f} to {want[-1][1]:.3f}")
+    for tp, dp in layouts:
+        out = f"{here}/run-{tp}-{dp}"
+        run(muster, "run", here + "/run.yml", f"model_parallel_size={tp}", "--workers", str(tp * dp), "--run-dir", out)
+        rows = metrics(out)
+        if None in rows:
+            sys.exit(f"{form} tp {tp} dp {dp}: steps without a line in metrics.jsonl")
+        run(muster, "export", out, "--output", out + "-hf")
+        errors = (worst([r["loss"] for r in rows], [w[0] for w in want]),
+                  worst([r["grad_norm"] for r in rows], [w[1] for w in want]),
+                  worst([r["lr"] for r in rows], [learning_rate(s) for s in range(STEPS)]),
+                  moved(out + "-hf", model.state_dict(), before))
+        bad = any(not e <= limit for e, limit in zip(errors, (LOSS, NORM, 1e-12, WEIGHTS)))
+        failed += bad
+        print("%-6s %s tp %d dp %d: loss %.1e, gradient norm %.1e, lr %.1e, weights %.1e" %
+              (("FAILED" if bad else "ok", form, tp, dp) + errors), flush=True)
+    return failed
+
+
+def main():
+    muster, forms = sys.argv[1], sys.argv[3:] or list(FORMS)
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="muster-parity-") as tmp:
+        for form in forms:
+            failed += compare(muster, form, ALL if form == "neox-parallel" else SOME, tmp)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
