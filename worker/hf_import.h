@@ -24,16 +24,25 @@ typedef struct mu_import {
     char *tokenizer;        /* path of a tokenizer.json, or a folder with vocab.json and merges.txt; NULL */
     mu_shard_source_t read; /* reads weights; its argument is the mu_import_t */
     mu_hf_family_t family;
-    const mu_foreign_tensor_t **of; /* [tensor] or [tensor][slice] of the model's list */
+    const mu_foreign_tensor_t **of; /* [tensor of the model's list][slice] */
     int slices;                     /* tp width of the files; 1 for Hugging Face's */
-    bool sum_biases;                /* row-parallel biases are partial sums */
-    float *whole;                   /* one reordered tensor at a time, kept between calls */
+    float *whole;                   /* Hugging Face: one reordered tensor at a time, kept between calls */
     int whole_of;                   /* -1: none */
 } mu_import_t;
 
 /* A directory with config.json, and model.safetensors or model.safetensors.index.json. Errors: MU_NOINPUT,
  * MU_DATA, MU_CONFIG (a class or setting that is not ours), MU_IO. */
 mu_status_t mu_hf_source_open(const char *dir, mu_import_t *out);
+
+/* A directory of gpt-neox's layer_XX-model_YY-model_states.pt files (of a run with pipeline stages, as it is
+ * the rule), or a run's directory whose `latest` names one. The model's configuration comes from `configs`
+ * (paths of NeoX YAML files), else from the *.yml in DIR/configs. Slices of tensor parallelism are joined:
+ * weights and column-parallel biases by concatenation; what each rank holds a copy of, by its mean;
+ * row-parallel biases, which gpt-neox adds once a rank under gpt_j_residual, are then summed. Errors: as
+ * above. */
+mu_status_t mu_neox_source_open(const char *dir, char *const *configs, int nconfigs, mu_import_t *out);
+/* Whether DIR is one of those. */
+bool mu_neox_source_is(const char *dir);
 
 /* Writes OUTPUT/step-00000000. Errors: MU_RUNDIR (OUTPUT holds checkpoints already), MU_IO, MU_DATA (a file
  * has changed; a tokenizer that is not supported or does not fit the model). */

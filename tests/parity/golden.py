@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Writes tests/data/hf: small models as others save them, and what Transformers computes with them in double precision.
+
+usage: golden.py DIRECTORY
+
+unit.hf_golden and unit.pt check muster against these files where there is no Python. Per model: the files of
+save_pretrained(), and expected.json with tokens, logits, loss, and of every gradient (in muster's order and layout)
+its norm and its product with cos(0), cos(1), ... `neox-pt` is the model `neox` as gpt-neox saves it at tensor-parallel
+width 2.
+"""
+import json
+import os
+import sys
+from collections import OrderedDict
+
+from models import gpt2, loss_of, neox, our_order
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+SMALL = dict(vocab_size=24, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
+             max_position_embeddings=12)
+ROWS, LENGTH = 2, 6
+
+CONFIG = """# what gpt-neox keeps beside a checkpoint
+{
+  "num_layers": 2, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16,
+  "seq_length": 12, "max_position_embeddings": 12, "pos_emb": "rotary", "rotary_pct": 0.5,
+  "no_weight_tying": true, "gpt_j_residual": true, "bias_gelu_fusion": false,
+  "model_parallel_size": 2, "pipe_parallel_size": 1, "make_vocab_size_divisible_by": 4,
+  "precision": "fp16"
+}
+"""
+
+
+def fill(model, seed):
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            is_norm = any(part in name for part in ("layernorm", "layer_norm", "ln_"))
+            p.normal_(1.0 if p.dim() == 1 and is_norm and name.endswith("weight") else 0.0, 0.4 if p.dim() == 2 else 0.2)
+    return model.eval()
+
+
+def expect(directory, **reading):
+    """In double precision, of the weights as they were saved."""
+    model = AutoModelForCausalLM.from_pretrained(directory, torch_dtype=torch.float32, attn_implementation="eager",
+                                                 **reading).double()
+    tokens = np.random.RandomState(5).randint(0, model.config.vocab_size, (ROWS, LENGTH + 1))
+    loss, logits = loss_of(model, tokens)
+    loss.backward()
+    named, gradients = dict(model.named_parameters()), []
+    for name, turn in our_order(model):
+        g = turn(named[name].grad.numpy()).reshape(-1)
+        gradients.append([float(np.linalg.norm(g)), float(g @ np.cos(np.arange(g.size)))])
+    with open(os.path.join(directory, "expected.json"), "w") as f:
+        json.dump({"tokens": tokens.reshape(-1).tolist(), "rows": ROWS, "loss": loss.item(),
+                   "logits": [float(f"{x:.9g}") for x in logits.detach().reshape(-1)], "gradients": gradients}, f,
+                  separators=(",", ":"))
+        f.write("\n")
+
+
+def old_gpt2(directory):
+    """As the first published files: no prefix, and the mask among the tensors."""
+    path = os.path.join(directory, "model.safetensors")
+    tensors = {name.removeprefix("transformer."): t.contiguous() for name, t in load_file(path).items()}
+    for i in range(2):
+        tensors[f"h.{i}.attn.bias"] = torch.tril(torch.ones(12, 12, dtype=torch.uint8)).view(1, 1, 12, 12)
+    save_file(tensors, path)
+
+
+def neox_files(model, directory, width, parallel=True):
+    """layer_XX-model_YY-model_states.pt of gpt-neox, from a GPTNeoXForCausalLM."""
+    state, layers = model.state_dict(), model.config.num_hidden_layers
+    specs = {0: {"word_embeddings.weight": ("gpt_neox.embed_in.weight", 0)},
+             layers + 3: {"norm.weight": ("gpt_neox.final_layer_norm.weight", None),
+                          "norm.bias": ("gpt_neox.final_layer_norm.bias", None)}}
+    if not model.config.tie_word_embeddings:
+        specs[layers + 4] = {"final_linear.weight": ("embed_out.weight", 0)}
+    for i in range(layers):
+        at = f"gpt_neox.layers.{i}."
+        specs[i + 2] = {
+            "input_layernorm.weight": (at + "input_layernorm.weight", None),
+            "input_layernorm.bias": (at + "input_layernorm.bias", None),
+            "attention.query_key_value.weight": (at + "attention.query_key_value.weight", 0),
+            "attention.query_key_value.bias": (at + "attention.query_key_value.bias", 0),
+            "attention.dense.weight": (at + "attention.dense.weight", 1),
+            "attention.dense.bias": (at + "attention.dense.bias", "sum"),
+            "post_attention_layernorm.weight": (at + "post_attention_layernorm.weight", None),
+            "post_attention_layernorm.bias": (at + "post_attention_layernorm.bias", None),
+            ("mlp.linear1" if i else "mlp.dense_h_to_4h") + ".weight": (at + "mlp.dense_h_to_4h.weight", 0),
+            ("mlp.linear1" if i else "mlp.dense_h_to_4h") + ".bias": (at + "mlp.dense_h_to_4h.bias", 0),
+            ("mlp.linear2" if i else "mlp.dense_4h_to_h") + ".weight": (at + "mlp.dense_4h_to_h.weight", 1),
+            ("mlp.linear2" if i else "mlp.dense_4h_to_h") + ".bias": (at + "mlp.dense_4h_to_h.bias", "sum"),
+        }
+    os.makedirs(directory)
+    for index, tensors in specs.items():
+        for rank in range(width):
+            out = OrderedDict()
+            for name, (source, how) in tensors.items():
+                t = state[source]
+                if how == "sum":
+                    t = t / width if parallel else t
+                elif how is not None:
+                    t = t.chunk(width, how)[rank]
+                out[name] = t.detach().clone().contiguous()
+            if "attention.dense.bias" in out:
+                out["attention.rotary_emb.inv_freq"] = torch.ones(1)
+            out._metadata = OrderedDict({"": {"version": 1}})
+            torch.save(out, os.path.join(directory, f"layer_{index:02d}-model_{rank:02d}-model_states.pt"))
+
+
+def main():
+    top = sys.argv[1]
+    where = {name: os.path.join(top, name) for name in ("neox", "neox-sequential", "gpt2", "neox-pt")}
+
+    model = fill(neox(rotary_pct=0.5, **SMALL), 1).half()
+    model.save_pretrained(where["neox"])
+    neox_files(model, where["neox-pt"], 2)
+    os.makedirs(os.path.join(where["neox-pt"], "configs"))
+    with open(os.path.join(where["neox-pt"], "configs", "model.yml"), "w") as f:
+        f.write(CONFIG)
+
+    changes = dict(rotary_pct=1.0, use_parallel_residual=False, hidden_act="gelu_new", tie_word_embeddings=True)
+    fill(neox(**{**SMALL, **changes}), 2).bfloat16().save_pretrained(where["neox-sequential"], max_shard_size="2KB")
+
+    fill(gpt2(vocab_size=24, n_embd=8, n_layer=2, n_head=2, n_inner=16, n_positions=12), 3).half().save_pretrained(
+        where["gpt2"])
+    for name in ("neox", "neox-sequential", "gpt2"):
+        expect(where[name])
+        os.unlink(os.path.join(where[name], "generation_config.json"))
+    old_gpt2(where["gpt2"])
+
+
+if __name__ == "__main__":
+    main()
