@@ -9,7 +9,7 @@ mkdir "$TMPDIR"
 # The processes of this test's runs: their environment names its scratch directory. Another test's are not touched.
 ours() {
     local pids
-    pids=$(pgrep -x 'muster|muster-guard|muster-worker|mpirun|orted|prted|prterun' || true)
+    pids=$(pgrep -x 'muster|muster-guard|muster-worker|mpirun|orted|prted|prterun' 2>/dev/null || true)
     [ -z "$pids" ] || (cd /proc && grep -lsF "$scratch" $(printf '%s/environ ' $pids) || true) | cut -d/ -f1
 }
 
