@@ -3,6 +3,7 @@
 #include "launcher/cmd_check.h"
 #include "launcher/cmd_config.h"
 #include "launcher/cmd_inspect.h"
+#include "launcher/cmd_plan.h"
 #include "launcher/cmd_prepare.h"
 #include "launcher/cmd_run.h"
 #include "launcher/cmd_status.h"
@@ -20,6 +21,7 @@ static const verb_t verbs[] = {
     {"prepare", "text into token shards", mu_cmd_prepare},
     {"tokenizer", "train a tokenizer; text to ids and back", mu_cmd_tokenizer},
     {"config", "effective values and their origin; all keys", mu_cmd_config},
+    {"plan", "what a run needs and how long it takes, from the config alone", mu_cmd_plan},
     {"check", "can every host be reached, and is it fit? trains nothing", mu_cmd_check},
     {"run", "train: wait for the hosts, start, watch, restart", mu_cmd_run},
     {"status", "how a run is going", mu_cmd_status},

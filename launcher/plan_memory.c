@@ -1,0 +1,43 @@
+#include "launcher/plan_memory.h"
+#include "common/num.h"
+
+enum { ALIGN = 16, LOSS_FLOATS = 16 << 20, LOSS_ROWS = 64, PENDING_LOSSES = 256 };
+
+static int64_t local_parameters(const mu_model_t *model, int tp)
+{
+    int64_t total = 0, offset[2], count[2];
+    mu_tensor_t t;
+    for (int i = 0; i < mu_model_tensor_count(model); i++) {
+        mu_model_tensor(model, i, &t);
+        mu_tensor_slice(&t, tp, 0, offset, count);
+        total += (count[0] * count[1] + ALIGN - 1) / ALIGN * ALIGN;
+    }
+    return total;
+}
+
+void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_memory_t *out)
+{
+    int64_t e = shape->mixed ? 2 : 4, p = local_parameters(m, shape->tp), h = m->hidden;
+    int64_t rows = shape->micro_batch * m->seq_length, w = h / shape->tp, f = m->ffn / shape->tp;
+    int64_t vocab = m->vocab / shape->tp, heads = m->heads / shape->tp;
+    int64_t norms = m->residual == MU_RESIDUAL_PARALLEL_TIED ? 1 : 2;
+    int64_t inputs = m->residual == MU_RESIDUAL_SEQUENTIAL ? 2 : 1;
+    int64_t layer = rows * (e * (h * norms + 4 * w + 2 * f) + 4 * (heads + 2 * norms));
+    int64_t chunk = mu_min_i64(rows, mu_max_i64(LOSS_ROWS, LOSS_FLOATS / vocab / ALIGN * ALIGN));
+    out->weights = p * e;
+    out->gradients = p * 4;
+    out->optimizer = p * (shape->mixed ? 12 : 8);
+    out->activations =
+        m->layers * rows * h * e * inputs + layer * (shape->checkpoint_activations ? 1 : m->layers);
+    out->loss = chunk * vocab * e + 12 * chunk;
+    out->workspace = e * rows * (6 * h + f + 4 * w) + 20 * rows + PENDING_LOSSES * 8;
+    if (m->position == MU_POSITION_ROTARY)
+        out->workspace += 4 * m->max_positions * m->rotary_dims;
+    out->communication = shape->tp > 1 ? 4 * (rows * h + 4 * h) : 0;
+}
+
+int64_t mu_plan_memory_total(const mu_plan_memory_t *m)
+{
+    return m->weights + m->gradients + m->optimizer + m->activations + m->loss + m->workspace +
+           m->communication;
+}

@@ -1,0 +1,44 @@
+/*
+ * The memory of one worker, from the model's dimensions alone.
+ *
+ * With P parameters on the worker (its tp slice; each tensor rounded up to 16 elements), r = micro batch *
+ * sequence length rows, h hidden, w = h / tp, f = ffn / tp, n = heads / tp, V = vocabulary / tp, L layers, e
+ * bytes of an element:
+ *
+ *     weights        P e
+ *     gradients      4 P                                  fp32, summed over the micro batches of a step
+ *     optimizer      8 P                                  AdamW's two moments; + 4 P masters when e is 2
+ *     layer          r (e (h norms + 4 w + 2 f) + 4 (n + 2 norms))  norms 2, or 1 where both branches share
+ * one: their outputs, qkv, context, MLP before and after GELU; statistics activations    L (r h e inputs +
+ * layer)             inputs 2 in the sequential residual, else 1 L r h e inputs + layer               with
+ * checkpoint_activations: backward makes the rest again loss           c V e + 12 c                         c
+ * rows of logits at a time: 64 MiB / (4 V), at least 64 workspace      e r (6 h + f + 4 w) + 20 r + 4
+ * positions rotary_dims + 2048   gradients in flight, ids, tables communication  4 (r h + 4 h) when tp > 1
+ *
+ * These are what worker/net.c allocates; a test holds the two together. Attention keeps no scores (they live
+ * in tiles). fp32 (e = 4) is what this version trains with, on CPUs; e = 2 is the plan for GPUs: bf16 weights
+ * and activations with fp32 masters, gradients and moments, 18 bytes a parameter, on every replica (ZeRO
+ * stage 1 is not counted: it changes no number, and replicas keep the whole optimizer).
+ */
+#ifndef MU_LAUNCHER_PLAN_MEMORY_H
+#define MU_LAUNCHER_PLAN_MEMORY_H
+
+#include "common/model.h"
+
+typedef struct mu_plan_shape {
+    int tp;
+    int64_t micro_batch;
+    bool checkpoint_activations;
+    bool mixed; /* e = 2 with masters */
+} mu_plan_shape_t;
+
+/* Bytes. */
+typedef struct mu_plan_memory {
+    int64_t weights, gradients, optimizer, activations, loss, workspace, communication;
+} mu_plan_memory_t;
+
+/* model->vocab is known and tp divides heads, ffn and vocabulary. */
+void mu_plan_memory(const mu_model_t *model, const mu_plan_shape_t *shape, mu_plan_memory_t *out);
+int64_t mu_plan_memory_total(const mu_plan_memory_t *memory);
+
+#endif
