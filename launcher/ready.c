@@ -136,16 +136,13 @@ mu_ready_sum_t mu_ready_sum(const mu_ready_t *ready)
 /* 77 comes before 80: a wrong key needs a person, an unfit host only its replacement. */
 static mu_status_t worst_permanent(const mu_ready_t *ready)
 {
-    mu_status_t status = MU_UNREADY;
-    for (int i = 0; i < ready->hosts->count; i++) {
-        if (ready->host[i].phase != MU_PHASE_FAILED)
-            continue;
-        mu_status_t its = mu_reason_status(ready->host[i].reason);
-        if (its == MU_AUTH)
-            return MU_AUTH;
-        status = its;
-    }
-    return status;
+    static const mu_status_t order[] = {MU_AUTH, MU_CONFIG, MU_PREFLIGHT};
+    for (size_t k = 0; k < sizeof order / sizeof *order; k++)
+        for (int i = 0; i < ready->hosts->count; i++)
+            if (ready->host[i].phase == MU_PHASE_FAILED &&
+                mu_reason_status(ready->host[i].reason) == order[k])
+                return order[k];
+    return MU_UNREADY;
 }
 
 /* Whether the wait is over, and how. */

@@ -55,6 +55,8 @@ typedef enum mu_stage {                   /* how far a host has come */
     X(DENIED, "permission_denied", AUTH, false, "permission denied")                                         \
     X(KEY_CHANGED, "host_key_changed", AUTH, false, "host key changed")                                      \
     X(KEY_UNKNOWN, "host_key_unknown", AUTH, false, "host key unknown")                                      \
+    X(SSH_CONFIG, "ssh_config", CONFIG, false, "ssh refuses its configuration")                              \
+    X(NO_SSH, "no_ssh", PREFLIGHT, false, "ssh does not start on this machine")                              \
     X(NOISE, "noise", PREFLIGHT, false, "login shell answers instead of muster-worker")                      \
     X(MISSING, "muster_missing", PREFLIGHT, false, "muster-worker is missing there")                         \
     X(BROKEN, "muster_broken", PREFLIGHT, false, "muster-worker does not start there")                       \

@@ -59,6 +59,9 @@ static const struct {
     mu_reason_t reason;
     const char *detail; /* the line to show instead, if ssh said that too */
 } of_ssh[] = {
+    {"Bad configuration option", MU_REASON_SSH_CONFIG, NULL},
+    {"command-line line", MU_REASON_SSH_CONFIG, NULL},
+    {"unknown option -- ", MU_REASON_SSH_CONFIG, NULL},
     {"REMOTE HOST IDENTIFICATION HAS CHANGED", MU_REASON_KEY_CHANGED, "Offending "},
     {"Host key verification failed", MU_REASON_KEY_UNKNOWN, "host key is known for"},
     {"UNPROTECTED PRIVATE KEY FILE", MU_REASON_DENIED, "Permissions "},

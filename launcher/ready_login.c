@@ -19,8 +19,13 @@ void mu_ready_login_start(mu_ready_t *ready, int index)
     }
     if (!started) {
         mu_buf_t why = MU_BUF_INIT;
+        bool errno_is_lasting = errno == ENOENT || errno == EACCES; /* others: no process or file is free */
         mu_buf_addf(&why, "cannot start %s here: %s", host->local ? ready->worker : "ssh", strerror(errno));
-        mu_ready_miss(ready, index, host->local ? MU_REASON_BROKEN : MU_REASON_LOGIN, why.data);
+        mu_ready_miss(ready, index,
+                      host->local        ? MU_REASON_BROKEN
+                      : errno_is_lasting ? MU_REASON_NO_SSH
+                                         : MU_REASON_LOGIN,
+                      why.data);
         mu_buf_release(&why);
         return;
     }

@@ -28,6 +28,8 @@ static const char *const fixes[MU_REASON_COUNT] = {
         "if the host was set up anew: ssh-keygen -R HOST, then accept its new key; if not, "
         "find out who answers there",
     [MU_REASON_KEY_UNKNOWN] = "add its key to known_hosts after comparing the fingerprint (ssh-keyscan HOST)",
+    [MU_REASON_SSH_CONFIG] = "correct muster.ssh_args or ~/.ssh/config; `ssh -G HOST` says what is wrong",
+    [MU_REASON_NO_SSH] = "install openssh-client on this machine",
     [MU_REASON_NOISE] =
         "give the account a login shell that runs commands: `ssh HOST true` should print nothing",
     [MU_REASON_MISSING] = "install muster there, at the same path as here",

@@ -252,6 +252,9 @@ static void words_of_ssh(void **state)
         {255, "ssh: connect to host h port 22: Connection refused\n", "", MU_REASON_REFUSED, "refused"},
         {255, "ssh: connect to host h port 22: Connection timed out\n", "", MU_REASON_NO_ANSWER, "timed out"},
         {255, "ssh: connect to host h port 22: No route to host\n", "", MU_REASON_NO_ROUTE, "route"},
+        {255, "command-line: line 0: Bad configuration option: foo\n", "", MU_REASON_SSH_CONFIG,
+         "option: foo"},
+        {255, "command-line line 0: unsupported option \"banana\".\n", "", MU_REASON_SSH_CONFIG, "banana"},
         {255, "Connection to h closed by remote host.\n", "", MU_REASON_LOGIN, "closed by remote host"},
         {255, "", "", MU_REASON_LOGIN, "ended with 255"},
         {143, "", "", MU_REASON_LOGIN, "ended with 143"},
@@ -373,6 +376,9 @@ static void rule_of_exit_codes(void **state)
     /* transient causes only: 69 at the deadline */
     expect("29", 0, 1.5, MU_UNREADY, (mu_reason_t[]){0, MU_REASON_THROTTLED}, port, 10);
     assert_said("exit 69");
+    /* without any ssh here: at once, for all hosts */
+    setenv("PATH", "/nowhere", 1);
+    expect("23", 0, 20, MU_PREFLIGHT, (mu_reason_t[]){MU_REASON_NO_SSH, MU_REASON_NO_SSH}, port, 10);
     server_end(&server);
 }
 
