@@ -1,85 +1,7 @@
 /* ranks: 1 2 4 */
 /* The golden model over groups of workers: every (tp, dp) that the ranks make gives the one worker's numbers.
  */
-#include "tests/unit/golden_model.h"
-#include "worker/comm_mpi.h"
-#include "worker/init.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
-static int world_rank, world_size;
-
-typedef struct worker {
-    int tp_size, dp_size, dp_rank;
-    mu_device_t *dev;
-    mu_comm_t *tp, *dp;
-    mu_net_t *net;
-    int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
-} worker_t;
-
-static void set_up(worker_t *w, int tp, const mu_model_t *model, const mu_net_options_t *options)
-{
-    MPI_Comm group;
-    w->tp_size = tp;
-    w->dp_size = world_size / tp;
-    w->dp_rank = world_rank / tp;
-    MPI_Comm_split(MPI_COMM_WORLD, w->dp_rank, world_rank, &group);
-    w->tp = mu_comm_mpi(group, "tp", NULL);
-    MPI_Comm_split(MPI_COMM_WORLD, world_rank % tp, world_rank, &group);
-    w->dp = mu_comm_mpi(group, "dp", NULL);
-    assert_int_equal(mu_device_cpu_new(1, &w->dev), MU_OK);
-    assert_int_equal(mu_net_new(w->dev, model, w->tp, options, &w->net), MU_OK);
-    golden_tokens(w->tokens);
-}
-
-static void tear_down(worker_t *w)
-{
-    mu_net_free(w->net);
-    mu_device_close(w->dev);
-    mu_comm_free(w->tp);
-    mu_comm_free(w->dp);
-}
-
-#define assert_close(got, want, tolerance)                                                                   \
-    do {                                                                                                     \
-        if (!(golden_error(got, want) <= (tolerance)))                                                       \
-            fail_msg("tp %d, dp %d: %s: got %.12g, want %.12g, relative error %.2g > %.2g", w->tp_size,      \
-                     w->dp_size, #got, (double)(got), (double)(want), golden_error(got, want),               \
-                     (double)(tolerance));                                                                   \
-    } while (0)
-
-/* This replica's part of the batch in micro batches of `micro`, as the training loop does it. */
-static void gradients(worker_t *w, int micro)
-{
-    int mine = GOLDEN_BATCH / w->dp_size, steps = mine / micro;
-    mu_net_zero_gradients(w->net);
-    for (int i = 0; i < steps; i++) {
-        int first = w->dp_rank * mine + i * micro;
-        assert_int_equal(mu_net_forward_backward(w->net, w->tokens + first * (GOLDEN_SEQ + 1), 1.0 / steps),
-                         MU_OK);
-    }
-    const mu_net_flat_t *flat = mu_net_flat(w->net);
-    assert_int_equal(mu_comm_allreduce(w->dp, MU_SUM, MU_TYPE_F32, flat->gradient, flat->elements), MU_OK);
-    w->dev->ops->scale(w->dev, flat->gradient, flat->elements, 1.0 / w->dp_size);
-}
-
-static double mean_loss(worker_t *w)
-{
-    mu_net_loss_t loss;
-    assert_int_equal(mu_net_take_loss(w->net, &loss), MU_OK);
-    double mean = loss.mean_sum / (double)loss.micro_batches / w->dp_size;
-    assert_int_equal(mu_comm_allreduce(w->dp, MU_SUM, MU_TYPE_F64, &mean, 1), MU_OK);
-    return mean;
-}
-
-static double norm(worker_t *w)
-{
-    double n;
-    assert_int_equal(mu_optimizer_norm(w->net, &n), MU_OK);
-    return n;
-}
+#include "tests/mpi/golden_worker.h"
 
 /* The L2 norm of one tensor's gradient over the whole group. */
 static double tensor_norm(worker_t *w, const mu_net_param_t *p)
@@ -91,17 +13,6 @@ static double tensor_norm(worker_t *w, const mu_net_param_t *p)
         assert_int_equal(mu_comm_allreduce(w->tp, MU_SUM, MU_TYPE_F64, &sum, 1), MU_OK);
     return sqrt(sum);
 }
-
-static bool possible(int tp, int micro)
-{
-    return world_size % tp == 0 && GOLDEN_BATCH % (world_size / tp) == 0 &&
-           GOLDEN_BATCH / (world_size / tp) % micro == 0;
-}
-
-#define FOR_EACH_LAYOUT(tp, micro)                                                                           \
-    for (int tp = 1; tp <= 4; tp *= 2)                                                                       \
-        for (int micro = 1; micro <= 2; micro++)                                                             \
-            if (possible(tp, micro))
 
 static void every_block_in_every_layout(void **state)
 {
