@@ -168,6 +168,20 @@ static mu_status_t check_hosts(run_t *r)
     return status;
 }
 
+/* What attempts leave on other hosts: folders of mpirun's daemons, shared memory of killed ranks. */
+static void sweep_other_hosts(run_t *r)
+{
+    if (!r->ready)
+        return;
+    bool *skip = mu_calloc((size_t)r->plan.hosts->count, sizeof *skip);
+    for (int i = 0; i < r->plan.hosts->count; i++) {
+        mu_ready_host_t host = mu_ready_host(r->ready, i);
+        skip[i] = host.local || host.stage != MU_STAGE_READY;
+    }
+    mu_sweep_hosts(r->ssh, r->plan.hosts, skip, r->state.token);
+    free(skip);
+}
+
 /* Every host ready and fit, or the error that says which is not. */
 static mu_status_t gather(run_t *r)
 {
@@ -192,6 +206,7 @@ static mu_status_t gather(run_t *r)
     } else if (r->ssh_args.len == 0) {
         mu_ssh_mpirun_args(r->ssh, &r->ssh_args);
     }
+    sweep_other_hosts(r);
     return MU_OK;
 }
 
@@ -376,10 +391,26 @@ static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
     return run_attempts(r, outcome);
 }
 
+/* Who knocked without being let in: a scan, an old guard, or someone who should not. */
+static void tell_refused(run_t *r)
+{
+    if (!r->supervisor.server)
+        return;
+    const int64_t *faults = mu_server_faults(r->supervisor.server);
+    for (int i = 1; i < MU_CONTROL_FAULT_COUNT; i++)
+        if (faults[i] > 0) {
+            const char *cause = mu_control_fault_text((mu_control_fault_t)i);
+            mu_warn("control port: %lld connections refused: %s", (long long)faults[i], cause);
+            mu_scribe_event(r->supervisor.scribe, "refused", NULL, -1, "%lld connections: %s",
+                            (long long)faults[i], cause);
+        }
+}
+
 /* The last lines, run.json, and the verdict. */
 static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
 {
     const char *word = status == MU_OK ? "done" : status == MU_STOPPED ? "stopped" : "failed";
+    tell_refused(r);
     r->state.exit_code = mu_status_exit(status);
     if (*o->who)
         snprintf(r->state.reason, sizeof r->state.reason, "%s %s", o->who, o->what);
@@ -408,6 +439,7 @@ static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
 static void clean_up(run_t *r)
 {
     mu_server_close(r->supervisor.server);
+    sweep_other_hosts(r);
     mu_ready_free(r->ready);
     mu_ssh_free(r->ssh);
     mu_stop_forget(r->plan.run_dir);

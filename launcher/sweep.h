@@ -8,6 +8,8 @@
 
 #include "common/buf.h"
 #include "common/status.h"
+#include "launcher/hosts.h"
+#include "launcher/ssh.h"
 
 /* The run's folders: "/tmp/muster-UID-TOKEN", and in shared memory the same (under /tmp where there is none).
  */
@@ -21,5 +23,9 @@ mu_status_t mu_run_tmp_make(const char *dir);
 int mu_sweep_processes(const char *token);
 /* Removes both folders. */
 void mu_sweep_folders(const char *token);
+/* The same on the other hosts of the list, over the logins that are open, at most 32 at once and 3 s in all.
+ * A host that does not answer keeps them until the next start; that is no error. skip: of each host, true
+ * where nothing is to be done. */
+void mu_sweep_hosts(const mu_ssh_t *ssh, const mu_hosts_t *hosts, const bool *skip, const char *token);
 
 #endif
