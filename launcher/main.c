@@ -20,7 +20,6 @@ static const verb_t verbs[] = {
     {"config", "effective values with their origin; all keys", mu_cmd_config},
     {"prepare", "text into token shards", mu_cmd_prepare},
     {"tokenizer", "train a tokenizer; text to ids and back", mu_cmd_tokenizer},
-    {"config", "effective values and their origin; all keys", mu_cmd_config},
     {"plan", "what a run needs and how long it takes, from the config alone", mu_cmd_plan},
     {"check", "can every host be reached, and is it fit? trains nothing", mu_cmd_check},
     {"run", "train: wait for the hosts, start, watch, restart", mu_cmd_run},

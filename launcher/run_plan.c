@@ -130,6 +130,7 @@ static bool sees_data(const mu_config_t *config)
 static mu_status_t fit_workers(mu_run_plan_t *p, const mu_hosts_t *hosts, int workers)
 {
     bool data = sees_data(p->config);
+    int asked = workers;
     for (;;) {
         MU_TRY(mu_places_make(hosts, workers, p->config->muster.controller_host, data, &p->places));
         if (p->places.place[0].host && strcmp(p->places.place[0].host, p->places.self) == 0)
@@ -137,8 +138,15 @@ static mu_status_t fit_workers(mu_run_plan_t *p, const mu_hosts_t *hosts, int wo
         mu_world_t world = {
             .workers = workers, .slots_per_host = p->places.slots_per_host, .device_has_fp16 = true};
         mu_status_t status = mu_config_resolve(p->config, &world);
-        if (status == MU_OK && p->config->workers == workers)
+        if (status == MU_OK && p->config->workers == workers) {
+            if (workers < asked)
+                mu_info("%d of %d workers are not started: the batch of %lld sequences cannot be divided "
+                        "among more than %d "
+                        "x %d",
+                        asked - workers, asked, (long long)p->config->train_batch_size, p->config->tp,
+                        p->config->dp);
             return MU_OK;
+        }
         workers = p->config->workers;
         mu_places_free(&p->places);
         if (status != MU_OK)
