@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+trap 'echo "quickstart.sh: line $LINENO: failed" >&2' ERR
 say() { printf '\n== %s\n' "$*"; }
 began=$(date +%s)
 
@@ -36,7 +37,9 @@ if [ ! -s quickstart/heldout.txt ]; then
     rm quickstart/all.txt
     mv quickstart/heldout.part quickstart/heldout.txt
 fi
-wc -c quickstart/text.txt quickstart/heldout.txt | head -n 2
+for text in quickstart/text.txt quickstart/heldout.txt; do
+    printf '%9d bytes in %s\n' "$(wc -c <"$text")" "$text"
+done
 
 say "tokenizer"
 [ -s quickstart/tokenizer.json ] ||

@@ -57,12 +57,22 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_o
     const mu_config_t *c = run->config;
     const mu_ready_t *m = &opening->memory;
     char a[32], b[32], g[32], o[32], x[32], w[32];
+    for (const char *note = run->watched ? "" : mu_config_notes(c);
+         *note;) { /* under `muster run` it says them */
+        int n = (int)strcspn(note, "\n");
+        mu_info("%.*s", n, note);
+        note += n + (note[n] != '\0');
+    }
     mu_info("start      %s", start->rule);
     mu_info("layout     tp %d x dp %d = %d workers, %d threads each, %s", c->tp, c->dp, c->tp * c->dp,
             opening->threads, opening->device);
     mu_info("batch      %lld sequences = micro %lld x accumulation %lld x dp %d; %lld tokens a step",
             (long long)c->train_batch_size, (long long)c->micro_batch, (long long)c->accumulation, c->dp,
             (long long)mu_start_tokens(run, c->train_batch_size));
+    if (c->precision != MU_FP32)
+        mu_info("numbers    fp32: this device computes in nothing else, so %s is not used, and there is no "
+                "loss scale",
+                c->precision == MU_BF16 ? "bf16" : "fp16");
     mu_info("model      %lld parameters, vocabulary %lld", (long long)mu_model_parameters(&c->model),
             (long long)c->model.vocab);
     mu_info("memory     %s a worker: weights %s, gradients %s, optimizer %s, activations %s, workspace %s",

@@ -56,7 +56,8 @@ static mu_status_t take_part(mu_run_t *run)
     if (size < 2)
         return mu_fail(MU_CONFIG, "a world of one rank has no worker: start 1 controller and N workers with "
                                   "mpirun -np N+1, or use `muster run`");
-    mu_world_t world = {.workers = size - 1};
+    mu_world_t world = {.workers = size - 1,
+                        .device_has_fp16 = true}; /* the opening says what the device has */
     if (rank != 0)
         mu_log_level_set(MU_LOG_WARN); /* the first lines are the controller's to say */
     MU_TRY(mu_config_resolve(run->config, &world));
