@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Layer files as gpt-neox saves them, of several widths and types, imported and exported: the same weights.
+
+usage: neox.py MUSTER DUMP
+
+DUMP is not used. Exits 77 where PyTorch or Transformers is absent.
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+from models import FORMS, make
+from golden import neox_files
+import torch
+from transformers import AutoModelForCausalLM
+
+
+def config_of(c):
+    return f"""
+num_layers: {c.num_hidden_layers}
+hidden_size: {c.hidden_size}
+num_attention_heads: {c.num_attention_heads}
+intermediate_size: {c.intermediate_size}
+seq_length: {c.max_position_embeddings}
+max_position_embeddings: {c.max_position_embeddings}
+pos_emb: rotary
+rotary_pct: {c.rotary_pct}
+rotary_emb_base: {c.rotary_emb_base}
+layernorm_epsilon: {c.layer_norm_eps}
+gpt_j_residual: {c.use_parallel_residual}
+no_weight_tying: {not c.tie_word_embeddings}
+bias_gelu_fusion: {c.hidden_act != "gelu"}
+"""
+
+
+def run(*command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit {done.returncode}:\n{done.stdout}")
+
+
+def same(muster, form, width, dtype, tmp):
+    model = make(form).to(dtype)
+    here = os.path.join(tmp, f"{form}-{width}-{dtype}")
+    neox_files(model, here, width, parallel=model.config.use_parallel_residual)
+    with open(here + ".yml", "w") as f:
+        f.write(config_of(model.config))
+    run(muster, "import", here, "--output", here + "-ckpt", "--config", here + ".yml")
+    run(muster, "export", here + "-ckpt", "--output", here + "-hf")
+    back = AutoModelForCausalLM.from_pretrained(here + "-hf")
+    off = [k for (k, a), b in zip(model.state_dict().items(), back.state_dict().values())
+           if "rotary" not in k and not torch.equal(a.float(), b)]
+    keys = ("use_parallel_residual", "rotary_pct", "rotary_emb_base", "layer_norm_eps", "hidden_act",
+            "tie_word_embeddings", "intermediate_size")
+    off += [k for k in keys if getattr(model.config, k) != getattr(back.config, k)]
+    print(f"{'FAILED' if off else 'ok':6} {form}, width {width}, {dtype} {off or ''}")
+    return bool(off)
+
+
+def main():
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="muster-parity-") as tmp:
+        for form in (name for name in FORMS if name.startswith("neox")):
+            for width in (1, 2, 4):
+                for dtype in (torch.float16, torch.bfloat16, torch.float32):
+                    failed += same(sys.argv[1], form, width, dtype, tmp)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
