@@ -5,6 +5,7 @@
 #include "launcher/cmd_inspect.h"
 #include "launcher/cmd_plan.h"
 #include "launcher/cmd_prepare.h"
+#include "launcher/cmd_render.h"
 #include "launcher/cmd_run.h"
 #include "launcher/cmd_status.h"
 #include "launcher/cmd_stop.h"
@@ -25,6 +26,7 @@ static const verb_t verbs[] = {
     {"run", "train: wait for the hosts, start, watch, restart", mu_cmd_run},
     {"status", "how a run is going", mu_cmd_status},
     {"stop", "save a checkpoint, then end a run", mu_cmd_stop},
+    {"render", "the files that run a config under Slurm or Kubernetes", mu_cmd_render},
     {"inspect", "what a checkpoint, a run or a data set holds; is it whole?", mu_cmd_inspect},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_worker},
     {"generate", "text from a checkpoint and a prompt", mu_cmd_worker},

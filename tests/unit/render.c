@@ -1,0 +1,242 @@
+/* muster render: what is refused, and what is written. Validation against the operator's own schema is
+ * tests/k8s. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/file.h"
+#include "common/log.h"
+#include "launcher/cmd_render.h"
+#include "launcher/render.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+static mu_buf_t said = MU_BUF_INIT;
+
+static void keep(mu_log_level_t level, const char *line, void *arg)
+{
+    (void)level;
+    (void)arg;
+    mu_buf_addf(&said, "%s\n", line);
+}
+
+static mu_status_t take(mu_render_target_t target, const char *argument, bool *taken)
+{
+    mu_params_t p;
+    mu_params_init(&p, target);
+    mu_status_t status = mu_params_take(&p, argument, taken);
+    mu_params_release(&p);
+    return status;
+}
+
+static void parameters_have_types(void **state)
+{
+    static const struct {
+        mu_render_target_t target;
+        const char *argument;
+        bool good;
+    } cases[] = {
+        {MU_RENDER_MPIJOB, "launcher_creation=WaitForWorkersReady", true},
+        {MU_RENDER_MPIJOB, "launcher_creation=WaitForWorkerReady", false}, /* the operator would wait */
+        {MU_RENDER_MPIJOB, "launcher_creation=atStartup", false},
+        {MU_RENDER_MPIJOB, "launcher_creation=", false},
+        {MU_RENDER_MPIJOB, "launcher_creation=AtStartup|", false},
+        {MU_RENDER_MPIJOB, "worker_restart=Always", false}, /* Kubernetes' own, the operator's not */
+        {MU_RENDER_MPIJOB, "launcher_restart=ExitCode", false},
+        {MU_RENDER_MPIJOB, "clean_pods=running", false},
+        {MU_RENDER_MPIJOB, "workers=0", false},
+        {MU_RENDER_MPIJOB, "workers=1e3", false},
+        {MU_RENDER_MPIJOB, "slots=-1", false},
+        {MU_RENDER_MPIJOB, "name=Big", false},
+        {MU_RENDER_MPIJOB, "name=1st", false},
+        {MU_RENDER_MPIJOB, "name=a-", false},
+        {MU_RENDER_MPIJOB, "name=ok-1", true},
+        {MU_RENDER_MPIJOB, "memory=64Gi", true},
+        {MU_RENDER_MPIJOB, "memory=64GiB", false},
+        {MU_RENDER_MPIJOB, "memory=0", false},
+        {MU_RENDER_MPIJOB, "cpu=500m", true},
+        {MU_RENDER_MPIJOB, "cpu=Gi", false},
+        {MU_RENDER_MPIJOB, "volumes=a:/a,b:/b/c", true},
+        {MU_RENDER_MPIJOB, "volumes=a:/a,", false},
+        {MU_RENDER_MPIJOB, "volumes=a", false},
+        {MU_RENDER_MPIJOB, "volumes=a:b", false},
+        {MU_RENDER_MPIJOB, "volumes=a:/", false},
+        {MU_RENDER_MPIJOB, "volumes=", false},
+        {MU_RENDER_MPIJOB, "volumes=a:/a}", false},
+        {MU_RENDER_MPIJOB, "image=reg.io:5000/muster:1.0", true},
+        {MU_RENDER_MPIJOB, "image=a b", false},
+        {MU_RENDER_MPIJOB, "image=a\nb", false},
+        {MU_RENDER_SLURM, "nodes=0", false},
+        {MU_RENDER_SLURM, "nodes=16", true},
+        {MU_RENDER_SLURM, "time=90", true},
+        {MU_RENDER_SLURM, "time=1-12:00:00", true},
+        {MU_RENDER_SLURM, "time=0:00", false}, /* Slurm: no limit */
+        {MU_RENDER_SLURM, "time=1h", false},
+        {MU_RENDER_SLURM, "time=1:2:3:4", false},
+        {MU_RENDER_SLURM, "time=", false},
+        {MU_RENDER_SLURM, "partition=a;b", false},
+        {MU_RENDER_SLURM, "partition=--help", false},
+        {MU_RENDER_SLURM, "signal_seconds=5", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool taken = false;
+        mu_status_t status = take(cases[i].target, cases[i].argument, &taken);
+        if ((status == MU_OK) != cases[i].good || (status == MU_OK && !taken))
+            fail_msg("%s: %s", cases[i].argument, mu_status_name(status));
+    }
+    bool taken = true;
+    assert_int_equal(take(MU_RENDER_SLURM, "train_iters=5", &taken), MU_OK);
+    assert_false(taken); /* the config's */
+}
+
+/* ---- whole files ---- */
+
+static char dir[] = "/tmp/muster-render-XXXXXX", config[64];
+
+static int set_up(void **state)
+{
+    static const char text[] =
+        "{num-layers: 2, hidden-size: 64, num-attention-heads: 4, seq-length: 32, max-position-embeddings: "
+        "32,\n"
+        " optimizer: {type: Adam, params: {lr: 1.0e-3}}, train_micro_batch_size_per_gpu: 2, train-iters: "
+        "10,\n"
+        " checkpoint-factor: 5, save: /runs/one, data_path: /data/set, padded_vocab_size: 512}\n";
+    (void)state;
+    unsetenv("DATA_PATH");
+    unsetenv("MODEL_PATH");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(config, sizeof config, "%s/tiny_model.yml", dir);
+    mu_log_sink_set(keep, NULL);
+    return mu_file_replace(config, text, strlen(text), 0600) == MU_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    mu_log_sink_set(NULL, NULL);
+    mu_buf_release(&said);
+    return mu_remove_tree(dir) == MU_OK ? 0 : -1;
+}
+
+/* Runs the verb with `arguments` (NULL behind the last); its stdout goes to `out`. */
+static mu_status_t verb(mu_buf_t *out, const char *target, ...)
+{
+    char *argv[16] = {mu_strdup("render"), mu_strdup(target), mu_strdup(config)},
+         *path = mu_path_join(dir, "out");
+    int argc = 3;
+    va_list args;
+    va_start(args, target);
+    for (const char *a; (a = va_arg(args, const char *));)
+        argv[argc++] = mu_strdup(a);
+    va_end(args);
+    mu_buf_clear(&said);
+    mu_buf_clear(out);
+    fflush(stdout);
+    int saved = dup(STDOUT_FILENO), fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    dup2(fd, STDOUT_FILENO);
+    mu_status_t status = mu_cmd_render(argc, argv);
+    fflush(stdout);
+    dup2(saved, STDOUT_FILENO);
+    close(saved);
+    close(fd);
+    mu_file_read(path, 1 << 20, out);
+    mu_buf_adds(out, "");
+    mu_buf_adds(&said, "");
+    for (int i = 0; i < argc; i++)
+        free(argv[i]);
+    free(path);
+    return status;
+}
+
+static void has(const mu_buf_t *text, const char *word)
+{
+    if (!strstr(text->data, word))
+        fail_msg("no '%s' in:\n%s", word, text->data);
+}
+
+static void slurm_script(void **state)
+{
+    mu_buf_t out = MU_BUF_INIT, script = MU_BUF_INIT;
+    (void)state;
+    assert_int_equal(verb(&out, "slurm", "nodes=3", "time=30", "partition=cpu", "lr_decay_style=it's", NULL),
+                     MU_CONFIG);
+    assert_int_equal(verb(&out, "slurm", "nodes=3", "time=30", "partition=cpu", "save=/runs/it's", NULL),
+                     MU_OK);
+    has(&out, "#SBATCH --job-name=tiny-model\n");
+    has(&out, "#SBATCH --nodes=3\n");
+    has(&out, "#SBATCH --partition=cpu\n");
+    has(&out, "#SBATCH --signal=B:USR1@120\n");
+    has(&out, "tiny_model.yml 'save=/runs/it'\\''s'\n");
+    /* the rest is the script of the tree */
+    assert_int_equal(mu_file_read(MU_SOURCE_DIR "/slurm/muster.sbatch", 1 << 20, &script), MU_OK);
+    const char *body = strstr(script.data, "set -u\n"), *ours = strstr(out.data, "set -u\n");
+    assert_non_null(ours);
+    assert_string_equal(ours, body);
+    mu_buf_release(&out);
+    mu_buf_release(&script);
+}
+
+static void mpijob(void **state)
+{
+    mu_buf_t out = MU_BUF_INIT;
+    (void)state;
+    assert_int_equal(verb(&out, "mpijob", "image=r/m:1", "volumes=runs:/runs,data:/data", "workers=4",
+                          "slots=2", "namespace=ml", "queue=lq", NULL),
+                     MU_OK);
+    has(&out, "name: tiny-model-muster\n");
+    has(&out, "kueue.x-k8s.io/queue-name: lq\n");
+    has(&out, "slotsPerWorker: 2\n");
+    has(&out, "replicas: 4\n");
+    has(&out, "{protocol: TCP, port: 29000, endPort: 29999}");
+    has(&out, "persistentVolumeClaim: {claimName: data}");
+    has(&out, "readinessProbe: {tcpSocket: {port: 2222}");
+    has(&out, "num_layers: 2\n");
+    assert_null(strstr(out.data, "name: tiny-model-config")); /* the operator's own */
+    mu_buf_release(&out);
+}
+
+static void what_cannot_work_is_refused(void **state)
+{
+    mu_buf_t out = MU_BUF_INIT;
+    (void)state;
+    assert_int_equal(verb(&out, "mpijob", "volumes=runs:/runs", NULL), MU_USAGE);
+    has(&said, "image=... is wanted");
+    assert_int_equal(verb(&out, "mpijob", "image=i", "volumes=runs:/runs", NULL), MU_CONFIG);
+    has(&said, "data_path '/data/set' lies outside every volume");
+    assert_int_equal(verb(&out, "mpijob", "image=i", "volumes=runs:/run,data:/data", NULL), MU_CONFIG);
+    has(&said, "save '/runs/one' lies outside every volume"); /* /run is no part of /runs */
+    /* 54 characters are a good name, but its workers' are too long from the tenth on */
+    const char *name = "name=a2345678901234567890123456789012345678901234567890123";
+    assert_int_equal(
+        verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", name, "workers=10", NULL), MU_OK);
+    assert_int_equal(
+        verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", name, "workers=101", NULL),
+        MU_USAGE);
+    has(&said, "shorten it by");
+    assert_int_equal(
+        verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", "model_parallel_size=4", NULL),
+        MU_CONFIG);
+    has(&said, "exceeds the 1 slots of a host");
+    assert_string_equal(out.data, "");
+    assert_int_equal(verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", "replicas=3", NULL),
+                     MU_CONFIG);
+    assert_int_equal(verb(&out, "docker", NULL), MU_USAGE);
+    mu_buf_release(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parameters_have_types),
+        cmocka_unit_test(slurm_script),
+        cmocka_unit_test(mpijob),
+        cmocka_unit_test(what_cannot_work_is_refused),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
