@@ -254,7 +254,8 @@ static void make_tuple(machine_t *m, int from)
 {
     int n = m->depth - from;
     int *items = mu_alloc((size_t)(n + 1) * sizeof *items);
-    memcpy(items, m->stack + from, (size_t)n * sizeof *items);
+    if (n > 0) /* an empty stack has no address */
+        memcpy(items, m->stack + from, (size_t)n * sizeof *items);
     m->depth = from;
     value_t *v = push_new(m, K_TUPLE);
     v->items = items;
