@@ -1,5 +1,6 @@
 #include "launcher/cmd_check.h"
 #include "launcher/hosts.h"
+#include "launcher/needs.h"
 #include "launcher/preflight.h"
 #include "launcher/ready.h"
 #include "launcher/ssh.h"
@@ -97,18 +98,6 @@ static mu_status_t make_tmp(char **out)
     return MU_OK;
 }
 
-/* Weights, two moments of Adam, and in half precision the weights again; 0 while the vocabulary is unknown.
- */
-static uint64_t checkpoint_bytes(const mu_config_t *config)
-{
-    mu_model_t model = config->model;
-    if (model.vocab == 0)
-        model.vocab = config->padded_vocab_size;
-    if (model.vocab == 0)
-        return 0;
-    return (uint64_t)mu_model_parameters(&model) * (config->precision == MU_FP32 ? 12 : 14);
-}
-
 /* The run directory as an absolute path; *made when it was not there, as before a first run. */
 static mu_status_t open_run_dir(const char *path, char **out, bool *made)
 {
@@ -154,8 +143,11 @@ static mu_status_t look_at_hosts(check_t *check)
 {
     static const mu_need_t need[] = {
         [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
+    mu_needs_t needs;
+    MU_TRY(mu_needs_of(check->config, &needs));
     mu_preflight_want_t want = {.run_dir = check->run_dir,
-                                .checkpoint_bytes = checkpoint_bytes(check->config),
+                                .checkpoint_bytes = needs.checkpoint,
+                                .memory_per_slot = needs.rank,
                                 .gpus = need[check->config->muster.device],
                                 .stop = &stop};
     mu_status_t status = mu_preflight_run(check->ready, &want, &check->report);

@@ -3,6 +3,7 @@
 #include "common/digest.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "launcher/needs.h"
 #include "launcher/policy.h"
 #include "launcher/preflight.h"
 #include "launcher/ready.h"
@@ -155,8 +156,13 @@ static mu_status_t check_hosts(run_t *r)
 {
     static const mu_need_t need[] = {
         [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
-    mu_preflight_want_t want = {
-        .run_dir = r->plan.run_dir, .gpus = need[r->plan.config->muster.device], .stop = &signals};
+    mu_needs_t needs;
+    MU_TRY(mu_needs_of(r->plan.config, &needs));
+    mu_preflight_want_t want = {.run_dir = r->plan.run_dir,
+                                .checkpoint_bytes = needs.checkpoint,
+                                .memory_per_slot = needs.rank,
+                                .gpus = need[r->plan.config->muster.device],
+                                .stop = &signals};
     mu_preflight_report_t *report = NULL;
     set_state(r, "checking");
     mu_status_t status = mu_preflight_run(r->ready, &want, &report);

@@ -42,6 +42,7 @@ typedef struct mu_setup {
     int32_t attempt;        /* names temporary checkpoints */
     int64_t vocab;          /* rows of the embedding */
     int64_t optimizer_step; /* updates that AdamW has made */
+    int64_t train_iters;    /* of the run; with train_epochs they follow from the data */
     char run_id[40];
     char path[PATH_MAX];
 } mu_setup_t;

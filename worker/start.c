@@ -201,6 +201,24 @@ static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
     return MU_OK;
 }
 
+/* train_epochs: as many steps as whole global batches fit (megatron/training.py). */
+static mu_status_t settle_steps(mu_run_t *run, mu_start_t *start)
+{
+    mu_config_t *c = run->config;
+    if (c->train_iters == 0 && c->train_epochs > 0) {
+        c->train_iters = mu_order_epoch_samples(start->data, MU_TRAIN, c->model.seq_length, c->train_epochs) /
+                         c->train_batch_size;
+        if (c->train_iters == 0)
+            return mu_fail(MU_CONFIG,
+                           "train_epochs %lld (%s): the data has fewer samples than one batch of %lld",
+                           (long long)c->train_epochs, mu_config_origin(c, "train_epochs"),
+                           (long long)c->train_batch_size);
+        mu_info("train_epochs %lld are %lld steps", (long long)c->train_epochs, (long long)c->train_iters);
+    }
+    start->setup.train_iters = c->train_iters;
+    return MU_OK;
+}
+
 static void find_best(mu_run_t *run, mu_start_t *start)
 {
     mu_buf_t name = MU_BUF_INIT;
@@ -242,6 +260,7 @@ mu_status_t mu_start_open(mu_run_t *run, mu_start_t *out)
     MU_TRY(settle_vocab(run, out));
     MU_TRY(check_vocab_divides(run, out));
     MU_TRY(check_data(run, out));
+    MU_TRY(settle_steps(run, out));
     find_best(run, out);
     return MU_OK;
 }

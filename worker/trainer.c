@@ -282,6 +282,7 @@ static mu_status_t set_up(trainer_t *t, bool *go)
             return MU_OK;
         }
         t->run->config->model.vocab = t->setup.vocab;
+        t->run->config->train_iters = t->setup.train_iters;
         MU_TRY(answer_ready(t, take_state(t)));
     }
 }
