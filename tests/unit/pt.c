@@ -270,7 +270,7 @@ typedef struct zipped {
 static void add_number(mu_buf_t *out, uint64_t n, int bytes)
 {
     for (int i = 0; i < bytes; i++)
-        mu_buf_addc(out, (char)(n >> 8 * i & 0xff));
+        mu_buf_addc(out, (char)(i < 8 ? n >> 8 * i & 0xff : 0));
 }
 
 /* A plain ZIP of stored entries, without ZIP64. */
