@@ -50,7 +50,7 @@ static const param_t mpijob[] = {
     {"memory", QUANTITY, "16Gi", 0, 0, NULL, "memory of a worker pod", false},
     {"volumes", VOLUMES, NULL, 0, 0, NULL, "claims and where they are mounted: runs:/runs,data:/data", true},
     {"user", NUMBER, "1000", 1, 65534, NULL, "numeric user of all pods", false},
-    {"home", WORD, "/home/mpiuser", 0, 0, NULL, "that user's home in the image", false},
+    {"home", WORD, "/var/lib/muster", 0, 0, NULL, "that user's home in the image", false},
     {"launcher_creation", CHOICE, "AtStartup", 0, 0, "AtStartup|WaitForWorkersReady",
      "when the launcher pod is made; it waits for the workers itself", false},
     {"launcher_restart", CHOICE, "Never", 0, 0, "Never|OnFailure",
