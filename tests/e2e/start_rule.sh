@@ -76,3 +76,13 @@ greedy() { muster generate "$scratch/first" --prompt 'static int ' --max-new-tok
 [ "$(greedy --temperature 1 --seed 1)" = "$(greedy --temperature 1 --seed 1)" ] || fail "the same seed, another text"
 [ "$(greedy --temperature 1 --seed 1)" != "$(greedy --temperature 1 --seed 2)" ] || fail "another seed, the same text"
 expect_exit 2 muster generate "$scratch/first" --prompt x --top-p 2 2>/dev/null
+
+# the same tokenizer in another spelling loads; another one does not
+sed 's/"merges":/ "merges" :/' "$scratch/data.json" >"$scratch/respelled.json"
+cmp -s "$scratch/data.json" "$scratch/respelled.json" && fail "the respelled tokenizer is the same file"
+muster prepare "$scratch/model.yml" --input "$scratch/data.txt" --output "$scratch/data3" vocab_file="$scratch/respelled.json" 2>/dev/null >&2
+run 0 respelled load="$scratch/first" finetune=true data_path="$scratch/data3"
+muster tokenizer train --input "$scratch/text2" --vocab-size 500 --output "$scratch/foreign.json" 2>/dev/null
+muster prepare "$scratch/model.yml" --input "$scratch/text2" --output "$scratch/data4" vocab_file="$scratch/foreign.json" 2>/dev/null >&2
+run 78 foreign load="$scratch/first" finetune=true data_path="$scratch/data4"
+says foreign 'another tokenizer'
