@@ -49,13 +49,14 @@ bool mu_key_is_group(const char *name)
     return false;
 }
 
-/* Edits (insert, remove, replace, swap neighbours) from a to b; at most `NAME_BYTES`. */
-static int edits(const char *a, const char *b)
+/* Edits (insert, remove, replace, swap neighbours) from a to b; `limit` or more means: not fewer than that.
+ */
+static int edits(const char *a, const char *b, int limit)
 {
     int row[3][NAME_BYTES + 1];
     int n = (int)strlen(a), m = (int)strlen(b);
-    if (n >= NAME_BYTES || m >= NAME_BYTES)
-        return NAME_BYTES;
+    if (n >= NAME_BYTES || m >= NAME_BYTES || abs(n - m) >= limit)
+        return limit;
     for (int j = 0; j <= m; j++)
         row[0][j] = j;
     for (int i = 1; i <= n; i++) {
@@ -91,19 +92,19 @@ void mu_key_suggest(const char *name, mu_buf_t *out)
         }
     }
     const char *best = NULL, *last = last_part(name);
-    int least = NAME_BYTES;
+    int least = 2 + (int)strlen(last) / 3; /* farther is no likeness */
     for (int i = 0; i < mu_key_count; i++) {
         const char *key = mu_keys[i].name;
-        int whole = edits(name, key);
+        int whole = edits(name, key, least);
         /* right name, wrong group */
-        int part = edits(last, last_part(key)) + 1;
+        int part = edits(last, last_part(key), least) + 1;
         int e = whole < part ? whole : part;
         if (e < least) {
             least = e;
             best = key;
         }
     }
-    if (best && least <= 1 + (int)strlen(last) / 3)
+    if (best)
         mu_buf_addf(out, ": did you mean %s?", best);
     else
         mu_buf_adds(out, ": `muster config --keys` lists all keys");
