@@ -224,7 +224,7 @@ bool mu_env_allowed(const char *name, size_t n, bool ranks)
     return listed(wanted, name, n) || (!ranks && listed(local, name, n));
 }
 
-void mu_mpirun_env(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_t *out)
+void mu_mpirun_env(const mu_mpi_job_t *job, mu_args_t *out)
 {
     for (char **e = environ; e && *e; e++) {
         size_t n = strcspn(*e, "=");
@@ -235,9 +235,8 @@ void mu_mpirun_env(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_t
     }
     for (int i = 0; i < job->vars->n; i++)
         mu_args_add(out, job->vars->v[i]);
-    if (geteuid() == 0) {
-        const char *prefix = mpirun->major == 4 ? "OMPI" : "PRTE";
-        mu_args_addf(out, "%s_ALLOW_RUN_AS_ROOT=1", prefix);
-        mu_args_addf(out, "%s_ALLOW_RUN_AS_ROOT_CONFIRM=1", prefix);
+    if (geteuid() == 0) { /* these names in 4 and 5: as mpirun, prterun goes by OMPI's and not by its own */
+        mu_args_add(out, "OMPI_ALLOW_RUN_AS_ROOT=1");
+        mu_args_add(out, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1");
     }
 }

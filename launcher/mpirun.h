@@ -6,7 +6,7 @@
  *     mu_mpirun_find("mpirun", &mpirun);             which one, which version
  *     mu_mpirun_hostfile(hosts, ranks, n, &text);    write it where job.hostfile says
  *     mu_mpirun_args(&mpirun, &job, &args);          the words of the command
- *     mu_mpirun_env(&mpirun, &job, &env);            its whole environment
+ *     mu_mpirun_env(&job, &env);                     its whole environment
  */
 #ifndef MU_LAUNCHER_MPIRUN_H
 #define MU_LAUNCHER_MPIRUN_H
@@ -47,7 +47,7 @@ void mu_mpirun_hostfile(const mu_mpirun_t *mpirun, const mu_place_t *places, int
 void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_t *out);
 /* From an allow-list of this process's environment, job->vars, and mpirun's own needs. Nothing else goes to a
  * rank: no token of a model hub, no key of a cloud. */
-void mu_mpirun_env(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_t *out);
+void mu_mpirun_env(const mu_mpi_job_t *job, mu_args_t *out);
 /* Whether a variable of this environment may go to mpirun; `ranks`: on to ranks on other hosts as well. */
 bool mu_env_allowed(const char *name, size_t n, bool ranks);
 

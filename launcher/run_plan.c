@@ -204,7 +204,7 @@ void mu_run_plan_command(const mu_run_plan_t *p, const mu_run_names_t *names, mu
                         .config = names->config,
                         .vars = names->vars};
     mu_mpirun_args(&p->mpirun, &job, args);
-    mu_mpirun_env(&p->mpirun, &job, env);
+    mu_mpirun_env(&job, env);
 }
 
 void mu_run_plan_free(mu_run_plan_t *p)
