@@ -117,6 +117,17 @@ static void add_network(builder_t *b, const mu_mpi_job_t *job)
     rank_set(b, "btl_tcp_port_range_v4", count);
 }
 
+/* Both the user's and ours, since ours name key and port: Kubeflow's MPI operator always sets the variable.
+ * Of an option that is there twice ssh takes the first. */
+static void add_ssh_args(builder_t *b, const char *ours)
+{
+    bool four = b->mpirun->major == 4;
+    const char *his = getenv(four ? "OMPI_MCA_plm_rsh_args" : "PRTE_MCA_plm_ssh_args");
+    char *both = mu_format("%s%s%s", his ? his : "", his && *his ? " " : "", ours);
+    add(b, four ? "--mca" : "--prtemca", four ? "plm_rsh_args" : "plm_ssh_args", both);
+    free(both);
+}
+
 static void add_places(builder_t *b, const mu_mpi_job_t *job)
 {
     mu_args_add(b->args, "--hostfile");
@@ -138,7 +149,7 @@ static void add_places(builder_t *b, const mu_mpi_job_t *job)
         daemon_set(b, "plm", "plm", b->mpirun->major == 4 ? "rsh" : "ssh");
         daemon_set(b, "plm_rsh_no_tree_spawn", "plm_ssh_no_tree_spawn", "1");
         if (job->ssh_args)
-            daemon_set(b, "plm_rsh_args", "plm_ssh_args", job->ssh_args);
+            add_ssh_args(b, job->ssh_args);
     }
 }
 

@@ -122,7 +122,6 @@ cluster_left() {
         for name in muster mpirun orted prte; do
             lab_in "$node" pgrep -a "$name" | sed "s/^/$node: /" || true
         done
-        # of a run's folder on another host than the launcher's the empty directory stays
-        lab_in "$node" find /tmp /dev/shm -mindepth 1 ! \( -type d -name 'muster-*' -empty \) | sed "s/^/$node: /"
+        lab_in "$node" find /tmp /dev/shm -mindepth 1 | sed "s/^/$node: /"
     done
 }

@@ -79,6 +79,12 @@ static void both_versions_get_everything(void **state)
     expect(text, "--mca pml", false);
     free(text);
     unsetenv("OMPI_MCA_pml");
+    setenv("OMPI_MCA_plm_rsh_args", "-o ConnectionAttempts=10",
+           1); /* Kubeflow's operator; ours name port and key */
+    text = command(4, false, &vars);
+    expect(text, "--mca plm_rsh_args '-o ConnectionAttempts=10 -o BatchMode=yes'", true);
+    free(text);
+    unsetenv("OMPI_MCA_plm_rsh_args");
     mu_args_free(&vars);
 }
 
