@@ -102,7 +102,9 @@ static void add_network(builder_t *b, const mu_mpi_job_t *job)
     snprintf(ports, sizeof ports, "%d-%d", MU_PORT_DAEMON, MU_PORT_DAEMON + MU_PORT_DAEMON_COUNT - 1);
     snprintf(port, sizeof port, "%d", MU_PORT_RANK);
     snprintf(count, sizeof count, "%d", MU_PORT_RANK_COUNT);
-    daemon_set(b, "oob_tcp_if_include", "prte_if_include", interfaces);
+    /* PRRTE does not take the loopback interface, even for one machine: there it chooses for itself */
+    if (!job->local || b->mpirun->major == 4)
+        daemon_set(b, "oob_tcp_if_include", "prte_if_include", interfaces);
     daemon_set(b, "oob_tcp_dynamic_ipv4_ports", "oob_tcp_dynamic_ipv4_ports", ports);
     /* ob1 over shared memory and TCP: the same everywhere. RDMA belongs to NCCL, on GPUs. */
     rank_set(b, "pml", "ob1");
