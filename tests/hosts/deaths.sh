@@ -1,0 +1,51 @@
+# Ranks die in several ways, one after another, in one run: each is named, with the way it died, in time; each time the run
+# starts again by itself from its newest checkpoint; and its end is, bit for bit, that of a run that nobody disturbed.
+. "$(dirname "$0")/run_lib.sh"
+fleet head one two three
+hosts=(--hosts head:1,one:1,two:1,three:1)
+
+begin undisturbed "${hosts[@]}"
+ended 0
+
+
+begin disturbed "${hosts[@]}" muster.max_restarts=20
+wait_for 60 step_past 60
+
+# killed: named within half a second
+end_named 1 9 3 '^[0-9.]+ two 3 was killed by signal 9 \(Killed\) in phase step'
+
+# the controller is a rank as the others are
+wait_for 60 has_events joined 2
+wait_for 60 step_past 110
+end_named 2 11 0 '^[0-9.]+ head 0 was killed by signal 11'
+
+# ends by itself in the middle of training, with 0: that is no end that the others can go on from
+wait_for 60 has_events joined 3
+wait_for 60 step_past 160
+victim=$(rank_pid 1)
+since=$EPOCHREALTIME
+"$MUSTER_BIN/hosts_end_rank" "$victim" 0
+named 3 "$since" 0.5 1 '^[0-9.]+ head 1 ended with exit code 0 before the run was over in phase step'
+
+# ends by itself before MPI_Init, where the others would wait for ever
+wait_for 60 has_events attempt 4
+"$MUSTER_BIN/hosts_end_rank" --first "${LAB_INIT[three]}" 3 >"$LAB/since"
+named 4 "$(cat "$LAB/since")" 0.5 4 '^[0-9.]+ three 4 ended with exit code 3 in phase (start|mpi_init)'
+
+# stopped: told soon, declared when its time is over
+wait_for 60 has_events joined 4
+wait_for 60 step_past 260
+sleep 1 # three heartbeats, which show how long a step takes
+victim=$(rank_pid 2)
+since=$EPOCHREALTIME
+kill -STOP "$victim"
+wait_for 30 has_events failed 5
+within "$since" "$(events stopped | tail -n 1 | cut -d' ' -f1)" 3 "told: stopped"
+limit=$(events failed | sed -nE '5s/.*\(limit ([0-9]+) s\).*/\1/p')
+[ "$limit" -ge 10 ] && [ "$limit" -lt 60 ] || lab_fail "a limit of $limit s"
+named 5 "$since" "$limit.999" 2 '^[0-9.]+ one 2 stands still .*stopped \(state T\)'
+
+ended 0
+grep -q '"restarts": 5' "$run/run.json" || lab_fail "run.json counts other restarts: $(cat "$run/run.json")"
+repeats_no_more_than_needed
+same_end undisturbed disturbed
