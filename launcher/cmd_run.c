@@ -311,27 +311,6 @@ static void report_failure(run_t *r, const mu_outcome_t *o, const mu_policy_t *p
     mu_buf_release(&ran);
 }
 
-static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
-{
-    mu_policy_t policy = {.max_restarts = r->plan.config->muster.max_restarts};
-    for (;;) {
-        MU_TRY(attempt(r, outcome));
-        if (outcome->status == MU_OK || outcome->status == MU_STOPPED)
-            return outcome->status;
-        mu_policy_decide(&policy, outcome->status, r->state.last_checkpoint, r->supervisor.stops > 0);
-        report_failure(r, outcome, &policy);
-        if (!policy.again)
-            return policy.status;
-        snprintf(r->state.reason, sizeof r->state.reason, "%s %s", outcome->who, outcome->what);
-        r->state.restarts++;
-        set_state(r, "restarting");
-        pause_for(r, policy.pause);
-        if (r->supervisor.stops > 0)
-            return r->state.last_checkpoint >= 0 ? MU_STOPPED : policy.status;
-        MU_TRY(gather(r));
-    }
-}
-
 /* ---- from beginning to end ---- */
 
 static void set_up_supervisor(run_t *r)
@@ -378,21 +357,65 @@ static void say_plan(const run_t *r)
         mu_info("%.*s", (int)n, line);
         line += n + (line[n] != '\0');
     }
+    int hosts = 0;
+    for (int i = 0; i < r->plan.hosts->count; i++)
+        hosts += r->fit[i];
     mu_info("%d worker%s on %d host%s (%s): tp %d x dp %d; run directory %s", c->workers,
-            c->workers == 1 ? "" : "s", r->plan.hosts->count, r->plan.hosts->count == 1 ? "" : "s",
-            r->plan.hosts->from, c->tp, c->dp, r->plan.run_dir);
+            c->workers == 1 ? "" : "s", hosts, hosts == 1 ? "" : "s", r->plan.hosts->from, c->tp, c->dp,
+            r->plan.run_dir);
+}
+
+/* Workers, layout and places for the hosts that are fit, and what follows from these. */
+static mu_status_t fit(run_t *r)
+{
+    MU_TRY(mu_run_plan_fit(&r->plan, r->fit, r->gpus));
+    MU_TRY(write_config(r));
+    set_up_supervisor(r);
+    return MU_OK;
+}
+
+/* For another attempt: a host may have gone since the last one, or have come back. */
+static mu_status_t fit_again(run_t *r)
+{
+    int workers = r->plan.config->workers, hosts = r->plan.places.count;
+    mu_status_t status = fit(r);
+    if (status == MU_CONFIG) /* it did fit all hosts: with those it will again */
+        return MU_UNREADY;
+    if (r->plan.config->workers != workers || r->plan.places.count != hosts)
+        say_plan(r);
+    return status;
+}
+
+static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
+{
+    mu_policy_t policy = {.max_restarts = r->plan.config->muster.max_restarts};
+    for (;;) {
+        MU_TRY(attempt(r, outcome));
+        if (outcome->status == MU_OK || outcome->status == MU_STOPPED)
+            return outcome->status;
+        mu_policy_decide(&policy, outcome->status, r->state.last_checkpoint, r->supervisor.stops > 0);
+        report_failure(r, outcome, &policy);
+        if (!policy.again)
+            return policy.status;
+        snprintf(r->state.reason, sizeof r->state.reason, "%s %s", outcome->who, outcome->what);
+        r->state.restarts++;
+        set_state(r, "restarting");
+        pause_for(r, policy.pause);
+        if (r->supervisor.stops > 0)
+            return r->state.last_checkpoint >= 0 ? MU_STOPPED : policy.status;
+        MU_TRY(gather(r));
+        MU_TRY(fit_again(r));
+    }
 }
 
 static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
 {
     MU_TRY(mu_run_tmp_make(r->tmp_dir.data));
     MU_TRY(gather(r));
-    MU_TRY(mu_run_plan_fit(&r->plan, r->fit, r->gpus));
-    MU_TRY(write_config(r));
+    MU_TRY(fit(r));
     say_plan(r);
     mu_control_key_new(r->key);
     MU_TRY(mu_server_open(r->plan.places.route.address, r->key, &r->supervisor.server));
-    set_up_supervisor(r);
     note_data_version(r);
     return run_attempts(r, outcome);
 }

@@ -154,8 +154,25 @@ static mu_status_t fit_workers(mu_run_plan_t *p, const mu_hosts_t *hosts, int wo
     }
 }
 
+/* --workers on a part of the hosts: none gets more than it has slots, or, where nothing says how many, than
+ * it would have had on all of them. */
+static int workers_asked(const mu_run_plan_t *p, const mu_hosts_t *hosts, const int *gpus)
+{
+    int asked = (int)p->workers_option, all = p->hosts->count, most = 0;
+    if (asked == 0)
+        return mu_places_workers(hosts, gpus);
+    if (hosts->count == all)
+        return asked;
+    for (int i = 0; i < hosts->count; i++)
+        most += hosts->host[i].slots > 0 ? hosts->host[i].slots : (asked + all - 1) / all;
+    if (asked > most)
+        mu_info("%d of %d workers: %d of %d hosts are not fit", most, asked, all - hosts->count, all);
+    return asked < most ? asked : most;
+}
+
 mu_status_t mu_run_plan_fit(mu_run_plan_t *p, const bool *fit, const int *gpus)
 {
+    mu_places_free(&p->places);
     /* a list of the fit ones; its entries belong to the whole list */
     mu_hosts_t hosts = *p->hosts;
     int *gpu = mu_calloc((size_t)hosts.count, sizeof *gpu);
@@ -167,9 +184,8 @@ mu_status_t mu_run_plan_fit(mu_run_plan_t *p, const bool *fit, const int *gpus)
         gpu[hosts.count] = gpus ? gpus[i] : 0;
         hosts.host[hosts.count++] = p->hosts->host[i];
     }
-    int workers = p->workers_option ? (int)p->workers_option : mu_places_workers(&hosts, gpu);
-    mu_status_t status =
-        hosts.count == 0 ? mu_fail(MU_PREFLIGHT, "no host is fit") : fit_workers(p, &hosts, workers);
+    mu_status_t status = hosts.count == 0 ? mu_fail(MU_PREFLIGHT, "no host is fit")
+                                          : fit_workers(p, &hosts, workers_asked(p, &hosts, gpu));
     free(hosts.host);
     free(gpu);
     return status;
