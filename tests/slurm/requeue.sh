@@ -97,6 +97,14 @@ cluster_in head scancel --batch --signal=USR1 "$job"
 ended "$job" last 75
 echo "no requeue over the limit"
 
+# a checkpoint and the end, without a requeue
+job=$(submit ended)
+wait_for_step ended 5 60
+cluster_in head scancel --batch --signal=TERM "$job"
+ended "$job" ended 75
+[ -d "$R/ended/checkpoints/step-$(printf %08d "$(steps ended)")" ] || lab_fail "no checkpoint after TERM"
+echo "TERM to the script: checkpoint, no requeue"
+
 job=$(submit cancelled train_iters=1000000)
 wait_for_step cancelled 10 60
 cluster_in head scancel "$job"
