@@ -142,6 +142,7 @@ static mu_status_t read_entries(const mu_foreign_file_t *file, const directory_t
                                 const unsigned char *bytes, mu_zip_t *zip)
 {
     const unsigned char *p = bytes, *end = bytes + d->size;
+    uint64_t left = file->size; /* entries that share bytes would make days of work of a small file */
     for (uint64_t i = 0; i < d->entries; i++) {
         if (end - p < CENTRAL_SIZE || !is_mark(p, "PK\1\2"))
             return mu_fail(MU_DATA, "%s: entry %llu of the directory is damaged", file->path,
@@ -154,6 +155,9 @@ static mu_status_t read_entries(const mu_foreign_file_t *file, const directory_t
             return mu_fail(MU_DATA, "%s: entry %llu of the directory is damaged", file->path,
                            (unsigned long long)i);
         MU_TRY(add_entry(file, p, mu_format("%.*s", (int)name, (const char *)p + CENTRAL_SIZE), value, zip));
+        if (zip->entries[i].size > left)
+            return mu_fail(MU_DATA, "%s: its entries overlap", file->path);
+        left -= zip->entries[i].size;
         p += CENTRAL_SIZE + name + extra + comment;
     }
     return MU_OK;
