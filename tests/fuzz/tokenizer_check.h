@@ -19,12 +19,28 @@ static inline void check_cut(const mu_tokenizer_t *tok, mu_encoder_t *encoder, c
     mu_ids_release(&parts);
 }
 
-/* Ids are in range and decode; a saved copy is the same tokenizer. Takes the tokenizer. */
+/* A saved copy is the same tokenizer. */
+static inline void check_copy(const mu_tokenizer_t *tok, const char *text, size_t n, const mu_ids_t *ids)
+{
+    mu_ids_t again = MU_IDS_INIT;
+    mu_tokenizer_t *copy = NULL;
+    char *path = fuzz_file("saved.json", "", 0);
+    FUZZ_CHECK(mu_tokenizer_save(tok, path) == MU_OK);
+    FUZZ_CHECK(mu_tokenizer_load(path, &copy) == MU_OK);
+    FUZZ_CHECK(strcmp(mu_tokenizer_digest(tok), mu_tokenizer_digest(copy)) == 0);
+    FUZZ_CHECK(mu_tokenizer_encode(copy, text, n, &again) == MU_OK);
+    FUZZ_CHECK(again.len == ids->len);
+    FUZZ_CHECK(ids->len == 0 || memcmp(again.data, ids->data, ids->len * sizeof *ids->data) == 0);
+    mu_tokenizer_free(copy);
+    mu_ids_release(&again);
+    free(path);
+}
+
+/* Ids are in range and decode. Takes the tokenizer. Loading one takes 10 ms, so every fourth input is copied. */
 static inline void check_tokenizer(mu_tokenizer_t *tok, const char *text, size_t n)
 {
-    mu_ids_t ids = MU_IDS_INIT, again = MU_IDS_INIT;
+    mu_ids_t ids = MU_IDS_INIT;
     mu_buf_t back = MU_BUF_INIT;
-    mu_tokenizer_t *copy = NULL;
     mu_encoder_t *encoder = mu_encoder_new(tok);
     FUZZ_CHECK(mu_encoder_encode(encoder, text, n, &ids, NULL) == MU_OK);
     for (size_t i = 0; i < ids.len; i++)
@@ -32,20 +48,12 @@ static inline void check_tokenizer(mu_tokenizer_t *tok, const char *text, size_t
     FUZZ_CHECK(mu_tokenizer_eod(tok) < mu_tokenizer_vocab(tok));
     FUZZ_CHECK(mu_tokenizer_decode(tok, ids.data, ids.len, &back) == MU_OK);
     check_cut(tok, encoder, text, n, &ids);
-    char *path = fuzz_file("saved.json", "", 0);
-    FUZZ_CHECK(mu_tokenizer_save(tok, path) == MU_OK);
-    FUZZ_CHECK(mu_tokenizer_load(path, &copy) == MU_OK);
-    FUZZ_CHECK(strcmp(mu_tokenizer_digest(tok), mu_tokenizer_digest(copy)) == 0);
-    FUZZ_CHECK(mu_tokenizer_encode(copy, text, n, &again) == MU_OK);
-    FUZZ_CHECK(again.len == ids.len);
-    FUZZ_CHECK(ids.len == 0 || memcmp(again.data, ids.data, ids.len * sizeof *ids.data) == 0);
+    if (n % 4 == 0)
+        check_copy(tok, text, n, &ids);
     mu_encoder_free(encoder);
-    mu_tokenizer_free(copy);
     mu_tokenizer_free(tok);
     mu_ids_release(&ids);
-    mu_ids_release(&again);
     mu_buf_release(&back);
-    free(path);
 }
 
 #endif
