@@ -1,11 +1,12 @@
 /*
  * Where the time of one training step goes on one worker.
  *
- *     bench_step [14m|70m|160m|quick] [micro_batch] [threads] [seq]
+ *     bench_step [14m|70m|160m|quick] [micro_batch] [threads] [seq] [cpu]
  *
  * Prints a line for each operation and shape: calls a step, milliseconds, share, and for matrix products the
- * rate and the time that they would take at the rate of a large product on this machine (the floor). Not a
- * test: it asserts nothing.
+ * rate and the time that they would take at the rate of a large product on this machine (the floor). `cpu`
+ * counts the time of the calling thread instead of the wall's, for one thread on a busy machine. Not a test:
+ * it asserts nothing.
  */
 #include "common/num.h"
 #include "worker/init.h"
@@ -269,7 +270,7 @@ int main(int argc, char **argv)
     mu_net_options_t options = {.micro_batch = micro, .training = true, .eod = -1};
     if (mu_device_cpu_new((int)threads, &dev) != MU_OK)
         return 1;
-    if (threads == 1)
+    if (argc > 5 && strcmp(argv[5], "cpu") == 0)
         clock_used = CLOCK_THREAD_CPUTIME_ID;
     real = dev->ops;
     double rate = product_rate(dev);
