@@ -36,7 +36,8 @@ static inline void check_copy(const mu_tokenizer_t *tok, const char *text, size_
     free(path);
 }
 
-/* Ids are in range and decode. Takes the tokenizer. Loading one takes 10 ms, so every fourth input is copied. */
+/* Ids are in range and decode. Takes the tokenizer. Loading one takes 10 ms, so every fourth input is copied.
+ */
 static inline void check_tokenizer(mu_tokenizer_t *tok, const char *text, size_t n)
 {
     mu_ids_t ids = MU_IDS_INIT;
