@@ -82,6 +82,25 @@ static void seal(peer_t *p, const uint8_t *plain, size_t n, mu_buf_t *out)
     out->len += length;
 }
 
+/* Every string of a message ends inside its array. */
+static void check_texts(const mu_message_t *message)
+{
+    switch (message->type) {
+#define PASS(field)
+#define CHECK_TEXT(field, size) FUZZ_CHECK(memchr(m->field, 0, size));
+#define CHECK_ONE(NAME, name)                                                                                \
+    case MU_MESSAGE_##NAME: {                                                                                \
+        const mu_##name##_t *m = &message->name;                                                             \
+        (void)m;                                                                                             \
+        MU_MESSAGE_##NAME##_FIELDS(PASS, PASS, CHECK_TEXT) break;                                            \
+    }
+        MU_MESSAGE_TABLE(CHECK_ONE)
+    case MU_MESSAGE_NONE:
+    case MU_MESSAGE_COUNT:
+        FUZZ_CHECK(false);
+    }
+}
+
 /* Every message that came in is one that can go out. */
 static void take_all(mu_control_t *c)
 {
@@ -90,7 +109,8 @@ static void take_all(mu_control_t *c)
     while ((r = mu_control_next(c, &m)) > 0) {
         size_t before, after;
         mu_control_output(c, &before);
-        FUZZ_CHECK(m.type > MU_MESSAGE_NONE && m.type < MU_MESSAGE_COUNT && mu_control_open(c));
+        check_texts(&m);
+        FUZZ_CHECK(mu_control_open(c));
         FUZZ_CHECK(mu_control_send(c, &m));
         mu_control_output(c, &after);
         FUZZ_CHECK(after > before);
