@@ -71,6 +71,10 @@ void mu_roster_beat(mu_roster_t *r, int rank, const mu_beat_t *beat, int64_t now
     if (beat->progress != m->beat.progress || beat->phase != m->beat.phase || still_since > m->progress_ns)
         m->progress_ns = still_since;
     m->stopped = beat->state == 'T' || beat->state == 't' ? m->stopped + 1 : 0;
+    if ((double)beat->unanswered_ms < r->limits.heartbeat * 250)
+        m->deaf_ns = 0;
+    else if (m->deaf_ns == 0)
+        m->deaf_ns = now;
     m->beat = *beat;
     m->sequence = beat->sequence;
     m->heard_ns = now;
@@ -184,11 +188,26 @@ static bool judge_deaths(const mu_roster_t *r, mu_trouble_t *out)
     return true;
 }
 
+/* For how long no answer has reached the guard, as its heartbeats say: a host that is cut off one way only
+ * still sends for a while. Only what we have answered for some time counts, since it may be us who stood
+ * still. */
+static double deaf_seconds(const mu_roster_t *r, const mu_member_t *m, int64_t now)
+{
+    if (m->deaf_ns == 0 || seconds(m->deaf_ns, now) < r->limits.heartbeat / 2)
+        return 0;
+    return (double)m->beat.unanswered_ms * 1e-3 + seconds(m->heard_ns, now);
+}
+
 static bool judge_silence(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
 {
     for (int i = 0; i < r->size; i++) {
         const mu_member_t *m = &r->member[i];
         double silent = seconds(m->present ? m->heard_ns : r->begin_ns, now);
+        double deaf = deaf_seconds(r, m, now);
+        if (!m->dead && deaf > r->limits.heartbeat) {
+            *out = (mu_trouble_t){MU_TROUBLE_DEAF, i, MU_NETWORK, deaf};
+            return true;
+        }
         if (m->dead || silent <= (m->present ? r->limits.heartbeat : r->limits.start))
             continue;
         *out = (mu_trouble_t){m->present ? MU_TROUBLE_LOST : MU_TROUBLE_ABSENT, i, MU_NETWORK, silent};
@@ -207,6 +226,8 @@ static int64_t suspicion(const mu_roster_t *r, int rank)
         s += 1000;
     if (b->state == 'Z' || b->state == 'X')
         s += 800;
+    if (m->deaf_ns != 0)
+        s += 500;
     for (int i = 0; i < r->size; i++) {
         const mu_beat_t *other = &r->member[i].beat;
         if (i == rank || r->member[i].dead || !r->member[i].present)
@@ -256,7 +277,10 @@ static bool judge_hang(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
     /* Training goes in lockstep: as long as anyone moves, nobody hangs for long. */
     if (worst < 0 || newest <= limit)
         return false;
-    *out = (mu_trouble_t){MU_TROUBLE_HUNG, worst, MU_HUNG, seconds(r->member[worst].progress_ns, now)};
+    if (deaf_seconds(r, &r->member[worst], now) > 0) /* all others wait for it */
+        *out = (mu_trouble_t){MU_TROUBLE_DEAF, worst, MU_NETWORK, deaf_seconds(r, &r->member[worst], now)};
+    else
+        *out = (mu_trouble_t){MU_TROUBLE_HUNG, worst, MU_HUNG, seconds(r->member[worst].progress_ns, now)};
     return true;
 }
 
@@ -344,6 +368,11 @@ void mu_trouble_text(const mu_roster_t *r, const mu_trouble_t *t, mu_buf_t *out)
         break;
     case MU_TROUBLE_LOST:
         mu_buf_addf(out, "sent no heartbeat for %.0f s: its host is cut off, frozen or down", t->seconds);
+        break;
+    case MU_TROUBLE_DEAF:
+        mu_buf_addf(out,
+                    "is heard, but has had no answer for %.0f s: its host is cut off in the direction to it",
+                    t->seconds);
         break;
     case MU_TROUBLE_ABSENT:
         mu_buf_addf(out, "did not report within %.0f s of the start", t->seconds);

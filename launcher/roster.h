@@ -29,6 +29,7 @@ typedef struct mu_member {
         death_ns;     /* arrival of the last message; of the last that showed progress */
     int64_t sequence; /* highest of its heartbeats and death */
     int stopped;      /* heartbeats in a row with state T */
+    int64_t deaf_ns;  /* since when its heartbeats say that no answers come; 0: they come */
     bool orderly;     /* dead as it should: its own end, or ours */
 } mu_member_t;
 
@@ -50,6 +51,7 @@ typedef enum mu_trouble_kind {
     MU_TROUBLE_FOLLOWER, /* the rank ended because its network did; wait a moment for the cause */
     MU_TROUBLE_HUNG,     /* nothing moves, and this rank is behind */
     MU_TROUBLE_LOST,     /* no heartbeat */
+    MU_TROUBLE_DEAF,     /* its heartbeats say that it gets no answers */
     MU_TROUBLE_ABSENT,   /* never said hello */
     MU_TROUBLE_VANISHED  /* mpirun is gone, and so are the rank and its guard, without a report */
 } mu_trouble_kind_t;

@@ -89,6 +89,7 @@ static void send_beat(watch_t *w)
     b->train_iters = atomic_load(&page->train_iters);
     b->last_checkpoint = atomic_load(&page->last_checkpoint);
     b->dropped_bytes = w->dropped_bytes;
+    b->unanswered_ms = (mu_now_ns() - w->up.answered_ns) / 1000000;
     copy_collective(page, b);
     mu_proc_state(w->guard->rank_pid, &state, &b->rss_bytes);
     b->state = state;

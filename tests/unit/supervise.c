@@ -270,6 +270,44 @@ static void silence_is_noticed(void **state)
     mu_roster_free(&r);
 }
 
+static void tell_deaf(mu_roster_t *r, int rank, int64_t seconds, int64_t now)
+{
+    mu_beat_t b = r->member[rank].beat;
+    b.sequence++;
+    b.progress++;
+    b.unanswered_ms = seconds * 1000;
+    mu_roster_beat(r, rank, &b, now);
+}
+
+/* Cut off one way, a host still sends, and says that it hears nothing. When it was the launcher that stood
+ * still, everybody says so, and nobody is to blame. */
+static void a_deaf_rank(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t begin = warm(&r, 10);
+    for (int s = 1; s <= 9; s++) {
+        int64_t now = begin + s * second;
+        for (int i = 0; i < 4; i++)
+            tell_deaf(&r, i, i == 2 ? s : 0, now);
+        assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
+    }
+    mu_trouble_t t = judged(&r, begin + 10 * second + 1);
+    assert_int_equal(t.kind, MU_TROUBLE_DEAF);
+    assert_int_equal(t.rank, 2);
+    assert_int_equal(t.status, MU_NETWORK);
+    mu_roster_free(&r);
+
+    begin = warm(&r, 10);
+    for (int i = 0; i < 4; i++)
+        tell_deaf(&r, i, 14, begin + 15 * second);
+    assert_int_equal(judged(&r, begin + 15 * second).kind, MU_TROUBLE_NONE);
+    for (int i = 0; i < 4; i++)
+        tell_deaf(&r, i, 0, begin + 16 * second);
+    assert_int_equal(judged(&r, begin + 21 * second).kind, MU_TROUBLE_NONE);
+    mu_roster_free(&r);
+}
+
 static void an_old_heartbeat_changes_nothing(void **state)
 {
     (void)state;
@@ -351,6 +389,7 @@ int main(void)
         cmocka_unit_test(slow_steps_get_more_time),
         cmocka_unit_test(an_evaluation_is_no_slow_step),
         cmocka_unit_test(silence_is_noticed),
+        cmocka_unit_test(a_deaf_rank),
         cmocka_unit_test(an_old_heartbeat_changes_nothing),
         cmocka_unit_test(restarts_are_bounded),
         cmocka_unit_test(equal_lines_are_shown_once),
