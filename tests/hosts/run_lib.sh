@@ -177,11 +177,13 @@ same_end() {
     diff <(weights "$LAB/volume/$1") <(weights "$LAB/volume/$2") >/dev/null || lab_fail "$2 has other weights than $1"
 }
 
+# What is left is shown when the test fails.
 nothing_runs() {
     local host
     for host in "${FLEET[@]}"; do
-        [ -z "$(programs "$host")" ] || return 1
-    done
+        programs "$host" | xargs -r ps -o pid=,etimes=,args= -p | sed "s/^/$host: /"
+    done >"$LAB/left.err"
+    [ ! -s "$LAB/left.err" ]
 }
 
 ended() {
