@@ -4,9 +4,9 @@
 #
 #   style  scripts/check-style
 #   gcc    release build, warnings are errors; the tests of every label
-#   asan   clang, address and undefined-behaviour sanitizers, warnings are errors; unit and mpi tests
+#   asan   clang, address and undefined-behaviour sanitizers, warnings are errors; unit and mpi tests, and some
+#          seconds of search by each fuzz target (MUSTER_FUZZ_SECONDS, 5)
 #   tsan   clang, thread sanitizer; the unit tests of what runs threads (tests/CMakeLists.txt lists them)
-#   fuzz   clang, libFuzzer and sanitizers; each target searches for MUSTER_FUZZ_SECONDS (5)
 #
 # Without arguments: all of them. Builds lie in build/test-*, logs beside them. Tests that need root or a GPU skip
 # themselves; with CI set, a test that skips for another reason than a missing GPU counts as failed.
@@ -14,12 +14,12 @@ set -uo pipefail
 cd "$(dirname "$0")"
 export LC_ALL=C.UTF-8
 stages=("$@")
-[ $# -gt 0 ] || stages=(style gcc asan tsan fuzz)
+[ $# -gt 0 ] || stages=(style gcc asan tsan)
 for stage in "${stages[@]}"; do
     case $stage in
-    style | gcc | asan | tsan | fuzz) ;;
+    style | gcc | asan | tsan) ;;
     *)
-        echo "test.sh: no stage '$stage'; there are: style gcc asan tsan fuzz" >&2
+        echo "test.sh: no stage '$stage'; there are: style gcc asan tsan" >&2
         exit 2
         ;;
     esac
@@ -110,16 +110,12 @@ stage_gcc() {
 }
 
 stage_asan() {
-    build asan asan unit_tests mpi_tests muster muster-worker -- -DCMAKE_C_COMPILER=clang && built &&
-        run_ctest asan -L '^(unit|mpi)$'
+    build asan fuzz unit_tests mpi_tests fuzz_tests -- -DCMAKE_C_COMPILER=clang && built &&
+        run_ctest asan -L '^(unit|mpi|fuzz)$'
 }
 
 stage_tsan() {
     build tsan tsan thread_tests -- -DCMAKE_C_COMPILER=clang && built && run_ctest tsan -L '^threads$'
-}
-
-stage_fuzz() {
-    build fuzz fuzz fuzz_tests -- -DCMAKE_C_COMPILER=clang && built && run_ctest fuzz -L '^fuzz$'
 }
 
 built() { built_at=$SECONDS; }
