@@ -26,7 +26,7 @@ void mu_policy_decide(mu_policy_t *p, mu_status_t status, int64_t last_checkpoin
         return;
     }
     p->pause = 1;
-    for (int64_t i = 1; i < p->stalled && p->pause < PAUSE_MAX; i++)
+    for (int64_t i = 1; i < p->stalled && p->pause < (double)PAUSE_MAX; i++)
         p->pause *= 2;
     p->restarts++;
     p->again = true;

@@ -126,9 +126,9 @@ static void take_line(watch_t *w, const mu_log_packet_t *packet)
     if (packet->level > (w->guard->env->rank == 0 ? MU_LOG_INFO : MU_LOG_WARN))
         return;
     int64_t now = mu_now_ns();
-    w->lines += (double)(now - w->lines_ns) * 1e-9 * LINES_PER_SECOND;
+    w->lines += (double)(now - w->lines_ns) * 1e-9 * (double)LINES_PER_SECOND;
     w->lines_ns = now;
-    if (w->lines > LINES_AT_ONCE)
+    if (w->lines > (double)LINES_AT_ONCE)
         w->lines = LINES_AT_ONCE;
     if (w->lines < 1)
         return;

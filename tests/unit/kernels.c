@@ -314,7 +314,7 @@ static void elementwise_test(void)
     for (int act = 0; act < 2; act++) {
         mu_activation_t a = act ? MU_GELU_TANH : MU_GELU_ERF;
         for (int i = 0; i < N; i++) {
-            x[i] = (float)(-12.0 + 24.0 * i / N);
+            x[i] = (float)(-12.0 + 24.0 * i / (double)N);
             want[i] = gelu((double)x[i], a);
             want_d[i] = (double)dy[i] * gelu_slope((double)x[i], a);
         }

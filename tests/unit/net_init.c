@@ -36,8 +36,8 @@ static void values_are_normal(void **state)
     for (int64_t i = 0; i < N; i++) {
         double x = mu_init_normal(1234, "embed_in.weight", i);
         for (int p = 1; p <= 4; p++)
-            sum[p] += pow(x, p) / N;
-        neighbours += x * last / N;
+            sum[p] += pow(x, p) / (double)N;
+        neighbours += x * last / (double)N;
         last = x;
     }
     /* five deviations of each estimate */

@@ -49,8 +49,8 @@ static void frequencies_follow_the_softmax(void **state)
         for (int i = 0; i < V; i++)
             total += exp((double)logits[i] / t);
         for (int i = 0; i < V; i++) {
-            double p = exp((double)logits[i] / t) / total, sigma = sqrt(p * (1 - p) / N);
-            assert_true(fabs((double)counts[i] / N - p) < 5 * sigma);
+            double p = exp((double)logits[i] / t) / total, sigma = sqrt(p * (1 - p) / (double)N);
+            assert_true(fabs((double)counts[i] / (double)N - p) < 5 * sigma);
         }
     }
 }
