@@ -69,6 +69,7 @@ static const struct {
     {"Too many authentication failures", MU_REASON_DENIED, NULL},
     {"no more authentication methods", MU_REASON_DENIED, NULL},
     {"Exceeded MaxStartups", MU_REASON_THROTTLED, NULL},
+    {"Not allowed at this time", MU_REASON_THROTTLED, NULL},
     {"kex_exchange_identification", MU_REASON_THROTTLED, NULL},
     {"ssh_exchange_identification", MU_REASON_THROTTLED, NULL},
     {"banner exchange", MU_REASON_SILENT, NULL},

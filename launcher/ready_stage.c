@@ -271,6 +271,12 @@ static void connected(mu_ready_t *ready, int index)
     host->next_ns = mu_now_ns() + MU_READY_TRY_NS;
 }
 
+/* What sshd says instead of its version when it takes no more: until 9.7 and since 9.8. */
+static bool throws_out(const char *text)
+{
+    return strstr(text, "Exceeded MaxStartups") || strstr(text, "Not allowed at this time");
+}
+
 static void miss_banner(mu_ready_t *ready, int index, mu_reason_t reason)
 {
     mu_ready_state_t *host = &ready->host[index];
@@ -279,7 +285,7 @@ static void miss_banner(mu_ready_t *ready, int index, mu_reason_t reason)
         mu_buf_adds(&said, "it says \"");
         mu_text_escape(host->banner, strcspn(host->banner, "\r\n"), 60, &said);
         mu_buf_adds(&said, "\"");
-        reason = strstr(host->banner, "MaxStartups") ? MU_REASON_THROTTLED : MU_REASON_NOT_SSH;
+        reason = throws_out(host->banner) ? MU_REASON_THROTTLED : MU_REASON_NOT_SSH;
     }
     mu_ready_miss(ready, index, reason, said.data);
     mu_buf_release(&said);

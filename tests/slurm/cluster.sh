@@ -69,6 +69,8 @@ cluster_begin() {
     (umask 077 && head -c 1024 /dev/urandom >"$LAB/slurm/munge.key")
     for node in head "$@"; do lab_host "$node"; done
     cluster_conf "$@" >"$LAB/slurm/slurm.conf"
+    # Newer ones want to own a cgroup even where no plugin uses one; older ones do not know the word.
+    [ "$(/usr/sbin/slurmd -V | sed 's/[^0-9]*\([0-9]*\).*/\1/')" -lt 24 ] || echo CgroupPlugin=disabled >"$LAB/slurm/cgroup.conf"
     for node in head "$@"; do cluster_munged "$node"; done
     cluster_in head /usr/sbin/slurmctld -D >"$LAB/slurm/slurmctld.out" 2>&1 &
     for node in "$@"; do
