@@ -177,6 +177,11 @@ void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_
     mu_args_add(out, job->config);
 }
 
+bool mu_mpirun_lost_peer(int64_t exit_code)
+{
+    return exit_code == 14;
+}
+
 /* ---- the environment ---- */
 
 /* A word that ends in '*' is a prefix. */

@@ -48,6 +48,9 @@ void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_
 /* From an allow-list of this process's environment, job->vars, and mpirun's own needs. Nothing else goes to a
  * rank: no token of a model hub, no key of a cloud. */
 void mu_mpirun_env(const mu_mpi_job_t *job, mu_args_t *out);
+/* Whether a rank that ended with this code did so inside Open MPI 5, because a peer's connection broke: it
+ * aborts with MPI_ERR_UNKNOWN there, where 4 goes on waiting. The cause is elsewhere. */
+bool mu_mpirun_lost_peer(int64_t exit_code);
 /* Whether a variable of this environment may go to mpirun; `ranks`: on to ranks on other hosts as well. */
 bool mu_env_allowed(const char *name, size_t n, bool ranks);
 

@@ -1,5 +1,6 @@
 #include "launcher/roster.h"
 #include "common/phase.h"
+#include "launcher/mpirun.h"
 #include "launcher/ready_text.h"
 
 #include <signal.h>
@@ -156,6 +157,8 @@ mu_status_t mu_death_status(const mu_death_t *d)
         return MU_NETWORK;
     if (d->signal != 0)
         return MU_DIED;
+    if (mu_mpirun_lost_peer(d->exit_code))
+        return MU_NETWORK;
     mu_status_t status = mu_status_from_exit((int)d->exit_code);
     if (status == MU_OK && d->phase != MU_PHASE_FINISH)
         return MU_DIED; /* it left the others waiting */
@@ -332,6 +335,8 @@ static void death_text(const mu_death_t *d, mu_buf_t *out)
         mu_status_t status = mu_status_from_exit((int)d->exit_code);
         if (d->exit_code == 0 && d->phase != MU_PHASE_FINISH)
             mu_buf_adds(out, " before the run was over");
+        else if (mu_mpirun_lost_peer(d->exit_code))
+            mu_buf_adds(out, " (Open MPI's, when a connection between ranks breaks)");
         else if (d->exit_code != 0 && mu_status_exit(status) == d->exit_code)
             mu_buf_addf(out, " (%s)", mu_status_text(status));
     }

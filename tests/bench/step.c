@@ -243,7 +243,7 @@ static void print(double rate, int64_t wall_ns, int64_t rows, const mu_model_t *
     qsort(lines, (size_t)line_count, sizeof *lines, by_time);
     printf("%-48s %7s %9s %7s %9s %9s\n", "operation", "calls", "ms", "share", "GFLOP/s", "floor ms");
     for (int i = 0; i < line_count; i++) {
-        double ms = (double)lines[i].ns * 1e-6 / STEPS, flops = lines[i].flops / STEPS;
+        double ms = (double)lines[i].ns * 1e-6 / (double)STEPS, flops = lines[i].flops / (double)STEPS;
         printf("%-48s %7d %9.3f %6.1f%%", lines[i].name, lines[i].calls / STEPS, ms,
                100 * (double)lines[i].ns / (double)wall_ns);
         if (flops > 0)
@@ -252,7 +252,7 @@ static void print(double rate, int64_t wall_ns, int64_t rows, const mu_model_t *
         inside += ms;
         floor_ms += flops / rate * 1e-6;
     }
-    double ms = (double)wall_ns * 1e-6 / STEPS;
+    double ms = (double)wall_ns * 1e-6 / (double)STEPS;
     printf("step %.2f ms, operations %.2f, products at full rate %.2f (%.0f %%), %.0f tokens/s, %.1f model "
            "GFLOP/s of %.0f\n",
            ms, inside, floor_ms, 100 * floor_ms / ms, (double)rows / ms * 1e3,

@@ -17,7 +17,7 @@ for p in $(ours); do
     mpirun | prterun) mpirun=$p ;; # what Open MPI 5's mpirun becomes
     esac
 done
-tr '\0' '\n' <"/proc/$mpirun/cmdline" >"$scratch/real"
+tr '\0' '\n' <"/proc/$mpirun/cmdline" | sed '1s/^prterun$/mpirun/' >"$scratch/real"
 eval "printf '%s\n' $(cat "$scratch/dry")" >"$scratch/shown"
 diff "$scratch/shown" "$scratch/real" || fail "--dry-run shows another command than the one that runs"
 

@@ -93,6 +93,9 @@ static void the_cause_comes_before_those_who_follow(void **state)
     assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
     mu_roster_death(&r, 1, &network, now + 1);
     assert_int_equal(judged(&r, now).kind, MU_TROUBLE_FOLLOWER);
+    mu_death_t open_mpi_5 = {.sequence = 9, .exit_code = 14, .phase = MU_PHASE_STEP};
+    mu_roster_death(&r, 4, &open_mpi_5, now + 1);
+    assert_int_equal(judged(&r, now).kind, MU_TROUBLE_FOLLOWER);
     mu_roster_death(&r, 2, &killed, now + 2); /* its report was slower */
     mu_trouble_t t = judged(&r, now);
     assert_int_equal(t.kind, MU_TROUBLE_DEATH);
@@ -121,6 +124,7 @@ static void ends_have_their_status(void **state)
         {{.exit_code = 85}, MU_DIVERGED},
         {{.exit_code = 1}, MU_DIED}, /* nobody's code in muster */
         {{.exit_code = 255}, MU_DIED},
+        {{.exit_code = 14}, MU_NETWORK}, /* Open MPI 5, when a peer is gone */
         {{.signal = SIGSEGV, .exit_code = -1}, MU_DIED},
         {{.signal = SIGKILL, .exit_code = -1, .reason = MU_DEATH_BY_LEASE}, MU_NETWORK},
     };
