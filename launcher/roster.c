@@ -3,6 +3,7 @@
 #include "launcher/mpirun.h"
 #include "launcher/ready_text.h"
 
+#include <math.h>
 #include <signal.h>
 
 static double seconds(int64_t from, int64_t to)
@@ -72,7 +73,8 @@ void mu_roster_beat(mu_roster_t *r, int rank, const mu_beat_t *beat, int64_t now
     if (beat->progress != m->beat.progress || beat->phase != m->beat.phase || still_since > m->progress_ns)
         m->progress_ns = still_since;
     m->stopped = beat->state == 'T' || beat->state == 't' ? m->stopped + 1 : 0;
-    if ((double)beat->unanswered_ms < r->limits.heartbeat * 250)
+    /* heartbeats are a second apart, so each finds the last answer a second old */
+    if ((double)beat->unanswered_ms < fmax(1500, r->limits.heartbeat * 250))
         m->deaf_ns = 0;
     else if (m->deaf_ns == 0)
         m->deaf_ns = now;
@@ -201,6 +203,8 @@ static double deaf_seconds(const mu_roster_t *r, const mu_member_t *m, int64_t n
     return (double)m->beat.unanswered_ms * 1e-3 + seconds(m->heard_ns, now);
 }
 
+#define HEARD_S 2.5 /* a rank is heard that has sent a heartbeat in so many seconds */
+
 static bool judge_silence(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
 {
     for (int i = 0; i < r->size; i++) {
@@ -208,7 +212,10 @@ static bool judge_silence(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
         double silent = seconds(m->present ? m->heard_ns : r->begin_ns, now);
         double deaf = deaf_seconds(r, m, now);
         if (!m->dead && deaf > r->limits.heartbeat) {
-            *out = (mu_trouble_t){MU_TROUBLE_DEAF, i, MU_NETWORK, deaf};
+            /* who has fallen silent too is cut off in both directions, or worse */
+            bool heard = silent < HEARD_S;
+            *out = (mu_trouble_t){heard ? MU_TROUBLE_DEAF : MU_TROUBLE_LOST, i, MU_NETWORK,
+                                  heard ? deaf : silent};
             return true;
         }
         if (m->dead || silent <= (m->present ? r->limits.heartbeat : r->limits.start))

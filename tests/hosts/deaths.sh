@@ -4,24 +4,24 @@
 fleet head one two three
 hosts=(--hosts head:1,one:1,two:1,three:1)
 
-begin undisturbed "${hosts[@]}"
+begin undisturbed "${hosts[@]}" train_iters=1000 lr_decay_iters=1000
 ended 0
 
 
-begin disturbed "${hosts[@]}" muster.max_restarts=20
+begin disturbed "${hosts[@]}" train_iters=1000 lr_decay_iters=1000 muster.max_restarts=20
 wait_for 60 step_past 60
 
 # killed: named within half a second
 end_named 1 9 3 '^[0-9.]+ two 3 was killed by signal 9 \(Killed\) in phase step'
 
-# the controller is a rank as the others are
+# the controller is a rank as the others are; from here on metrics holds lines of attempts before
 wait_for 60 has_events joined 2
-wait_for 60 step_past 110
+wait_for 60 step_past "$(last_step)"
 end_named 2 11 0 '^[0-9.]+ head 0 was killed by signal 11'
 
 # ends by itself in the middle of training, with 0: that is no end that the others can go on from
 wait_for 60 has_events joined 3
-wait_for 60 step_past 160
+wait_for 60 step_past "$(last_step)"
 victim=$(rank_pid 1)
 since=$EPOCHREALTIME
 "$MUSTER_BIN/hosts_end_rank" "$victim" 0
@@ -34,7 +34,7 @@ named 4 "$(cat "$LAB/since")" 0.5 4 '^[0-9.]+ three 4 ended with exit code 3 in 
 
 # stopped: told soon, declared when its time is over
 wait_for 60 has_events joined 4
-wait_for 60 step_past 260
+wait_for 60 step_past "$(last_step)"
 sleep 1 # three heartbeats, which show how long a step takes
 victim=$(rank_pid 2)
 since=$EPOCHREALTIME
