@@ -224,6 +224,12 @@ static void judge(attempt_t *a, int64_t now)
     }
     int64_t wait_ms = a->trouble.kind == MU_TROUBLE_FOLLOWER ? cause_ms : settle_ms;
     if (a->course == SETTLING && now - a->trouble_ns > wait_ms * ms_ns) {
+        /* a guard that went with its rank reports nothing: it fell silent before the others' connections
+         * broke */
+        mu_trouble_t silent;
+        if (a->trouble.kind == MU_TROUBLE_FOLLOWER && mu_roster_vanished(&a->roster, now, &silent) &&
+            silent.seconds * 1e3 >= (double)cause_ms)
+            a->trouble = silent;
         if (!a->announced)
             announce(a);
         begin_killing(a, now);

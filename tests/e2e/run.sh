@@ -41,6 +41,7 @@ kill -0 "$launcher" || fail "the first one is gone"
 
 [ "$(stat -c %a "$run")" = 700 ] || fail "mode of the run directory"
 [ "$(stat -c %a "$run/logs/rank-00000.log")" = 600 ] || fail "mode of a log"
+wait_for 5 state_is running # it is written once a second
 muster status "$run" | grep -q '^running' || fail "status: $(muster status "$run")"
 muster status "$run" --json | grep -q '"alive": true' || fail "status --json: $(muster status "$run" --json)"
 kill -TERM "$launcher"
