@@ -18,12 +18,11 @@ const mu_vec_t *mu_vec_choose(const char *most)
     return &mu_vec_base;
 }
 
-/* The layouts at the head of vec_attention() and vec_attention_backward(), in the largest tile. */
+/* The layouts at the head of vec_attention() and vec_backward_layout(), in the largest tile. */
 int64_t mu_vec_attention_scratch(int64_t keys, int64_t head_dim, bool backward)
 {
-    int64_t pad = (head_dim + 15) / 16 * 16, tile = 64, padded = keys + tile;
+    int64_t pad = (head_dim + 15) / 16 * 16, tile = 64;
     int64_t forward_floats = 2 * keys * pad + 2 * tile * pad + tile * tile + 3 * tile;
-    int64_t backward_floats =
-        2 * keys * pad + 2 * tile * tile + 2 * tile * pad + 5 * padded * pad + 2 * padded;
+    int64_t backward_floats = 4 * keys * pad + 5 * tile * pad + 2 * keys * tile + 3 * tile;
     return ((backward ? backward_floats : forward_floats) + 15) / 16 * 16;
 }

@@ -2,9 +2,10 @@
  * Attention of one head, forward and backward, in tiles; included by vec_body.h.
  *
  * After Dao et al., 2022 (FlashAttention): the softmax is kept as a running maximum and sum, backward
- * computes the scores again from the saved log-sum. Tiles of scores are held transposed, [key][query], so
- * that everything that is one number a query (maximum, sum, lse, delta) is a vector across the lanes and no
- * row is ever summed sideways. Tiles above the diagonal are never computed.
+ * computes the scores again from the saved log-sum, 64 queries at a time with all their keys. Tiles of scores
+ * are held transposed, [key][query], so that everything that is one number a query (maximum, sum, lse, delta)
+ * is a vector across the lanes and no row is ever summed sideways. Tiles above the diagonal are never
+ * computed.
  */
 
 enum { VEC_QUERIES = 64, VEC_KEYS = 64, VEC_KEYS_DIAGONAL = 32 };
@@ -52,12 +53,12 @@ static void vec_pack_transposed(float *restrict to, int64_t lanes, const float *
 }
 
 /* Scores of keys after their query become -infinity. Lane 0 is the query at position `query`. */
-static void vec_mask(float *s, int64_t lanes, int64_t query, int64_t key, int64_t keys)
+static void vec_mask(float *s, int64_t stride, int64_t lanes, int64_t query, int64_t key, int64_t keys)
 {
     for (int64_t j = 0; j < keys; j++) {
         int64_t hidden = mu_min_i64(key + j - query, lanes);
         for (int64_t i = 0; i < hidden; i++)
-            s[j * lanes + i] = -INFINITY;
+            s[j * stride + i] = -INFINITY;
     }
 }
 
@@ -124,7 +125,7 @@ static void vec_attention(const mu_vec_attention_t *a)
             int64_t skip = vec_tile_skip(query, key), left = lanes - skip;
             vec_product(s, left, (vec_a_t){k + key * pad, pad, 1}, qt + skip, lanes, m, left, d, false);
             if (key + m - 1 > query)
-                vec_mask(s, left, query + skip, key, m);
+                vec_mask(s, left, left, query + skip, key, m);
             vec_softmax_tile(s, left, m, max + skip, sum + skip, fade + skip);
             if (key > 0)
                 vec_fade(out + skip * pad, fade + skip, rows - skip, pad);
@@ -135,54 +136,73 @@ static void vec_attention(const mu_vec_attention_t *a)
     }
 }
 
-static float vec_dot(const float *x, const float *y, int64_t n)
+/* What backward holds of one head, [rows][pad], and of the queries of one tile. */
+typedef struct vec_backward {
+    int64_t pad, lanes;
+    float *k, *v, *dk, *dv;        /* all keys */
+    float *s, *ds;                 /* [key][lanes]: the scores of the tile's queries with all their keys */
+    float *qt, *dot;               /* [dim][lanes] */
+    float *q, *dout, *dq;          /* [lanes][pad] */
+    float *lse, *weight, *product; /* [lanes]: log-sum; sum of p, of p dp */
+} vec_backward_t;
+
+static vec_backward_t vec_backward_layout(const mu_vec_attention_t *a)
 {
-    float lane[VEC_LANES] = {0};
-    int64_t i = 0;
-    for (; i + VEC_LANES <= n; i += VEC_LANES)
-        for (int j = 0; j < VEC_LANES; j++)
-            lane[j] += x[i + j] * y[i + j];
-    for (int j = 0; i < n; i++, j++)
-        lane[j] += x[i] * y[i];
-    return vec_lane_sum(lane);
+    int64_t pad = vec_pad(a->head_dim), all = a->n * pad, tile = VEC_QUERIES * pad;
+    vec_backward_t w = {.pad = pad, .lanes = mu_min_i64(VEC_QUERIES, vec_pad(a->n))};
+    float **const part[] = {&w.k, &w.v, &w.dk, &w.dv, &w.qt, &w.dot, &w.q, &w.dout, &w.dq};
+    float *at = a->scratch;
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        *part[i] = at;
+        at += i < 4 ? all : tile;
+    }
+    w.s = at;
+    w.ds = w.s + a->n * VEC_QUERIES;
+    w.lse = w.ds + a->n * VEC_QUERIES;
+    w.weight = w.lse + VEC_QUERIES;
+    w.product = w.weight + VEC_QUERIES;
+    return w;
 }
 
-/* What backward needs of the queries, packed once: tile t of the transposed ones begins at t * lanes * pad.
- */
-typedef struct vec_queries {
-    float *qt, *dot, *q, *dout, *dq, *lse, *delta;
-} vec_queries_t;
-
-static void vec_pack_queries(const mu_vec_attention_t *a, const vec_queries_t *p, int64_t lanes, int64_t pad)
+static void vec_backward_pack(const mu_vec_attention_t *a, const vec_backward_t *w, int64_t at, int64_t rows)
 {
     int64_t d = a->head_dim;
-    for (int64_t at = 0; at < a->n; at += lanes) {
-        int64_t rows = mu_min_i64(lanes, a->n - at);
-        const float *q = a->q + at * a->q_stride, *dout = a->dout + at * a->out_stride;
-        vec_pack_transposed(p->qt + at * pad, lanes, q, a->q_stride, rows, d, a->scale);
-        vec_pack_transposed(p->dot + at * pad, lanes, dout, a->out_stride, rows, d, 1.0F);
-        vec_pack(p->q + at * pad, pad, q, a->q_stride, rows, d, a->scale);
-        vec_pack(p->dout + at * pad, pad, dout, a->out_stride, rows, d, 1.0F);
-        for (int64_t r = 0; r < lanes; r++) {
-            bool there = r < rows;
-            p->lse[at + r] = there ? a->lse[at + r] : 0;
-            p->delta[at + r] =
-                there ? vec_dot(dout + r * a->out_stride, a->out + (at + r) * a->out_stride, d) : 0;
-        }
+    const float *q = a->q + at * a->q_stride, *dout = a->dout + at * a->out_stride;
+    vec_pack_transposed(w->qt, w->lanes, q, a->q_stride, rows, d, a->scale);
+    vec_pack_transposed(w->dot, w->lanes, dout, a->out_stride, rows, d, 1.0F);
+    vec_pack(w->q, w->pad, q, a->q_stride, rows, d, a->scale);
+    vec_pack(w->dout, w->pad, dout, a->out_stride, rows, d, 1.0F);
+    for (int64_t r = 0; r < w->lanes; r++) {
+        w->lse[r] = r < rows ? a->lse[at + r] : 0;
+        w->weight[r] = w->product[r] = 0;
     }
 }
 
-/* s becomes the probabilities, ds the gradient of the scores. */
-static void vec_score_gradient(float *s, float *ds, int64_t lanes, int64_t keys, const float *lse,
+/* s: scores become probabilities p; their sums, and those of p dp, are taken over the keys. */
+static void vec_probabilities(float *s, const float *dp, int64_t stride, int64_t lanes, int64_t keys,
+                              const float *lse, float *weight, float *product)
+{
+    for (int64_t i = 0; i < lanes; i += MU_VEC_WIDTH) {
+        vec_f l = vec_load(lse + i), sum = vec_load(weight + i), with = vec_load(product + i);
+        for (int64_t at = i; at < keys * stride; at += stride) {
+            vec_f p = vec_exp(vec_load(s + at) - l);
+            vec_store(s + at, p);
+            sum += p;
+            with += p * vec_load(dp + at);
+        }
+        vec_store(weight + i, sum);
+        vec_store(product + i, with);
+    }
+}
+
+/* ds: dp becomes p (dp - delta). */
+static void vec_score_gradient(const float *p, float *ds, int64_t stride, int64_t lanes, int64_t keys,
                                const float *delta)
 {
     for (int64_t i = 0; i < lanes; i += MU_VEC_WIDTH) {
-        vec_f l = vec_load(lse + i), d = vec_load(delta + i);
-        for (int64_t at = i; at < keys * lanes; at += lanes) {
-            vec_f p = vec_exp(vec_load(s + at) - l);
-            vec_store(s + at, p);
-            vec_store(ds + at, p * (vec_load(ds + at) - d));
-        }
+        vec_f d = vec_load(delta + i);
+        for (int64_t at = i; at < keys * stride; at += stride)
+            vec_store(ds + at, vec_load(p + at) * (vec_load(ds + at) - d));
     }
 }
 
@@ -194,48 +214,50 @@ static void vec_unpack(float *to, int64_t stride, const float *from, int64_t pad
             to[r * stride + i] = from[r * pad + i] * factor;
 }
 
+/* Delta is summed from the same p and dp that it is taken from, not from dout and out as flash attention has
+ * it: the gradients of a query's scores then cancel to the last bits, as their sum over keys needs that
+ * reaches biases. It costs no product, since a tile of queries keeps its scores with all keys. */
+static void vec_backward_queries(const mu_vec_attention_t *a, const vec_backward_t *w, int64_t at)
+{
+    int64_t d = a->head_dim, pad = w->pad, lanes = w->lanes, rows = mu_min_i64(lanes, a->n - at);
+    int64_t end = at + rows, m;
+    vec_backward_pack(a, w, at, rows);
+    for (int64_t key = 0; key < end; key += m) {
+        m = vec_tile_keys(at, key, end);
+        int64_t skip = vec_tile_skip(at, key), left = lanes - skip;
+        float *s = w->s + key * lanes + skip, *dp = w->ds + key * lanes + skip;
+        vec_product(s, lanes, (vec_a_t){w->k + key * pad, pad, 1}, w->qt + skip, lanes, m, left, d, false);
+        vec_product(dp, lanes, (vec_a_t){w->v + key * pad, pad, 1}, w->dot + skip, lanes, m, left, d, false);
+        if (key + m - 1 > at)
+            vec_mask(s, lanes, left, at + skip, key, m);
+        vec_probabilities(s, dp, lanes, left, m, w->lse + skip, w->weight + skip, w->product + skip);
+    }
+    for (int64_t i = 0; i < lanes; i++)
+        w->product[i] /= w->weight[i];
+    memset(w->dq, 0, (size_t)(lanes * pad) * sizeof *w->dq);
+    for (int64_t key = 0; key < end; key += m) {
+        m = vec_tile_keys(at, key, end);
+        int64_t skip = vec_tile_skip(at, key), left = lanes - skip;
+        float *p = w->s + key * lanes + skip, *ds = w->ds + key * lanes + skip;
+        vec_score_gradient(p, ds, lanes, left, m, w->product + skip);
+        vec_product(w->dv + key * pad, pad, (vec_a_t){p, lanes, 1}, w->dout + skip * pad, pad, m, pad,
+                    rows - skip, true);
+        vec_product(w->dk + key * pad, pad, (vec_a_t){ds, lanes, 1}, w->q + skip * pad, pad, m, pad,
+                    rows - skip, true);
+        vec_product(w->dq + skip * pad, pad, (vec_a_t){ds, 1, lanes}, w->k + key * pad, pad, rows - skip, pad,
+                    m, true);
+    }
+    vec_unpack(a->dq + at * a->d_stride, a->d_stride, w->dq, pad, rows, d, a->scale);
+}
+
 static void vec_attention_backward(const mu_vec_attention_t *a)
 {
-    int64_t d = a->head_dim, pad = vec_pad(d), lanes = mu_min_i64(VEC_QUERIES, vec_pad(a->n));
-    int64_t padded = (a->n + lanes - 1) / lanes * lanes;
-    float *k = a->scratch, *v = k + a->n * pad, *s = v + a->n * pad, *ds = s + VEC_QUERIES * VEC_KEYS;
-    float *dk = ds + VEC_QUERIES * VEC_KEYS, *dv = dk + VEC_KEYS * pad, *rest = dv + VEC_KEYS * pad;
-    vec_queries_t p = {rest,
-                       rest + padded * pad,
-                       rest + 2 * padded * pad,
-                       rest + 3 * padded * pad,
-                       rest + 4 * padded * pad,
-                       rest + 5 * padded * pad,
-                       rest + 5 * padded * pad + padded};
-    vec_pack(k, pad, a->k, a->k_stride, a->n, d, 1.0F);
-    vec_pack(v, pad, a->v, a->v_stride, a->n, d, 1.0F);
-    vec_pack_queries(a, &p, lanes, pad);
-    memset(p.dq, 0, (size_t)(padded * pad) * sizeof *p.dq);
-    for (int64_t key = 0; key < a->n; key += VEC_KEYS) {
-        int64_t keys = mu_min_i64(VEC_KEYS, a->n - key);
-        memset(dk, 0, (size_t)(VEC_KEYS * pad) * 2 * sizeof *dk);
-        for (int64_t at = key / lanes * lanes; at < a->n; at += lanes) {
-            int64_t rows = mu_min_i64(lanes, a->n - at), m;
-            for (int64_t i = 0; i < keys && key + i < at + rows; i += m) {
-                m = vec_tile_keys(at, key + i, key + keys);
-                int64_t skip = vec_tile_skip(at, key + i), left = lanes - skip, from = at + skip;
-                const float *ki = k + (key + i) * pad, *vi = v + (key + i) * pad;
-                vec_product(s, left, (vec_a_t){ki, pad, 1}, p.qt + at * pad + skip, lanes, m, left, d, false);
-                vec_product(ds, left, (vec_a_t){vi, pad, 1}, p.dot + at * pad + skip, lanes, m, left, d,
-                            false);
-                if (key + i + m - 1 > at)
-                    vec_mask(s, left, from, key + i, m);
-                vec_score_gradient(s, ds, left, m, p.lse + from, p.delta + from);
-                vec_product(dv + i * pad, pad, (vec_a_t){s, left, 1}, p.dout + from * pad, pad, m, pad,
-                            rows - skip, true);
-                vec_product(dk + i * pad, pad, (vec_a_t){ds, left, 1}, p.q + from * pad, pad, m, pad,
-                            rows - skip, true);
-                vec_product(p.dq + from * pad, pad, (vec_a_t){ds, 1, left}, ki, pad, rows - skip, pad, m,
-                            true);
-            }
-        }
-        vec_unpack(a->dk + key * a->d_stride, a->d_stride, dk, pad, keys, d, 1.0F);
-        vec_unpack(a->dv + key * a->d_stride, a->d_stride, dv, pad, keys, d, 1.0F);
-    }
-    vec_unpack(a->dq, a->d_stride, p.dq, pad, a->n, d, a->scale);
+    vec_backward_t w = vec_backward_layout(a);
+    vec_pack(w.k, w.pad, a->k, a->k_stride, a->n, a->head_dim, 1.0F);
+    vec_pack(w.v, w.pad, a->v, a->v_stride, a->n, a->head_dim, 1.0F);
+    memset(w.dk, 0, (size_t)(2 * a->n * w.pad) * sizeof *w.dk); /* and dv behind it */
+    for (int64_t at = 0; at < a->n; at += w.lanes)
+        vec_backward_queries(a, &w, at);
+    vec_unpack(a->dk, a->d_stride, w.dk, w.pad, a->n, a->head_dim, 1.0F);
+    vec_unpack(a->dv, a->d_stride, w.dv, w.pad, a->n, a->head_dim, 1.0F);
 }

@@ -77,14 +77,11 @@ static const mu_optimizer_t golden_optimizer = {
     .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip = 1.0};
 
 /* How far a float run may be from the reference, relative. The last steps are ill-conditioned: moving random
- * initial weights by one unit in the last place moves the norm of step 8 by up to 1.0e-3 here (11 trials) and
- * by up to 6.8e-4 in PyTorch's float (30 trials), whose attention keeps the probabilities; ours makes them
- * again in backward, and the sums over keys that cancel (the gradient of input_layernorm.bias) show the
- * rounding of both: 1e-5 against 1e-6. Of the layouts here one is 1.1e-3 off at step 8; losses stay within
- * 1e-5. */
+ * initial weights by one unit in the last place moves the norm of step 8 by up to 6.8e-4 in PyTorch's float
+ * (30 trials). */
 static inline double golden_norm_tolerance(int step)
 {
-    return step == 0 ? 3e-5 : step < 8 ? 1e-3 : 2e-3;
+    return step == 0 ? 3e-5 : 1e-3;
 }
 static inline double golden_loss_tolerance(int step)
 {
