@@ -20,8 +20,10 @@
  *
  * Arrays. A mu_array_t is an address and an element type; shapes are arguments, in elements, row-major and
  * dense. Types: activations and weights may be any type that `supports` accepts (all arrays of one call have
- * the same type unless said); gradients of parameters, statistics and optimizer state are float. Sums run in
- * float or wider. No two arguments may overlap unless said "may be".
+ * the same type unless said); gradients of parameters, statistics and optimizer state are float. Arithmetic
+ * is in float or wider; what is stored in a narrower type is rounded to nearest, ties to even, and what an
+ * fp16 cannot hold becomes an infinity, which loss scaling looks for. No two arguments may overlap unless
+ * said "may be".
  *
  * Results. The same calls on the same device with the same number of threads give the same bits.
  *
@@ -35,7 +37,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum mu_dtype { MU_DTYPE_F32, MU_DTYPE_BF16 } mu_dtype_t;
+typedef enum mu_dtype { MU_DTYPE_F32, MU_DTYPE_BF16, MU_DTYPE_F16 } mu_dtype_t;
 
 typedef struct mu_array {
     void *data; /* NULL: absent, where an argument may be */
@@ -79,7 +81,7 @@ typedef struct mu_memory_count {
  */
 typedef struct mu_adamw {
     double lr, beta1, beta2, eps, weight_decay;
-    double grad_scale; /* clipping; 1 for none */
+    double grad_scale; /* clipping and 1 / loss scale; 1 for none */
     int64_t t;         /* this update's number, from 1 */
 } mu_adamw_t;
 
