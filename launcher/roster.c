@@ -167,9 +167,14 @@ mu_status_t mu_death_status(const mu_death_t *d)
     return mu_status_exit(status) == d->exit_code ? status : MU_DIED;
 }
 
+/* Ends that a peer's end may have brought: the network's, a signal of those who take the job down, writing to
+ * a connection that the other side has closed, and Open MPI 4's abort(-1) when a connection breaks. */
 static bool is_follower(const mu_death_t *d)
 {
-    return mu_death_status(d) == MU_NETWORK || (d->signal == SIGTERM && d->reason == MU_DEATH_BY_ITSELF);
+    bool by_itself = d->reason == MU_DEATH_BY_ITSELF;
+    return mu_death_status(d) == MU_NETWORK ||
+           (by_itself && (d->signal == SIGTERM || d->signal == SIGPIPE)) ||
+           (d->signal == 0 && d->exit_code == 255);
 }
 
 static bool judge_deaths(const mu_roster_t *r, mu_trouble_t *out)

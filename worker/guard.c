@@ -177,6 +177,8 @@ static void become_rank(const mu_guard_env_t *env, pid_t guard_pid, int log_fd, 
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     signal(SIGUSR1, SIG_IGN);
+    signal(SIGPIPE,
+           SIG_IGN); /* a peer that died is an error of the connection, not the end of this one too */
     sigprocmask(SIG_SETMASK, old_mask, NULL);
     if (log_fd >= 0) {
         fflush(NULL);

@@ -56,17 +56,12 @@ static void raise_request(watch_t *w, int32_t request)
 
 static void copy_collective(const mu_page_t *page, mu_beat_t *beat)
 {
-    for (int i = 0; i < 100; i++) { /* a rank that was stopped while writing leaves it odd for ever */
-        uint32_t before = atomic_load(&page->collective_lock);
-        memcpy(beat->comm, page->comm, sizeof beat->comm);
-        memcpy(beat->operation, page->operation, sizeof beat->operation);
-        beat->collective = (int64_t)page->sequence;
-        beat->bytes = page->bytes;
-        atomic_thread_fence(memory_order_seq_cst);
-        if (before % 2 == 0 && atomic_load(&page->collective_lock) == before)
-            break;
-    }
-    beat->comm[sizeof beat->comm - 1] = beat->operation[sizeof beat->operation - 1] = '\0';
+    mu_collective_t last;
+    mu_page_collective(page, &last);
+    memcpy(beat->comm, last.comm, sizeof beat->comm);
+    memcpy(beat->operation, last.operation, sizeof beat->operation);
+    beat->collective = (int64_t)last.sequence;
+    beat->bytes = last.bytes;
 }
 
 static void send_beat(watch_t *w)

@@ -9,7 +9,17 @@
 
 #include "common/phase.h"
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+/* A collective operation: the communicator's name, what it does, its number there, its size. */
+typedef struct mu_collective {
+    char comm[16], operation[16];
+    uint64_t sequence;
+    int64_t bytes;
+} mu_collective_t;
+
+enum { MU_COLLECTIVE_WORDS = sizeof(mu_collective_t) / sizeof(uint64_t) };
 
 typedef struct mu_page {
     _Atomic int32_t phase;                  /* mu_phase_t */
@@ -24,12 +34,9 @@ typedef struct mu_page {
     _Atomic double loss, lr, tokens_per_s, valid_loss;
     _Atomic int64_t train_iters, last_checkpoint; /* last_checkpoint: step, -1 when none */
 
-    /* last collective, under `collective_lock` (even: stable) */
-    _Atomic uint32_t collective_lock;
-    _Atomic int32_t in_collective; /* 1 while inside */
-    char comm[16], operation[16];
-    uint64_t sequence;
-    int64_t bytes;
+    _Atomic int32_t in_collective;                    /* 1 while inside */
+    _Atomic uint32_t collective_lock;                 /* of the record below; even: stable */
+    _Atomic uint64_t collective[MU_COLLECTIVE_WORDS]; /* the last one, as a mu_collective_t */
 } mu_page_t;
 
 /* Maps a fresh page; NULL with errno set when the kernel has none. munmap() it. */
@@ -39,5 +46,8 @@ void mu_page_progress(mu_page_t *page);
 void mu_page_collective_begin(mu_page_t *page, const char *comm, uint64_t sequence, const char *operation,
                               int64_t bytes);
 void mu_page_collective_end(mu_page_t *page);
+/* The last one, strings NUL terminated. False: of a rank that stands still while writing, it may be a
+ * mixture. */
+bool mu_page_collective(const mu_page_t *page, mu_collective_t *out);
 
 #endif
