@@ -1,0 +1,60 @@
+/*
+ * Between the program and its CUDA part. The CUDA device is a shared library of its own, libmuster-cuda.so,
+ * so that one program runs on hosts with and without a GPU. It has one entry point:
+ *
+ *     const mu_cuda_plugin_t *plugin = mu_cuda_plugin(&host);
+ *     plugin->device_new(0, &device);
+ *
+ * and links nothing of the program: what it needs is lent in mu_cuda_host_t. Both sides are built from one
+ * tree; `version` and `layout` tell when they were not. Programs reach it by kernels/cuda_load.h.
+ */
+#ifndef MU_KERNELS_CUDA_PLUGIN_H
+#define MU_KERNELS_CUDA_PLUGIN_H
+
+#include "kernels/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What the program lends; valid as long as the library is in use. */
+typedef struct mu_cuda_host {
+    mu_status_t (*fail)(mu_status_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+    mu_status_t (*alloc)(mu_device_t *dev, mu_memory_t kind, int64_t bytes, void **out);
+    void (*free)(mu_device_t *dev, void *p);
+    void (*error)(mu_device_t *dev, mu_status_t status);
+} mu_cuda_host_t;
+
+typedef struct mu_cuda_plugin {
+    const char *version; /* MU_VERSION */
+    uint64_t layout;     /* MU_CUDA_LAYOUT */
+
+    /* GPUs that this process may use. Errors: MU_GPU (no driver, a driver older than the library). */
+    mu_status_t (*device_count)(int *out);
+    /* The GPU at `index` of those. Errors: MU_GPU, MU_NOMEM. */
+    mu_status_t (*device_new)(int index, mu_device_t **out);
+
+    /* Streams, for collectives beside the device's own work; a stream is a cudaStream_t. The device's own
+     * stream takes its operations. */
+    void *(*stream)(mu_device_t *dev);
+    mu_status_t (*stream_new)(mu_device_t *dev, void **out);
+    void (*stream_free)(mu_device_t *dev, void *stream); /* NULL is nothing */
+    /* What is enqueued on `waiter` from now on runs after all that is enqueued on `other` now. The host does
+     * not wait. */
+    mu_status_t (*stream_wait)(mu_device_t *dev, void *waiter, void *other);
+    /* Whether everything enqueued on `stream` is done. Does not wait. Errors: MU_GPU. */
+    mu_status_t (*stream_idle)(mu_device_t *dev, void *stream, bool *out);
+} mu_cuda_plugin_t;
+
+/* Changes with the shapes that both sides must agree on. */
+#define MU_CUDA_LAYOUT                                                                                       \
+    ((uint64_t)sizeof(mu_device_t) << 32 | (uint64_t)sizeof(mu_device_ops_t) << 16 |                         \
+     (uint64_t)sizeof(mu_cuda_plugin_t))
+
+/* The entry point; NULL when `host` is. */
+const mu_cuda_plugin_t *mu_cuda_plugin(const mu_cuda_host_t *host);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
