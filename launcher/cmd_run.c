@@ -454,7 +454,9 @@ static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
         snprintf(verdict.reason, sizeof verdict.reason, "%s", r->state.reason);
         mu_verdict_write(r->plan.run_dir, &verdict);
     }
-    if (status == MU_OK)
+    if (status == MU_OK && r->plan.more)
+        mu_debug("done");
+    else if (status == MU_OK)
         mu_info("done: step %lld", (long long)r->state.step);
     else if (status == MU_STOPPED && r->state.last_checkpoint >= 0)
         mu_info("stopped: step %lld is saved; run again to go on (exit 75)",
@@ -537,7 +539,12 @@ static void run_free(run_t *r)
 
 mu_status_t mu_cmd_run(int argc, char **argv)
 {
-    run_t r = {.claim = {.fd = -1}};
+    return mu_cmd_run_as(argc, argv, NULL);
+}
+
+mu_status_t mu_cmd_run_as(int argc, char **argv, const mu_args_t *more)
+{
+    run_t r = {.claim = {.fd = -1}, .plan = {.more = more}};
     mu_status_t status;
     if (sodium_init() < 0)
         return mu_fail(MU_BUG, "libsodium does not start");

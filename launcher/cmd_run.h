@@ -4,7 +4,10 @@
 #define MU_LAUNCHER_CMD_RUN_H
 
 #include "common/status.h"
+#include "launcher/args.h"
 
 mu_status_t mu_cmd_run(int argc, char **argv);
+/* The same for ranks that do something else than train: `more` are their words behind the config. */
+mu_status_t mu_cmd_run_as(int argc, char **argv, const mu_args_t *more);
 
 #endif

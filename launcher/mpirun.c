@@ -175,6 +175,8 @@ void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_
     }
     mu_args_add(out, job->worker);
     mu_args_add(out, job->config);
+    for (int i = 0; job->more && i < job->more->n; i++)
+        mu_args_add(out, job->more->v[i]);
 }
 
 bool mu_mpirun_lost_peer(int64_t exit_code)

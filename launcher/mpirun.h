@@ -38,6 +38,7 @@ typedef struct mu_mpi_job {
     const char *ssh_args;   /* mu_ssh_mpirun_args(); NULL when local */
     const char *worker;     /* muster-worker */
     const char *config;     /* its argument */
+    const mu_args_t *more;  /* further ones; NULL: none */
     const mu_args_t *vars;  /* NAME=VALUE of ours, for mpirun and every rank */
 } mu_mpi_job_t;
 

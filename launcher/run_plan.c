@@ -218,6 +218,7 @@ void mu_run_plan_command(const mu_run_plan_t *p, const mu_run_names_t *names, mu
                         .ssh_args = names->ssh_args,
                         .worker = p->worker,
                         .config = names->config,
+                        .more = p->more,
                         .vars = names->vars};
     mu_mpirun_args(&p->mpirun, &job, args);
     mu_mpirun_env(&job, env);

@@ -31,11 +31,10 @@ static mu_status_t open_tokenizer(mu_loaded_t *l)
     return status;
 }
 
-mu_status_t mu_loaded_open(const char *path, int64_t micro_batch, int threads, mu_loaded_t *out)
+mu_status_t mu_loaded_describe(const char *path, mu_loaded_t *out)
 {
     mu_loaded_t l = {0};
     mu_status_t status;
-    mu_net_options_t options = {.micro_batch = micro_batch, .eod = -1};
     MU_TRY_GOTO(status, mu_checkpoint_newest(path, INT64_MAX, &l.checkpoint), fail);
     if (!l.checkpoint) {
         status = mu_fail(MU_NOINPUT, "%s: there is no checkpoint", path);
@@ -43,14 +42,32 @@ mu_status_t mu_loaded_open(const char *path, int64_t micro_batch, int threads, m
     }
     MU_TRY_GOTO(status, open_config(&l), fail);
     MU_TRY_GOTO(status, open_tokenizer(&l), fail);
-    MU_TRY_GOTO(status, mu_device_cpu_new(threads > 0 ? threads : cores(), &l.device), fail);
-    l.self = mu_comm_self("tp");
-    MU_TRY_GOTO(status, mu_net_new(l.device, &l.config->model, l.self, &options, &l.net), fail);
-    MU_TRY_GOTO(status, mu_state_load(l.net, l.checkpoint, false), fail);
     *out = l;
     return MU_OK;
 fail:
     mu_loaded_close(&l);
+    return status;
+}
+
+mu_status_t mu_loaded_weights(mu_loaded_t *l, int64_t micro_batch, int threads, mu_comm_t *tp)
+{
+    mu_net_options_t options = {.micro_batch = micro_batch, .eod = -1};
+    MU_TRY(mu_device_cpu_new(threads > 0 ? threads : cores(), &l->device));
+    if (!tp)
+        tp = l->self = mu_comm_self("tp");
+    MU_TRY(mu_net_new(l->device, &l->config->model, tp, &options, &l->net));
+    return mu_state_load(l->net, l->checkpoint, false);
+}
+
+mu_status_t mu_loaded_open(const char *path, int64_t micro_batch, int threads, mu_loaded_t *out)
+{
+    mu_loaded_t l;
+    MU_TRY(mu_loaded_describe(path, &l));
+    mu_status_t status = mu_loaded_weights(&l, micro_batch, threads, NULL);
+    if (status == MU_OK)
+        *out = l;
+    else
+        mu_loaded_close(&l);
     return status;
 }
 

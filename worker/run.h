@@ -3,6 +3,7 @@
 #define MU_WORKER_RUN_H
 
 #include "common/config.h"
+#include "dataset/dataset.h"
 #include "worker/layout.h"
 
 typedef struct mu_run {
@@ -11,8 +12,10 @@ typedef struct mu_run {
     int attempt;         /* of the launcher; 0 without one */
     bool watched;        /* a launcher draws progress and listens to RUN/stop */
     mu_groups_t *groups;
-    mu_page_t *page; /* may be NULL */
-    bool orderly;    /* set by the controller: every worker has been told to end */
+    mu_page_t *page;      /* may be NULL */
+    bool eval, eval_json; /* `muster eval` on this split instead of training; the result is to be JSON */
+    mu_data_split_t eval_split;
+    bool orderly; /* set by the controller: every worker has been told to end */
 } mu_run_t;
 
 /* "RUN/checkpoints"; free() it. */

@@ -288,7 +288,7 @@ static mu_status_t set_up(trainer_t *t, bool *go)
 }
 
 /* The cores that this process may use, shared by the workers of this host. */
-static int threads_of(const mu_run_t *run)
+int mu_trainer_threads(const mu_run_t *run)
 {
     MPI_Comm host;
     cpu_set_t set;
@@ -314,7 +314,7 @@ mu_status_t mu_trainer_run(mu_run_t *run)
     t.checkpoints = mu_run_checkpoints(run);
     t.share_ids = t.config->accumulation * t.config->micro_batch * (t.config->model.seq_length + 1);
     t.tokens = mu_alloc((size_t)t.share_ids * sizeof *t.tokens);
-    MU_TRY_GOTO(status, mu_device_cpu_new(threads_of(run), &t.device), out);
+    MU_TRY_GOTO(status, mu_device_cpu_new(mu_trainer_threads(run), &t.device), out);
     MU_TRY_GOTO(status, set_up(&t, &go), out);
     if (go)
         status = obey(&t);

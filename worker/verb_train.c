@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "worker/controller.h"
+#include "worker/evaluation.h"
 #include "worker/guard.h"
 #include "worker/opening.h"
 #include "worker/quiet.h"
@@ -16,20 +17,28 @@ static int64_t environment_number(const char *name, int64_t otherwise)
     return text && mu_parse_i64(text, &value) ? value : otherwise;
 }
 
-static mu_status_t load_config(int argc, char **argv, mu_config_t **out)
+/* CONFIG... [key=value...], and from `muster eval`: --eval SPLIT [--json]. */
+static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run)
 {
     char **paths = mu_calloc((size_t)argc, sizeof *paths),
          **overrides = mu_calloc((size_t)argc, sizeof *overrides);
     int npaths = 0, noverrides = 0;
-    for (int i = 1; i < argc; i++) {
-        if (mu_config_is_override(argv[i]))
+    mu_status_t status = MU_OK;
+    for (int i = 1; i < argc && status == MU_OK; i++) {
+        if (strcmp(argv[i], "--eval") == 0 && i + 1 < argc) {
+            run->eval = true;
+            status = mu_eval_split_parse(argv[++i], &run->eval_split);
+        } else if (strcmp(argv[i], "--json") == 0)
+            run->eval_json = true;
+        else if (mu_config_is_override(argv[i]))
             overrides[noverrides++] = argv[i];
         else
             paths[npaths++] = argv[i];
     }
-    mu_status_t status =
-        npaths == 0 ? mu_fail(MU_USAGE, "usage: mpirun -np N+1 muster-worker CONFIG... [key=value...]")
-                    : mu_config_load(paths, npaths, overrides, noverrides, out);
+    if (status == MU_OK)
+        status = npaths == 0
+                     ? mu_fail(MU_USAGE, "usage: mpirun -np N+1 muster-worker CONFIG... [key=value...]")
+                     : mu_config_load(paths, npaths, overrides, noverrides, &run->config);
     free(paths);
     free(overrides);
     return status;
@@ -65,9 +74,10 @@ static mu_status_t take_part(mu_run_t *run)
         MU_TRY(mu_make_dirs(run->dir, 0700));
     MU_TRY(mu_groups_make(run->config->tp, run->config->dp, run->page, &groups));
     run->groups = &groups;
-    mu_status_t status = groups.controller ? mu_controller_run(run)
-                         : groups.idle     ? mu_opening_idle(run)
-                                           : mu_trainer_run(run);
+    mu_status_t status = run->eval           ? mu_eval_rank(run)
+                         : groups.controller ? mu_controller_run(run)
+                         : groups.idle       ? mu_opening_idle(run)
+                                             : mu_trainer_run(run);
     bool orderly = groups.controller ? status == MU_OK || run->orderly : status == MU_OK;
     if (!orderly) {
         mu_error("rank %d ends the run: %s", rank, mu_status_text(status));
@@ -89,7 +99,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
     snprintf(tag, sizeof tag, "rank %lld",
              (long long)environment_number("OMPI_COMM_WORLD_RANK", environment_number("PMIX_RANK", 0)));
     mu_log_tag(tag);
-    MU_TRY(load_config(argc, argv, &run.config));
+    MU_TRY(read_arguments(argc, argv, &run));
     MU_TRY_GOTO(status, prepare_run(&run), out);
     mu_page_phase(run.page, MU_PHASE_MPI_INIT);
     if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
