@@ -10,14 +10,39 @@ int64_t mu_type_size(mu_type_t type)
     return size[type];
 }
 
+const char *mu_begun_name(mu_begun_kind_t kind)
+{
+    static const char *const name[] = {[MU_BEGUN_ALLREDUCE] = "allreduce",
+                                       [MU_BEGUN_REDUCE_SCATTER] = "reduce_scatter",
+                                       [MU_BEGUN_ALL_GATHER] = "all_gather"};
+    return name[kind];
+}
+
+int64_t mu_begun_bytes(const mu_begun_t *what, int size)
+{
+    int last = what->kind == MU_BEGUN_ALLREDUCE ? 1 : size;
+    return (what->part[last] - what->part[0]) * mu_type_size(what->type);
+}
+
+/* What was begun comes first: members call in the same order, and so the group carries it out. */
+static mu_status_t settle(mu_comm_t *comm)
+{
+    if (!comm->pending)
+        return MU_OK;
+    comm->pending = false;
+    return comm->ops->wait(comm);
+}
+
 mu_status_t mu_comm_allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count)
 {
     comm->sequence++;
     if (comm->size == 1 || count == 0)
         return MU_OK;
     int64_t before = mu_now_ns();
+    mu_status_t status = settle(comm);
     mu_page_collective_begin(comm->page, comm->name, comm->sequence, "allreduce", count * mu_type_size(type));
-    mu_status_t status = comm->ops->allreduce(comm, op, type, buf, count);
+    if (status == MU_OK)
+        status = comm->ops->allreduce(comm, op, type, buf, count);
     mu_page_collective_end(comm->page);
     comm->wait_ns += mu_now_ns() - before;
     return status;
@@ -29,9 +54,47 @@ mu_status_t mu_comm_broadcast(mu_comm_t *comm, int root, void *buf, int64_t byte
     if (comm->size == 1 || bytes == 0)
         return MU_OK;
     int64_t before = mu_now_ns();
+    mu_status_t status = settle(comm);
     mu_page_collective_begin(comm->page, comm->name, comm->sequence, "broadcast", bytes);
-    mu_status_t status = comm->ops->broadcast(comm, root, buf, bytes);
+    if (status == MU_OK)
+        status = comm->ops->broadcast(comm, root, buf, bytes);
     mu_page_collective_end(comm->page);
+    comm->wait_ns += mu_now_ns() - before;
+    return status;
+}
+
+static mu_status_t begin(mu_comm_t *comm, mu_begun_t what)
+{
+    what.sequence = ++comm->sequence;
+    if (comm->size == 1 || mu_begun_bytes(&what, comm->size) == 0)
+        return MU_OK;
+    int64_t before = mu_now_ns();
+    comm->pending = true;
+    mu_status_t status = comm->ops->begin(comm, &what);
+    comm->wait_ns += mu_now_ns() - before;
+    return status;
+}
+
+mu_status_t mu_comm_begin_allreduce(mu_comm_t *comm, mu_type_t type, void *buf, int64_t count)
+{
+    const int64_t part[2] = {0, count};
+    return begin(comm, (mu_begun_t){.kind = MU_BEGUN_ALLREDUCE, .type = type, .buf = buf, .part = part});
+}
+
+mu_status_t mu_comm_begin_reduce_scatter(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part)
+{
+    return begin(comm, (mu_begun_t){.kind = MU_BEGUN_REDUCE_SCATTER, .type = type, .buf = buf, .part = part});
+}
+
+mu_status_t mu_comm_begin_all_gather(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part)
+{
+    return begin(comm, (mu_begun_t){.kind = MU_BEGUN_ALL_GATHER, .type = type, .buf = buf, .part = part});
+}
+
+mu_status_t mu_comm_wait(mu_comm_t *comm)
+{
+    int64_t before = mu_now_ns();
+    mu_status_t status = settle(comm);
     comm->wait_ns += mu_now_ns() - before;
     return status;
 }

@@ -7,11 +7,22 @@
  * bits on every member. Before each operation the communicator writes (name, sequence, operation, bytes) to
  * the rank's page, so that a hang can be told; the time spent inside is added to `wait_ns`. Errors:
  * MU_NETWORK.
+ *
+ * Begun operations go on while the caller computes:
+ *     mu_comm_begin_allreduce(dp, MU_TYPE_F32, a, n);
+ *     mu_comm_begin_reduce_scatter(dp, MU_TYPE_F32, b, part);      a and b are not touched now
+ *     ... compute ...
+ *     mu_comm_wait(dp);                                            a and b hold the results
+ * They are carried out in the order of the calls. Any other operation on the same communicator waits for them
+ * first. `part` has size + 1 numbers, in elements, not decreasing: member r owns elements part[r] up to
+ * part[r + 1] of the buffer, those below part[0] and from part[size] on are not touched; it is the same on
+ * every member and need not outlive the call.
  */
 #ifndef MU_WORKER_COMM_H
 #define MU_WORKER_COMM_H
 
 #include "common/status.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef enum mu_reduce { MU_SUM, MU_MAX } mu_reduce_t;
@@ -19,10 +30,27 @@ typedef enum mu_type { MU_TYPE_F32, MU_TYPE_F64, MU_TYPE_I32, MU_TYPE_I64, MU_TY
 
 typedef struct mu_comm mu_comm_t;
 
+typedef enum mu_begun_kind {
+    MU_BEGUN_ALLREDUCE,
+    MU_BEGUN_REDUCE_SCATTER,
+    MU_BEGUN_ALL_GATHER
+} mu_begun_kind_t;
+
+/* What an implementation is asked to begin. An allreduce has one part: part[0] and part[1]. */
+typedef struct mu_begun {
+    mu_begun_kind_t kind;
+    mu_type_t type;
+    void *buf;
+    const int64_t *part;
+    uint64_t sequence;
+} mu_begun_t;
+
 typedef struct mu_comm_ops {
     const char *name;
     mu_status_t (*allreduce)(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count);
     mu_status_t (*broadcast)(mu_comm_t *comm, int root, void *buf, int64_t bytes);
+    mu_status_t (*begin)(mu_comm_t *comm, const mu_begun_t *what);
+    mu_status_t (*wait)(mu_comm_t *comm);
     void (*free)(mu_comm_t *comm);
 } mu_comm_ops_t;
 
@@ -32,6 +60,7 @@ struct mu_comm {
     int rank, size;
     uint64_t sequence;    /* operations begun */
     int64_t wait_ns;      /* time spent inside operations since the owner last set it to 0 */
+    bool pending;         /* operations were begun and not waited for */
     struct mu_page *page; /* may be NULL */
     void *impl;
 };
@@ -39,7 +68,19 @@ struct mu_comm {
 /* In place on every member. A group of one returns at once. */
 mu_status_t mu_comm_allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count);
 mu_status_t mu_comm_broadcast(mu_comm_t *comm, int root, void *buf, int64_t bytes);
+/* Sums of all members' buffers, in place. */
+mu_status_t mu_comm_begin_allreduce(mu_comm_t *comm, mu_type_t type, void *buf, int64_t count);
+/* The sums of a member's own part, in place; the other parts are undefined afterwards. */
+mu_status_t mu_comm_begin_reduce_scatter(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part);
+/* Every part from its owner, in place. */
+mu_status_t mu_comm_begin_all_gather(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part);
+/* Until all that was begun is done; with nothing begun it returns at once. Not a collective of its own. */
+mu_status_t mu_comm_wait(mu_comm_t *comm);
 void mu_comm_free(mu_comm_t *comm);
+
+const char *mu_begun_name(mu_begun_kind_t kind); /* as on the page: "allreduce", "reduce_scatter" */
+/* Bytes from the first part to the last, in the place of a buffer. */
+int64_t mu_begun_bytes(const mu_begun_t *what, int size);
 
 /* A group of one: every operation is the identity. */
 mu_comm_t *mu_comm_self(const char *name);

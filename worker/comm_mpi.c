@@ -1,8 +1,19 @@
 #include "worker/comm_mpi.h"
 #include "common/buf.h"
 #include "common/log.h"
+#include "worker/comm_queue.h"
+#include "worker/mover.h"
+#include "worker/page.h"
+
+#include <sched.h>
 
 static const int64_t most = 1 << 28; /* elements of one MPI call, whose counts are ints */
+
+typedef struct group {
+    MPI_Comm mpi;
+    mu_queue_t queue;
+    mu_mover_t *mover; /* may be NULL */
+} group_t;
 
 mu_status_t mu_mpi_check(int rc, const char *what)
 {
@@ -33,44 +44,112 @@ static MPI_Datatype mpi_type(mu_type_t type)
 
 static mu_status_t allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count)
 {
-    MPI_Comm group = *(MPI_Comm *)comm->impl;
-    for (int64_t at = 0; at < count; at += most) {
+    group_t *g = comm->impl;
+    mu_status_t status = MU_OK;
+    mu_mover_lock(g->mover);
+    for (int64_t at = 0; status == MU_OK && at < count; at += most) {
         int64_t n = count - at < most ? count - at : most;
-        MU_TRY(mu_mpi_check(MPI_Allreduce(MPI_IN_PLACE, (char *)buf + at * mu_type_size(type), (int)n,
-                                          mpi_type(type), op == MU_SUM ? MPI_SUM : MPI_MAX, group),
-                            "MPI_Allreduce"));
+        status = mu_mpi_check(MPI_Allreduce(MPI_IN_PLACE, (char *)buf + at * mu_type_size(type), (int)n,
+                                            mpi_type(type), op == MU_SUM ? MPI_SUM : MPI_MAX, g->mpi),
+                              "MPI_Allreduce");
     }
-    return MU_OK;
+    mu_mover_unlock(g->mover);
+    return status;
 }
 
 static mu_status_t broadcast(mu_comm_t *comm, int root, void *buf, int64_t bytes)
 {
-    MPI_Comm group = *(MPI_Comm *)comm->impl;
-    for (int64_t at = 0; at < bytes; at += most) {
+    group_t *g = comm->impl;
+    mu_status_t status = MU_OK;
+    mu_mover_lock(g->mover);
+    for (int64_t at = 0; status == MU_OK && at < bytes; at += most) {
         int64_t n = bytes - at < most ? bytes - at : most;
-        MU_TRY(mu_mpi_check(MPI_Bcast((char *)buf + at, (int)n, MPI_BYTE, root, group), "MPI_Bcast"));
+        status = mu_mpi_check(MPI_Bcast((char *)buf + at, (int)n, MPI_BYTE, root, g->mpi), "MPI_Bcast");
     }
-    return MU_OK;
+    mu_mover_unlock(g->mover);
+    return status;
+}
+
+static mu_status_t begin(mu_comm_t *comm, const mu_begun_t *what)
+{
+    group_t *g = comm->impl;
+    mu_mover_lock(g->mover);
+    mu_queue_add(&g->queue, what, mpi_type(what->type));
+    mu_status_t status = g->queue.status;
+    if (g->mover)
+        mu_mover_wake(g->mover);
+    else
+        mu_queue_move(&g->queue);
+    mu_mover_unlock(g->mover);
+    return status;
+}
+
+/* The page names the oldest operation under way, so a member that waits says for which. */
+static mu_status_t wait_all(mu_comm_t *comm)
+{
+    group_t *g = comm->impl;
+    uint64_t shown = 0;
+    mu_mover_lock(g->mover);
+    for (const mu_piece_t *p; (p = mu_queue_oldest(&g->queue)) != NULL;) {
+        if (p->sequence != shown)
+            mu_page_collective_begin(comm->page, comm->name, shown = p->sequence, mu_begun_name(p->kind),
+                                     p->bytes);
+        int oldest = (int)(p - g->queue.piece);
+        mu_queue_move(&g->queue);
+        p = mu_queue_oldest(&g->queue);
+        if (p && p - g->queue.piece == oldest)
+            sched_yield();
+        else
+            mu_page_progress(comm->page);
+    }
+    mu_status_t status = g->queue.status;
+    mu_mover_unlock(g->mover);
+    if (shown)
+        mu_page_collective_end(comm->page);
+    return status;
 }
 
 static void release(mu_comm_t *comm)
 {
-    MPI_Comm_free(comm->impl);
-    free(comm->impl);
+    group_t *g = comm->impl;
+    mu_mover_detach(g->mover, &g->queue);
+    mu_queue_release(&g->queue);
+    MPI_Comm_free(&g->mpi);
+    free(g);
 }
 
-static const mu_comm_ops_t mpi_ops = {
-    .name = "mpi", .allreduce = allreduce, .broadcast = broadcast, .free = release};
+static const mu_comm_ops_t mpi_ops = {.name = "mpi",
+                                      .allreduce = allreduce,
+                                      .broadcast = broadcast,
+                                      .begin = begin,
+                                      .wait = wait_all,
+                                      .free = release};
 
-mu_comm_t *mu_comm_mpi(MPI_Comm group, const char *name, struct mu_page *page)
+mu_comm_t *mu_comm_mpi(MPI_Comm mpi, const char *name, struct mu_page *page)
 {
     mu_comm_t *comm = mu_comm_self(name);
+    group_t *g = mu_calloc(1, sizeof *g);
     comm->ops = &mpi_ops;
     comm->page = page;
-    comm->impl = mu_alloc(sizeof(MPI_Comm));
-    *(MPI_Comm *)comm->impl = group;
-    MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);
-    MPI_Comm_rank(group, &comm->rank);
-    MPI_Comm_size(group, &comm->size);
+    comm->impl = g;
+    g->mpi = mpi;
+    MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
+    mu_queue_init(&g->queue, mpi);
+    comm->rank = g->queue.rank;
+    comm->size = g->queue.size;
     return comm;
+}
+
+MPI_Comm mu_comm_mpi_group(const mu_comm_t *comm)
+{
+    return ((const group_t *)comm->impl)->mpi;
+}
+
+void mu_comm_mpi_attach(mu_comm_t *comm, mu_mover_t *mover)
+{
+    group_t *g = comm->impl;
+    if (!mover)
+        return;
+    g->mover = mover;
+    mu_mover_attach(mover, &g->queue);
 }

@@ -295,7 +295,7 @@ int mu_trainer_threads(const mu_run_t *run)
     int workers = 1, cores = 1;
     if (run->config->muster.threads_per_worker > 0)
         return (int)run->config->muster.threads_per_worker;
-    if (MPI_Comm_split_type(*(MPI_Comm *)run->groups->workers->impl, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL,
+    if (MPI_Comm_split_type(mu_comm_mpi_group(run->groups->workers), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL,
                             &host) == MPI_SUCCESS) {
         MPI_Comm_size(host, &workers);
         MPI_Comm_free(&host);

@@ -1,8 +1,10 @@
 /* Collectives of every size of group: sums, maxima, broadcasts, the same bits everywhere. ranks: 1 2 3 4 */
 #include "common/log.h"
 #include "worker/comm_mpi.h"
+#include "worker/page.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 static int failures;
 
@@ -51,19 +53,157 @@ static void broadcast_from_the_last(mu_comm_t *comm)
     CHECK(strcmp(text, want) == 0);
 }
 
-int main(int argc, char **argv)
+/* What member `rank` holds at i before. Sums of these are exact in float. */
+static float value(int rank, int64_t i)
 {
-    MPI_Init(&argc, &argv);
+    return (float)((i * 31 + rank * 17) % 1009);
+}
+
+static float sum_at(const mu_comm_t *comm, int64_t i)
+{
+    float sum = 0;
+    for (int r = 0; r < comm->size; r++)
+        sum += value(r, i);
+    return sum;
+}
+
+static float *filled(const mu_comm_t *comm, int64_t n)
+{
+    float *x = malloc((size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = value(comm->rank, i);
+    return x;
+}
+
+static int64_t wrong_sums(const mu_comm_t *comm, const float *x, int64_t from, int64_t to)
+{
+    int64_t wrong = 0;
+    for (int64_t i = from; i < to; i++)
+        wrong += x[i] != sum_at(comm, i);
+    return wrong;
+}
+
+/* Several at a time, and another communicator's operations between them, as in backward. */
+static void begun_sums(mu_comm_t *comm, mu_comm_t *other)
+{
+    static const int64_t count[] = {1, 3, 100003, 1000001, 0, 262144};
+    enum { OPERATIONS = sizeof count / sizeof *count };
+    float *x[OPERATIONS];
+    for (int k = 0; k < OPERATIONS; k++) {
+        x[k] = filled(comm, count[k] + 1);
+        CHECK(mu_comm_begin_allreduce(comm, MU_TYPE_F32, x[k], count[k]) == MU_OK);
+        sums_and_maxima(other);
+    }
+    CHECK(mu_comm_wait(comm) == MU_OK);
+    for (int k = 0; k < OPERATIONS; k++) {
+        CHECK(wrong_sums(comm, x[k], 0, count[k]) == 0);
+        CHECK(x[k][count[k]] == value(comm->rank, count[k]));
+        free(x[k]);
+    }
+}
+
+/* Parts of unequal size, an empty one among them, and a border on both sides. */
+static void make_parts(const mu_comm_t *comm, int64_t n, int64_t *part)
+{
+    for (int r = 0; r <= comm->size; r++)
+        part[r] = 5 + (r == 1 ? 0 : n * r / comm->size) + (r > 1 ? r : 0);
+}
+
+static void begun_parts(mu_comm_t *comm, int64_t n)
+{
+    int64_t part[9], end = n + 64;
+    make_parts(comm, n, part);
+    float *x = filled(comm, end);
+    CHECK(mu_comm_begin_reduce_scatter(comm, MU_TYPE_F32, x, part) == MU_OK);
+    CHECK(mu_comm_wait(comm) == MU_OK);
+    CHECK(wrong_sums(comm, x, part[comm->rank], part[comm->rank + 1]) == 0);
+    for (int64_t i = 0; i < end; i++) {
+        bool own = i >= part[comm->rank] && i < part[comm->rank + 1];
+        bool outside = i < part[0] || i >= part[comm->size];
+        CHECK(!outside || x[i] == value(comm->rank, i));
+        if (!own && !outside)
+            x[i] = -1;
+    }
+    CHECK(mu_comm_begin_all_gather(comm, MU_TYPE_F32, x, part) == MU_OK);
+    double one = 1; /* waits for what was begun */
+    CHECK(mu_comm_allreduce(comm, MU_SUM, MU_TYPE_F64, &one, 1) == MU_OK);
+    CHECK(one == comm->size && !comm->pending);
+    CHECK(wrong_sums(comm, x, part[0], part[comm->size]) == 0);
+    free(x);
+}
+
+/* The order of additions must not depend on when the pieces move: replicas and resumed runs rely on it. */
+static void the_same_bits_with_and_without_a_mover(mu_comm_t *plain, mu_comm_t *moved)
+{
+    enum { N = 700001 };
+    float *x[2] = {malloc(N * sizeof **x), malloc(N * sizeof **x)};
+    for (int i = 0; i < N; i++)
+        x[0][i] = x[1][i] = 1.0f / (float)(1 + (i % 1000 * 7919 + plain->rank * 104729) % 1000);
+    CHECK(mu_comm_begin_allreduce(plain, MU_TYPE_F32, x[0], N) == MU_OK);
+    CHECK(mu_comm_wait(plain) == MU_OK);
+    CHECK(mu_comm_begin_allreduce(moved, MU_TYPE_F32, x[1], N) == MU_OK);
+    usleep(20000);
+    CHECK(mu_comm_wait(moved) == MU_OK);
+    CHECK(memcmp(x[0], x[1], N * sizeof **x) == 0);
+    memcpy(x[1], x[0], N * sizeof **x);
+    CHECK(mu_comm_broadcast(plain, 0, x[1], N * sizeof **x) == MU_OK);
+    CHECK(memcmp(x[0], x[1], N * sizeof **x) == 0);
+    free(x[0]);
+    free(x[1]);
+}
+
+/* Who waits says for what. */
+static void the_page_names_what_is_waited_for(mu_comm_t *comm)
+{
+    mu_page_t page = {0};
+    float x[64] = {0};
+    comm->page = &page;
+    CHECK(mu_comm_begin_allreduce(comm, MU_TYPE_F32, x, 64) == MU_OK);
+    uint64_t first = comm->sequence;
+    CHECK(mu_comm_wait(comm) == MU_OK);
+    if (comm->size > 1) /* unless the mover was quicker */
+        CHECK(page.sequence == 0 ||
+              (page.sequence == first && strcmp(page.operation, "allreduce") == 0 && page.bytes == 256));
+    CHECK(atomic_load(&page.in_collective) == 0);
+    comm->page = NULL;
+}
+
+static mu_comm_t *make(const char *name, mu_mover_t *mover)
+{
     MPI_Comm group;
     MPI_Comm_dup(MPI_COMM_WORLD, &group);
-    mu_comm_t *comm = mu_comm_mpi(group, "all", NULL);
+    mu_comm_t *comm = mu_comm_mpi(group, name, NULL);
+    mu_comm_mpi_attach(comm, mover);
+    return comm;
+}
+
+int main(int argc, char **argv)
+{
+    int provided;
+    mu_mover_t *mover = NULL;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
+    CHECK(provided >= MPI_THREAD_SERIALIZED && mu_mover_new(&mover) == MU_OK);
+    mu_comm_t *comm = make("all", NULL), *moved = make("moved", mover), *other = make("other", mover);
     sums_and_maxima(comm);
     same_bits_everywhere(comm);
     broadcast_from_the_last(comm);
     CHECK(comm->sequence == 5);
+    begun_sums(comm, comm);
+    begun_sums(moved, other);
+    static const int64_t sizes[] = {7, 1000, 300007, 2097152};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        begun_parts(comm, sizes[i]);
+        begun_parts(moved, sizes[i]);
+    }
+    the_same_bits_with_and_without_a_mover(comm, moved);
+    the_page_names_what_is_waited_for(comm);
+    the_page_names_what_is_waited_for(moved);
     int total = failures;
     MPI_Allreduce(MPI_IN_PLACE, &total, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
     mu_comm_free(comm);
+    mu_comm_free(moved);
+    mu_comm_free(other);
+    mu_mover_free(mover);
     MPI_Finalize();
     return total != 0;
 }

@@ -1,0 +1,112 @@
+#include "worker/mover.h"
+#include "common/buf.h"
+#include "common/log.h"
+
+#include <pthread.h>
+#include <time.h>
+
+enum { QUEUES = 4 };
+
+/* Between two looks at what is in flight: short beside a piece's transfer, long beside a look. */
+static const struct timespec pause_between = {.tv_nsec = 50000};
+
+struct mu_mover {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    mu_queue_t *queue[QUEUES];
+    int count;
+    bool stop;
+};
+
+static bool move_all(mu_mover_t *m)
+{
+    bool any = false;
+    for (int i = 0; i < m->count; i++) {
+        if (m->queue[i]->count == 0)
+            continue;
+        mu_queue_move(m->queue[i]);
+        any = mu_queue_oldest(m->queue[i]) != NULL || any;
+    }
+    return any;
+}
+
+static void *run(void *arg)
+{
+    mu_mover_t *m = arg;
+    pthread_mutex_lock(&m->lock);
+    while (!m->stop) {
+        if (!move_all(m)) {
+            pthread_cond_wait(&m->work, &m->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&m->lock);
+        nanosleep(&pause_between, NULL);
+        pthread_mutex_lock(&m->lock);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
+mu_status_t mu_mover_new(mu_mover_t **out)
+{
+    mu_mover_t *m = mu_calloc(1, sizeof *m);
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_cond_init(&m->work, NULL);
+    if (pthread_create(&m->thread, NULL, run, m) != 0) {
+        pthread_cond_destroy(&m->work);
+        pthread_mutex_destroy(&m->lock);
+        free(m);
+        return mu_fail(MU_NOMEM, "no thread can be made to move collectives while the worker computes");
+    }
+    *out = m;
+    return MU_OK;
+}
+
+void mu_mover_free(mu_mover_t *m)
+{
+    if (!m)
+        return;
+    pthread_mutex_lock(&m->lock);
+    m->stop = true;
+    pthread_cond_signal(&m->work);
+    pthread_mutex_unlock(&m->lock);
+    pthread_join(m->thread, NULL);
+    pthread_cond_destroy(&m->work);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+void mu_mover_lock(mu_mover_t *m)
+{
+    if (m)
+        pthread_mutex_lock(&m->lock);
+}
+
+void mu_mover_unlock(mu_mover_t *m)
+{
+    if (m)
+        pthread_mutex_unlock(&m->lock);
+}
+
+void mu_mover_wake(mu_mover_t *m)
+{
+    pthread_cond_signal(&m->work);
+}
+
+void mu_mover_attach(mu_mover_t *m, mu_queue_t *queue)
+{
+    mu_mover_lock(m);
+    if (m->count < QUEUES)
+        m->queue[m->count++] = queue;
+    mu_mover_unlock(m);
+}
+
+void mu_mover_detach(mu_mover_t *m, mu_queue_t *queue)
+{
+    mu_mover_lock(m);
+    for (int i = 0; m && i < m->count; i++)
+        if (m->queue[i] == queue)
+            m->queue[i] = m->queue[--m->count];
+    mu_mover_unlock(m);
+}

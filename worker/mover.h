@@ -1,0 +1,15 @@
+/* The thread that moves begun MPI operations while their owner computes: comm_mpi.c's side of it. */
+#ifndef MU_WORKER_MOVER_H
+#define MU_WORKER_MOVER_H
+
+#include "worker/comm_queue.h"
+
+/* Between these two the mover makes no MPI call, and queues may be touched. NULL: nothing. */
+void mu_mover_lock(mu_mover_t *mover);
+void mu_mover_unlock(mu_mover_t *mover);
+/* With the lock held: there is something to move. */
+void mu_mover_wake(mu_mover_t *mover);
+void mu_mover_attach(mu_mover_t *mover, mu_queue_t *queue);
+void mu_mover_detach(mu_mover_t *mover, mu_queue_t *queue); /* NULL: nothing */
+
+#endif
