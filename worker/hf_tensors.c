@@ -1,6 +1,7 @@
 #include "worker/hf_tensors.h"
 #include "common/buf.h"
 #include "common/file.h"
+#include "common/half.h"
 #include "common/log.h"
 #include "common/num.h"
 
@@ -69,31 +70,6 @@ const mu_foreign_tensor_t *mu_foreign_find(const mu_foreign_t *list, const char 
             low = mid + 1;
     }
     return NULL;
-}
-
-float mu_float_of_half(uint16_t bits)
-{
-    uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 0x1f, fraction = bits & 0x3ff;
-    uint32_t word = sign;
-    float out;
-    if (exponent == 0x1f) { /* infinity, NaN */
-        word |= 0x7f800000 | fraction << 13;
-    } else if (exponent > 0) {
-        word |= (exponent + 112) << 23 | fraction << 13;
-    } else if (fraction > 0) { /* subnormal: normal as a float */
-        uint32_t shift = (uint32_t)__builtin_clz(fraction) - 21;
-        word |= (113 - shift) << 23 | (fraction << shift & 0x3ff) << 13;
-    }
-    memcpy(&out, &word, sizeof out);
-    return out;
-}
-
-float mu_float_of_bfloat16(uint16_t bits)
-{
-    uint32_t word = (uint32_t)bits << 16;
-    float out;
-    memcpy(&out, &word, sizeof out);
-    return out;
 }
 
 static mu_status_t read_bytes(const mu_foreign_t *list, const mu_foreign_tensor_t *tensor, uint64_t at,

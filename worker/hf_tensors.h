@@ -76,8 +76,4 @@ void mu_foreign_release(mu_foreign_t *list);
 /* "[3, 4]" into `out`; returns it. */
 const char *mu_foreign_shape(int dims, const int64_t *shape, char *out, size_t size);
 
-/* The values of IEEE half and bfloat16, exactly. */
-float mu_float_of_half(uint16_t bits);
-float mu_float_of_bfloat16(uint16_t bits);
-
 #endif

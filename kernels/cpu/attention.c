@@ -3,29 +3,45 @@
 
 typedef struct turn {
     mu_device_t *dev;
-    float *qkv;
+    mu_array_t qkv;
     const mu_rotary_t *r;
     bool inverse;
+    float *stage; /* [threads][2 * head_dim]: a head's q and k */
 } turn_t;
 
 static void rotary(void *arg, int thread, int64_t from, int64_t to)
 {
-    (void)thread;
     turn_t *t = arg;
-    mu_cpu_vec(t->dev)->rotary(t->qkv, t->r, from, to, t->inverse);
+    if (t->qkv.type == MU_DTYPE_F32) {
+        mu_cpu_vec(t->dev)->rotary(mu_f32(t->qkv), t->r, from, to, t->inverse);
+        return;
+    }
+    int64_t d = t->r->head_dim, heads = t->r->heads;
+    float *stage = t->stage + thread * 2 * d;
+    mu_rotary_t one = *t->r;
+    one.rows = one.seq = one.heads = 1;
+    for (int64_t head = from * heads; head < to * heads; head++) {
+        one.first = t->r->first + head / heads % t->r->seq;
+        float *qk = mu_cpu_change(t->dev, t->qkv, head * 3 * d, 2 * d, stage);
+        mu_cpu_vec(t->dev)->rotary(qk, &one, 0, 1, t->inverse);
+        mu_cpu_end(t->dev, t->qkv, head * 3 * d, 2 * d, qk);
+    }
 }
 
 void mu_cpu_rotary(mu_device_t *dev, mu_array_t qkv, const mu_rotary_t *r, bool inverse)
 {
-    turn_t t = {dev, mu_f32(qkv), r, inverse};
-    mu_cpu_run(dev, r->rows, 16, rotary, &t);
+    turn_t t = {.dev = dev, .qkv = qkv, .r = r, .inverse = inverse};
+    if (qkv.type != MU_DTYPE_F32)
+        t.stage = mu_cpu_scratch(dev, dev->threads * 2 * r->head_dim);
+    if (t.stage || qkv.type == MU_DTYPE_F32)
+        mu_cpu_run(dev, r->rows, 16, rotary, &t);
 }
 
 typedef struct heads {
     mu_device_t *dev;
     const mu_attention_t *shape;
-    const float *qkv, *dout;
-    float *out, *lse, *dqkv, *cache;
+    mu_array_t qkv, dout, out, dqkv, cache;
+    float *lse;
     int64_t first;
     float *scratch;
     int64_t scratch_each;
@@ -38,22 +54,32 @@ static bool scratch(heads_t *h, int64_t keys, bool backward)
     return h->scratch != NULL;
 }
 
+/* Where head number i of batch * heads begins: its q in qkv, its row in out. */
+static int64_t qkv_at(const mu_attention_t *s, int64_t i)
+{
+    return (i / s->heads * s->seq * s->heads + i % s->heads) * 3 * s->head_dim;
+}
+static int64_t out_at(const mu_attention_t *s, int64_t i)
+{
+    return (i / s->heads * s->seq * s->heads + i % s->heads) * s->head_dim;
+}
+
 /* Head number i of batch * heads, reading keys and values beside the queries. */
 static mu_vec_attention_t head_at(const heads_t *h, int thread, int64_t i)
 {
     const mu_attention_t *s = h->shape;
-    int64_t b = i / s->heads, head = i % s->heads, d = s->head_dim, stride = 3 * s->heads * d;
-    const float *q = h->qkv + b * s->seq * stride + head * 3 * d;
+    int64_t d = s->head_dim, stride = 3 * s->heads * d;
+    mu_array_t q = mu_array_at(h->qkv, qkv_at(s, i));
     return (mu_vec_attention_t){.n = s->seq,
                                 .head_dim = d,
                                 .scale = (float)s->scale,
                                 .q = q,
-                                .k = q + d,
-                                .v = q + 2 * d,
+                                .k = mu_array_at(q, d),
+                                .v = mu_array_at(q, 2 * d),
                                 .q_stride = stride,
                                 .k_stride = stride,
                                 .v_stride = stride,
-                                .out = h->out + (b * s->seq * s->heads + head) * d,
+                                .out = mu_array_at(h->out, out_at(s, i)),
                                 .out_stride = s->heads * d,
                                 .lse = h->lse ? h->lse + i * s->seq : NULL,
                                 .scratch = h->scratch + thread * h->scratch_each};
@@ -71,7 +97,7 @@ static void forward(void *arg, int thread, int64_t from, int64_t to)
 void mu_cpu_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
                               const mu_attention_t *shape)
 {
-    heads_t h = {.dev = dev, .shape = shape, .qkv = mu_f32(qkv), .out = mu_f32(out), .lse = lse};
+    heads_t h = {.dev = dev, .shape = shape, .qkv = qkv, .out = out, .lse = lse};
     if (scratch(&h, shape->seq, false))
         mu_cpu_run(dev, shape->batch * shape->heads, 1, forward, &h);
 }
@@ -82,11 +108,11 @@ static void backward(void *arg, int thread, int64_t from, int64_t to)
     const mu_attention_t *s = h->shape;
     for (int64_t i = from; i < to; i++) {
         mu_vec_attention_t a = head_at(h, thread, i);
-        a.dq = h->dqkv + (a.q - h->qkv);
-        a.dk = a.dq + s->head_dim;
-        a.dv = a.dk + s->head_dim;
+        a.dq = mu_array_at(h->dqkv, qkv_at(s, i));
+        a.dk = mu_array_at(a.dq, s->head_dim);
+        a.dv = mu_array_at(a.dk, s->head_dim);
         a.d_stride = a.q_stride;
-        a.dout = h->dout + (a.out - h->out);
+        a.dout = mu_array_at(h->dout, out_at(s, i));
         mu_cpu_vec(h->dev)->attention_backward(&a);
     }
 }
@@ -96,11 +122,11 @@ void mu_cpu_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dou
 {
     heads_t h = {.dev = dev,
                  .shape = shape,
-                 .qkv = mu_f32(qkv),
-                 .out = mu_f32(out),
+                 .qkv = qkv,
+                 .out = out,
                  .lse = (float *)(uintptr_t)lse, /* read only */
-                 .dqkv = mu_f32(dqkv),
-                 .dout = mu_f32(dout)};
+                 .dqkv = dqkv,
+                 .dout = dout};
     if (scratch(&h, shape->seq, true))
         mu_cpu_run(dev, shape->batch * shape->heads, 1, backward, &h);
 }
@@ -112,12 +138,13 @@ static void cached(void *arg, int thread, int64_t from, int64_t to)
     int64_t d = s->head_dim, stride = s->heads * 2 * d;
     for (int64_t i = from; i < to; i++) {
         mu_vec_attention_t a = head_at(h, thread, i);
-        float *cache = h->cache + i * 2 * d;
+        mu_array_t cache = mu_array_at(h->cache, i * 2 * d);
         for (int64_t t = 0; t < s->seq; t++)
-            memcpy(cache + (h->first + t) * stride, a.k + t * a.k_stride, (size_t)(2 * d) * sizeof *cache);
+            memcpy(mu_array_at(cache, (h->first + t) * stride).data, mu_array_at(a.k, t * a.k_stride).data,
+                   (size_t)(2 * d * mu_dtype_size(cache.type)));
         a.first = h->first;
         a.k = cache;
-        a.v = cache + d;
+        a.v = mu_array_at(cache, d);
         a.k_stride = a.v_stride = stride;
         mu_cpu_vec(h->dev)->attention(&a);
     }
@@ -126,12 +153,7 @@ static void cached(void *arg, int thread, int64_t from, int64_t to)
 void mu_cpu_attention_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
                              int64_t first, const mu_attention_t *shape)
 {
-    heads_t h = {.dev = dev,
-                 .shape = shape,
-                 .qkv = mu_f32(qkv),
-                 .out = mu_f32(out),
-                 .cache = mu_f32(cache),
-                 .first = first};
+    heads_t h = {.dev = dev, .shape = shape, .qkv = qkv, .out = out, .cache = cache, .first = first};
     if (scratch(&h, first + shape->seq, false))
         mu_cpu_run(dev, shape->heads, 1, cached, &h);
 }

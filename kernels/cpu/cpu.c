@@ -11,7 +11,7 @@ enum { SMALL_ALIGN = 64, HUGE_PAGE = 2 << 20 };
 static bool cpu_supports(const mu_device_t *dev, mu_dtype_t type)
 {
     (void)dev;
-    return type == MU_DTYPE_F32;
+    return type == MU_DTYPE_F32 || type == MU_DTYPE_BF16 || type == MU_DTYPE_F16;
 }
 
 /* Large arrays ask for huge pages: products walk them with strides that miss small ones' translations. */
@@ -140,14 +140,15 @@ mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)
         return status;
     }
     cpu->vec = mu_vec_choose(getenv("MUSTER_CPU_ISA"));
+    cpu->native_bfloat16 = strcmp(cpu->vec->name, "avx512") == 0 && mu_gemm_has_bfloat16();
     mu_device_t *dev = mu_calloc(1, sizeof *dev);
     dev->ops = &cpu_ops;
     dev->threads = threads;
     dev->impl = cpu;
     char gemm[32];
     mu_gemm_version(gemm, sizeof gemm);
-    snprintf(dev->description, sizeof dev->description, "cpu, %d thread%s, %s, %s", threads,
-             threads == 1 ? "" : "s", cpu->vec->name, gemm);
+    snprintf(dev->description, sizeof dev->description, "cpu, %d thread%s, %s%s, %s", threads,
+             threads == 1 ? "" : "s", cpu->vec->name, cpu->native_bfloat16 ? " with bf16" : "", gemm);
     *out = dev;
     return MU_OK;
 }

@@ -8,7 +8,8 @@
 typedef struct mu_cpu {
     mu_pool_t *pool;
     const mu_vec_t *vec;
-    float *scratch; /* grows; one piece a thread, or one for all, as the operation divides it */
+    bool native_bfloat16; /* products of bfloat16 need no widening */
+    float *scratch;       /* grows; one piece a thread, or one for all, as the operation divides it */
     int64_t scratch_floats;
 } mu_cpu_t;
 
@@ -23,6 +24,47 @@ static inline const mu_vec_t *mu_cpu_vec(mu_device_t *dev)
 static inline float *mu_f32(mu_array_t a)
 {
     return a.data;
+}
+
+/*
+ * The inner loops work on floats. Around a call:
+ *     const float *x = mu_cpu_read(dev, a, at, n, stage);     elements at .. at + n - 1 of a
+ *     float *y = mu_cpu_begin(b, at, stage2);                 where they go; mu_cpu_change() with what is
+ * there
+ *     ... loop(y, x) ...
+ *     mu_cpu_end(dev, b, at, n, y);
+ * Arrays of floats are worked on in place and the stage is not touched; others go through the stage, of n
+ * floats. An absent array is NULL.
+ */
+enum { MU_CPU_PIECE = 4096 }; /* elements: what flat loops stage at a time, on the stack */
+
+static inline const float *mu_cpu_read(mu_device_t *dev, mu_array_t a, int64_t at, int64_t n, float *stage)
+{
+    if (a.type == MU_DTYPE_F32 || !a.data)
+        return a.data ? mu_f32(a) + at : NULL;
+    mu_cpu_vec(dev)->widen(stage, mu_array_at(a, at).data, n, a.type);
+    return stage;
+}
+static inline float *mu_cpu_begin(mu_array_t a, int64_t at, float *stage)
+{
+    return a.type == MU_DTYPE_F32 ? mu_f32(a) + at : stage;
+}
+static inline float *mu_cpu_change(mu_device_t *dev, mu_array_t a, int64_t at, int64_t n, float *stage)
+{
+    if (a.type == MU_DTYPE_F32)
+        return mu_f32(a) + at;
+    mu_cpu_vec(dev)->widen(stage, mu_array_at(a, at).data, n, a.type);
+    return stage;
+}
+static inline void mu_cpu_end(mu_device_t *dev, mu_array_t a, int64_t at, int64_t n, const float *y)
+{
+    if (a.type != MU_DTYPE_F32)
+        mu_cpu_vec(dev)->narrow(mu_array_at(a, at).data, y, n, a.type);
+}
+/* How many of `n` rows or elements a loop takes at once: all when nothing is staged. */
+static inline int64_t mu_cpu_step(mu_dtype_t type, int64_t n, int64_t staged)
+{
+    return type == MU_DTYPE_F32 || n < staged ? n : staged;
 }
 
 /* At least `floats` of scratch, valid until the next call; NULL after an error, which the device keeps. */
@@ -42,6 +84,19 @@ void mu_cpu_linear_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_arr
                                        mu_activation_t act);
 void mu_cpu_linear_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
                                    int64_t rows, int64_t in, int64_t out);
+
+/* linear_half.c: the same of 16-bit arrays */
+void mu_cpu_half_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
+                         int64_t rows, int64_t in, int64_t out, bool accumulate);
+void mu_cpu_half_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
+                              mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act);
+void mu_cpu_half_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows,
+                                int64_t in, int64_t out, bool accumulate);
+void mu_cpu_half_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_array_t dy, mu_array_t w,
+                                     mu_array_t pre, int64_t rows, int64_t in, int64_t out,
+                                     mu_activation_t act);
+void mu_cpu_half_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
+                                 int64_t rows, int64_t in, int64_t out);
 
 /* rows.c */
 void mu_cpu_embedding_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *ids,

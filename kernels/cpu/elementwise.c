@@ -6,8 +6,7 @@ enum { GRAIN = 4096 };
 
 typedef struct flat {
     mu_device_t *dev;
-    float *to;
-    const float *a, *b;
+    mu_array_t to, a, b;
     mu_activation_t act;
     float factor;
 } flat_t;
@@ -16,12 +15,18 @@ static void gelu(void *arg, int thread, int64_t from, int64_t to)
 {
     (void)thread;
     flat_t *f = arg;
-    mu_cpu_vec(f->dev)->gelu(f->to + from, f->a + from, to - from, f->act);
+    float in[MU_CPU_PIECE], out[MU_CPU_PIECE];
+    for (int64_t at = from, n; at < to; at += n) {
+        n = mu_cpu_step(f->to.type, to - at, MU_CPU_PIECE);
+        float *y = mu_cpu_begin(f->to, at, out);
+        mu_cpu_vec(f->dev)->gelu(y, mu_cpu_read(f->dev, f->a, at, n, in), n, f->act);
+        mu_cpu_end(f->dev, f->to, at, n, y);
+    }
 }
 
 void mu_cpu_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, int64_t n, mu_activation_t act)
 {
-    flat_t f = {.dev = dev, .to = mu_f32(y), .a = mu_f32(x), .act = act};
+    flat_t f = {.dev = dev, .to = y, .a = x, .act = act};
     mu_cpu_run(dev, n, GRAIN, gelu, &f);
 }
 
@@ -29,13 +34,20 @@ static void gelu_backward(void *arg, int thread, int64_t from, int64_t to)
 {
     (void)thread;
     flat_t *f = arg;
-    mu_cpu_vec(f->dev)->gelu_backward(f->to + from, f->a + from, f->b + from, to - from, f->act);
+    float in_y[MU_CPU_PIECE], in_x[MU_CPU_PIECE], out[MU_CPU_PIECE];
+    for (int64_t at = from, n; at < to; at += n) {
+        n = mu_cpu_step(f->to.type, to - at, MU_CPU_PIECE);
+        float *dx = mu_cpu_begin(f->to, at, out);
+        mu_cpu_vec(f->dev)->gelu_backward(dx, mu_cpu_read(f->dev, f->a, at, n, in_y),
+                                          mu_cpu_read(f->dev, f->b, at, n, in_x), n, f->act);
+        mu_cpu_end(f->dev, f->to, at, n, dx);
+    }
 }
 
 void mu_cpu_gelu_backward(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t x, int64_t n,
                           mu_activation_t act)
 {
-    flat_t f = {.dev = dev, .to = mu_f32(dx), .a = mu_f32(dy), .b = mu_f32(x), .act = act};
+    flat_t f = {.dev = dev, .to = dx, .a = dy, .b = x, .act = act};
     mu_cpu_run(dev, n, GRAIN, gelu_backward, &f);
 }
 
@@ -43,12 +55,19 @@ static void add(void *arg, int thread, int64_t from, int64_t to)
 {
     (void)thread;
     flat_t *f = arg;
-    mu_cpu_vec(f->dev)->add(f->to + from, f->a + from, to - from);
+    float in[MU_CPU_PIECE], out[MU_CPU_PIECE];
+    bool staged = f->to.type != MU_DTYPE_F32 || f->a.type != MU_DTYPE_F32;
+    for (int64_t at = from, n; at < to; at += n) {
+        n = staged ? mu_min_i64(MU_CPU_PIECE, to - at) : to - at;
+        float *y = mu_cpu_change(f->dev, f->to, at, n, out);
+        mu_cpu_vec(f->dev)->add(y, mu_cpu_read(f->dev, f->a, at, n, in), n);
+        mu_cpu_end(f->dev, f->to, at, n, y);
+    }
 }
 
 void mu_cpu_add(mu_device_t *dev, mu_array_t to, mu_array_t from, int64_t n)
 {
-    flat_t f = {.dev = dev, .to = mu_f32(to), .a = mu_f32(from)};
+    flat_t f = {.dev = dev, .to = to, .a = from};
     mu_cpu_run(dev, n, GRAIN, add, &f);
 }
 
@@ -56,18 +75,19 @@ static void scale(void *arg, int thread, int64_t from, int64_t to)
 {
     (void)thread;
     flat_t *f = arg;
-    mu_cpu_vec(f->dev)->scale(f->to + from, to - from, f->factor);
+    mu_cpu_vec(f->dev)->scale(mu_f32(f->to) + from, to - from, f->factor);
 }
 
 void mu_cpu_scale(mu_device_t *dev, float *x, int64_t n, double factor)
 {
-    flat_t f = {.dev = dev, .to = x, .factor = (float)factor};
+    flat_t f = {.dev = dev, .to = mu_array_f32(x), .factor = (float)factor};
     mu_cpu_run(dev, n, GRAIN, scale, &f);
 }
 
 typedef struct update {
     mu_device_t *dev;
-    float *p, *m, *v;
+    mu_array_t p;
+    float *master, *m, *v; /* master: p itself, where that is float */
     const float *g;
     const mu_adamw_t *params;
 } update_t;
@@ -76,14 +96,17 @@ static void adamw(void *arg, int thread, int64_t from, int64_t to)
 {
     (void)thread;
     update_t *u = arg;
-    mu_cpu_vec(u->dev)->adamw(u->p + from, u->m + from, u->v + from, u->g + from, to - from, u->params);
+    for (int64_t at = from, n; at < to; at += n) {
+        n = mu_cpu_step(u->p.type, to - at, MU_CPU_PIECE);
+        mu_cpu_vec(u->dev)->adamw(u->master + at, u->m + at, u->v + at, u->g + at, n, u->params);
+        mu_cpu_end(u->dev, u->p, at, n, u->master + at);
+    }
 }
 
 void mu_cpu_adamw(mu_device_t *dev, mu_array_t p, float *master, float *m, float *v, const float *g,
                   int64_t n, const mu_adamw_t *params)
 {
-    (void)master; /* weights are float here, so there is none */
-    update_t u = {dev, mu_f32(p), m, v, g, params};
+    update_t u = {dev, p, master ? master : mu_f32(p), m, v, g, params};
     mu_cpu_run(dev, n, GRAIN, adamw, &u);
 }
 

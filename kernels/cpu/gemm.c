@@ -4,6 +4,21 @@
 #include <dlfcn.h>
 #include <oneapi/dnnl/dnnl.h>
 
+/* Exported by 2.6 and 3.x beside dnnl_sgemm(), whose arguments it has, but declared in no header of theirs: a
+ * oneDNN without it leaves the address NULL. */
+dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl_dim_t n, dnnl_dim_t k,
+                                    float alpha, const uint16_t *a, dnnl_dim_t lda, const uint16_t *b,
+                                    dnnl_dim_t ldb, float beta, float *c, dnnl_dim_t ldc)
+    __attribute__((weak));
+
+static mu_status_t check(dnnl_status_t status, int64_t m, int64_t n, int64_t k)
+{
+    if (status == dnnl_success)
+        return MU_OK;
+    return mu_fail(MU_BUG, "oneDNN: status %d of a product %lld x %lld x %lld", (int)status, (long long)m,
+                   (long long)n, (long long)k);
+}
+
 /*
  * dnnl_sgemm() and not the matmul primitive: it is the same call in oneDNN 2.6 and 3.x, needs no primitive to
  * be built and kept per shape, accumulates, and takes any stride, so that threads can share a product by
@@ -14,13 +29,28 @@
 mu_status_t mu_gemm(float *c, int64_t c_stride, mu_gemm_in_t a, mu_gemm_in_t b, int64_t m, int64_t n,
                     int64_t k, bool accumulate)
 {
-    dnnl_status_t status =
-        dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, 1.0F, a.data, a.stride,
-                   b.data, b.stride, accumulate ? 1.0F : 0.0F, c, c_stride);
-    if (status == dnnl_success)
-        return MU_OK;
-    return mu_fail(MU_BUG, "oneDNN: status %d of a product %lld x %lld x %lld", (int)status, (long long)m,
-                   (long long)n, (long long)k);
+    return check(dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, 1.0F, a.data,
+                            a.stride, b.data, b.stride, accumulate ? 1.0F : 0.0F, c, c_stride),
+                 m, n, k);
+}
+
+mu_status_t mu_gemm_bfloat16(float *c, int64_t c_stride, mu_gemm_half_t a, mu_gemm_half_t b, int64_t m,
+                             int64_t n, int64_t k, bool accumulate)
+{
+    return check(dnnl_gemm_bf16bf16f32(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, 1.0F,
+                                       a.data, a.stride, b.data, b.stride, accumulate ? 1.0F : 0.0F, c,
+                                       c_stride),
+                 m, n, k);
+}
+
+bool mu_gemm_has_bfloat16(void)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    return dnnl_gemm_bf16bf16f32 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
 }
 
 /* Debian's oneDNN runs on OpenMP, whose team size is a property of the calling thread. Our pool already has a

@@ -58,6 +58,10 @@ static void forward_columns(void *arg, int thread, int64_t from, int64_t to)
 void mu_cpu_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
                            int64_t rows, int64_t in, int64_t out, bool accumulate)
 {
+    if (x.type != MU_DTYPE_F32) {
+        mu_cpu_half_forward(dev, y, x, w, bias, rows, in, out, accumulate);
+        return;
+    }
     linear_t l = {.dev = dev,
                   .y = mu_f32(y),
                   .x = mu_f32(x),
@@ -96,6 +100,10 @@ static void gelu_forward(void *arg, int thread, int64_t from, int64_t to)
 void mu_cpu_linear_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
                                 mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act)
 {
+    if (x.type != MU_DTYPE_F32) {
+        mu_cpu_half_gelu_forward(dev, y, pre, x, w, bias, rows, in, out, act);
+        return;
+    }
     linear_t l = {.dev = dev,
                   .y = mu_f32(y),
                   .pre = mu_f32(pre),
@@ -120,6 +128,10 @@ static void backward_input(void *arg, int thread, int64_t from, int64_t to)
 void mu_cpu_linear_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows,
                                   int64_t in, int64_t out, bool accumulate)
 {
+    if (dy.type != MU_DTYPE_F32) {
+        mu_cpu_half_backward_input(dev, dx, dy, w, rows, in, out, accumulate);
+        return;
+    }
     linear_t l = {.dev = dev,
                   .y = mu_f32(dx),
                   .x = mu_f32(dy),
@@ -149,6 +161,10 @@ void mu_cpu_linear_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_arr
                                        mu_array_t pre, int64_t rows, int64_t in, int64_t out,
                                        mu_activation_t act)
 {
+    if (dy.type != MU_DTYPE_F32) {
+        mu_cpu_half_gelu_backward_input(dev, dpre, dy, w, pre, rows, in, out, act);
+        return;
+    }
     linear_t l = {.dev = dev,
                   .y = mu_f32(dpre),
                   .pre = mu_f32(pre),
@@ -181,6 +197,10 @@ static void backward_weight(void *arg, int thread, int64_t from, int64_t to)
 void mu_cpu_linear_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
                                    int64_t rows, int64_t in, int64_t out)
 {
+    if (dy.type != MU_DTYPE_F32) {
+        mu_cpu_half_backward_weight(dev, dw, dbias, dy, x, rows, in, out);
+        return;
+    }
     weight_t b = {.l = {.dev = dev, .x = mu_f32(x), .rows = rows, .in = in, .out = out},
                   .dw = dw,
                   .dbias = dbias,

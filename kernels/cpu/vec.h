@@ -1,7 +1,9 @@
 /*
  * The inner loops, compiled once for each instruction set (vec_base.c, vec_avx2.c, vec_avx512.c, each of
  * which includes vec_body.h) and chosen when the device is made. One call is one thread's part. All arrays
- * are float, rows dense unless a stride is given; meanings are those of kernels/device.h.
+ * are float, rows dense unless a stride is given; meanings are those of kernels/device.h. Other types are
+ * widened and narrowed around a call, in pieces that stay in the first cache (cpu.h); attention, which copies
+ * what it reads anyway, takes them as they are.
  */
 #ifndef MU_KERNELS_CPU_VEC_H
 #define MU_KERNELS_CPU_VEC_H
@@ -14,20 +16,24 @@
 typedef struct mu_vec_attention {
     int64_t n, first, head_dim;
     float scale;
-    const float *q, *k, *v;
+    mu_array_t q, k, v;
     int64_t q_stride, k_stride, v_stride;
-    float *out;
+    mu_array_t out;
     int64_t out_stride;
     float *lse; /* [n]; may be NULL in forward */
     /* backward, with first = 0 */
-    const float *dout; /* out_stride */
-    float *dq, *dk, *dv;
+    mu_array_t dout; /* out_stride */
+    mu_array_t dq, dk, dv;
     int64_t d_stride;
     float *scratch;
 } mu_vec_attention_t;
 
 typedef struct mu_vec {
     const char *name;
+
+    /* between float and a 16-bit type */
+    void (*widen)(float *to, const uint16_t *from, int64_t n, mu_dtype_t type);
+    void (*narrow)(uint16_t *to, const float *from, int64_t n, mu_dtype_t type);
 
     /* elementwise over n */
     void (*gelu)(float *y, const float *x, int64_t n, mu_activation_t act);

@@ -28,27 +28,64 @@ static inline int64_t vec_pad(int64_t n)
     return (n + 15) / 16 * 16;
 }
 
-/* Rows of `dim` floats, copied with their rows padded by zeros to `pad`. */
-static void vec_pack(float *restrict to, int64_t pad, const float *restrict from, int64_t stride,
-                     int64_t rows, int64_t dim, float factor)
+/* Rows of `dim` elements, copied as floats with their rows padded by zeros to `pad`. */
+static void vec_pack(float *restrict to, int64_t pad, mu_array_t from, int64_t stride, int64_t rows,
+                     int64_t dim, float factor)
 {
-    for (int64_t r = 0; r < rows; r++, to += pad, from += stride) {
+    for (int64_t r = 0; r < rows; r++, to += pad) {
+        const void *row = mu_array_at(from, r * stride).data;
+        const float *x = row;
+        if (from.type != MU_DTYPE_F32) {
+            vec_widen(to, row, dim, from.type);
+            x = to;
+        }
+        VEC_INDEPENDENT
         for (int64_t i = 0; i < dim; i++)
-            to[i] = from[i] * factor;
+            to[i] = x[i] * factor;
         for (int64_t i = dim; i < pad; i++)
             to[i] = 0;
     }
 }
 
 /* The transpose of up to `lanes` rows, [dim][lanes]; rows that are missing are zero. */
-static void vec_pack_transposed(float *restrict to, int64_t lanes, const float *restrict from, int64_t stride,
+static void vec_pack_transposed(float *restrict to, int64_t lanes, mu_array_t from, int64_t stride,
                                 int64_t rows, int64_t dim, float factor)
 {
-    for (int64_t i = 0; i < dim; i++) {
-        for (int64_t r = 0; r < rows; r++)
-            to[i * lanes + r] = from[r * stride + i] * factor;
+    enum { STRIP = 64 };
+    float wide[STRIP];
+    for (int64_t i = 0; i < dim; i++)
         for (int64_t r = rows; r < lanes; r++)
             to[i * lanes + r] = 0;
+    if (from.type == MU_DTYPE_F32) {
+        const float *x = from.data;
+        for (int64_t i = 0; i < dim; i++)
+            for (int64_t r = 0; r < rows; r++)
+                to[i * lanes + r] = x[r * stride + i] * factor;
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t at = 0; at < dim; at += STRIP) {
+            int64_t n = mu_min_i64(STRIP, dim - at);
+            vec_widen(wide, mu_array_at(from, r * stride + at).data, n, from.type);
+            for (int64_t i = 0; i < n; i++)
+                to[(at + i) * lanes + r] = wide[i] * factor;
+        }
+    }
+}
+
+/* Rows of `dim` floats, times a factor of all or (by_row) of each, to an array of any type. `from` is
+ * changed. */
+static void vec_unpack(mu_array_t to, int64_t stride, float *restrict from, int64_t pad, int64_t rows,
+                       int64_t dim, float factor, const float *by_row)
+{
+    for (int64_t r = 0; r < rows; r++, from += pad) {
+        void *row = mu_array_at(to, r * stride).data;
+        float *out = to.type == MU_DTYPE_F32 ? row : from, by = by_row ? by_row[r] : factor;
+        VEC_INDEPENDENT
+        for (int64_t i = 0; i < dim; i++)
+            out[i] = from[i] * by;
+        if (to.type != MU_DTYPE_F32)
+            vec_narrow(row, out, dim, to.type);
     }
 }
 
@@ -82,17 +119,16 @@ static void vec_softmax_tile(float *s, int64_t lanes, int64_t keys, float *max, 
     }
 }
 
-static void vec_attention_finish(const mu_vec_attention_t *a, int64_t at, int64_t rows, const float *out,
-                                 int64_t pad, const float *max, const float *sum)
+/* `sum` is changed. */
+static void vec_attention_finish(const mu_vec_attention_t *a, int64_t at, int64_t rows, float *out,
+                                 int64_t pad, const float *max, float *sum)
 {
     for (int64_t r = 0; r < rows; r++) {
-        float by = 1.0F / sum[r];
-        float *to = a->out + (at + r) * a->out_stride;
-        for (int64_t i = 0; i < a->head_dim; i++)
-            to[i] = out[r * pad + i] * by;
         if (a->lse)
             a->lse[at + r] = max[r] + logf(sum[r]);
+        sum[r] = 1.0F / sum[r];
     }
+    vec_unpack(mu_array_at(a->out, at * a->out_stride), a->out_stride, out, pad, rows, a->head_dim, 0, sum);
 }
 
 static void vec_fade(float *out, const float *fade, int64_t rows, int64_t pad)
@@ -113,7 +149,7 @@ static void vec_attention(const mu_vec_attention_t *a)
     vec_pack(v, pad, a->v, a->v_stride, keys, d, 1.0F);
     for (int64_t at = 0; at < a->n; at += lanes) {
         int64_t rows = mu_min_i64(lanes, a->n - at), query = a->first + at;
-        vec_pack_transposed(qt, lanes, a->q + at * a->q_stride, a->q_stride, rows, d, a->scale);
+        vec_pack_transposed(qt, lanes, mu_array_at(a->q, at * a->q_stride), a->q_stride, rows, d, a->scale);
         memset(out, 0, (size_t)(lanes * pad) * sizeof *out);
         for (int64_t i = 0; i < lanes; i++) {
             max[i] = -1e30F;
@@ -167,7 +203,7 @@ static vec_backward_t vec_backward_layout(const mu_vec_attention_t *a)
 static void vec_backward_pack(const mu_vec_attention_t *a, const vec_backward_t *w, int64_t at, int64_t rows)
 {
     int64_t d = a->head_dim;
-    const float *q = a->q + at * a->q_stride, *dout = a->dout + at * a->out_stride;
+    mu_array_t q = mu_array_at(a->q, at * a->q_stride), dout = mu_array_at(a->dout, at * a->out_stride);
     vec_pack_transposed(w->qt, w->lanes, q, a->q_stride, rows, d, a->scale);
     vec_pack_transposed(w->dot, w->lanes, dout, a->out_stride, rows, d, 1.0F);
     vec_pack(w->q, w->pad, q, a->q_stride, rows, d, a->scale);
@@ -206,14 +242,6 @@ static void vec_score_gradient(const float *p, float *ds, int64_t stride, int64_
     }
 }
 
-static void vec_unpack(float *to, int64_t stride, const float *from, int64_t pad, int64_t rows, int64_t dim,
-                       float factor)
-{
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < dim; i++)
-            to[r * stride + i] = from[r * pad + i] * factor;
-}
-
 /* Delta is summed from the same p and dp that it is taken from, not from dout and out as flash attention has
  * it: the gradients of a query's scores then cancel to the last bits, as their sum over keys needs that
  * reaches biases. It costs no product, since a tile of queries keeps its scores with all keys. */
@@ -247,7 +275,7 @@ static void vec_backward_queries(const mu_vec_attention_t *a, const vec_backward
         vec_product(w->dq + skip * pad, pad, (vec_a_t){ds, 1, lanes}, w->k + key * pad, pad, rows - skip, pad,
                     m, true);
     }
-    vec_unpack(a->dq + at * a->d_stride, a->d_stride, w->dq, pad, rows, d, a->scale);
+    vec_unpack(mu_array_at(a->dq, at * a->d_stride), a->d_stride, w->dq, pad, rows, d, a->scale, NULL);
 }
 
 static void vec_attention_backward(const mu_vec_attention_t *a)
@@ -258,6 +286,6 @@ static void vec_attention_backward(const mu_vec_attention_t *a)
     memset(w.dk, 0, (size_t)(2 * a->n * w.pad) * sizeof *w.dk); /* and dv behind it */
     for (int64_t at = 0; at < a->n; at += w.lanes)
         vec_backward_queries(a, &w, at);
-    vec_unpack(a->dk, a->d_stride, w.dk, w.pad, a->n, a->head_dim, 1.0F);
-    vec_unpack(a->dv, a->d_stride, w.dv, w.pad, a->n, a->head_dim, 1.0F);
+    vec_unpack(a->dk, a->d_stride, w.dk, w.pad, a->n, a->head_dim, 1.0F, NULL);
+    vec_unpack(a->dv, a->d_stride, w.dv, w.pad, a->n, a->head_dim, 1.0F, NULL);
 }

@@ -1,9 +1,11 @@
 /* The body of vec_*.c: every loop of one instruction set, then the table of them. No include guard: included
  * once in each of those files, which say the name and the number of floats in a vector. */
 #include "kernels/cpu/vec.h"
+#include "common/half.h"
 #include "common/num.h"
 
 #include "kernels/cpu/vec_math.h"
+#include "kernels/cpu/vec_half.h"
 #include "kernels/cpu/vec_elementwise.h"
 #include "kernels/cpu/vec_rows.h"
 #include "kernels/cpu/vec_tile.h"
@@ -14,6 +16,8 @@
 
 const mu_vec_t MU_VEC_TABLE = {
     .name = MU_VEC_TEXT(MU_VEC_NAME),
+    .widen = vec_widen,
+    .narrow = vec_narrow,
     .gelu = vec_gelu,
     .gelu_backward = vec_gelu_backward,
     .add = vec_add,

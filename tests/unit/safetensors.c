@@ -1,5 +1,6 @@
 /* Safetensors files: what is read, and every attack on the format that the reference implementation refuses.
  */
+#include "common/half.h"
 #include "tests/unit/hf_help.h"
 #include "worker/safetensors.h"
 

@@ -1,0 +1,258 @@
+/*
+ * Linear layers of 16-bit arrays. A block of the result is computed in float, in scratch that stays in the
+ * second-level cache, finished there (bias, activation, what was there before) and rounded once into its
+ * array. bfloat16 goes into oneDNN as it is where the processor multiplies it; else, and for fp16, panels of
+ * both operands are widened, and the product is that of floats.
+ */
+#include "common/num.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm.h"
+
+enum { GRAIN = 48, BLOCK_ROWS = 384, BLOCK_COLS = 384, BLOCK_DEPTH = 512 };
+
+/* Floats of one thread: the result, the two operands' panels. */
+enum { RESULT = BLOCK_ROWS * BLOCK_COLS, PANEL = BLOCK_DEPTH * BLOCK_COLS, EACH = RESULT + 2 * PANEL };
+
+/* As mu_gemm_in_t, of any type. */
+typedef struct operand {
+    mu_array_t data;
+    int64_t stride;
+    bool transposed;
+} operand_t;
+
+typedef struct half {
+    mu_device_t *dev;
+    operand_t a, b; /* result [m][n] = a [m][k] b [k][n] */
+    int64_t m, n, k;
+    mu_array_t y, pre, bias; /* y, pre: [m][n] */
+    float *dw;               /* instead of y: [m][n], added to */
+    mu_activation_t act;
+    bool accumulate, native;
+    /* A block of the result, [rows][BLOCK_COLS], that begins at (row, col). */
+    void (*finish)(const struct half *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols);
+    float *scratch;
+    _Atomic int failed;
+} half_t;
+
+/* Rows i .. i + ni - 1 and columns p .. p + np - 1 of op(data). */
+static operand_t part(operand_t o, int64_t i, int64_t p)
+{
+    o.data = mu_array_at(o.data, o.transposed ? p * o.stride + i : i * o.stride + p);
+    return o;
+}
+
+/* The first ni rows and np columns, as floats. */
+static mu_gemm_in_t widen(mu_device_t *dev, operand_t o, int64_t ni, int64_t np, float *to)
+{
+    int64_t rows = o.transposed ? np : ni, cols = o.transposed ? ni : np;
+    for (int64_t r = 0; r < rows; r++)
+        mu_cpu_vec(dev)->widen(to + r * cols, mu_array_at(o.data, r * o.stride).data, cols, o.data.type);
+    return (mu_gemm_in_t){to, cols, o.transposed};
+}
+
+static mu_status_t product(half_t *h, float *panels, float *c, int64_t c_stride, operand_t a, operand_t b,
+                           int64_t m, int64_t n, bool accumulate)
+{
+    if (h->native)
+        return mu_gemm_bfloat16(c, c_stride, (mu_gemm_half_t){a.data.data, a.stride, a.transposed},
+                                (mu_gemm_half_t){b.data.data, b.stride, b.transposed}, m, n, h->k,
+                                accumulate);
+    for (int64_t p = 0; p < h->k; p += BLOCK_DEPTH) {
+        int64_t depth = mu_min_i64(BLOCK_DEPTH, h->k - p);
+        MU_TRY(mu_gemm(c, c_stride, widen(h->dev, part(a, 0, p), m, depth, panels),
+                       widen(h->dev, part(b, p, 0), depth, n, panels + PANEL), m, n, depth,
+                       accumulate || p > 0));
+    }
+    return MU_OK;
+}
+
+static void block(half_t *h, int thread, int64_t row, int64_t col, int64_t rows, int64_t cols)
+{
+    float *result = h->scratch + (int64_t)thread * EACH, *panels = result + RESULT;
+    operand_t a = part(h->a, row, 0), b = part(h->b, 0, col);
+    float *c = h->dw ? h->dw + row * h->n + col : result;
+    if (product(h, panels, c, h->dw ? h->n : BLOCK_COLS, a, b, rows, cols, h->dw != NULL) != MU_OK)
+        h->failed = 1;
+    else if (!h->dw)
+        h->finish(h, c, row, col, rows, cols);
+}
+
+static void region(half_t *h, int thread, int64_t row, int64_t row_end, int64_t col, int64_t col_end)
+{
+    for (int64_t j = col; j < col_end; j += BLOCK_COLS)
+        for (int64_t i = row; i < row_end; i += BLOCK_ROWS)
+            block(h, thread, i, j, mu_min_i64(BLOCK_ROWS, row_end - i), mu_min_i64(BLOCK_COLS, col_end - j));
+}
+
+static void by_rows(void *arg, int thread, int64_t from, int64_t to)
+{
+    half_t *h = arg;
+    region(h, thread, from, to, 0, h->n);
+}
+
+static void by_columns(void *arg, int thread, int64_t from, int64_t to)
+{
+    half_t *h = arg;
+    region(h, thread, 0, h->m, from, to);
+}
+
+/* With few rows (generation) threads share the columns, so that each reads its own part of the weights. */
+static void run(half_t *h)
+{
+    mu_device_t *dev = h->dev;
+    h->native = h->a.data.type == MU_DTYPE_BF16 && mu_cpu(dev)->native_bfloat16;
+    h->scratch = mu_cpu_scratch(dev, (int64_t)dev->threads * EACH);
+    if (!h->scratch)
+        return;
+    if (h->m < GRAIN * dev->threads)
+        mu_cpu_run(dev, h->n, GRAIN, by_columns, h);
+    else
+        mu_cpu_run(dev, h->m, GRAIN, by_rows, h);
+    if (h->failed)
+        mu_device_error(dev, MU_BUG);
+}
+
+/* --- what is done with a block --- */
+
+static void store(const half_t *h, mu_array_t to, const float *c, int64_t row, int64_t col, int64_t cols)
+{
+    mu_cpu_end(h->dev, to, row * h->n + col, cols, c);
+}
+
+static void plain(const half_t *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols)
+{
+    const mu_vec_t *vec = mu_cpu_vec(h->dev);
+    float bias[BLOCK_COLS], old[BLOCK_COLS];
+    if (h->bias.data)
+        vec->widen(bias, mu_array_at(h->bias, col).data, cols, h->bias.type);
+    for (int64_t r = 0; r < rows; r++, c += BLOCK_COLS) {
+        if (h->bias.data)
+            vec->add(c, bias, cols);
+        if (h->accumulate)
+            vec->add(c, mu_cpu_read(h->dev, h->y, (row + r) * h->n + col, cols, old), cols);
+        store(h, h->y, c, row + r, col, cols);
+    }
+}
+
+static void gelu(const half_t *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols)
+{
+    const mu_vec_t *vec = mu_cpu_vec(h->dev);
+    float bias[BLOCK_COLS];
+    vec->widen(bias, mu_array_at(h->bias, col).data, cols, h->bias.type);
+    for (int64_t r = 0; r < rows; r++, c += BLOCK_COLS) {
+        vec->add(c, bias, cols);
+        store(h, h->pre, c, row + r, col, cols);
+        vec->gelu(c, c, cols, h->act);
+        store(h, h->y, c, row + r, col, cols);
+    }
+}
+
+static void gelu_slope(const half_t *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols)
+{
+    float pre[BLOCK_COLS];
+    for (int64_t r = 0; r < rows; r++, c += BLOCK_COLS) {
+        mu_cpu_vec(h->dev)->gelu_backward(
+            c, c, mu_cpu_read(h->dev, h->pre, (row + r) * h->n + col, cols, pre), cols, h->act);
+        store(h, h->y, c, row + r, col, cols);
+    }
+}
+
+/* --- the operations --- */
+
+void mu_cpu_half_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
+                         int64_t rows, int64_t in, int64_t out, bool accumulate)
+{
+    half_t h = {.dev = dev,
+                .a = {x, in, false},
+                .b = {w, in, true},
+                .m = rows,
+                .n = out,
+                .k = in,
+                .y = y,
+                .bias = bias,
+                .accumulate = accumulate,
+                .finish = plain};
+    run(&h);
+}
+
+void mu_cpu_half_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
+                              mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act)
+{
+    half_t h = {.dev = dev,
+                .a = {x, in, false},
+                .b = {w, in, true},
+                .m = rows,
+                .n = out,
+                .k = in,
+                .y = y,
+                .pre = pre,
+                .bias = bias,
+                .act = act,
+                .finish = gelu};
+    run(&h);
+}
+
+void mu_cpu_half_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows,
+                                int64_t in, int64_t out, bool accumulate)
+{
+    half_t h = {.dev = dev,
+                .a = {dy, out, false},
+                .b = {w, in, false},
+                .m = rows,
+                .n = in,
+                .k = out,
+                .y = dx,
+                .accumulate = accumulate,
+                .finish = plain};
+    run(&h);
+}
+
+void mu_cpu_half_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_array_t dy, mu_array_t w,
+                                     mu_array_t pre, int64_t rows, int64_t in, int64_t out,
+                                     mu_activation_t act)
+{
+    half_t h = {.dev = dev,
+                .a = {dy, out, false},
+                .b = {w, in, false},
+                .m = rows,
+                .n = in,
+                .k = out,
+                .y = dpre,
+                .pre = pre,
+                .act = act,
+                .finish = gelu_slope};
+    run(&h);
+}
+
+/* Columns from .. to - 1 of dy, in strips of rows that stay in the cache. */
+static void bias_gradient(void *arg, int thread, int64_t from, int64_t to)
+{
+    enum { ROWS = 64 };
+    const half_t *h = arg;
+    float *stage = h->scratch + (int64_t)thread * EACH, *dbias = mu_f32(h->bias);
+    for (int64_t col = from; col < to; col += BLOCK_COLS) {
+        int64_t cols = mu_min_i64(BLOCK_COLS, to - col);
+        for (int64_t row = 0; row < h->k; row += ROWS) {
+            int64_t rows = mu_min_i64(ROWS, h->k - row);
+            operand_t piece = {mu_array_at(h->a.data, row * h->m + col), h->m, false};
+            mu_cpu_vec(h->dev)->column_sums(dbias + col, widen(h->dev, piece, rows, cols, stage).data, rows,
+                                            cols, cols);
+        }
+    }
+}
+
+void mu_cpu_half_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
+                                 int64_t rows, int64_t in, int64_t out)
+{
+    half_t h = {.dev = dev,
+                .a = {dy, out, true},
+                .b = {x, in, false},
+                .m = out,
+                .n = in,
+                .k = rows,
+                .bias = mu_array_f32(dbias),
+                .dw = dw};
+    run(&h);
+    if (dbias && h.scratch)
+        mu_cpu_run(dev, out, GRAIN, bias_gradient, &h);
+}
