@@ -6,8 +6,14 @@
 int64_t mu_type_size(mu_type_t type)
 {
     static const int64_t size[] = {
-        [MU_TYPE_F32] = 4, [MU_TYPE_F64] = 8, [MU_TYPE_I32] = 4, [MU_TYPE_I64] = 8, [MU_TYPE_BYTE] = 1};
+        [MU_TYPE_F32] = 4,  [MU_TYPE_F64] = 8,  [MU_TYPE_I32] = 4, [MU_TYPE_I64] = 8,
+        [MU_TYPE_BYTE] = 1, [MU_TYPE_BF16] = 2, [MU_TYPE_F16] = 2};
     return size[type];
+}
+
+mu_type_t mu_type_of(mu_dtype_t dtype)
+{
+    return dtype == MU_DTYPE_F32 ? MU_TYPE_F32 : dtype == MU_DTYPE_BF16 ? MU_TYPE_BF16 : MU_TYPE_F16;
 }
 
 const char *mu_begun_name(mu_begun_kind_t kind)

@@ -21,12 +21,20 @@
 #ifndef MU_WORKER_COMM_H
 #define MU_WORKER_COMM_H
 
-#include "common/status.h"
+#include "kernels/device.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef enum mu_reduce { MU_SUM, MU_MAX } mu_reduce_t;
-typedef enum mu_type { MU_TYPE_F32, MU_TYPE_F64, MU_TYPE_I32, MU_TYPE_I64, MU_TYPE_BYTE } mu_type_t;
+typedef enum mu_type {
+    MU_TYPE_F32,
+    MU_TYPE_F64,
+    MU_TYPE_I32,
+    MU_TYPE_I64,
+    MU_TYPE_BYTE,
+    MU_TYPE_BF16, /* sums in float, rounded at the end or once a hop */
+    MU_TYPE_F16
+} mu_type_t;
 
 typedef struct mu_comm mu_comm_t;
 
@@ -86,5 +94,7 @@ int64_t mu_begun_bytes(const mu_begun_t *what, int size);
 mu_comm_t *mu_comm_self(const char *name);
 /* Bytes of one element. */
 int64_t mu_type_size(mu_type_t type);
+/* The type of a device's arrays. */
+mu_type_t mu_type_of(mu_dtype_t dtype);
 
 #endif

@@ -1,6 +1,7 @@
 #include "worker/comm_mpi.h"
 #include "common/buf.h"
 #include "common/log.h"
+#include "kernels/convert.h"
 #include "worker/comm_queue.h"
 #include "worker/mover.h"
 #include "worker/page.h"
@@ -36,14 +37,39 @@ static MPI_Datatype mpi_type(mu_type_t type)
         return MPI_INT32_T;
     case MU_TYPE_I64:
         return MPI_INT64_T;
+    case MU_TYPE_BF16: /* to be moved; MPI cannot add them */
+    case MU_TYPE_F16:
+        return MPI_UINT16_T;
     case MU_TYPE_BYTE:
         break;
     }
     return MPI_BYTE;
 }
 
+static mu_status_t allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count);
+
+/* Widened, reduced as floats, rounded once, in pieces: 1 MiB goes faster through shared memory than more. */
+static mu_status_t allreduce_half(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, uint16_t *buf,
+                                  int64_t count)
+{
+    enum { PIECE = 1 << 18 };
+    mu_dtype_t dtype = type == MU_TYPE_BF16 ? MU_DTYPE_BF16 : MU_DTYPE_F16;
+    float *wide = mu_alloc((size_t)(count < PIECE ? count : PIECE) * sizeof *wide);
+    mu_status_t status = MU_OK;
+    for (int64_t at = 0; status == MU_OK && at < count; at += PIECE) {
+        int64_t n = count - at < PIECE ? count - at : PIECE;
+        mu_convert_to_floats(wide, buf + at, dtype, n);
+        status = allreduce(comm, op, MU_TYPE_F32, wide, n);
+        mu_convert_from_floats(buf + at, dtype, wide, n);
+    }
+    free(wide);
+    return status;
+}
+
 static mu_status_t allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count)
 {
+    if (type == MU_TYPE_BF16 || type == MU_TYPE_F16)
+        return allreduce_half(comm, op, type, buf, count);
     group_t *g = comm->impl;
     mu_status_t status = MU_OK;
     mu_mover_lock(g->mover);

@@ -1,4 +1,5 @@
 /* Collectives of every size of group: sums, maxima, broadcasts, the same bits everywhere. ranks: 1 2 3 4 */
+#include "common/half.h"
 #include "common/log.h"
 #include "worker/comm_mpi.h"
 #include "worker/page.h"
@@ -38,6 +39,31 @@ static void same_bits_everywhere(mu_comm_t *comm)
     memcpy(root, x, N * sizeof *x);
     CHECK(mu_comm_broadcast(comm, 0, root, N * sizeof *root) == MU_OK);
     CHECK(memcmp(root, x, N * sizeof *x) == 0);
+    free(x);
+    free(root);
+}
+
+/* Sums of 16-bit types are those of floats (exact here), rounded once. */
+static void half_sums_are_rounded_once(mu_comm_t *comm)
+{
+    enum { N = 300001 };
+    uint16_t *x = malloc(N * sizeof *x), *root = malloc(N * sizeof *root);
+    for (int type = 0; type < 2; type++) {
+        uint16_t (*narrow)(float) = type ? mu_half_of_float : mu_bfloat16_of_float;
+        float (*widen)(uint16_t) = type ? mu_float_of_half : mu_float_of_bfloat16;
+        int wrong = 0;
+        for (int i = 0; i < N; i++)
+            x[i] = narrow(comm->rank == 0 ? (float)(i % 7) : (float)(i % 5) / 512.0f);
+        CHECK(mu_comm_allreduce(comm, MU_SUM, type ? MU_TYPE_F16 : MU_TYPE_BF16, x, N) == MU_OK);
+        for (int i = 0; i < N; i++) {
+            float part = widen(narrow((float)(i % 5) / 512.0f));
+            wrong += x[i] != narrow((float)(i % 7) + (float)(comm->size - 1) * part);
+        }
+        CHECK(wrong == 0);
+        memcpy(root, x, N * sizeof *x);
+        CHECK(mu_comm_broadcast(comm, 0, root, N * sizeof *root) == MU_OK);
+        CHECK(memcmp(root, x, N * sizeof *x) == 0);
+    }
     free(x);
     free(root);
 }
@@ -186,6 +212,7 @@ int main(int argc, char **argv)
     CHECK(provided >= MPI_THREAD_SERIALIZED && mu_mover_new(&mover) == MU_OK);
     mu_comm_t *comm = make("all", NULL), *moved = make("moved", mover), *other = make("other", mover);
     sums_and_maxima(comm);
+    half_sums_are_rounded_once(comm);
     same_bits_everywhere(comm);
     broadcast_from_the_last(comm);
     CHECK(comm->sequence == 5);
