@@ -309,3 +309,39 @@ void mu_stop_forget(const char *dir)
     unlink(path);
     free(path);
 }
+
+/* ---- drain ---- */
+
+mu_status_t mu_drain_ask(const char *dir, const char *host)
+{
+    char *path = mu_path_join(dir, "drain"), *line = mu_format("%s\n", host);
+    mu_status_t status = mu_file_replace(path, line, strlen(line), 0600);
+    free(path);
+    free(line);
+    return status;
+}
+
+bool mu_drain_waits(const char *dir)
+{
+    char *path = mu_path_join(dir, "drain");
+    struct stat st;
+    bool there = lstat(path, &st) == 0;
+    free(path);
+    return there;
+}
+
+bool mu_drain_take(const char *dir, char host[256])
+{
+    char *path = mu_path_join(dir, "drain");
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    host[0] = '\0';
+    if (fd >= 0) {
+        ssize_t n = read(fd, host, 255);
+        host[n > 0 ? n : 0] = '\0';
+        host[strcspn(host, "\n")] = '\0';
+        close(fd);
+    }
+    bool taken = unlink(path) == 0;
+    free(path);
+    return taken;
+}

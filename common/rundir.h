@@ -6,6 +6,7 @@
  *     mu_run_state_json(), _parse()         run.json
  *     mu_event_json()                       a line of events.jsonl
  *     mu_stop_ask(), mu_stop_asked()        the file `stop`
+ *     mu_drain_ask(), mu_drain_take()       the file `drain`
  *     mu_rundir_release(&claim)
  */
 #ifndef MU_COMMON_RUNDIR_H
@@ -72,5 +73,13 @@ typedef enum mu_stop { MU_STOP_NONE, MU_STOP_SAVE, MU_STOP_NOW } mu_stop_t;
 mu_status_t mu_stop_ask(const char *dir, mu_stop_t stop);
 mu_stop_t mu_stop_asked(const char *dir);
 void mu_stop_forget(const char *dir);
+
+/* A host is about to go: the run shall save a checkpoint, end its ranks, and start them again once every host
+ * is ready. The file holds the host's name; the launcher takes it away, so a file that is still there has not
+ * been heard. */
+mu_status_t mu_drain_ask(const char *dir, const char *host);
+bool mu_drain_waits(const char *dir);
+/* Whether there was one; it is removed. Of what it holds, at most 255 bytes of the first line. */
+bool mu_drain_take(const char *dir, char host[256]);
 
 #endif

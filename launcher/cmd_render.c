@@ -5,13 +5,14 @@
 #include <errno.h>
 #include <limits.h>
 
-static const char help[] = "usage: muster render slurm|mpijob CONFIG... [key=value...]\n"
-                           "\n"
-                           "Prints what runs a config there: a script for sbatch, or the ConfigMap, "
-                           "NetworkPolicy and MPIJob for kubectl apply.\n"
-                           "A key is a parameter below, else one of the config.\n"
-                           "\n"
-                           "slurm:\n";
+static const char help[] =
+    "usage: muster render slurm|mpijob CONFIG... [key=value...]\n"
+    "\n"
+    "Prints what runs a config there: a script for sbatch, or the ConfigMap, ServiceAccount, "
+    "NetworkPolicy and MPIJob for kubectl apply.\n"
+    "A key is a parameter below, else one of the config.\n"
+    "\n"
+    "slurm:\n";
 
 typedef struct request {
     mu_params_t params;

@@ -73,6 +73,14 @@ static void read_past(run_t *r)
     r->state.started = mu_wall_seconds();
 }
 
+/* What was asked of a launcher before this one, or too late of this one. */
+static void forget_requests(const run_t *r)
+{
+    char host[256];
+    mu_stop_forget(r->plan.run_dir);
+    mu_drain_take(r->plan.run_dir, host);
+}
+
 static mu_status_t claim_directory(run_t *r)
 {
     mu_verdict_t verdict;
@@ -86,7 +94,7 @@ static mu_status_t claim_directory(run_t *r)
                        "the file",
                        r->plan.run_dir, verdict.reason);
     read_past(r);
-    mu_stop_forget(r->plan.run_dir);
+    forget_requests(r);
     int strays = mu_sweep_processes(r->state.token);
     if (strays > 0)
         mu_warn("ended %d processes that an earlier attempt had left on this machine", strays);
@@ -386,11 +394,34 @@ static mu_status_t fit_again(run_t *r)
     return status;
 }
 
+/* How long a host that has said that it goes may still answer: whoever asked ends it as soon as he sees that
+ * the ranks have ended. One that answers later is back, or stays. */
+enum { DRAIN_PAUSE = 10 };
+
+/* The ranks have ended in good order because a host goes; that is no failure and counts as none. */
+static mu_status_t start_after_drain(run_t *r)
+{
+    snprintf(r->state.reason, sizeof r->state.reason, "a host goes: step %lld is saved",
+             (long long)r->state.last_checkpoint);
+    set_state(r, "restarting");
+    mu_info("step %lld is saved; starting again in %d s at the earliest, when all hosts are ready",
+            (long long)r->state.last_checkpoint, DRAIN_PAUSE);
+    pause_for(r, DRAIN_PAUSE);
+    if (r->supervisor.stops > 0)
+        return MU_STOPPED;
+    MU_TRY(gather(r));
+    return fit_again(r);
+}
+
 static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
 {
     mu_policy_t policy = {.max_restarts = r->plan.config->muster.max_restarts};
     for (;;) {
         MU_TRY(attempt(r, outcome));
+        if (outcome->drained) {
+            MU_TRY(start_after_drain(r));
+            continue;
+        }
         if (outcome->status == MU_OK || outcome->status == MU_STOPPED)
             return outcome->status;
         mu_policy_decide(&policy, outcome->status, r->state.last_checkpoint, r->supervisor.stops > 0);
@@ -473,7 +504,7 @@ static void clean_up(run_t *r)
     sweep_other_hosts(r);
     mu_ready_free(r->ready);
     mu_ssh_free(r->ssh);
-    mu_stop_forget(r->plan.run_dir);
+    forget_requests(r);
     mu_sweep_folders(r->state.token);
     unlink(r->key_path);
     mu_scribe_end(r->supervisor.scribe);

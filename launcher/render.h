@@ -21,7 +21,7 @@
 
 typedef enum mu_render_target { MU_RENDER_SLURM, MU_RENDER_MPIJOB } mu_render_target_t;
 
-enum { MU_PARAMS_MAX = 24 };
+enum { MU_PARAMS_MAX = 32 };
 
 typedef struct mu_params {
     mu_render_target_t target;

@@ -1,16 +1,24 @@
 /*
- * ConfigMap, NetworkPolicy and MPIJob of one run, named after it. The operator makes objects of its own,
- * named J, J-config, J-ssh, J-worker-i and J-launcher for a job J, and stops at one that it did not make:
- * ours are J-muster.
+ * ConfigMap, ServiceAccount, NetworkPolicy and MPIJob of one run, named after it. The operator makes objects
+ * of its own, named J, J-config, J-ssh, J-worker-i and J-launcher for a job J, and stops at one that it did
+ * not make: ours are J-muster.
  *
  * Pods run as an ordinary user. The host key of every sshd is the job's key, which the operator mounts in all
  * pods, so the launcher knows it beforehand and checks it strictly.
  */
 #include "launcher/ports.h"
 #include "launcher/render.h"
+#include "common/config_keys.h"
 #include "common/log.h"
 
-enum { SSH_PORT = 2222 };
+/* DRAIN_LEFT: what remains of the grace period when the hook has given up waiting, for sshd's own end. */
+enum { SSH_PORT = 2222, DRAIN_LEFT = 10 };
+
+static int64_t slots_of(const mu_params_t *p)
+{
+    int64_t slots = mu_params_number(p, "slots"), gpus = mu_params_number(p, "gpus");
+    return slots > 0 ? slots : gpus > 0 ? gpus : 1;
+}
 
 /* ---- what the operator would misread ---- */
 
@@ -26,6 +34,23 @@ static mu_status_t check_names(const mu_params_t *p)
             "render: name '%s' is too long: pod %s has %d characters, and the operator does nothing about a "
             "job whose pods have more than 63: shorten it by %d",
             name, last, n, n - 63);
+    return MU_OK;
+}
+
+/* A worker owns one GPU. Without this pods would hold GPUs that nobody uses, or workers would find none. */
+static mu_status_t check_gpus(const mu_params_t *p, const mu_config_t *c)
+{
+    int64_t gpus = mu_params_number(p, "gpus"), slots = slots_of(p);
+    if (gpus > 0 && gpus != slots)
+        return mu_fail(MU_USAGE,
+                       "render: %lld GPUs and %lld workers a pod: a worker owns one GPU: leave slots out",
+                       (long long)gpus, (long long)slots);
+    if (gpus > 0 && c->muster.device == MU_DEVICE_CPU)
+        return mu_fail(MU_CONFIG, "%s: muster.device is cpu, but gpus=%lld asks for GPUs: leave one out",
+                       mu_config_origin(c, "muster.device"), (long long)gpus);
+    if (gpus == 0 && c->muster.device == MU_DEVICE_CUDA)
+        return mu_fail(MU_CONFIG, "%s: muster.device is cuda: give gpus=N, the GPUs of a pod",
+                       mu_config_origin(c, "muster.device"));
     return MU_OK;
 }
 
@@ -84,6 +109,14 @@ static void add_config(const mu_params_t *p, const mu_buf_t *yaml, mu_buf_t *out
     }
 }
 
+/* No pod asks the API server for anything: an account without a token, and no Role. */
+static void add_account(const mu_params_t *p, mu_buf_t *out)
+{
+    mu_buf_adds(out, "---\napiVersion: v1\nkind: ServiceAccount\n");
+    add_meta(p, "-muster", out);
+    mu_buf_adds(out, "automountServiceAccountToken: false\n");
+}
+
 /* The ports of docs/kubernetes.md, among the pods of this job only. */
 static void add_policy(const mu_params_t *p, mu_buf_t *out)
 {
@@ -120,6 +153,36 @@ static void add_volumes(const mu_params_t *p, bool mounts, mu_buf_t *out)
     }
 }
 
+static void add_affinity(const mu_params_t *p, bool launcher, mu_buf_t *out)
+{
+    const char *model = launcher ? NULL : mu_params_text(p, "gpu_model"),
+               *region = mu_params_text(p, "region");
+    if (!model && !region)
+        return;
+    mu_buf_adds(out, "          affinity:\n"
+                     "            nodeAffinity:\n"
+                     "              requiredDuringSchedulingIgnoredDuringExecution:\n"
+                     "                nodeSelectorTerms:\n"
+                     "                  - matchExpressions:\n");
+    if (model)
+        mu_buf_addf(out, "                      - {key: %s, operator: In, values: [\"%s\"]}\n",
+                    mu_params_text(p, "gpu_label"), model);
+    if (region)
+        mu_buf_addf(
+            out,
+            "                      - {key: topology.kubernetes.io/region, operator: In, values: [\"%s\"]}\n",
+            region);
+}
+
+/* Kubernetes wants requests and limits of what is not shared to be equal. */
+static void add_devices(const mu_params_t *p, mu_buf_t *out)
+{
+    static const char *const name[][2] = {{"gpus", "nvidia.com/gpu"}, {"rdma", "rdma/ib"}};
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
+        if (mu_params_text(p, name[i][0]))
+            mu_buf_addf(out, ", %s: \"%s\"", name[i][1], mu_params_text(p, name[i][0]));
+}
+
 static void add_pod(const mu_params_t *p, bool launcher, mu_buf_t *out)
 {
     const char *image = mu_params_text(p, "image"),
@@ -127,16 +190,20 @@ static void add_pod(const mu_params_t *p, bool launcher, mu_buf_t *out)
     mu_buf_addf(out, "    %s:\n      replicas: %s\n      restartPolicy: %s\n",
                 launcher ? "Launcher" : "Worker", launcher ? "1" : mu_params_text(p, "workers"),
                 mu_params_text(p, restart));
+    mu_buf_addf(out,
+                "      template:\n"
+                "        metadata:\n"
+                "          labels: {app.kubernetes.io/name: muster, app.kubernetes.io/instance: %s}\n"
+                "          annotations: {sidecar.istio.io/inject: \"false\"}\n"
+                "        spec:\n"
+                "          serviceAccountName: %s-muster\n"
+                "          automountServiceAccountToken: false\n"
+                "          enableServiceLinks: false\n"
+                "          terminationGracePeriodSeconds: %s\n",
+                mu_params_text(p, "name"), mu_params_text(p, "name"), mu_params_text(p, "grace"));
+    add_affinity(p, launcher, out);
     mu_buf_addf(
         out,
-        "      template:\n"
-        "        metadata:\n"
-        "          labels: {app.kubernetes.io/name: muster, app.kubernetes.io/instance: %s}\n"
-        "          annotations: {sidecar.istio.io/inject: \"false\"}\n"
-        "        spec:\n"
-        "          automountServiceAccountToken: false\n"
-        "          enableServiceLinks: false\n"
-        "          terminationGracePeriodSeconds: %s\n"
         "          securityContext:\n"
         "            {runAsNonRoot: true, runAsUser: %s, runAsGroup: %s, fsGroup: %s, "
         "fsGroupChangePolicy: OnRootMismatch,\n"
@@ -145,8 +212,8 @@ static void add_pod(const mu_params_t *p, bool launcher, mu_buf_t *out)
         "            - name: %s\n"
         "              image: %s\n"
         "              securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n",
-        mu_params_text(p, "name"), mu_params_text(p, "grace"), mu_params_text(p, "user"),
-        mu_params_text(p, "user"), mu_params_text(p, "user"), launcher ? "muster" : "sshd", image);
+        mu_params_text(p, "user"), mu_params_text(p, "user"), mu_params_text(p, "user"),
+        launcher ? "muster" : "sshd", image);
 }
 
 static void add_mounts(const mu_params_t *p, bool launcher, mu_buf_t *out)
@@ -176,19 +243,33 @@ static void add_launcher(const mu_params_t *p, bool own_ssh, mu_buf_t *out)
                 "                  printf '* %%s\\n' \"$(cat %s/.ssh/id_rsa.pub)\" >/tmp/known_hosts\n"
                 "                  exec muster run /etc/muster/config.yml --hostfile /etc/mpi/hostfile",
                 home);
+    /* muster starts one worker a host unless it sees GPUs or is told */
+    if (slots_of(p) > 1 && !mu_params_text(p, "gpus"))
+        mu_buf_addf(out, " --workers %lld", (long long)(mu_params_number(p, "workers") * slots_of(p)));
     if (!own_ssh)
         mu_buf_addf(
             out,
             " \\\n                    \"muster.ssh_args=-p %d -i %s/.ssh/id_rsa -o StrictHostKeyChecking=yes"
             " -o UserKnownHostsFile=/tmp/known_hosts -o GlobalKnownHostsFile=none\"",
             SSH_PORT, home);
+    if (mu_params_text(p, "secret"))
+        mu_buf_addf(out, "\n              envFrom: [{secretRef: {name: %s, optional: true}}]",
+                    mu_params_text(p, "secret"));
     mu_buf_adds(out, "\n              resources:\n"
                      "                requests: {cpu: \"1\", memory: 1Gi}\n"
                      "                limits: {memory: 4Gi}\n");
     add_mounts(p, true, out);
 }
 
-static void add_worker(const mu_params_t *p, mu_buf_t *out)
+/* When a pod goes, its sshd is told to end, and its ranks end with it; the hook comes before that. */
+static void add_drain(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out)
+{
+    mu_buf_adds(out, "              lifecycle: {preStop: {exec: {command: [muster-worker, --drain, ");
+    mu_key_quote(c->save, out);
+    mu_buf_addf(out, ", \"%lld\"]}}}\n", (long long)mu_params_number(p, "grace") - DRAIN_LEFT);
+}
+
+static void add_worker(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out)
 {
     const char *home = mu_params_text(p, "home"), *cpu = mu_params_text(p, "cpu"),
                *memory = mu_params_text(p, "memory");
@@ -199,17 +280,23 @@ static void add_worker(const mu_params_t *p, mu_buf_t *out)
         "                        -o, PidFile=none, -o, StrictModes=no, -o, UsePAM=no, -o, UseDNS=no,\n"
         "                        -o, PasswordAuthentication=no, -o, KbdInteractiveAuthentication=no,\n"
         "                        -o, MaxStartups=200, -o, MaxSessions=200,\n"
-        "                        -o, AuthorizedKeysFile=%s/.ssh/authorized_keys]\n"
-        "              ports: [{name: ssh, containerPort: %d}]\n"
-        "              readinessProbe: {tcpSocket: {port: %d}, periodSeconds: 2}\n"
-        "              resources:\n"
-        "                requests: {cpu: \"%s\", memory: %s}\n"
-        "                limits: {cpu: \"%s\", memory: %s}\n",
-        SSH_PORT, home, home, SSH_PORT, SSH_PORT, cpu, memory, cpu, memory);
+        "                        -o, AuthorizedKeysFile=%s/.ssh/authorized_keys]\n",
+        SSH_PORT, home, home);
+    add_drain(p, c, out);
+    mu_buf_addf(out,
+                "              ports: [{name: ssh, containerPort: %d}]\n"
+                "              readinessProbe: {tcpSocket: {port: %d}, periodSeconds: 2}\n"
+                "              resources:\n"
+                "                requests: {cpu: \"%s\", memory: %s",
+                SSH_PORT, SSH_PORT, cpu, memory);
+    add_devices(p, out);
+    mu_buf_addf(out, "}\n                limits: {cpu: \"%s\", memory: %s", cpu, memory);
+    add_devices(p, out);
+    mu_buf_adds(out, "}\n");
     add_mounts(p, false, out);
 }
 
-static void add_job(const mu_params_t *p, bool own_ssh, mu_buf_t *out)
+static void add_job(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out)
 {
     const char *queue = mu_params_text(p, "queue"), *deadline = mu_params_text(p, "deadline");
     mu_buf_adds(out, "---\napiVersion: kubeflow.org/v2beta1\nkind: MPIJob\n");
@@ -219,29 +306,30 @@ static void add_job(const mu_params_t *p, bool own_ssh, mu_buf_t *out)
     mu_buf_addf(out,
                 "spec:\n"
                 "  mpiImplementation: OpenMPI\n"
-                "  slotsPerWorker: %s\n"
+                "  slotsPerWorker: %lld\n"
                 "  sshAuthMountPath: %s/.ssh\n"
                 "  launcherCreationPolicy: %s\n"
                 "  runPolicy:\n"
                 "    cleanPodPolicy: %s\n"
                 "    backoffLimit: %s\n",
-                mu_params_text(p, "slots"), mu_params_text(p, "home"), mu_params_text(p, "launcher_creation"),
+                (long long)slots_of(p), mu_params_text(p, "home"), mu_params_text(p, "launcher_creation"),
                 mu_params_text(p, "clean_pods"), mu_params_text(p, "backoff"));
     if (deadline)
         mu_buf_addf(out, "    activeDeadlineSeconds: %s\n", deadline);
     mu_buf_adds(out, "  mpiReplicaSpecs:\n");
-    add_launcher(p, own_ssh, out);
-    add_worker(p, out);
+    add_launcher(p, mu_config_given(c, "muster.ssh_args"), out);
+    add_worker(p, c, out);
 }
 
 mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_buf_t *out)
 {
-    int64_t slots = mu_params_number(params, "slots");
+    int64_t slots = slots_of(params);
     mu_world_t world = {.workers = (int)(mu_params_number(params, "workers") * slots),
                         .slots_per_host = (int)slots,
                         .device_has_fp16 = true};
     mu_buf_t yaml = MU_BUF_INIT;
     MU_TRY(check_names(params));
+    MU_TRY(check_gpus(params, config));
     MU_TRY(check_paths(params, config));
     mu_config_write_yaml(config, false, &yaml);
     mu_status_t status = mu_config_resolve(config, &world);
@@ -249,8 +337,9 @@ mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_
         mu_buf_adds(out,
                     "# Written by `muster render mpijob`. kubectl apply -f THIS-FILE; docs/kubernetes.md\n");
         add_config(params, &yaml, out);
+        add_account(params, out);
         add_policy(params, out);
-        add_job(params, mu_config_given(config, "muster.ssh_args"), out);
+        add_job(params, config, out);
     }
     mu_buf_release(&yaml);
     return status;

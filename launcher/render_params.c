@@ -11,6 +11,8 @@ typedef enum kind {
     CHOICE,   /* one of `choices` */
     QUANTITY, /* Kubernetes: 4, 500m, 64Gi */
     TIME,     /* Slurm: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S */
+    KEY,      /* of a label of Kubernetes: topology.kubernetes.io/region */
+    VALUE,    /* of such a label */
     VOLUMES   /* CLAIM:/path,CLAIM:/path */
 } kind_t;
 
@@ -45,7 +47,13 @@ static const param_t mpijob[] = {
     {"namespace", LABEL, NULL, 0, 63, NULL, "namespace; default: kubectl's", false},
     {"image", WORD, NULL, 0, 0, NULL, "image with muster, Open MPI and sshd", true},
     {"workers", NUMBER, "2", 1, 10000, NULL, "worker pods", false},
-    {"slots", NUMBER, "1", 1, 4096, NULL, "workers of a pod", false},
+    {"slots", NUMBER, NULL, 1, 4096, NULL, "workers of a pod; default: one a GPU, else 1", false},
+    {"gpus", NUMBER, NULL, 1, 64, NULL, "GPUs of a worker pod (nvidia.com/gpu); default: none", false},
+    {"rdma", NUMBER, NULL, 1, 64, NULL, "InfiniBand ports of a worker pod (rdma/ib); default: none", false},
+    {"gpu_model", VALUE, NULL, 0, 0, NULL, "place workers on nodes with this GPU, as gpu_label tells it",
+     false},
+    {"gpu_label", KEY, "nvidia.com/gpu.product", 0, 0, NULL, "the nodes' label that names their GPU", false},
+    {"region", VALUE, NULL, 0, 0, NULL, "place all pods in this topology.kubernetes.io/region", false},
     {"cpu", QUANTITY, "4", 0, 0, NULL, "cores of a worker pod", false},
     {"memory", QUANTITY, "16Gi", 0, 0, NULL, "memory of a worker pod", false},
     {"volumes", VOLUMES, NULL, 0, 0, NULL, "claims and where they are mounted: runs:/runs,data:/data", true},
@@ -62,6 +70,7 @@ static const param_t mpijob[] = {
     {"deadline", NUMBER, NULL, 1, 315360000, NULL, "seconds after which Kubernetes ends the launcher", false},
     {"grace", NUMBER, "120", 30, 3600, NULL, "seconds for the last checkpoint after SIGTERM", false},
     {"queue", LABEL, NULL, 0, 63, NULL, "Kueue's LocalQueue", false},
+    {"secret", LABEL, NULL, 0, 63, NULL, "a Secret whose keys become variables of the launcher", false},
     {0}};
 
 static const param_t *table(mu_render_target_t target)
@@ -95,6 +104,25 @@ static bool is_word(const char *v)
         if (!isalnum((unsigned char)v[i]) && !strchr("-_./:@,+%", v[i]))
             return false;
     return n > 0 && n < 512 && v[0] != '-';
+}
+
+/* The value of a label: at most 63 letters, digits and -_. with a letter or digit at both ends. */
+static bool is_value(const char *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)v[i]) && (i == 0 || i + 1 == n || !strchr("-_.", v[i])))
+            return false;
+    return n > 0 && n <= 63;
+}
+
+/* A name like a value, behind a domain and a slash or without. */
+static bool is_key(const char *v)
+{
+    size_t n = strcspn(v, "/");
+    if (!v[n])
+        return is_value(v, n);
+    return n > 0 && n <= 253 && strspn(v, "abcdefghijklmnopqrstuvwxyz0123456789.-") == n &&
+           is_value(v + n + 1, strlen(v + n + 1));
 }
 
 static bool is_choice(const char *choices, const char *v)
@@ -192,6 +220,17 @@ static mu_status_t check(const param_t *p, const char *v)
         if (is_time(v))
             return MU_OK;
         return mu_fail(MU_USAGE, "render: %s wants MINUTES, H:M:S or D-H:M:S, not '%s'", p->name, v);
+    case KEY:
+        if (is_key(v))
+            return MU_OK;
+        return mu_fail(MU_USAGE, "render: %s wants a label's key like nvidia.com/gpu.product, not '%s'",
+                       p->name, v);
+    case VALUE:
+        if (is_value(v, strlen(v)))
+            return MU_OK;
+        return mu_fail(MU_USAGE,
+                       "render: %s wants a label's value, at most 63 letters, digits and -_., not '%s'",
+                       p->name, v);
     case VOLUMES:
         if (*v && is_volumes(v))
             return MU_OK;

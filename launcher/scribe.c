@@ -18,8 +18,13 @@ struct mu_scribe {
     pid_t pid;
     int fd;
     mu_stop_t stop;
+    bool drain; /* one is there that nobody has asked for yet */
+    char drained[256];
     int64_t dropped;
 };
+
+/* What the child tells: the first byte is a mu_stop_t, or DRAIN with a host's name behind it. */
+enum { DRAIN = 'D' };
 
 /* ---- the child ---- */
 
@@ -62,6 +67,10 @@ static void write_for_ever(const char *dir, int fd)
                 obey(dir, packet, (size_t)n);
             if (n > 0 && packet[0] != 'S')
                 continue; /* a burst of lines does not look for `stop` after each */
+        }
+        if (mu_drain_take(dir, packet + 1)) {
+            packet[0] = DRAIN;
+            send(fd, packet, strlen(packet + 1) + 1, MSG_NOSIGNAL);
         }
         mu_stop_t stop = mu_stop_asked(dir);
         if (stop > told) {
@@ -156,13 +165,32 @@ int mu_scribe_fd(const mu_scribe_t *scribe)
     return scribe->fd;
 }
 
+static void listen_to_child(mu_scribe_t *scribe)
+{
+    char told[257];
+    for (ssize_t n; (n = recv(scribe->fd, told, sizeof told - 1, MSG_DONTWAIT)) > 0;) {
+        told[n] = '\0';
+        if (told[0] == DRAIN) {
+            scribe->drain = true;
+            snprintf(scribe->drained, sizeof scribe->drained, "%s", told + 1);
+        } else if ((mu_stop_t)told[0] > scribe->stop) {
+            scribe->stop = (mu_stop_t)told[0];
+        }
+    }
+}
+
 mu_stop_t mu_scribe_stop(mu_scribe_t *scribe)
 {
-    char byte;
-    while (recv(scribe->fd, &byte, 1, MSG_DONTWAIT) == 1)
-        if ((mu_stop_t)byte > scribe->stop)
-            scribe->stop = (mu_stop_t)byte;
+    listen_to_child(scribe);
     return scribe->stop;
+}
+
+const char *mu_scribe_drain(mu_scribe_t *scribe)
+{
+    listen_to_child(scribe);
+    bool drain = scribe->drain;
+    scribe->drain = false;
+    return drain ? scribe->drained : NULL;
 }
 
 void mu_scribe_end(mu_scribe_t *scribe)

@@ -1,5 +1,6 @@
 /*
- * The process that writes the launcher's part of the run directory and looks for its file `stop`.
+ * The process that writes the launcher's part of the run directory and looks for its files `stop` and
+ * `drain`.
  *
  * The launcher answers heartbeats; a volume that hangs for half a minute must not keep it from that, or every
  * guard would end its rank. So a child does all that touches the run directory while ranks run. What it
@@ -24,6 +25,9 @@ void mu_scribe_output(mu_scribe_t *scribe, const char *bytes, size_t n);
 /* Readable when something was seen; then ask mu_scribe_stop(), which never falls. */
 int mu_scribe_fd(const mu_scribe_t *scribe);
 mu_stop_t mu_scribe_stop(mu_scribe_t *scribe);
+/* The name of a host that is about to go, once for each that was told; NULL otherwise. Any bytes: escape it.
+ */
+const char *mu_scribe_drain(mu_scribe_t *scribe);
 /* Waits at most 5 s for what is queued to be written. NULL is fine. */
 void mu_scribe_end(mu_scribe_t *scribe);
 

@@ -31,6 +31,7 @@ typedef struct attempt {
     bool announced;
     int64_t trouble_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
     int signals_sent; /* to mpirun while killing */
+    int drains_before;
     mu_order_t order;
 } attempt_t;
 
@@ -184,6 +185,16 @@ void mu_supervisor_hear(mu_supervisor_t *s)
                 asked == 1 ? "saving a checkpoint, then stopping" : "stopping at once");
         mu_scribe_event(s->scribe, "stop", NULL, -1, "the file `stop`");
     }
+    const char *host = mu_scribe_drain(s->scribe);
+    if (host) {
+        mu_buf_t name = MU_BUF_INIT;
+        mu_text_escape(host, strlen(host), 64, &name);
+        s->drains++;
+        mu_info("%s is about to go: saving a checkpoint; the ranks start again when all hosts are ready",
+                name.len > 0 ? name.data : "a host");
+        mu_scribe_event(s->scribe, "drain", host, -1, "the host is about to go");
+        mu_buf_release(&name);
+    }
 }
 
 /* ---- what follows from it ---- */
@@ -253,7 +264,7 @@ static void judge_mpirun(attempt_t *a, int64_t now)
 
 static void pass_stop_on(attempt_t *a, int64_t now)
 {
-    if (a->s->stops >= 1 && a->order.request < MU_REQUEST_STOP) {
+    if ((a->s->stops >= 1 || a->s->drains > a->drains_before) && a->order.request < MU_REQUEST_STOP) {
         a->order.request = MU_REQUEST_STOP;
         answer_all(a);
     }
@@ -359,6 +370,7 @@ static void describe(const attempt_t *a, mu_outcome_t *out)
     *out = (mu_outcome_t){.rank = -1, .ran = mu_roster_present(&a->roster) > 0, .time = mu_wall_seconds()};
     if (a->s->stops >= 2 || (t->kind == MU_TROUBLE_NONE && mu_roster_dead(&a->roster) == a->roster.size)) {
         out->status = own_end(a);
+        out->drained = out->status == MU_STOPPED && a->s->stops == 0 && a->s->drains > a->drains_before;
         return;
     }
     if (t->kind == MU_TROUBLE_NONE) {
@@ -385,7 +397,7 @@ static void describe(const attempt_t *a, mu_outcome_t *out)
 
 mu_status_t mu_supervise(mu_supervisor_t *s, mu_outcome_t *outcome)
 {
-    attempt_t a = {.s = s, .trouble = {.kind = MU_TROUBLE_NONE, .rank = -1}};
+    attempt_t a = {.s = s, .trouble = {.kind = MU_TROUBLE_NONE, .rank = -1}, .drains_before = s->drains};
     MU_TRY(mu_spawn(s->args->v, s->env->v, &a.mpirun));
     mu_roster_init(&a.roster, s->ranks, s->state->attempt, &s->limits, mu_now_ns());
     mu_progress_restart(s->progress);

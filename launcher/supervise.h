@@ -28,12 +28,14 @@ typedef struct mu_supervisor {
     mu_run_state_t *state; /* kept up to date and handed to the scribe; state->attempt is this attempt */
     const volatile sig_atomic_t *signals; /* how many of SIGTERM, SIGINT, SIGUSR1, SIGHUP have come */
     sig_atomic_t signals_heard;
-    int stops; /* how often a stop was asked for, over all attempts: 1 save and stop, 2 now */
+    int stops;  /* how often a stop was asked for, over all attempts: 1 save and stop, 2 now */
+    int drains; /* how often a host said that it goes, over all attempts */
 } mu_supervisor_t;
 
 typedef struct mu_outcome {
     mu_status_t status; /* MU_OK, MU_STOPPED, or what ended it */
     bool ran;           /* some rank said hello */
+    bool drained;       /* MU_STOPPED since a host goes, not since the run shall end */
     int rank;           /* first cause; -1: none, or mpirun itself */
     int followers;      /* others that failed afterwards, and are not the cause */
     char who[128];      /* "rank 13 (gpu-01)" */
@@ -47,7 +49,8 @@ typedef struct mu_outcome {
  */
 mu_status_t mu_supervise(mu_supervisor_t *supervisor, mu_outcome_t *outcome);
 
-/* Takes pending signals and the file `stop` in, as mu_supervise() does; for the pauses between attempts. */
+/* Takes pending signals and the files `stop` and `drain` in, as mu_supervise() does; for the pauses between
+ * attempts. */
 void mu_supervisor_hear(mu_supervisor_t *supervisor);
 
 #endif

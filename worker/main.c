@@ -15,6 +15,8 @@ int main(int argc, char **argv)
     };
     if (argc == 2 && strcmp(argv[1], "--probe") == 0)
         return mu_status_exit(mu_probe_main());
+    if (argc > 1 && strcmp(argv[1], "--drain") == 0)
+        return mu_status_exit(mu_verb_drain(argc - 1, argv + 1));
     for (size_t i = 0; argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
         if (strcmp(argv[1], verbs[i].name) == 0)
             return mu_status_exit(verbs[i].run(argc - 1, argv + 1));

@@ -1,6 +1,9 @@
 """check.py FILE...: every object of the files, as the API server and the MPI operator would take it. A folder is a
-kustomization; its patches are applied. MUSTER_MPIJOB_CRD names the CRD's file; without it the schema is not checked."""
+kustomization; its patches are applied, and where kubectl is installed it must make the same of it. MUSTER_MPIJOB_CRD
+names the CRD's file (pods included); without it the MPIJob's schema is not checked."""
 import os
+import shutil
+import subprocess
 import sys
 
 import yaml
@@ -41,6 +44,39 @@ def check(schema, value, where):
         check(schema.get("items", {}), item, f"{where}[{i}]")
 
 
+def fields(**known):
+    return {"type": "object", "properties": known}
+
+
+# What these objects may hold of the Kubernetes API (v1.20 to v1.37), as far as they use it; anything else is an error.
+TEXT, TEXTS = {"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}
+NUMBER = {"type": "integer"}
+PODS = fields(matchLabels=TEXTS)
+PORT = fields(protocol={"type": "string", "enum": ["TCP", "UDP", "SCTP"]}, port=NUMBER, endPort=NUMBER)
+RULE = fields(**{"from": {"type": "array", "items": fields(podSelector=PODS)}, "ports": {"type": "array", "items": PORT}})
+CORE = {
+    ("v1", "ConfigMap"): dict(data=TEXTS),
+    ("v1", "Secret"): dict(type=TEXT, stringData=TEXTS),
+    ("v1", "ServiceAccount"): dict(automountServiceAccountToken={"type": "boolean"}),
+    ("v1", "PersistentVolumeClaim"): dict(spec=fields(
+        accessModes={"type": "array", "items": {"type": "string", "enum": ["ReadWriteMany"]}},
+        storageClassName=TEXT, resources=fields(requests=TEXTS))),
+    ("networking.k8s.io/v1", "NetworkPolicy"): dict(spec=fields(
+        podSelector=PODS, policyTypes={"type": "array", "items": {"type": "string", "enum": ["Ingress", "Egress"]}},
+        ingress={"type": "array", "items": RULE})),
+}
+
+
+def core(o, where):
+    known = CORE.get((o.get("apiVersion"), o.get("kind")))
+    if known is None:
+        fail(where, f"no kind of ours: {o.get('apiVersion')} {o.get('kind')}")
+        return
+    meta = fields(name=TEXT, namespace=TEXT, labels=TEXTS, annotations=TEXTS)
+    schema = fields(apiVersion=TEXT, kind=TEXT, metadata={**meta, "required": ["name"]}, **known)
+    check({**schema, "required": ["metadata"]}, o, f"{where}: {o['kind']}")
+
+
 def operator_rules(job):
     """What its validation and its code want beyond the schema."""
     name, spec = job["metadata"]["name"], job["spec"]
@@ -63,6 +99,15 @@ def operator_rules(job):
             for mount in container["volumeMounts"]:
                 if mount["name"] not in volumes:
                     fail(name, f"{role}: no volume {mount['name']}")
+            devices = {r: v for r, v in container["resources"]["requests"].items() if "/" in r}
+            if any(container["resources"]["limits"].get(r) != v for r, v in devices.items()):
+                fail(name, f"{role}: requests and limits of devices differ")
+            if role == "Worker" and devices.get("nvidia.com/gpu") not in (None, str(spec.get("slotsPerWorker"))):
+                fail(name, "a worker owns one GPU")
+            hook = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
+            if role == "Worker" and (hook[:2] != ["muster-worker", "--drain"] or
+                                     int(hook[3]) >= pod["terminationGracePeriodSeconds"]):
+                fail(name, "a worker that goes does not ask for a checkpoint first")
         if not pod["securityContext"]["runAsNonRoot"] or spec["sshAuthMountPath"].startswith("/root"):
             fail(name, f"{role} runs as root")
 
@@ -73,10 +118,17 @@ def together(objects):
         name = job["metadata"]["name"]
         maps = {o["metadata"]["name"]: o for o in objects if o["kind"] == "ConfigMap"}
         claims = {o["metadata"]["name"] for o in objects if o["kind"] == "PersistentVolumeClaim"}
+        accounts = {o["metadata"]["name"] for o in objects if o["kind"] == "ServiceAccount"}
+        secrets = {o["metadata"]["name"] for o in objects if o["kind"] == "Secret"}
         taken = {name + s for s in ("-config", "-ssh")} & {o["metadata"]["name"] for o in objects if o is not job}
         if taken:
             fail(name, f"{taken} belong to the operator")
         for role, replica in job["spec"]["mpiReplicaSpecs"].items():
+            if replica["template"]["spec"].get("serviceAccountName") not in accounts:
+                fail(name, f"{role}: no ServiceAccount of that name")
+            for source in replica["template"]["spec"]["containers"][0].get("envFrom", []):
+                if not source["secretRef"].get("optional") and source["secretRef"]["name"] not in secrets:
+                    fail(name, f"{role}: no Secret {source['secretRef']['name']}")
             for volume in replica["template"]["spec"]["volumes"]:
                 if "configMap" in volume and volume["configMap"]["name"] not in maps:
                     fail(name, f"{role}: no ConfigMap {volume['configMap']['name']}")
@@ -99,20 +151,56 @@ def patch(obj, operations):
         at[last] = op["value"]
 
 
+def merge(obj, change):
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(obj.get(key), dict):
+            merge(obj[key], value)
+        else:
+            obj[key] = value
+
+
+def read(path):
+    with open(path) as f:
+        return [o for o in yaml.safe_load_all(f) if o]
+
+
 def load(path):
+    """Of a folder, what kustomize makes of it, as far as the tree uses that. The words are those which kubectl 1.20 (it
+    carries kustomize 2.0) knows and 1.32 (5.5) still does."""
     if not os.path.isdir(path):
-        with open(path) as f:
-            return [o for o in yaml.safe_load_all(f) if o]
-    with open(os.path.join(path, "kustomization.yaml")) as f:
-        k = yaml.safe_load(f)
-    objects = [o for r in k["resources"] for o in load(os.path.normpath(os.path.join(path, r)))]
-    for p in k.get("patches", []):
-        hit = [o for o in objects if o["kind"] == p["target"]["kind"] and o["metadata"]["name"] == p["target"]["name"]]
+        return read(path)
+    k = read(os.path.join(path, "kustomization.yaml"))[0]
+    unknown = set(k) - {"apiVersion", "kind", "bases", "resources", "patchesJson6902", "patchesStrategicMerge"}
+    if unknown:
+        fail(path, f"kubectl 1.20 does not know, or this check does not: {unknown}")
+    objects = [o for b in k.get("bases", []) for o in load(os.path.normpath(os.path.join(path, b)))]
+    objects += [o for r in k.get("resources", []) for o in read(os.path.join(path, r))]
+
+    def find(kind, name):
+        hit = [o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name]
         if not hit:
-            fail(path, f"the patch of {p['target']} meets no object")
-        for o in hit:
-            patch(o, yaml.safe_load(p["patch"]))
+            fail(path, f"the patch of {kind} {name} meets no object")
+        return hit
+
+    for file in k.get("patchesStrategicMerge", []):
+        for change in read(os.path.join(path, file)):
+            for o in find(change["kind"], change["metadata"]["name"]):
+                merge(o, change)
+    for p in k.get("patchesJson6902", []):
+        for o in find(p["target"]["kind"], p["target"]["name"]):
+            patch(o, read(os.path.join(path, p["path"]))[0])
     return objects
+
+
+def against_kubectl(path, objects):
+    def key(o):
+        return o["kind"], o["metadata"]["name"]
+
+    made = subprocess.run(["kubectl", "kustomize", path], capture_output=True, text=True, timeout=60)
+    if made.returncode != 0:
+        fail(path, f"kubectl kustomize: {made.stderr}")
+    elif sorted(yaml.safe_load_all(made.stdout), key=key) != sorted(objects, key=key):
+        fail(path, "kubectl kustomize makes other objects of it")
 
 
 def main():
@@ -123,13 +211,17 @@ def main():
         crd = next(v for v in versions if v["name"] == "v2beta1")["schema"]["openAPIV3Schema"]
     for path in sys.argv[1:]:
         objects = load(path)
-        if not any(o["kind"] == "MPIJob" for o in objects):
+        if os.path.isdir(path) and shutil.which("kubectl"):
+            against_kubectl(path, objects)
+        if os.path.basename(os.path.normpath(path)) != "base" and not any(o["kind"] == "MPIJob" for o in objects):
             fail(path, "no MPIJob")
         for o in objects:
             if o["kind"] == "MPIJob":
                 operator_rules(o)
                 if crd:
                     check(crd, o, path)
+            else:
+                core(o, path)
         together(objects)
     for line in failures:
         print(line, file=sys.stderr)

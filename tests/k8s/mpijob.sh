@@ -14,23 +14,34 @@ for p in /usr/bin/python3 python3; do
 done
 [ -n "$python" ] || { echo "skipped: no Python with yaml (Debian: python3-yaml)" && exit 77; }
 check() { "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$@"; }
-base=$MUSTER_SOURCE/k8s/base
+cpu=$MUSTER_SOURCE/k8s/overlays/cpu
 for schema in "$MUSTER_SOURCE"/../{,../}shared/schemas/kubeflow.org_mpijobs.yaml; do
     [ ! -e "$schema" ] || export MUSTER_MPIJOB_CRD=$schema
 done
 [ -n "${MUSTER_MPIJOB_CRD:-}" ] || echo "the operator's schema is not here: its own rules are checked, the schema is not"
 
-"$MUSTER_BIN/muster" render mpijob "$base/config.yml" name=muster image=muster:latest workers=2 cpu=2 memory=4Gi \
-    volumes=muster-runs:/runs,muster-data:/data >"$scratch/job.yaml"
-cmp "$scratch/job.yaml" "$base/job.yaml" || fail "k8s/base/job.yaml is not what its command prints"
-"$MUSTER_BIN/muster" render mpijob "$base/config.yml" name=other image=r:5000/m@sha256:00 namespace=ml queue=q deadline=600 \
-    launcher_creation=WaitForWorkersReady slots=4 workers=4 volumes=c:/runs,d:/data >"$scratch/all.yaml"
-check "$scratch/job.yaml" "$scratch/all.yaml" "$base" "$MUSTER_SOURCE"/k8s/overlays/*/ || fail "not as the operator takes it"
+# every job.yaml is what the command above it prints
+for job in "$MUSTER_SOURCE"/k8s/overlays/*/job.yaml; do
+    sed -nE 's/^#   (muster render .*)/\1/p; s/^#     (.*)/\1/p' "${job%/*}/kustomization.yaml" |
+        sed -E 's| *> k8s/[a-z0-9/-]+job.yaml$||' >"$scratch/command"
+    (cd "$MUSTER_SOURCE" && PATH=$MUSTER_BIN:$PATH bash -e "$scratch/command") >"$scratch/again.yaml" 2>"$scratch/again.err" ||
+        fail "$job: its command fails: $(cat "$scratch/again.err")"
+    cmp "$scratch/again.yaml" "$job" || fail "$job is not what its command prints"
+done
+[ "$(ls "$MUSTER_SOURCE"/k8s/overlays/*/job.yaml | wc -l)" -ge 3 ] || fail "the jobs of the tree are gone"
+cp "$cpu/job.yaml" "$scratch/job.yaml"
+"$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=other image=r:5000/m@sha256:00 namespace=ml queue=q deadline=600 \
+    launcher_creation=WaitForWorkersReady slots=4 workers=4 volumes=c:/runs,d:/data region=LAS1 secret=tracker >"$scratch/all.yaml"
+"$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=cards image=i gpus=8 rdma=1 gpu_model=A100_NVLINK_80GB \
+    volumes=c:/runs,d:/data muster.device=cuda "save=/runs/an odd \"name\"" >"$scratch/gpus.yaml"
+command -v kubectl >/dev/null || echo "no kubectl here: the kustomizations are put together by the check itself"
+check "$scratch/job.yaml" "$scratch/all.yaml" "$scratch/gpus.yaml" "$MUSTER_SOURCE/k8s/base" "$MUSTER_SOURCE"/k8s/overlays/*/ ||
+    fail "not as the API server and the operator take it"
 
 # the config in the ConfigMap is the config
 "$python" -c 'import sys, yaml; print(next(yaml.safe_load_all(open(sys.argv[1])))["data"]["config.yml"], end="")' \
     "$scratch/job.yaml" >"$scratch/config.yml"
-for f in "$scratch/config.yml" "$base/config.yml"; do
+for f in "$scratch/config.yml" "$cpu/config.yml"; do
     "$MUSTER_BIN/muster" config "$f" --workers 2 --json 2>/dev/null | sed 's/"origin": .*//'
 done >"$scratch/both"
 n=$(wc -l <"$scratch/both")
@@ -45,6 +56,11 @@ refused() { # WORD EDIT
 }
 refused restartPolicy 's/restartPolicy: OnFailure/restartPolicy: Always/'
 refused launcherCreationPolicy 's/launcherCreationPolicy: AtStartup/launcherCreationPolicy: AtStart/'
+refused "no ServiceAccount" 's/serviceAccountName: muster-muster/serviceAccountName: other/'
+refused "unknown field token" 's/^automountServiceAccountToken: false/token: x/'
+refused "checkpoint first" '/preStop/d'
+refused "checkpoint first" 's/terminationGracePeriodSeconds: 120/terminationGracePeriodSeconds: 30/'
+refused "unknown field endport" 's/endPort: 29999/endport: 29999/'
 refused "no ConfigMap" 's/configMap: {name: muster-muster}/configMap: {name: muster-x}/'
 [ -z "${MUSTER_MPIJOB_CRD:-}" ] || refused "unknown field" 's/slotsPerWorker/slotsPerWorkers/'
 [ -z "${MUSTER_MPIJOB_CRD:-}" ] || refused "one of" 's/mpiImplementation: OpenMPI/mpiImplementation: OpenMpi/'

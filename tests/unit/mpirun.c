@@ -232,6 +232,22 @@ static void stop_is_seen_and_forgotten(void **state)
     assert_int_equal(mu_stop_asked(dir), MU_STOP_NONE);
 }
 
+static void a_drain_is_taken_once(void **state)
+{
+    (void)state;
+    char host[256];
+    assert_false(mu_drain_waits(dir));
+    assert_false(mu_drain_take(dir, host));
+    assert_int_equal(mu_drain_ask(dir, "node-1"), MU_OK);
+    assert_int_equal(mu_drain_ask(dir, "node-2"), MU_OK);
+    assert_true(mu_drain_waits(dir));
+    assert_true(mu_drain_take(dir, host));
+    assert_string_equal(host, "node-2");
+    assert_false(mu_drain_waits(dir));
+    assert_false(mu_drain_take(dir, host));
+    assert_string_equal(host, "");
+}
+
 static pid_t marked(const char *token)
 {
     char entry[64];
@@ -277,10 +293,15 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_environment_is_a_list),    cmocka_unit_test(words_survive_a_shell),
-        cmocka_unit_test(ranks_fill_hosts_in_order),    cmocka_unit_test(one_launcher_a_directory),
-        cmocka_unit_test(run_json_is_read_as_written),  cmocka_unit_test(a_verdict_is_about_one_config),
-        cmocka_unit_test(stop_is_seen_and_forgotten),   cmocka_unit_test(only_marked_processes_are_ended),
+        cmocka_unit_test(the_environment_is_a_list),
+        cmocka_unit_test(words_survive_a_shell),
+        cmocka_unit_test(ranks_fill_hosts_in_order),
+        cmocka_unit_test(one_launcher_a_directory),
+        cmocka_unit_test(run_json_is_read_as_written),
+        cmocka_unit_test(a_verdict_is_about_one_config),
+        cmocka_unit_test(stop_is_seen_and_forgotten),
+        cmocka_unit_test(a_drain_is_taken_once),
+        cmocka_unit_test(only_marked_processes_are_ended),
         cmocka_unit_test(both_versions_get_everything), /* last: it clears the environment */
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -67,6 +67,14 @@ static void parameters_have_types(void **state)
         {MU_RENDER_MPIJOB, "volumes=a:/", false},
         {MU_RENDER_MPIJOB, "volumes=", false},
         {MU_RENDER_MPIJOB, "volumes=a:/a}", false},
+        {MU_RENDER_MPIJOB, "gpus=0", false},
+        {MU_RENDER_MPIJOB, "gpu_label=nvidia.com/gpu.product", true},
+        {MU_RENDER_MPIJOB, "gpu_label=nvidia.com/", false},
+        {MU_RENDER_MPIJOB, "gpu_label=a b", false},
+        {MU_RENDER_MPIJOB, "gpu_model=A100_NVLINK_80GB", true},
+        {MU_RENDER_MPIJOB, "gpu_model=A100]", false},
+        {MU_RENDER_MPIJOB, "region=LAS1", true},
+        {MU_RENDER_MPIJOB, "region=-x", false},
         {MU_RENDER_MPIJOB, "image=reg.io:5000/muster:1.0", true},
         {MU_RENDER_MPIJOB, "image=a b", false},
         {MU_RENDER_MPIJOB, "image=a\nb", false},
@@ -198,6 +206,20 @@ static void mpijob(void **state)
     has(&out, "readinessProbe: {tcpSocket: {port: 2222}");
     has(&out, "num_layers: 2\n");
     assert_null(strstr(out.data, "name: tiny-model-config")); /* the operator's own */
+    has(&out, "preStop: {exec: {command: [muster-worker, --drain, \"/runs/one\", \"110\"]}}");
+    has(&out, "/etc/mpi/hostfile --workers 8"); /* else one a host */
+    has(&out, "serviceAccountName: tiny-model-muster");
+    assert_null(strstr(out.data, "nvidia.com/gpu:"));
+    assert_null(strstr(out.data, "ffinity"));
+    assert_int_equal(verb(&out, "mpijob", "image=r/m:1", "volumes=runs:/runs,data:/data", "gpus=2", "rdma=1",
+                          "region=LAS1", "gpu_model=A40", "grace=600", NULL),
+                     MU_OK);
+    has(&out, "slotsPerWorker: 2\n");
+    has(&out, "nvidia.com/gpu: \"2\", rdma/ib: \"1\"}");
+    has(&out, "{key: nvidia.com/gpu.product, operator: In, values: [\"A40\"]}");
+    has(&out, "{key: topology.kubernetes.io/region, operator: In, values: [\"LAS1\"]}");
+    has(&out, "\"590\"]}}");
+    assert_null(strstr(out.data, "--workers"));
     mu_buf_release(&out);
 }
 
@@ -223,6 +245,14 @@ static void what_cannot_work_is_refused(void **state)
         verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", "model_parallel_size=4", NULL),
         MU_CONFIG);
     has(&said, "exceeds the 1 slots of a host");
+    assert_int_equal(
+        verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", "gpus=8", "slots=4", NULL),
+        MU_USAGE);
+    has(&said, "a worker owns one GPU");
+    assert_int_equal(
+        verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", "muster.device=cuda", NULL),
+        MU_CONFIG);
+    has(&said, "give gpus=N");
     assert_string_equal(out.data, "");
     assert_int_equal(verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", "replicas=3", NULL),
                      MU_CONFIG);
