@@ -6,20 +6,22 @@
 #   gcc    release build, warnings are errors; the tests of every label
 #   asan   clang, address and undefined-behaviour sanitizers, warnings are errors; unit and mpi tests, and some
 #          seconds of search by each fuzz target (MUSTER_FUZZ_SECONDS, 5)
+#   parity the gcc stage's programs beside PyTorch (apt), Transformers and tokenizers (PyPI, in build/parity-python)
 #   tsan   clang, thread sanitizer; the unit tests of what runs threads (tests/CMakeLists.txt lists them)
 #
 # Without arguments: all of them. Builds lie in build/test-*, logs beside them. Tests that need root or a GPU skip
-# themselves; with CI set, a test that skips for another reason than a missing GPU counts as failed.
+# themselves, and so does the stage parity where python3-torch or PyPI cannot be had; with CI set, what skips for another
+# reason than a missing GPU counts as failed.
 set -uo pipefail
 cd "$(dirname "$0")"
 export LC_ALL=C.UTF-8
 stages=("$@")
-[ $# -gt 0 ] || stages=(style gcc asan tsan)
+[ $# -gt 0 ] || stages=(style gcc parity asan tsan)
 for stage in "${stages[@]}"; do
     case $stage in
-    style | gcc | asan | tsan) ;;
+    style | gcc | parity | asan | tsan) ;;
     *)
-        echo "test.sh: no stage '$stage'; there are: style gcc asan tsan" >&2
+        echo "test.sh: no stage '$stage'; there are: style gcc parity asan tsan" >&2
         exit 2
         ;;
     esac
@@ -45,7 +47,7 @@ fail() {
 
 # build STAGE PRESET TARGET... -- OPTION...
 build() {
-    local stage=$1 preset=$2 targets=() dir=build/test-$1 log=build/test-$1.build.log
+    local stage=$1 preset=$2 targets=() dir=${build_dir:-build/test-$1} log=build/test-$1.build.log
     shift 2
     while [ "$1" != -- ]; do
         targets+=("$1")
@@ -63,7 +65,7 @@ build() {
 
 # run_ctest STAGE ARGUMENT...: runs the tests of the stage's build and counts how they ended
 run_ctest() {
-    local stage=$1 dir=build/test-$1 log=build/test-$1.log name how line before=$failed
+    local stage=$1 dir=${build_dir:-build/test-$1} log=build/test-$1.log name how line before=$failed
     shift
     "${fixed_layout[@]}" ctest --test-dir "$dir" --no-tests=error --output-on-failure -j "$jobs" "$@" 2>&1 |
         tee "$log" | grep --line-buffered -vE '^ +Start +[0-9]+:|^Internal ctest'
@@ -106,7 +108,23 @@ stage_style() {
 }
 
 stage_gcc() {
-    build gcc release all -- -DCMAKE_C_COMPILER=gcc && built && run_ctest gcc
+    build gcc release all -- -DCMAKE_C_COMPILER=gcc && built && run_ctest gcc -LE '^parity$'
+}
+
+stage_parity() {
+    local build_dir=build/test-gcc venv=build/parity-python log=build/test-parity.install.log
+    if ! { scripts/install-dependencies --test python3-torch python3-venv && tests/parity/install $venv; } 2>&1 |
+        tee $log; then
+        if [ -n "${CI:-}" ]; then
+            fail "parity: PyTorch with Transformers could not be installed: $log"
+        else
+            skipped=$((skipped + 1))
+            skips+=("parity: all of it, since PyTorch with Transformers could not be installed: $log")
+        fi
+        return
+    fi
+    build parity release muster muster-worker parity_dump -- -DCMAKE_C_COMPILER=gcc -DMUSTER_PARITY_QUICK=ON \
+        -DMUSTER_PARITY_PYTHON="$PWD/$venv/bin/python" && built && run_ctest parity -L '^parity$'
 }
 
 stage_asan() {

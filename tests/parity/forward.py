@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Logits, loss and every gradient of imported models against Transformers, and exports against what was imported.
 
-usage: forward.py MUSTER DUMP [FORM...]
+usage: forward.py MUSTER DUMP [--quick] [FORM...]
 
-MUSTER is the program, DUMP the built tests/parity/dump.c. Exits 77 where PyTorch or Transformers is absent.
+MUSTER is the program, DUMP the built tests/parity/dump.c. --quick is taken and changes nothing. Exits 77 where PyTorch or Transformers is absent.
 """
 import json
 import os
@@ -39,6 +39,8 @@ def new_style(directory):
     path = os.path.join(directory, "config.json")
     with open(path) as f:
         config = json.load(f)
+    if "rope_parameters" in config:
+        return
     rope = {"rope_type": "default", "rope_theta": config.pop("rotary_emb_base"),
             "partial_rotary_factor": config.pop("rotary_pct")}
     for old in ("rope_theta", "rope_scaling", "partial_rotary_factor", "torch_dtype"):
@@ -101,7 +103,8 @@ def check_export(name, model, directory, tokens):
 
 
 def main():
-    muster, dump, forms = sys.argv[1], sys.argv[2], sys.argv[3:] or list(FORMS)
+    muster, dump, *forms = [word for word in sys.argv[1:] if word != "--quick"]
+    forms = forms or list(FORMS)
     with tempfile.TemporaryDirectory(prefix="muster-parity-") as tmp:
         for form in forms:
             for style in STYLES.get(form, []) + ["plain"]:

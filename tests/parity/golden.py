@@ -13,7 +13,7 @@ import os
 import sys
 from collections import OrderedDict
 
-from models import gpt2, loss_of, neox, our_order
+from models import gpt2, loss_of, neox, neox_head, our_order
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -77,7 +77,7 @@ def neox_files(model, directory, width, parallel=True):
              layers + 3: {"norm.weight": ("gpt_neox.final_layer_norm.weight", None),
                           "norm.bias": ("gpt_neox.final_layer_norm.bias", None)}}
     if not model.config.tie_word_embeddings:
-        specs[layers + 4] = {"final_linear.weight": ("embed_out.weight", 0)}
+        specs[layers + 4] = {"final_linear.weight": (neox_head(model), 0)}
     for i in range(layers):
         at = f"gpt_neox.layers.{i}."
         specs[i + 2] = {

@@ -63,6 +63,17 @@ def is_gpt2(model):
     return model.config.model_type == "gpt2"
 
 
+def rotary(config):
+    """(share, base) of a GPT-NeoX's config: Transformers 5 keeps them in rope_parameters."""
+    rope = getattr(config, "rope_parameters", None)
+    return (rope["partial_rotary_factor"], rope["rope_theta"]) if rope else (config.rotary_pct, config.rotary_emb_base)
+
+
+def neox_head(model):
+    """The name of an untied GPT-NeoX's head: Transformers 5 calls it as all models do, but for its files."""
+    return "embed_out.weight" if hasattr(model, "embed_out") else "lm_head.weight"
+
+
 def our_order(model):
     """[(their name, function from their array to ours)] in the order of muster's list of tensors."""
     def same(a):
@@ -76,7 +87,7 @@ def our_order(model):
                          "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"):
                 out += [(f"gpt_neox.layers.{i}.{part}.{kind}", same) for kind in ("weight", "bias")]
         out += [("gpt_neox.final_layer_norm.weight", same), ("gpt_neox.final_layer_norm.bias", same)]
-        head = "embed_out.weight"
+        head = neox_head(model)
     else:
         heads, size = model.config.n_head, model.config.n_embd // model.config.n_head
 

@@ -2,25 +2,31 @@
 """Compares `muster tokenizer` with the tokenizers library: ids of text, and a training run.
 
 usage: tokenizer.py MUSTER TOKENIZER_JSON [--fuzz N] [--variants N] [--seed S] [--text FILE...] [--train-text FILE --vocab-size N]
-                    [--speed FILE] [--classes]
+                    [--speed FILE] [--classes [STEP]]
+       tokenizer.py MUSTER TOKENIZER_JSON --suite | --quick
 
 Needs `tokenizers` from PyPI; exits 77 without it. Any difference is printed and makes the exit code 1.
 --text      whole files (read as UTF-8), cut into documents of some lines
 --fuzz      random strings: words, code, scripts, combining marks, white space, special tokens, any code point
 --variants  N random strings with each of some changes of the file: prefix space, no pattern, no NFC, merges as
             pairs, added tokens of every kind
---classes   every code point, alone and between others
+--classes   every code point (or every STEP-th), alone and between others
 --train-text  trains with both on the lines of FILE and compares the files
 --speed     tokens a second of both on FILE, one thread each, taking turns
+--suite     all of that but speed: on Python's own sources and manual, and on Webster's dictionary where its package
+            (dict-gcide) is installed; 100,000 random strings. --quick: a tenth of it, without the dictionary
 """
 import argparse
+import gzip
 import json
 import os
+import pydoc_data.topics
 import random
 import subprocess
 import sys
 import tempfile
 import time
+import typing
 import unicodedata
 
 try:
@@ -162,6 +168,8 @@ def variants(tokenizer, folder):
                 ("<mask", False, False, False, False, False), ("  w", False, False, False, True, False),
                 ("\n\n\n", False, True, True, False, False), ("a\u212b", False, True, False, False, True),
                 ("\u00e9", False, False, False, False, True), (" dog", False, True, False, False, True)]:
+            if any(a["content"] == content for a in t["added_tokens"]):
+                continue
             known = t["model"]["vocab"].get(content)
             last += known is None
             t["added_tokens"].append({"id": last if known is None else known, "content": content, "special": special, "normalized": normalized,
@@ -207,6 +215,19 @@ def speed(muster, tokenizer, path):
           f"off), tokenizers {tokenizers.__version__} {theirs / 1e6:.2f} M tokens/s: ratio {ours / theirs:.1f}")
 
 
+DICTIONARY = "/usr/share/dictd/gcide.dict.dz"
+
+
+def fill_suite(a, folder):
+    a.text = [pydoc_data.topics.__file__, typing.__file__, argparse.__file__]
+    a.train_text, a.vocab_size = pydoc_data.topics.__file__, 4000
+    a.fuzz, a.variants, a.classes = (10000, 1000, 16) if a.quick else (100000, 20000, 1)
+    if a.suite and os.path.exists(DICTIONARY):
+        a.text.append(os.path.join(folder, "dictionary.txt"))
+        with gzip.open(DICTIONARY) as f, open(a.text[-1], "wb") as out:
+            out.write(f.read())
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("muster")
@@ -218,10 +239,14 @@ def main():
     p.add_argument("--train-text")
     p.add_argument("--vocab-size", type=int, default=8000)
     p.add_argument("--speed")
-    p.add_argument("--classes", action="store_true")
+    p.add_argument("--classes", type=int, nargs="?", const=1)
+    p.add_argument("--suite", action="store_true")
+    p.add_argument("--quick", action="store_true")
     a = p.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
+        if a.suite or a.quick:
+            fill_suite(a, folder)
         used = [a.tokenizer]
         if a.train_text:
             ours, differs = train(a.muster, a.train_text, a.vocab_size, folder)
@@ -237,7 +262,7 @@ def main():
                     wrong += compare("variant " + os.path.basename(v), a.muster, v,
                                      fuzz(a.variants, a.seed + 1, PIECES + VARIANT_PIECES * 3), folder)
             if a.classes:
-                every = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+                every = [chr(c) for c in range(0, 0x110000, a.classes) if not 0xD800 <= c < 0xE000]
                 wrong += compare("alone", a.muster, t, every, folder)
                 wrong += compare("class", a.muster, t, [f"a{c}b1{c}2 {c}.{c},  {c}" for c in every], folder)
             if a.speed:

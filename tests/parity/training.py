@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Fifty steps of training in fp32 against PyTorch, in every layout.
 
-usage: training.py MUSTER DUMP [FORM...]
+usage: training.py MUSTER DUMP [--quick] [FORM...]
 
 A random model is saved by Transformers, imported, and trained by `muster run` on a .bin/.idx pair, beside the same
 model under torch.optim.AdamW. The order of the samples, the learning rate and the clipping are computed here from
 gpt-neox's definitions, with numpy's own generator. Losses must agree to 1e-4 relative at each step, gradient norms to
 1e-3, and the weights at the end (through an export) to 1e-3 of the distance that they went. DUMP is not used.
-Exits 77 where PyTorch or Transformers is absent.
+--quick makes it ten steps. Exits 77 where PyTorch or Transformers is absent.
 """
 import json
 import math
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 
-from models import FORMS, is_gpt2, loss_of, make
+from models import FORMS, is_gpt2, loss_of, make, rotary
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
@@ -111,7 +111,7 @@ def write_config(path, model, data, checkpoint):
         "muster": {"device": "cpu", "threads_per_worker": 1, "max_restarts": 0},
     }
     if not gpt2:
-        lines.update(rotary_pct=c.rotary_pct, rotary_emb_base=c.rotary_emb_base)
+        lines["rotary_pct"], lines["rotary_emb_base"] = rotary(c)
     with open(path, "w") as f:
         f.write("\n".join(f"{key}: {json.dumps(value)}" for key, value in lines.items()) + "\n")
 
@@ -174,7 +174,11 @@ def compare(muster, form, layouts, tmp):
 
 
 def main():
-    muster, forms = sys.argv[1], sys.argv[3:] or list(FORMS)
+    global STEPS
+    words = [word for word in sys.argv[1:] if word != "--quick"]
+    muster, forms = words[0], words[2:] or list(FORMS)
+    if "--quick" in sys.argv:
+        STEPS = 10
     failed = 0
     with tempfile.TemporaryDirectory(prefix="muster-parity-") as tmp:
         for form in forms:
