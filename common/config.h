@@ -83,6 +83,7 @@ typedef struct mu_config {
         mu_device_choice_t device;
         char *ssh_args, *controller_host, *log_level;
         int64_t lookahead; /* global batches the controller sends ahead */
+        bool overlap;      /* gradients are reduced over dp while backward goes on */
     } muster;
 
     /* set by mu_config_resolve() */

@@ -205,7 +205,7 @@ const mu_key_t mu_keys[] = {
     FLOAT("gradient_clipping", "1.0", 0, 1e30, CONFIG(gradient_clipping),
           "largest norm of the gradient; 0: no limit"),
     INT("zero_optimization.stage", "0", 0, 3, CONFIG(zero_stage),
-        "0 and 1 give the same numbers; 2 and 3 are not supported"),
+        "1 divides optimizer state over replicas; 0 and 1 give the same numbers; 2 and 3 are not supported"),
     NO_EFFECT("zero_optimization.allgather_partitions", BOOL, "true", "a matter of speed"),
     NO_EFFECT("zero_optimization.allgather_bucket_size", INT, "500000000", "a matter of speed"),
     NO_EFFECT("zero_optimization.overlap_comm", BOOL, "false", "a matter of speed"),
@@ -487,6 +487,8 @@ const mu_key_t mu_keys[] = {
      CONFIG(muster.log_level), "least grave lines that are logged"},
     INT("muster.lookahead", "4", 1, 4096, CONFIG(muster.lookahead),
         "global batches that the controller sends ahead"),
+    BOOL("muster.overlap", "true", CONFIG(muster.overlap),
+         "sum gradients over replicas while backward goes on; false: behind it, the same numbers"),
     INT("muster.vocab_parallel_size", "null", 1, 65536, AT(vocab_parallel_size),
         "model_parallel_size that pads the vocabulary; the files' own when not given"),
 };

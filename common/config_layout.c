@@ -234,9 +234,6 @@ static void say(mu_config_source_t *s, const mu_world_t *world, int64_t tp)
                     "pipe_parallel_size %lld x model_parallel_size %lld runs as tensor parallelism %lld: "
                     "the same replicas and batches\n",
                     (long long)c->pipe_parallel_size, (long long)c->model_parallel_size, (long long)tp);
-    if (c->zero_stage == 1)
-        mu_buf_adds(notes, "zero_optimization.stage 1 gives the numbers of stage 0; every replica keeps the "
-                           "whole optimizer\n");
     if (c->accumulation > 1 && !s->accumulation)
         mu_buf_addf(notes, "gradient_accumulation_steps %lld inferred: %lld = %lld x %lld x %d replicas\n",
                     (long long)c->accumulation, (long long)c->train_batch_size, (long long)c->micro_batch,

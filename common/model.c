@@ -179,6 +179,23 @@ void mu_tensor_slice(const mu_tensor_t *tensor, int tp, int rank, int64_t offset
     offset[d] = count[d] * rank;
 }
 
+int64_t mu_part_begin(int64_t n, int64_t part, int64_t parts)
+{
+    return n / parts * part + n % parts * part / parts;
+}
+
+void mu_tensor_owned(const mu_tensor_t *tensor, const int64_t count[2], int shard, int shards, int64_t *first,
+                     int64_t *n)
+{
+    int64_t from = 0, to = count[0];
+    if (tensor->dims == 2) {
+        from = mu_part_begin(count[0], shard, shards);
+        to = mu_part_begin(count[0], shard + 1, shards);
+    }
+    *first = from * count[1];
+    *n = (to - from) * count[1];
+}
+
 int64_t mu_model_parameters(const mu_model_t *model)
 {
     int64_t total = 0;

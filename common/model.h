@@ -97,6 +97,16 @@ int mu_model_tensor_find(const mu_model_t *model, const char *name);
  */
 void mu_tensor_slice(const mu_tensor_t *tensor, int tp, int rank, int64_t offset[2], int64_t count[2]);
 
+/* Where part `part` of `parts` of `n` things begins: floor(n part / parts), without a product that could
+ * overflow. part = parts gives n. */
+int64_t mu_part_begin(int64_t n, int64_t part, int64_t parts);
+
+/* Which elements of its slice (`count`, of mu_tensor_slice()) a replica's optimizer keeps when optimizer
+ * state is divided over `shards` replicas (ZeRO stage 1): of a matrix the rows of part `shard`, of a vector
+ * all. The elements from *first, *n of them. */
+void mu_tensor_owned(const mu_tensor_t *tensor, const int64_t count[2], int shard, int shards, int64_t *first,
+                     int64_t *n);
+
 /* All parameters of the model, each counted once. */
 int64_t mu_model_parameters(const mu_model_t *model);
 

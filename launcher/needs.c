@@ -27,6 +27,7 @@ mu_status_t mu_needs_of(const mu_config_t *config, mu_needs_t *out)
     if (model.vocab == 0 || model.vocab % tp != 0)
         return MU_OK; /* unknown, or refused elsewhere */
     mu_plan_shape_t shape = {.tp = tp,
+                             .shards = config->zero_stage == 1 ? config->dp : 1,
                              .micro_batch = mu_max_i64(1, config->micro_batch),
                              .checkpoint_activations = config->checkpoint_activations};
     mu_plan_memory(&model, &shape, &memory);

@@ -103,7 +103,11 @@ static void measure_memory(mu_plan_t *plan, const mu_plan_query_t *query)
 {
     const mu_config_t *c = plan->config;
     mu_plan_memory_t other;
-    mu_plan_shape_t shape = {c->tp, c->micro_batch, c->checkpoint_activations, plan->mixed};
+    mu_plan_shape_t shape = {.tp = c->tp,
+                             .shards = c->zero_stage == 1 ? c->dp : 1,
+                             .micro_batch = c->micro_batch,
+                             .checkpoint_activations = c->checkpoint_activations,
+                             .mixed = plan->mixed};
     mu_plan_memory(&c->model, &shape, &plan->memory);
     shape.checkpoint_activations = !shape.checkpoint_activations;
     mu_plan_memory(&c->model, &shape, &other);

@@ -3,21 +3,32 @@
 
 enum { ALIGN = 16, LOSS_FLOATS = 16 << 20, LOSS_ROWS = 64, PENDING_LOSSES = 256 };
 
-static int64_t local_parameters(const mu_model_t *model, int tp)
+static int64_t aligned(int64_t elements)
 {
-    int64_t total = 0, offset[2], count[2];
+    return (elements + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Parameters of one worker, and those that its optimizer keeps; the last shard is never smaller than another.
+ */
+static int64_t local_parameters(const mu_model_t *model, int tp, int shards, int64_t *owned)
+{
+    int64_t total = 0, offset[2], count[2], first, n;
     mu_tensor_t t;
+    *owned = 0;
     for (int i = 0; i < mu_model_tensor_count(model); i++) {
         mu_model_tensor(model, i, &t);
         mu_tensor_slice(&t, tp, 0, offset, count);
-        total += (count[0] * count[1] + ALIGN - 1) / ALIGN * ALIGN;
+        mu_tensor_owned(&t, count, shards - 1, shards, &first, &n);
+        total += aligned(count[0] * count[1]);
+        *owned += aligned(n);
     }
     return total;
 }
 
 void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_memory_t *out)
 {
-    int64_t e = shape->mixed ? 2 : 4, p = local_parameters(m, shape->tp), h = m->hidden;
+    int64_t e = shape->mixed ? 2 : 4, h = m->hidden, owned;
+    int64_t p = local_parameters(m, shape->tp, (int)mu_max_i64(1, shape->shards), &owned);
     int64_t rows = shape->micro_batch * m->seq_length, w = h / shape->tp, f = m->ffn / shape->tp;
     int64_t vocab = m->vocab / shape->tp, heads = m->heads / shape->tp;
     int64_t norms = m->residual == MU_RESIDUAL_PARALLEL_TIED ? 1 : 2;
@@ -26,7 +37,7 @@ void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_m
     int64_t chunk = mu_min_i64(rows, mu_max_i64(LOSS_ROWS, LOSS_FLOATS / vocab / ALIGN * ALIGN));
     out->weights = p * e;
     out->gradients = p * 4;
-    out->optimizer = p * (shape->mixed ? 12 : 8);
+    out->optimizer = owned * (shape->mixed ? 12 : 8);
     out->activations =
         m->layers * rows * h * e * inputs + layer * (shape->checkpoint_activations ? 1 : m->layers);
     out->loss = chunk * vocab * e + 12 * chunk;

@@ -7,7 +7,7 @@
  *
  *     weights        P e
  *     gradients      4 P                                  fp32, summed over the micro batches of a step
- *     optimizer      8 P                                  AdamW's two moments; + 4 P masters when e is 2
+ *     optimizer      8 Q                                  AdamW's two moments; + 4 Q masters when e is 2
  *     layer          r (e (h norms + 4 w + 2 f) + 4 (n + 2 norms))  norms 2, or 1 where both branches share
  * one: their outputs, qkv, context, MLP before and after GELU; statistics activations    L (r h e inputs +
  * layer)             inputs 2 in the sequential residual, else 1 L r h e inputs + layer               with
@@ -15,10 +15,12 @@
  * rows of logits at a time: 64 MiB / (4 V), at least 64 workspace      e r (6 h + f + 4 w) + 20 r + 4
  * positions rotary_dims + 2048   gradients in flight, ids, tables communication  4 (r h + 4 h) when tp > 1
  *
+ * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and
+ * the shards-th part of each matrix's rows, rounded up; else Q is P.
+ *
  * These are what worker/net.c allocates; a test holds the two together. Attention keeps no scores (they live
  * in tiles). fp32 (e = 4) is what this version trains with, on CPUs; e = 2 is the plan for GPUs: bf16 weights
- * and activations with fp32 masters, gradients and moments, 18 bytes a parameter, on every replica (ZeRO
- * stage 1 is not counted: it changes no number, and replicas keep the whole optimizer).
+ * and activations with fp32 masters, gradients and moments, 18 bytes a parameter.
  */
 #ifndef MU_LAUNCHER_PLAN_MEMORY_H
 #define MU_LAUNCHER_PLAN_MEMORY_H
@@ -27,6 +29,7 @@
 
 typedef struct mu_plan_shape {
     int tp;
+    int shards; /* replicas that divide optimizer state; 1 (or 0): each keeps all */
     int64_t micro_batch;
     bool checkpoint_activations;
     bool mixed; /* e = 2 with masters */

@@ -10,6 +10,19 @@ static mu_status_t split(int color, int key, const char *name, mu_page_t *page, 
     return MU_OK;
 }
 
+/* What is begun on dp moves while this worker computes. */
+static mu_status_t move_along(mu_groups_t *groups)
+{
+    int provided;
+    MU_TRY(mu_mpi_check(MPI_Query_thread(&provided), "MPI_Query_thread"));
+    if (provided < MPI_THREAD_SERIALIZED)
+        return MU_OK;
+    MU_TRY(mu_mover_new(&groups->mover));
+    mu_comm_mpi_attach(groups->tp, groups->mover);
+    mu_comm_mpi_attach(groups->dp, groups->mover);
+    return MU_OK;
+}
+
 mu_status_t mu_groups_make(int tp, int dp, mu_page_t *page, mu_groups_t *out)
 {
     int rank, size;
@@ -31,7 +44,8 @@ mu_status_t mu_groups_make(int tp, int dp, mu_page_t *page, mu_groups_t *out)
     MPI_Comm_set_errhandler(out->control, MPI_ERRORS_RETURN);
     MU_TRY(split(active ? w / tp : MPI_UNDEFINED, w, "tp", page, &out->tp));
     MU_TRY(split(active ? w % tp : MPI_UNDEFINED, w, "dp", page, &out->dp));
-    return split(active ? 0 : MPI_UNDEFINED, w, "workers", page, &out->workers);
+    MU_TRY(split(active ? 0 : MPI_UNDEFINED, w, "workers", page, &out->workers));
+    return active && dp > 1 ? move_along(out) : MU_OK;
 }
 
 void mu_groups_free(mu_groups_t *groups)
@@ -39,5 +53,6 @@ void mu_groups_free(mu_groups_t *groups)
     mu_comm_free(groups->tp);
     mu_comm_free(groups->dp);
     mu_comm_free(groups->workers);
+    mu_mover_free(groups->mover);
     MPI_Comm_free(&groups->control);
 }

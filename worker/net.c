@@ -52,20 +52,55 @@ static mu_status_t check(const mu_model_t *m, const mu_comm_t *tp, const mu_net_
 
 /* --- parameters --- */
 
+static int group_of(const mu_net_t *net, const mu_tensor_t *tensor)
+{
+    if (tensor->layer >= 0)
+        return 1 + tensor->layer;
+    bool embedding = tensor->kind == MU_T_EMBED_IN || tensor->kind == MU_T_EMBED_POS;
+    return embedding ? 0 : mu_net_group_count(net) - 1;
+}
+
+static int64_t aligned(int64_t elements)
+{
+    return (elements + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+}
+
+/* Model order keeps a group together; in it the vectors go first, so that they are one message. */
+static void place_params(mu_net_t *net)
+{
+    int64_t at = 0;
+    for (int first = 0, behind; first < net->param_count; first = behind) {
+        behind = first;
+        while (behind < net->param_count && net->param[behind].group == net->param[first].group)
+            behind++;
+        for (int dims = 1; dims <= 2; dims++) {
+            for (int i = first; i < behind; i++) {
+                if (net->param[i].tensor.dims != dims)
+                    continue;
+                net->param[i].at = at;
+                at += aligned(net->param[i].elements);
+            }
+        }
+    }
+    net->flat.elements = at;
+}
+
 static void describe_params(mu_net_t *net)
 {
+    const mu_comm_t *shard = net->options.shard;
     net->param_count = mu_model_tensor_count(&net->model);
     net->param = mu_calloc((size_t)net->param_count, sizeof *net->param);
-    int64_t at = 0;
     for (int i = 0; i < net->param_count; i++) {
         mu_net_param_t *p = &net->param[i];
         mu_model_tensor(&net->model, i, &p->tensor);
         mu_tensor_slice(&p->tensor, net->tp->size, net->tp->rank, p->offset, p->count);
+        mu_tensor_owned(&p->tensor, p->count, shard ? shard->rank : 0, shard ? shard->size : 1, &p->own,
+                        &p->owned);
         p->elements = p->count[0] * p->count[1];
-        p->at = at;
-        at += (p->elements + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+        p->group = group_of(net, &p->tensor);
+        net->flat.owned += aligned(p->owned);
     }
-    net->flat.elements = at;
+    place_params(net);
 }
 
 static void name_layer_param(mu_layer_params_t *l, const mu_net_param_t *p)
@@ -108,16 +143,18 @@ static mu_status_t make_params(mu_net_t *net)
     MU_TRY(mu_net_get_array(net, MU_MEM_WEIGHTS, flat->elements, &flat->weight));
     if (net->options.training) {
         MU_TRY(mu_net_get_floats(net, MU_MEM_GRADIENTS, flat->elements, &flat->gradient));
-        MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->elements, &flat->m));
-        MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->elements, &flat->v));
+        MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->m));
+        MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->v));
     }
+    int64_t owned = 0;
     for (int i = 0; i < net->param_count; i++) {
         mu_net_param_t *p = &net->param[i];
         p->weight = mu_array_at(flat->weight, p->at);
         if (net->options.training) {
             p->gradient = flat->gradient + p->at;
-            p->m = flat->m + p->at;
-            p->v = flat->v + p->at;
+            p->m = flat->m + owned;
+            p->v = flat->v + owned;
+            owned += aligned(p->owned);
         }
     }
     name_params(net);
@@ -293,6 +330,27 @@ mu_comm_t *mu_net_tp(const mu_net_t *net)
 const mu_model_t *mu_net_model(const mu_net_t *net)
 {
     return &net->model;
+}
+
+mu_comm_t *mu_net_shard(const mu_net_t *net)
+{
+    return net->options.shard;
+}
+
+int mu_net_group_count(const mu_net_t *net)
+{
+    return (int)net->model.layers + 2;
+}
+
+void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg)
+{
+    net->whole = whole;
+    net->whole_arg = arg;
+}
+
+mu_status_t mu_net_group_whole(mu_net_t *net, int group)
+{
+    return net->whole ? net->whole(net->whole_arg, group) : MU_OK;
 }
 
 int mu_net_param_count(const mu_net_t *net)

@@ -6,8 +6,8 @@
  *     mu_init_weights(net, seed);  or  put() into mu_net_param(net, i)->weight      (checkpoint)
  *     each step:
  *         mu_net_zero_gradients(net);
- *         for each micro batch: mu_net_forward_backward(net, tokens, 1.0 / accumulation);
- *         all-reduce mu_net_flat(net)->gradient over dp, in buckets; device->ops->scale by 1 / dp
+ *         for each micro batch: mu_net_forward_backward(net, tokens, 1.0 / (accumulation * dp));
+ *         sum the gradients over dp                                                 (worker/replicas.h)
  *         mu_optimizer_norm(), mu_optimizer_step()                                  (worker/optimizer.h)
  *         mu_net_take_loss(net, &loss);
  *     mu_net_free(net);
@@ -36,24 +36,31 @@ typedef struct mu_net_options {
     int64_t seq_length;          /* tokens of one sequence; 0: the model's */
     bool training;               /* false: no gradients, no optimizer state, no activations kept */
     bool checkpoint_activations; /* keep only each layer's input and compute the rest again in backward */
+    mu_comm_t
+        *shard;  /* the dp group over which optimizer state is divided (ZeRO stage 1); NULL: each has all */
     int32_t eod; /* >= 0: positions whose input token is this one have no loss; -1: all count */
 } mu_net_options_t;
 
 /* One parameter of the model's list (common/model.h), as this worker holds it. The addresses are the
- * device's; gradient, m and v are NULL without training. */
+ * device's; gradient, m and v are NULL without training. m and v are those of the `owned` elements from `own`
+ * on: of all, unless optimizer state is divided. */
 typedef struct mu_net_param {
     mu_tensor_t tensor;
     int64_t offset[2], count[2]; /* this worker's slice: mu_tensor_slice() */
     int64_t elements;            /* count[0] * count[1], dense and row-major */
     int64_t at;                  /* where it begins in the flat buffers, in elements; a multiple of 16 */
+    int64_t own, owned;          /* elements that this worker's optimizer updates */
+    int group;                   /* mu_net_group_count() */
     mu_array_t weight;
     float *gradient, *m, *v;
 } mu_net_param_t;
 
-/* All parameters in model order in one buffer for each of weights, gradients, m, v. Between parameters lie up
- * to 15 elements that are and stay 0. */
+/* All parameters in one buffer for each of weights and gradients, and what is owned of them in one for each
+ * of m and v: group by group, in a group the vectors before the matrices, each in model order. Between
+ * parameters lie up to 15 elements that are and stay 0. */
 typedef struct mu_net_flat {
     int64_t elements; /* padding included */
+    int64_t owned;    /* of m and v */
     mu_array_t weight;
     float *gradient, *m, *v; /* NULL without training */
 } mu_net_flat_t;
@@ -79,7 +86,19 @@ int mu_net_param_count(const mu_net_t *net);
 const mu_net_param_t *mu_net_param(const mu_net_t *net, int index);
 const mu_net_flat_t *mu_net_flat(const mu_net_t *net);
 
+mu_comm_t *mu_net_shard(const mu_net_t *net); /* options.shard */
+
+/* Groups of parameters whose gradients are ready together: 0 the embeddings, 1 .. layers the layers, then the
+ * final norm with an untied head. A group lies in one piece in the flat buffers. */
+int mu_net_group_count(const mu_net_t *net);
+
 void mu_net_zero_gradients(mu_net_t *net);
+
+/* While set (NULL ends it), called within mu_net_forward_backward() when it adds nothing more to a group's
+ * gradients, from the last group to the first; the work may still be enqueued on the device. Its error ends
+ * the call. */
+typedef mu_status_t (*mu_net_whole_t)(void *arg, int group);
+void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg);
 
 /* tokens: host, [micro_batch][seq_length + 1]; the first seq_length of each row are the input, the last
  * seq_length the labels. Adds to the gradients those of scale * (mean loss of the micro batch), and adds the

@@ -34,6 +34,9 @@ struct mu_net {
     mu_model_t model;
     mu_net_options_t options;
 
+    mu_net_whole_t whole; /* may be NULL */
+    void *whole_arg;
+
     mu_net_param_t *param;
     int param_count;
     mu_net_flat_t flat;
@@ -101,6 +104,8 @@ mu_status_t mu_net_trunk_backward(mu_net_t *net);
 void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows);
 /* The whole vocabulary's logits of rows from .. from + rows - 1 of net->normed, rows <= chunk; out: host. */
 mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out);
+/* Tells who asked that backward has finished with a group's gradients. */
+mu_status_t mu_net_group_whole(mu_net_t *net, int group);
 /* Host tokens to net->ids. */
 mu_status_t mu_net_put_ids(mu_net_t *net, const int32_t *tokens, int64_t count);
 

@@ -145,6 +145,7 @@ mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double
     MU_TRY(mu_comm_allreduce(net->tp, MU_SUM, MU_TYPE_F32, net->dnormed.data, rows * h));
     net->ops->layernorm_backward(net->dev, net->dy, net->lnf_w->gradient, net->lnf_b->gradient, net->dnormed,
                                  net->hidden, net->lnf_w->weight, net->mean, net->rstd, rows, h, false);
+    MU_TRY(mu_net_group_whole(net, mu_net_group_count(net) - 1));
     return mu_net_trunk_backward(net);
 }
 

@@ -216,11 +216,13 @@ mu_status_t mu_net_trunk_backward(mu_net_t *net)
 {
     mu_net_place_t place = {.batch = net->batch, .seq = net->seq};
     int64_t h = net->model.hidden;
-    for (int64_t l = net->model.layers; l-- > 0;)
+    for (int64_t l = net->model.layers; l-- > 0;) {
         MU_TRY(layer_backward(net, l, &place));
+        MU_TRY(mu_net_group_whole(net, 1 + (int)l));
+    }
     if (net->embed_pos)
         net->ops->position_backward(net->dev, net->embed_pos->gradient, net->dy, net->rows, net->seq, h);
     net->ops->embedding_backward(net->dev, net->embed_in->gradient, net->dy, net->ids, net->rows, h,
                                  net->vocab_first, net->vocab);
-    return MU_OK;
+    return mu_net_group_whole(net, 0);
 }

@@ -1,7 +1,8 @@
 /*
  * The optimizer: gradient norm, clipping, AdamW over the parameters of one worker.
  *
- * Called when the gradients are whole: summed over micro batches and averaged over dp.
+ * Called when the gradients are whole: summed over micro batches and replicas. With optimizer state divided
+ * over dp (ZeRO stage 1) each worker updates what it owns; mu_replicas_weights() then spreads the weights.
  */
 #ifndef MU_WORKER_OPTIMIZER_H
 #define MU_WORKER_OPTIMIZER_H
@@ -14,13 +15,14 @@ typedef struct mu_optimizer {
     double clip;         /* largest norm of the gradient; 0: no clipping */
 } mu_optimizer_t;
 
-/* The L2 norm of the whole model's gradient: sliced parameters summed over tp, replicated ones counted once.
- * The squares are summed in double. tp-collective; the same value on every worker. May be inf or nan: the
+/* The L2 norm of the whole model's gradient: what is sliced over tp or divided over dp is summed there, what
+ * each holds whole is counted once. The squares are summed in double. tp-collective, and a collective of the
+ * shard group if there is one; the same value on every worker. May be inf or nan: the
  * caller decides what that means. Waits for the device. */
 mu_status_t mu_optimizer_norm(mu_net_t *net, double *out);
 
-/* One update, number t >= 1, with gradients scaled by min(1, clip / (norm + 1e-6)). Enqueued; not a
- * collective. */
+/* One update of what this worker owns, number t >= 1, with gradients scaled by min(1, clip / (norm + 1e-6)).
+ * Enqueued; not a collective. */
 void mu_optimizer_step(mu_net_t *net, const mu_optimizer_t *optimizer, double norm, int64_t t);
 
 #endif

@@ -2,22 +2,32 @@
 #include "common/buf.h"
 #include "common/log.h"
 
-static const float *moment(const mu_net_param_t *param, mu_state_t state)
+/* Moments are kept of the owned elements alone. */
+static mu_status_t load_moment(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_net_param_t *param,
+                               mu_state_t state, float *to, float *host)
 {
-    return state == MU_STATE_WEIGHT ? param->weight.data : state == MU_STATE_EXP_AVG ? param->m : param->v;
+    mu_device_t *device = mu_net_device(net);
+    int64_t columns = param->count[1];
+    int64_t offset[2] = {param->offset[0] + param->own / columns, param->offset[1]};
+    int64_t count[2] = {param->owned / columns, columns};
+    if (param->owned == 0)
+        return MU_OK;
+    MU_TRY(mu_checkpoint_read(checkpoint, param->tensor.name, state, offset, count, host));
+    device->ops->put(device, to, host, param->owned * (int64_t)sizeof *host);
+    return MU_OK;
 }
 
 static mu_status_t load_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_net_param_t *param,
-                              int states, float *host)
+                              bool optimizer, float *host)
 {
     mu_device_t *device = mu_net_device(net);
-    for (int s = 0; s < states; s++) {
-        MU_TRY(mu_checkpoint_read(checkpoint, param->tensor.name, (mu_state_t)s, param->offset, param->count,
-                                  host));
-        device->ops->put(device, (void *)(uintptr_t)moment(param, (mu_state_t)s), host,
-                         param->elements * (int64_t)sizeof(float));
-    }
-    return MU_OK;
+    MU_TRY(mu_checkpoint_read(checkpoint, param->tensor.name, MU_STATE_WEIGHT, param->offset, param->count,
+                              host));
+    device->ops->put(device, param->weight.data, host, param->elements * (int64_t)sizeof *host);
+    if (!optimizer)
+        return MU_OK;
+    MU_TRY(load_moment(net, checkpoint, param, MU_STATE_EXP_AVG, param->m, host));
+    return load_moment(net, checkpoint, param, MU_STATE_EXP_AVG_SQ, param->v, host);
 }
 
 mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool optimizer)
@@ -34,7 +44,7 @@ mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool
     float *host = mu_alloc((size_t)largest * sizeof *host);
     mu_status_t status = MU_OK;
     for (int i = 0; status == MU_OK && i < mu_net_param_count(net); i++)
-        status = load_param(net, checkpoint, mu_net_param(net, i), optimizer ? MU_STATE_COUNT : 1, host);
+        status = load_param(net, checkpoint, mu_net_param(net, i), optimizer, host);
     free(host);
     return status;
 }
@@ -45,8 +55,10 @@ mu_status_t mu_state_read(void *arg, int tensor, mu_state_t state, const int64_t
     mu_net_t *net = arg;
     mu_device_t *device = mu_net_device(net);
     const mu_net_param_t *param = mu_net_param(net, tensor);
-    /* whole rows of the local slice: one run of memory */
+    /* whole rows of the local slice: one run of memory, within what is owned (worker/checkpoint/slices.h) */
     int64_t first = (offset[0] - param->offset[0]) * param->count[1];
-    return device->ops->get(device, out, moment(param, state) + first,
-                            count[0] * count[1] * (int64_t)sizeof(float));
+    const float *from = state == MU_STATE_WEIGHT    ? (const float *)param->weight.data + first
+                        : state == MU_STATE_EXP_AVG ? param->m + (first - param->own)
+                                                    : param->v + (first - param->own);
+    return device->ops->get(device, out, from, count[0] * count[1] * (int64_t)sizeof(float));
 }

@@ -2,11 +2,11 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/num.h"
 #include "worker/deal.h"
 #include "worker/init.h"
 #include "worker/optimizer.h"
 #include "worker/quiet.h"
+#include "worker/replicas.h"
 #include "worker/state.h"
 
 #include <math.h>
@@ -18,6 +18,7 @@ typedef struct trainer {
     mu_groups_t *groups;
     mu_device_t *device;
     mu_net_t *net;
+    mu_replicas_t replicas;
     mu_setup_t setup;
     int32_t *tokens;   /* one share: [accumulation][micro][seq + 1] */
     int64_t share_ids; /* its ids */
@@ -27,10 +28,6 @@ typedef struct trainer {
     char *checkpoints;
     bool first; /* no step was made yet */
 } trainer_t;
-
-/* Gradients are reduced over dp in pieces of this many floats: in shared memory 1 MiB pieces go several times
- * faster than whole buffers (docs/measured.md). */
-enum { BUCKET = 1 << 18 };
 
 /* The leader takes the next share from the controller and passes it to its replica. */
 static mu_status_t take_tokens(trainer_t *t)
@@ -58,19 +55,6 @@ static mu_status_t report(trainer_t *t, const mu_report_t *report)
                         "MPI_Send of a report");
 }
 
-static mu_status_t reduce_gradients(trainer_t *t)
-{
-    const mu_net_flat_t *flat = mu_net_flat(t->net);
-    if (t->groups->dp->size == 1)
-        return MU_OK;
-    MU_TRY(t->device->ops->sync(t->device));
-    for (int64_t at = 0; at < flat->elements; at += BUCKET) {
-        int64_t n = mu_min_i64(BUCKET, flat->elements - at);
-        MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F32, flat->gradient + at, n));
-    }
-    return MU_OK;
-}
-
 /* Mean loss of `micro_batches` micro batches on each replica, over all of them. */
 static mu_status_t mean_loss(trainer_t *t, int64_t micro_batches, double *out)
 {
@@ -89,10 +73,12 @@ static mu_status_t forward_backward(trainer_t *t)
     int64_t stride = c->micro_batch * (c->model.seq_length + 1);
     mu_net_zero_gradients(t->net);
     for (int64_t g = 0; g < c->accumulation; g++) {
+        if (g == c->accumulation - 1)
+            mu_replicas_last(&t->replicas);
         MU_TRY(mu_net_forward_backward(t->net, t->tokens + g * stride, scale));
         mu_page_progress(t->run->page);
     }
-    return reduce_gradients(t);
+    return mu_replicas_finish(&t->replicas);
 }
 
 static mu_status_t step(trainer_t *t, int64_t number)
@@ -111,6 +97,7 @@ static mu_status_t step(trainer_t *t, int64_t number)
     if (r.finite) {
         mu_optimizer_t adam = {r.lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping};
         mu_optimizer_step(t->net, &adam, r.grad_norm, ++t->optimizer_step);
+        MU_TRY(mu_replicas_weights(&t->replicas));
         MU_TRY(t->device->ops->sync(t->device));
     }
     t->first = false;
@@ -235,8 +222,11 @@ static mu_status_t make_net(trainer_t *t)
                                 .seq_length = c->model.seq_length,
                                 .training = true,
                                 .checkpoint_activations = c->checkpoint_activations,
+                                .shard = c->zero_stage == 1 ? t->groups->dp : NULL,
                                 .eod = t->setup.eod};
-    return mu_net_new(t->device, &c->model, t->groups->tp, &options, &t->net);
+    MU_TRY(mu_net_new(t->device, &c->model, t->groups->tp, &options, &t->net));
+    t->replicas = (mu_replicas_t){.net = t->net, .dp = t->groups->dp, .overlap = c->muster.overlap};
+    return MU_OK;
 }
 
 static mu_status_t take_state(trainer_t *t)

@@ -7,8 +7,10 @@
 static double tensor_norm(worker_t *w, const mu_net_param_t *p)
 {
     double sum = 0;
-    for (int64_t i = 0; i < p->elements; i++)
+    for (int64_t i = p->own; i < p->own + p->owned; i++)
         sum += (double)p->gradient[i] * (double)p->gradient[i];
+    if (mu_net_shard(w->net) && p->tensor.dims == 2)
+        assert_int_equal(mu_comm_allreduce(w->dp, MU_SUM, MU_TYPE_F64, &sum, 1), MU_OK);
     if (p->tensor.split != MU_SPLIT_NONE)
         assert_int_equal(mu_comm_allreduce(w->tp, MU_SUM, MU_TYPE_F64, &sum, 1), MU_OK);
     return sqrt(sum);
@@ -20,12 +22,12 @@ static void every_block_in_every_layout(void **state)
     for (int i = 0; i < GOLDEN_VARIANTS; i++) {
         const golden_variant_t *v = &golden_variants[i];
         mu_model_t model = golden_model(v);
-        FOR_EACH_LAYOUT(tp, micro)
+        FOR_EACH_LAYOUT(tp, stage, micro)
         {
             worker_t worker, *w = &worker;
             mu_net_options_t options = {
                 .micro_batch = micro, .training = true, .eod = -1, .checkpoint_activations = micro == 1};
-            set_up(w, tp, &model, &options);
+            set_up(w, tp, stage, &model, &options);
             golden_fill(w->net);
             gradients(w, micro);
             assert_close(mean_loss(w), v->loss, 2e-6);
@@ -41,11 +43,11 @@ static void ten_steps_in_every_layout(void **state)
 {
     (void)state;
     mu_model_t model = golden_model(&golden_variants[0]);
-    FOR_EACH_LAYOUT(tp, micro)
+    FOR_EACH_LAYOUT(tp, stage, micro)
     {
         worker_t worker, *w = &worker;
         mu_net_options_t options = {.micro_batch = micro, .training = true, .eod = -1};
-        set_up(w, tp, &model, &options);
+        set_up(w, tp, stage, &model, &options);
         golden_fill(w->net);
         for (int step = 0; step <= GOLDEN_STEPS; step++) {
             gradients(w, micro);
@@ -54,7 +56,7 @@ static void ten_steps_in_every_layout(void **state)
                 break;
             double n = norm(w);
             assert_close(n, golden_norms[step], golden_norm_tolerance(step));
-            mu_optimizer_step(w->net, &golden_optimizer, n, step + 1);
+            update(w, n, step);
         }
         tear_down(w);
     }
@@ -67,11 +69,11 @@ static void replicated_parameters_stay_equal(void **state)
     mu_model_t model = golden_model(&golden_variants[3]);
     worker_t worker, *w = &worker;
     mu_net_options_t options = {.micro_batch = 2, .training = true, .eod = -1};
-    set_up(w, world_size, &model, &options);
+    set_up(w, world_size, 0, &model, &options);
     golden_fill(w->net);
     for (int step = 0; step < 3; step++) {
         gradients(w, 2);
-        mu_optimizer_step(w->net, &golden_optimizer, norm(w), step + 1);
+        update(w, norm(w), step);
     }
     for (int i = 0; i < mu_net_param_count(w->net); i++) {
         const mu_net_param_t *p = mu_net_param(w->net, i);
@@ -94,7 +96,7 @@ static void logits_and_generation_see_the_whole_vocabulary(void **state)
     mu_model_t model = golden_model(v);
     worker_t worker, *w = &worker;
     mu_net_options_t options = {.micro_batch = 2, .eod = -1};
-    set_up(w, world_size, &model, &options);
+    set_up(w, world_size, 0, &model, &options);
     golden_fill(w->net);
     int32_t input[GOLDEN_BATCH * GOLDEN_SEQ];
     for (int j = 0; j < GOLDEN_BATCH; j++)
@@ -120,7 +122,7 @@ static void initial_weights_do_not_know_the_layout(void **state)
     mu_model_t model = golden_model(&golden_variants[0]);
     worker_t worker, *w = &worker;
     mu_net_options_t options = {.micro_batch = 1, .eod = -1};
-    set_up(w, world_size, &model, &options);
+    set_up(w, world_size, 0, &model, &options);
     assert_int_equal(mu_init_weights(w->net, 1234), MU_OK);
     for (int i = 0; i < mu_net_param_count(w->net); i++) {
         const mu_net_param_t *p = mu_net_param(w->net, i);

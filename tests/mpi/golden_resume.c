@@ -1,5 +1,6 @@
 /* ranks: 1 2 4 */
-/* The golden table across a save and a resume at step 5, from every layout into every other one. */
+/* The golden table across a save and a resume at step 5, from every layout and ZeRO stage into every other
+ * one. */
 #include "tests/mpi/golden_worker.h"
 #include "common/file.h"
 #include "worker/checkpoint/commit.h"
@@ -17,7 +18,7 @@ static void train(worker_t *w, int micro, int from, int to)
         assert_close(mean_loss(w), golden_losses[step], golden_loss_tolerance(step));
         double n = norm(w);
         assert_close(n, golden_norms[step], golden_norm_tolerance(step));
-        mu_optimizer_step(w->net, &golden_optimizer, n, step + 1);
+        update(w, n, step);
     }
 }
 
@@ -103,7 +104,8 @@ static void load(worker_t *w, const char *dir)
     mu_checkpoint_close(checkpoint);
 }
 
-static void across(int tp_before, int micro_before, int tp_after, int micro_after)
+static void across(int tp_before, int stage_before, int micro_before, int tp_after, int stage_after,
+                   int micro_after)
 {
     mu_model_t model = golden_model(&golden_variants[0]);
     mu_net_options_t before = {.micro_batch = micro_before, .training = true, .eod = -1};
@@ -113,13 +115,13 @@ static void across(int tp_before, int micro_before, int tp_after, int micro_afte
     if (world_rank == 0)
         assert_non_null(mkdtemp(dir));
     MPI_Bcast(dir, sizeof dir, MPI_BYTE, 0, MPI_COMM_WORLD);
-    set_up(w, tp_before, &model, &before);
+    set_up(w, tp_before, stage_before, &model, &before);
     golden_fill(w->net);
     train(w, micro_before, 0, STOP);
     save(w, &model, dir);
     tear_down(w);
 
-    set_up(w, tp_after, &model, &after);
+    set_up(w, tp_after, stage_after, &model, &after);
     load(w, dir);
     train(w, micro_after, STOP, GOLDEN_STEPS);
     gradients(w, micro_after);
@@ -133,11 +135,11 @@ static void across(int tp_before, int micro_before, int tp_after, int micro_afte
 static void from_every_layout_into_every_other(void **state)
 {
     (void)state;
-    FOR_EACH_LAYOUT(a, ma)
+    FOR_EACH_LAYOUT(a, sa, ma)
     {
-        FOR_EACH_LAYOUT(b, mb)
+        FOR_EACH_LAYOUT(b, sb, mb)
         {
-            across(a, ma, b, mb);
+            across(a, sa, ma, b, sb, mb);
         }
     }
 }

@@ -8,6 +8,7 @@
 #include "tests/unit/golden_model.h"
 #include "worker/comm_mpi.h"
 #include "worker/init.h"
+#include "worker/replicas.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,11 +21,15 @@ typedef struct worker {
     mu_device_t *dev;
     mu_comm_t *tp, *dp;
     mu_net_t *net;
+    mu_replicas_t replicas;
     int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
 } worker_t;
 
-static inline void set_up(worker_t *w, int tp, const mu_model_t *model, const mu_net_options_t *options)
+/* stage: of ZeRO, 0 or 1 */
+static inline void set_up(worker_t *w, int tp, int stage, const mu_model_t *model,
+                          const mu_net_options_t *options)
 {
+    mu_net_options_t own = *options;
     MPI_Comm group;
     w->tp_size = tp;
     w->dp_size = world_size / tp;
@@ -34,7 +39,9 @@ static inline void set_up(worker_t *w, int tp, const mu_model_t *model, const mu
     MPI_Comm_split(MPI_COMM_WORLD, world_rank % tp, world_rank, &group);
     w->dp = mu_comm_mpi(group, "dp", NULL);
     assert_int_equal(mu_device_cpu_new(1, &w->dev), MU_OK);
-    assert_int_equal(mu_net_new(w->dev, model, w->tp, options, &w->net), MU_OK);
+    own.shard = stage == 1 ? w->dp : NULL;
+    assert_int_equal(mu_net_new(w->dev, model, w->tp, &own, &w->net), MU_OK);
+    w->replicas = (mu_replicas_t){.net = w->net, .dp = w->dp, .overlap = tp == 1};
     golden_tokens(w->tokens);
 }
 
@@ -61,12 +68,19 @@ static inline void gradients(worker_t *w, int micro)
     mu_net_zero_gradients(w->net);
     for (int i = 0; i < steps; i++) {
         int first = w->dp_rank * mine + i * micro;
-        assert_int_equal(mu_net_forward_backward(w->net, w->tokens + first * (GOLDEN_SEQ + 1), 1.0 / steps),
-                         MU_OK);
+        if (i == steps - 1)
+            mu_replicas_last(&w->replicas);
+        assert_int_equal(
+            mu_net_forward_backward(w->net, w->tokens + first * (GOLDEN_SEQ + 1), 1.0 / (steps * w->dp_size)),
+            MU_OK);
     }
-    const mu_net_flat_t *flat = mu_net_flat(w->net);
-    assert_int_equal(mu_comm_allreduce(w->dp, MU_SUM, MU_TYPE_F32, flat->gradient, flat->elements), MU_OK);
-    w->dev->ops->scale(w->dev, flat->gradient, flat->elements, 1.0 / w->dp_size);
+    assert_int_equal(mu_replicas_finish(&w->replicas), MU_OK);
+}
+
+static inline void update(worker_t *w, double norm, int step)
+{
+    mu_optimizer_step(w->net, &golden_optimizer, norm, step + 1);
+    assert_int_equal(mu_replicas_weights(&w->replicas), MU_OK);
 }
 
 static inline double mean_loss(worker_t *w)
@@ -91,9 +105,11 @@ static inline bool possible(int tp, int micro)
            GOLDEN_BATCH / (world_size / tp) % micro == 0;
 }
 
-#define FOR_EACH_LAYOUT(tp, micro)                                                                           \
+/* Stage 1 on one replica is stage 0. */
+#define FOR_EACH_LAYOUT(tp, stage, micro)                                                                    \
     for (int tp = 1; tp <= 4; tp *= 2)                                                                       \
-        for (int micro = 1; micro <= 2; micro++)                                                             \
-            if (possible(tp, micro))
+        for (int stage = 0; stage <= (world_size > tp); stage++)                                             \
+            for (int micro = 1; micro <= 2; micro++)                                                         \
+                if (possible(tp, micro))
 
 #endif

@@ -38,17 +38,21 @@ static void near(const char *kind, int64_t planned, int64_t counted)
         fail_msg("%s: planned %lld bytes, allocated %lld", kind, (long long)planned, (long long)counted);
 }
 
-static void compare(const mu_model_t *model, int tp, int64_t micro, bool checkpoint)
+static void compare(const mu_model_t *model, int tp, int shards, int64_t micro, bool checkpoint)
 {
     mu_device_t *device;
     mu_net_t *net;
     mu_plan_memory_t m;
     mu_comm_t *self = mu_comm_self("tp");
-    mu_comm_t pair = *self;
+    mu_comm_t pair = *self, replicas = *self;
     pair.size = tp;
+    replicas.size = shards;
+    replicas.rank = shards - 1;
     mu_net_options_t options = {
         .micro_batch = micro, .training = true, .checkpoint_activations = checkpoint, .eod = -1};
-    mu_plan_shape_t shape = {.tp = tp, .micro_batch = micro, .checkpoint_activations = checkpoint};
+    options.shard = shards > 1 ? &replicas : NULL;
+    mu_plan_shape_t shape = {
+        .tp = tp, .shards = shards, .micro_batch = micro, .checkpoint_activations = checkpoint};
     mu_plan_memory(model, &shape, &m);
     assert_int_equal(mu_device_cpu_new(1, &device), MU_OK);
     assert_int_equal(mu_net_new(device, model, &pair, &options, &net), MU_OK);
@@ -74,16 +78,16 @@ static void memory_is_what_is_allocated(void **state)
             for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
                 mu_model_t model = small;
                 model.residual = residuals[r];
-                compare(&model, tp, 1 + tp, checkpoint);
+                compare(&model, tp, 1 + r, 1 + tp, checkpoint);
             }
     mu_model_t other = small;
     other.position = MU_POSITION_LEARNED;
     other.rotary_dims = 0;
     other.tied_head = true;
-    compare(&other, 1, 2, false);
+    compare(&other, 1, 1, 2, false);
     other.vocab = 1 << 18; /* fewer rows of logits at a time than the micro batch has */
     other.hidden = 8;
-    compare(&other, 1, 4, false);
+    compare(&other, 1, 4, 4, false);
 }
 
 /* ---- whole plans ---- */

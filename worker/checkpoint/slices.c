@@ -7,12 +7,6 @@ const char *mu_state_name(mu_state_t state)
     return names[state];
 }
 
-/* rows * part / parts, without a product that could overflow */
-static int64_t part_begin(int64_t rows, int64_t part, int64_t parts)
-{
-    return rows / parts * part + rows % parts * part / parts;
-}
-
 mu_slice_t *mu_slices_of(const mu_model_t *model, int tp, int dp, int tp_rank, int dp_rank, bool optimizer,
                          int *count)
 {
@@ -27,8 +21,8 @@ mu_slice_t *mu_slices_of(const mu_model_t *model, int tp, int dp, int tp_rank, i
             bool whole = t.split == MU_SPLIT_NONE;
             int64_t part = whole ? (int64_t)dp_rank * tp + tp_rank : dp_rank;
             int64_t parts = whole ? (int64_t)dp * tp : dp;
-            int64_t begin = part_begin(slice->count[0], part, parts);
-            int64_t end = part_begin(slice->count[0], part + 1, parts);
+            int64_t begin = mu_part_begin(slice->count[0], part, parts);
+            int64_t end = mu_part_begin(slice->count[0], part + 1, parts);
             slice->tensor = i;
             slice->state = (mu_state_t)s;
             slice->offset[0] += begin;

@@ -7,7 +7,8 @@
  * elements of a vector): part p of n begins at floor(rows * p / n), so sizes differ by one at most, and a
  * part may be empty. An empty part is not in the list.
  *
- * So a worker only ever stores what it holds itself.
+ * So a worker only ever stores what it holds itself, also when optimizer state is divided over dp
+ * (mu_tensor_owned() in common/model.h: of matrices each replica keeps the dp_rank-th of dp parts).
  */
 #ifndef MU_CHECKPOINT_SLICES_H
 #define MU_CHECKPOINT_SLICES_H

@@ -1,0 +1,89 @@
+#include "worker/replicas.h"
+#include "common/buf.h"
+#include "common/num.h"
+
+/* The parts of a matrix that the replicas own, in units of `unit` an element. */
+static void parts_of(const mu_net_param_t *p, int shards, int64_t unit, int64_t *part)
+{
+    for (int r = 0; r <= shards; r++)
+        part[r] = mu_part_begin(p->count[0], r, shards) * p->count[1] * unit;
+}
+
+/* Where the group's tensors of `dims` dimensions (0: all) lie in the flat buffers: one piece. */
+static void piece_of(const mu_net_t *net, int group, int dims, int64_t *from, int64_t *to)
+{
+    *from = *to = -1;
+    for (int i = 0; i < mu_net_param_count(net); i++) {
+        const mu_net_param_t *p = mu_net_param(net, i);
+        if (p->group != group || (dims != 0 && p->tensor.dims != dims))
+            continue;
+        *from = *from < 0 || p->at < *from ? p->at : *from;
+        *to = mu_max_i64(*to, p->at + p->elements);
+    }
+}
+
+static mu_status_t begin_sum(mu_replicas_t *r, int group, int dims)
+{
+    int64_t from, to;
+    piece_of(r->net, group, dims, &from, &to);
+    return mu_comm_begin_allreduce(r->dp, MU_TYPE_F32, mu_net_flat(r->net)->gradient + from, to - from);
+}
+
+static mu_status_t begin_divided(mu_replicas_t *r, int group, int64_t *part)
+{
+    MU_TRY(begin_sum(r, group, 1));
+    for (int i = 0; i < mu_net_param_count(r->net); i++) {
+        const mu_net_param_t *p = mu_net_param(r->net, i);
+        if (p->group != group || p->tensor.dims != 2)
+            continue;
+        parts_of(p, r->dp->size, 1, part);
+        MU_TRY(mu_comm_begin_reduce_scatter(r->dp, MU_TYPE_F32, p->gradient, part));
+    }
+    return MU_OK;
+}
+
+static mu_status_t begin_group(void *arg, int group)
+{
+    mu_replicas_t *r = arg;
+    if (!mu_net_shard(r->net))
+        return begin_sum(r, group, 0);
+    int64_t *part = mu_alloc((size_t)(r->dp->size + 1) * sizeof *part);
+    mu_status_t status = begin_divided(r, group, part);
+    free(part);
+    return status;
+}
+
+void mu_replicas_last(mu_replicas_t *r)
+{
+    if (r->overlap && r->dp->size > 1)
+        mu_net_on_whole(r->net, begin_group, r);
+}
+
+mu_status_t mu_replicas_finish(mu_replicas_t *r)
+{
+    bool begun = r->overlap;
+    mu_net_on_whole(r->net, NULL, NULL);
+    if (r->dp->size == 1)
+        return MU_OK;
+    for (int group = mu_net_group_count(r->net); !begun && group-- > 0;)
+        MU_TRY(begin_group(r, group));
+    return mu_comm_wait(r->dp);
+}
+
+mu_status_t mu_replicas_weights(mu_replicas_t *r)
+{
+    if (!mu_net_shard(r->net) || r->dp->size == 1)
+        return MU_OK;
+    mu_status_t status = MU_OK;
+    int64_t *part = mu_alloc((size_t)(r->dp->size + 1) * sizeof *part);
+    for (int i = 0; status == MU_OK && i < mu_net_param_count(r->net); i++) {
+        const mu_net_param_t *p = mu_net_param(r->net, i);
+        if (p->tensor.dims != 2)
+            continue;
+        parts_of(p, r->dp->size, mu_dtype_size(p->weight.type), part);
+        status = mu_comm_begin_all_gather(r->dp, MU_TYPE_BYTE, p->weight.data, part);
+    }
+    free(part);
+    mu_status_t waited = mu_comm_wait(r->dp);
+    return status != MU_OK ? status : waited;
+}
