@@ -20,44 +20,24 @@ typedef struct request {
 
 static mu_status_t parse(int argc, char **argv, request_t *r)
 {
+    /* the first ones have a value, in the order of `value` */
     static const struct option longs[] = {
-        {"data", required_argument, 0, 'd'},    {"split", required_argument, 0, 's'},
-        {"threads", required_argument, 0, 't'}, {"run-dir", required_argument, 0, 'r'},
-        {"hosts", required_argument, 0, 'H'},   {"hostfile", required_argument, 0, 'F'},
-        {"workers", required_argument, 0, 'w'}, {"json", no_argument, 0, 'j'},
-        {"help", no_argument, 0, 'h'},          {0, 0, 0, 0}};
-    for (int opt; (opt = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
-        switch (opt) {
-        case 'd':
-            r->data = optarg;
-            break;
-        case 's':
-            r->split = optarg;
-            break;
-        case 't':
-            r->threads = optarg;
-            break;
-        case 'r':
-            r->run_dir = optarg;
-            break;
-        case 'H':
-            r->hosts = optarg;
-            break;
-        case 'F':
-            r->hostfile = optarg;
-            break;
-        case 'w':
-            r->workers = optarg;
-            break;
-        case 'j':
+        {"data", required_argument, 0, 0},    {"split", required_argument, 0, 0},
+        {"threads", required_argument, 0, 0}, {"run-dir", required_argument, 0, 0},
+        {"hosts", required_argument, 0, 0},   {"hostfile", required_argument, 0, 0},
+        {"workers", required_argument, 0, 0}, {"json", no_argument, 0, 'j'},
+        {"help", no_argument, 0, 'h'},        {0, 0, 0, 0}};
+    const char **value[] = {&r->data,  &r->split,    &r->threads, &r->run_dir,
+                            &r->hosts, &r->hostfile, &r->workers};
+    for (int opt, which; (opt = getopt_long(argc, argv, "h", longs, &which)) != -1;) {
+        if (opt == 0)
+            *value[which] = optarg;
+        else if (opt == 'j')
             r->json = true;
-            break;
-        case 'h':
+        else if (opt == 'h')
             r->help = true;
-            break;
-        default:
+        else
             return mu_fail(MU_USAGE, "see `muster eval --help`");
-        }
     }
     r->overrides = mu_calloc((size_t)argc, sizeof *r->overrides);
     for (int i = optind; i < argc; i++) {
