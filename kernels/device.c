@@ -23,6 +23,11 @@ const char *mu_memory_name(mu_memory_t kind)
     return name[kind];
 }
 
+const char *mu_dtype_name(mu_dtype_t type)
+{
+    return type == MU_DTYPE_F32 ? "fp32" : type == MU_DTYPE_BF16 ? "bf16" : "fp16";
+}
+
 static void count(mu_memory_count_t *c, int64_t bytes)
 {
     c->current += bytes;

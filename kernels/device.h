@@ -46,6 +46,7 @@ typedef struct mu_array {
 
 #define MU_NO_ARRAY ((mu_array_t){NULL, MU_DTYPE_F32})
 
+const char *mu_dtype_name(mu_dtype_t type); /* "fp32", "bf16", "fp16" */
 static inline int64_t mu_dtype_size(mu_dtype_t type)
 {
     return type == MU_DTYPE_F32 ? 4 : 2;

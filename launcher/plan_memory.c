@@ -44,7 +44,7 @@ void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_m
     out->workspace = e * rows * (6 * h + f + 4 * w) + 20 * rows + PENDING_LOSSES * 8;
     if (m->position == MU_POSITION_ROTARY)
         out->workspace += 4 * m->max_positions * m->rotary_dims;
-    out->communication = shape->tp > 1 ? 4 * (rows * h + 4 * h) : 0;
+    out->communication = shape->tp > 1 ? e * rows * h + 16 * h : 0;
 }
 
 int64_t mu_plan_memory_total(const mu_plan_memory_t *m)

@@ -13,7 +13,7 @@
  * layer)             inputs 2 in the sequential residual, else 1 L r h e inputs + layer               with
  * checkpoint_activations: backward makes the rest again loss           c V e + 12 c                         c
  * rows of logits at a time: 64 MiB / (4 V), at least 64 workspace      e r (6 h + f + 4 w) + 20 r + 4
- * positions rotary_dims + 2048   gradients in flight, ids, tables communication  4 (r h + 4 h) when tp > 1
+ * positions rotary_dims + 2048   gradients in flight, ids, tables communication  e r h + 16 h when tp > 1
  *
  * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and
  * the shards-th part of each matrix's rows, rounded up; else Q is P.

@@ -72,9 +72,9 @@ static void fill(const mu_tensor_t *tensor, uint64_t seed, uint64_t name, int64_
 }
 
 /* Row by row, in pieces, so that the host holds little beside the device. */
-static void init_param(mu_device_t *dev, const mu_net_param_t *p, uint64_t seed, float *piece,
-                       int64_t piece_size)
+static void init_param(mu_net_t *net, int index, uint64_t seed, float *piece, int64_t piece_size)
 {
+    const mu_net_param_t *p = mu_net_param(net, index);
     uint64_t name = hash(p->tensor.name);
     int64_t rows_a_time = mu_max_i64(1, piece_size / p->count[1]);
     for (int64_t row = 0; row < p->count[0]; row += rows_a_time) {
@@ -82,8 +82,7 @@ static void init_param(mu_device_t *dev, const mu_net_param_t *p, uint64_t seed,
         for (int64_t r = 0; r < rows; r++)
             fill(&p->tensor, seed, name, (p->offset[0] + row + r) * p->tensor.shape[1] + p->offset[1],
                  p->count[1], piece + r * p->count[1]);
-        dev->ops->put(dev, mu_array_at(p->weight, row * p->count[1]).data, piece,
-                      rows * p->count[1] * (int64_t)sizeof *piece);
+        mu_net_put_weight(net, index, row * p->count[1], rows * p->count[1], piece);
     }
 }
 
@@ -95,7 +94,7 @@ mu_status_t mu_init_weights(mu_net_t *net, uint64_t seed)
         size = mu_max_i64(size, mu_net_param(net, i)->count[1]);
     float *piece = mu_alloc((size_t)size * sizeof *piece);
     for (int i = 0; i < mu_net_param_count(net); i++)
-        init_param(dev, mu_net_param(net, i), seed, piece, size);
+        init_param(net, i, seed, piece, size);
     free(piece);
     return dev->ops->sync(dev);
 }

@@ -3,11 +3,12 @@
 #include "common/buf.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "kernels/convert.h"
 #include "worker/net_impl.h"
 
 #include <math.h>
 
-enum { PARAM_ALIGN = 16 };
+enum { PARAM_ALIGN = 16, REDUCED_ALIGN = 64 };
 
 /* Logits in flight. Larger pieces reuse the head's weights more often; smaller ones stay in a cache. */
 static const int64_t head_floats = 16 << 20;
@@ -25,7 +26,7 @@ mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, vo
 
 mu_status_t mu_net_get_array(mu_net_t *net, mu_memory_t kind, int64_t elements, mu_array_t *out)
 {
-    out->type = MU_DTYPE_F32;
+    out->type = net->options.dtype;
     return mu_net_get_memory(net, kind, elements * mu_dtype_size(out->type), &out->data);
 }
 
@@ -37,8 +38,12 @@ mu_status_t mu_net_get_floats(mu_net_t *net, mu_memory_t kind, int64_t elements,
     return MU_OK;
 }
 
-static mu_status_t check(const mu_model_t *m, const mu_comm_t *tp, const mu_net_options_t *options)
+static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_comm_t *tp,
+                         const mu_net_options_t *options)
 {
+    if (!dev->ops->supports(dev, options->dtype))
+        return mu_fail(MU_CONFIG, "%s has no %s: use another precision", dev->description,
+                       mu_dtype_name(options->dtype));
     if (m->heads % tp->size || m->ffn % tp->size || m->vocab % tp->size)
         return mu_fail(MU_CONFIG,
                        "model parallel size %d does not divide %lld heads, %lld ffn and %lld vocabulary rows",
@@ -145,6 +150,8 @@ static mu_status_t make_params(mu_net_t *net)
         MU_TRY(mu_net_get_floats(net, MU_MEM_GRADIENTS, flat->elements, &flat->gradient));
         MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->m));
         MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->v));
+        if (net->options.dtype != MU_DTYPE_F32)
+            MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->master));
     }
     int64_t owned = 0;
     for (int i = 0; i < net->param_count; i++) {
@@ -154,6 +161,7 @@ static mu_status_t make_params(mu_net_t *net)
             p->gradient = flat->gradient + p->at;
             p->m = flat->m + owned;
             p->v = flat->v + owned;
+            p->master = flat->master ? flat->master + owned : NULL;
             owned += aligned(p->owned);
         }
     }
@@ -240,6 +248,19 @@ static mu_status_t make_head(mu_net_t *net)
     return MU_OK;
 }
 
+/* Floats behind floats are one message. */
+static mu_status_t make_reduced(mu_net_t *net)
+{
+    int64_t h = net->model.hidden, bytes = net->rows * h * mu_dtype_size(net->options.dtype);
+    if (net->options.dtype != MU_DTYPE_F32)
+        bytes = (bytes + REDUCED_ALIGN - 1) / REDUCED_ALIGN * REDUCED_ALIGN;
+    net->reduced.type = net->options.dtype;
+    MU_TRY(mu_net_get_memory(net, MU_MEM_COMMUNICATION, bytes + 4 * h * (int64_t)sizeof(float),
+                             &net->reduced.data));
+    net->reduced_norms = (float *)(void *)((char *)net->reduced.data + bytes);
+    return MU_OK;
+}
+
 static mu_status_t make_gradients(mu_net_t *net)
 {
     if (!net->options.training)
@@ -251,9 +272,7 @@ static mu_status_t make_gradients(mu_net_t *net)
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->ffn, &net->dact));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * 3 * net->width, &net->dqkv));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->width, &net->dctx));
-    if (net->tp->size > 1)
-        MU_TRY(mu_net_get_floats(net, MU_MEM_COMMUNICATION, rows * h + 4 * h, &net->reduced));
-    return MU_OK;
+    return net->tp->size > 1 ? make_reduced(net) : MU_OK;
 }
 
 static mu_status_t make_activations(mu_net_t *net)
@@ -273,7 +292,7 @@ static mu_status_t make_activations(mu_net_t *net)
 mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *tp,
                        const mu_net_options_t *options, mu_net_t **out)
 {
-    MU_TRY(check(model, tp, options));
+    MU_TRY(check(device, model, tp, options));
     mu_net_t *net = mu_calloc(1, sizeof *net);
     net->dev = device;
     net->ops = device->ops;
@@ -335,6 +354,27 @@ const mu_model_t *mu_net_model(const mu_net_t *net)
 mu_comm_t *mu_net_shard(const mu_net_t *net)
 {
     return net->options.shard;
+}
+
+void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const float *host)
+{
+    enum { PIECE = 1 << 16 };
+    const mu_net_param_t *p = &net->param[index];
+    uint32_t narrow[PIECE / 2];
+    int64_t from = mu_max_i64(first, p->own), to = mu_min_i64(first + n, p->own + p->owned), now;
+    if (p->weight.type == MU_DTYPE_F32) {
+        net->ops->put(net->dev, mu_array_at(p->weight, first).data, host, n * (int64_t)sizeof *host);
+        return;
+    }
+    for (int64_t at = 0; at < n; at += now) {
+        now = mu_min_i64(PIECE, n - at);
+        mu_convert_from_floats(narrow, p->weight.type, host + at, now);
+        net->ops->put(net->dev, mu_array_at(p->weight, first + at).data, narrow,
+                      now * mu_dtype_size(p->weight.type));
+    }
+    if (p->master && from < to)
+        net->ops->put(net->dev, p->master + (from - p->own), host + (from - first),
+                      (to - from) * (int64_t)sizeof *host);
 }
 
 int mu_net_group_count(const mu_net_t *net)

@@ -3,7 +3,7 @@
  *
  * Calling sequence of training:
  *     mu_net_new(device, &model, tp, &options, &net);
- *     mu_init_weights(net, seed);  or  put() into mu_net_param(net, i)->weight      (checkpoint)
+ *     mu_init_weights(net, seed);  or  mu_state_load(net, ...), by mu_net_put_weight()
  *     each step:
  *         mu_net_zero_gradients(net);
  *         for each micro batch: mu_net_forward_backward(net, tokens, 1.0 / (accumulation * dp));
@@ -35,6 +35,7 @@ typedef struct mu_net_options {
     int64_t micro_batch;         /* sequences of one call, >= 1 */
     int64_t seq_length;          /* tokens of one sequence; 0: the model's */
     bool training;               /* false: no gradients, no optimizer state, no activations kept */
+    mu_dtype_t dtype;            /* of weights and activations; everything else is float */
     bool checkpoint_activations; /* keep only each layer's input and compute the rest again in backward */
     mu_comm_t
         *shard;  /* the dp group over which optimizer state is divided (ZeRO stage 1); NULL: each has all */
@@ -42,8 +43,9 @@ typedef struct mu_net_options {
 } mu_net_options_t;
 
 /* One parameter of the model's list (common/model.h), as this worker holds it. The addresses are the
- * device's; gradient, m and v are NULL without training. m and v are those of the `owned` elements from `own`
- * on: of all, unless optimizer state is divided. */
+ * device's; gradient, m, v and master are NULL without training. m, v and master are those of the `owned`
+ * elements from `own` on: of all, unless optimizer state is divided. With a dtype of 16 bits the master is
+ * the parameter, and `weight` is always its rounded copy; with float there is no master. */
 typedef struct mu_net_param {
     mu_tensor_t tensor;
     int64_t offset[2], count[2]; /* this worker's slice: mu_tensor_slice() */
@@ -52,17 +54,17 @@ typedef struct mu_net_param {
     int64_t own, owned;          /* elements that this worker's optimizer updates */
     int group;                   /* mu_net_group_count() */
     mu_array_t weight;
-    float *gradient, *m, *v;
+    float *gradient, *m, *v, *master;
 } mu_net_param_t;
 
 /* All parameters in one buffer for each of weights and gradients, and what is owned of them in one for each
- * of m and v: group by group, in a group the vectors before the matrices, each in model order. Between
- * parameters lie up to 15 elements that are and stay 0. */
+ * of m, v and masters: group by group, in a group the vectors before the matrices, each in model order.
+ * Between parameters lie up to 15 elements that are and stay 0. */
 typedef struct mu_net_flat {
     int64_t elements; /* padding included */
-    int64_t owned;    /* of m and v */
+    int64_t owned;    /* of m, v and masters */
     mu_array_t weight;
-    float *gradient, *m, *v; /* NULL without training */
+    float *gradient, *m, *v, *master; /* NULL without training */
 } mu_net_flat_t;
 
 /* Losses since the last mu_net_take_loss(). */
@@ -74,7 +76,8 @@ typedef struct mu_net_loss {
 } mu_net_loss_t;
 
 /* The device, the group and the model outlive the net (the model is copied). Weights are zero. Errors:
- * MU_NOMEM; MU_CONFIG when tp divides heads, ffn or vocabulary not. Not a collective. */
+ * MU_NOMEM; MU_CONFIG when tp divides heads, ffn or vocabulary not, or the device has no such dtype. Not a
+ * collective. */
 mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *tp,
                        const mu_net_options_t *options, mu_net_t **out);
 void mu_net_free(mu_net_t *net); /* NULL is nothing */
@@ -87,6 +90,10 @@ const mu_net_param_t *mu_net_param(const mu_net_t *net, int index);
 const mu_net_flat_t *mu_net_flat(const mu_net_t *net);
 
 mu_comm_t *mu_net_shard(const mu_net_t *net); /* options.shard */
+
+/* Elements first .. first + n - 1 of a parameter's local slice, from the host: into the master, where it is
+ * owned, and rounded into the weight. */
+void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const float *host);
 
 /* Groups of parameters whose gradients are ready together: 0 the embeddings, 1 .. layers the layers, then the
  * final norm with an untied head. A group lies in one piece in the flat buffers. */

@@ -66,7 +66,10 @@ struct mu_net {
     mu_array_t dy;      /* [rows][hidden]: gradient of the residual stream */
     mu_array_t dnormed; /* [rows][hidden]; also dln1 */
     mu_array_t dln2;    /* [rows][hidden] */
-    float *reduced;     /* tp > 1: [rows * hidden + 4 * hidden], dx and the norms' gradients in one message */
+    /* tp > 1: the norms' dx [rows][hidden], and the gradients of their weights, [4][hidden]; float dx and
+     * those are neighbours */
+    mu_array_t reduced;
+    float *reduced_norms;
     mu_array_t dact, dqkv, dctx; /* [rows][ffn], [rows][3 width], [rows][width] */
 
     /* host */

@@ -3,6 +3,7 @@
  * tokens at a time, turned into their gradient in place.
  */
 #include "common/log.h"
+#include "kernels/convert.h"
 #include "worker/net_impl.h"
 
 static mu_status_t check_tokens(const mu_net_t *net, const int32_t *tokens, int64_t count)
@@ -142,7 +143,7 @@ mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double
         MU_TRY(chunk_loss(net, from, n, loss));
         chunk_backward(net, from, n, factor);
     }
-    MU_TRY(mu_comm_allreduce(net->tp, MU_SUM, MU_TYPE_F32, net->dnormed.data, rows * h));
+    MU_TRY(mu_comm_allreduce(net->tp, MU_SUM, mu_type_of(net->dnormed.type), net->dnormed.data, rows * h));
     net->ops->layernorm_backward(net->dev, net->dy, net->lnf_w->gradient, net->lnf_b->gradient, net->dnormed,
                                  net->hidden, net->lnf_w->weight, net->mean, net->rstd, rows, h, false);
     MU_TRY(mu_net_group_whole(net, mu_net_group_count(net) - 1));
@@ -151,29 +152,33 @@ mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double
 
 mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out)
 {
-    int64_t mine = rows * net->vocab, bytes = mine * (int64_t)sizeof *out;
+    mu_dtype_t type = net->logits.type;
+    int64_t mine = rows * net->vocab, bytes = mine * mu_dtype_size(type);
+    void *slice = net->logits.data, *host = malloc((size_t)bytes);
+    float *wide = malloc((size_t)mine * sizeof *wide);
+    mu_status_t status = MU_OK;
     head_logits(net, from, rows);
-    if (net->tp->size == 1)
-        return net->ops->get(net->dev, out, net->logits.data, bytes);
-    void *slice;
-    mu_status_t status;
-    float *host = malloc((size_t)bytes);
-    if (!host)
-        return mu_fail(MU_NOMEM, "no memory for %lld bytes of logits", (long long)bytes);
-    MU_TRY_GOTO(status, mu_device_alloc(net->dev, MU_MEM_COMMUNICATION, bytes, &slice), no_slice);
+    if (!host || !wide) {
+        status = mu_fail(MU_NOMEM, "no memory for %lld bytes of logits", (long long)bytes);
+        goto done;
+    }
+    if (net->tp->size > 1)
+        MU_TRY_GOTO(status, mu_device_alloc(net->dev, MU_MEM_COMMUNICATION, bytes, &slice), done);
     for (int root = 0; root < net->tp->size; root++) {
-        if (root == net->tp->rank)
+        if (slice != net->logits.data && root == net->tp->rank)
             net->ops->copy(net->dev, slice, net->logits.data, bytes);
         MU_TRY_GOTO(status, mu_comm_broadcast(net->tp, root, slice, bytes), done);
         MU_TRY_GOTO(status, net->ops->get(net->dev, host, slice, bytes), done);
+        mu_convert_to_floats(wide, host, type, mine);
         for (int64_t r = 0; r < rows; r++)
-            memcpy(out + r * net->model.vocab + root * net->vocab, host + r * net->vocab,
+            memcpy(out + r * net->model.vocab + root * net->vocab, wide + r * net->vocab,
                    (size_t)net->vocab * sizeof *out);
     }
 done:
-    mu_device_free(net->dev, slice);
-no_slice:
+    if (slice != net->logits.data)
+        mu_device_free(net->dev, slice);
     free(host);
+    free(wide);
     return status;
 }
 

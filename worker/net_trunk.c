@@ -3,15 +3,16 @@
  *
  * In the parallel residual the partial results of attention and MLP are added before the one reduction.
  * Backward, each worker takes its partial gradient through the norms, which is linear, and what is reduced is
- * the sum: one message for both norms, with the gradients of their weights behind it.
+ * the sum: one message for both norms, with the gradients of their weights behind it (a second message when
+ * activations are not float).
  */
 #include "worker/net_impl.h"
 
 #include <math.h>
 
-static mu_status_t reduce(mu_net_t *net, void *buf, int64_t count)
+static mu_status_t reduce(mu_net_t *net, mu_array_t a, int64_t count)
 {
-    return mu_comm_allreduce(net->tp, MU_SUM, MU_TYPE_F32, buf, count);
+    return mu_comm_allreduce(net->tp, MU_SUM, mu_type_of(a.type), a.data, count);
 }
 
 static mu_array_t layer_output(const mu_net_t *net, int64_t l)
@@ -82,13 +83,13 @@ static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t 
     net->ops->linear_forward(net->dev, net->branch, s->ctx, p->dense_w->weight, MU_NO_ARRAY, rows, net->width,
                              h, false);
     if (sequential) {
-        MU_TRY(reduce(net, net->branch.data, rows * h));
+        MU_TRY(reduce(net, net->branch, rows * h));
         net->ops->residual(net->dev, s->mid, s->x, net->branch, p->dense_b->weight, MU_NO_ARRAY, rows, h);
     }
     mlp_forward(net, l, rows);
     net->ops->linear_forward(net->dev, net->branch, s->act, p->fc2_w->weight, MU_NO_ARRAY, rows, net->ffn, h,
                              !sequential);
-    MU_TRY(reduce(net, net->branch.data, rows * h));
+    MU_TRY(reduce(net, net->branch, rows * h));
     net->ops->residual(net->dev, layer_output(net, l), sequential ? s->mid : s->x, net->branch,
                        p->fc2_b->weight, sequential ? MU_NO_ARRAY : p->dense_b->weight, rows, h);
     return MU_OK;
@@ -100,7 +101,7 @@ mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place)
     mu_array_t x = net->saved[0].x;
     net->ops->embedding_forward(net->dev, x, net->embed_in->weight, net->ids, rows, h, net->vocab_first,
                                 net->vocab);
-    MU_TRY(reduce(net, x.data, rows * h));
+    MU_TRY(reduce(net, x, rows * h));
     if (net->embed_pos)
         net->ops->position_forward(net->dev, x, net->embed_pos->weight, rows, place->seq, place->first, h);
     for (int64_t l = 0; l < net->model.layers; l++)
@@ -162,7 +163,7 @@ typedef struct norm {
 /* net->dy += the gradients of the norms' inputs, summed over the group */
 static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
 {
-    int64_t rows = net->rows, h = net->model.hidden, tail = rows * h;
+    int64_t rows = net->rows, h = net->model.hidden, weights = 2 * count * h;
     if (net->tp->size == 1) {
         for (int i = 0; i < count; i++)
             net->ops->layernorm_backward(net->dev, net->dy, norm[i].w->gradient, norm[i].b->gradient,
@@ -170,16 +171,21 @@ static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
                                          norm[i].rstd, rows, h, true);
         return MU_OK;
     }
-    net->ops->zero(net->dev, net->reduced + tail, 2 * count * h * (int64_t)sizeof *net->reduced);
+    net->ops->zero(net->dev, net->reduced_norms, weights * (int64_t)sizeof *net->reduced_norms);
     for (int i = 0; i < count; i++) {
-        float *dw = net->reduced + tail + 2 * i * h;
-        net->ops->layernorm_backward(net->dev, mu_array_f32(net->reduced), dw, dw + h, norm[i].dln, norm[i].x,
+        float *dw = net->reduced_norms + 2 * i * h;
+        net->ops->layernorm_backward(net->dev, net->reduced, dw, dw + h, norm[i].dln, norm[i].x,
                                      norm[i].w->weight, norm[i].mean, norm[i].rstd, rows, h, i > 0);
     }
-    MU_TRY(reduce(net, net->reduced, tail + 2 * count * h));
-    net->ops->add(net->dev, net->dy, mu_array_f32(net->reduced), tail);
+    if (net->reduced.type == MU_DTYPE_F32) {
+        MU_TRY(reduce(net, net->reduced, rows * h + weights));
+    } else {
+        MU_TRY(reduce(net, net->reduced, rows * h));
+        MU_TRY(reduce(net, mu_array_f32(net->reduced_norms), weights));
+    }
+    net->ops->add(net->dev, net->dy, net->reduced, rows * h);
     for (int i = 0; i < count; i++) {
-        float *dw = net->reduced + tail + 2 * i * h;
+        float *dw = net->reduced_norms + 2 * i * h;
         net->ops->add(net->dev, mu_array_f32(norm[i].w->gradient), mu_array_f32(dw), h);
         net->ops->add(net->dev, mu_array_f32(norm[i].b->gradient), mu_array_f32(dw + h), h);
     }

@@ -48,10 +48,12 @@ void mu_optimizer_step(mu_net_t *net, const mu_optimizer_t *optimizer, double no
                     .eps = optimizer->eps,
                     .grad_scale = coefficient < 1 ? coefficient : 1,
                     .t = t};
+    if (optimizer->loss_scale > 0)
+        a.grad_scale /= optimizer->loss_scale;
     for (int i = 0; i < mu_net_param_count(net); i++) {
         const mu_net_param_t *p = mu_net_param(net, i);
         a.weight_decay = p->tensor.decay ? optimizer->weight_decay : 0;
-        dev->ops->adamw(dev, mu_array_at(p->weight, p->own), NULL, p->m, p->v, p->gradient + p->own, p->owned,
-                        &a);
+        dev->ops->adamw(dev, mu_array_at(p->weight, p->own), p->master, p->m, p->v, p->gradient + p->own,
+                        p->owned, &a);
     }
 }

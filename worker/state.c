@@ -17,13 +17,13 @@ static mu_status_t load_moment(mu_net_t *net, const mu_checkpoint_t *checkpoint,
     return MU_OK;
 }
 
-static mu_status_t load_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_net_param_t *param,
-                              bool optimizer, float *host)
+static mu_status_t load_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, int index, bool optimizer,
+                              float *host)
 {
-    mu_device_t *device = mu_net_device(net);
+    const mu_net_param_t *param = mu_net_param(net, index);
     MU_TRY(mu_checkpoint_read(checkpoint, param->tensor.name, MU_STATE_WEIGHT, param->offset, param->count,
                               host));
-    device->ops->put(device, param->weight.data, host, param->elements * (int64_t)sizeof *host);
+    mu_net_put_weight(net, index, 0, param->elements, host);
     if (!optimizer)
         return MU_OK;
     MU_TRY(load_moment(net, checkpoint, param, MU_STATE_EXP_AVG, param->m, host));
@@ -44,7 +44,7 @@ mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool
     float *host = mu_alloc((size_t)largest * sizeof *host);
     mu_status_t status = MU_OK;
     for (int i = 0; status == MU_OK && i < mu_net_param_count(net); i++)
-        status = load_param(net, checkpoint, mu_net_param(net, i), optimizer, host);
+        status = load_param(net, checkpoint, i, optimizer, host);
     free(host);
     return status;
 }
@@ -57,8 +57,10 @@ mu_status_t mu_state_read(void *arg, int tensor, mu_state_t state, const int64_t
     const mu_net_param_t *param = mu_net_param(net, tensor);
     /* whole rows of the local slice: one run of memory, within what is owned (worker/checkpoint/slices.h) */
     int64_t first = (offset[0] - param->offset[0]) * param->count[1];
-    const float *from = state == MU_STATE_WEIGHT    ? (const float *)param->weight.data + first
-                        : state == MU_STATE_EXP_AVG ? param->m + (first - param->own)
-                                                    : param->v + (first - param->own);
+    int64_t at = first - param->own;
+    const float *from = state == MU_STATE_EXP_AVG      ? param->m + at
+                        : state == MU_STATE_EXP_AVG_SQ ? param->v + at
+                        : param->master                ? param->master + at
+                                                       : (const float *)param->weight.data + first;
     return device->ops->get(device, out, from, count[0] * count[1] * (int64_t)sizeof(float));
 }

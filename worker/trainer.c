@@ -95,7 +95,7 @@ static mu_status_t step(trainer_t *t, int64_t number)
     MU_TRY(mu_optimizer_norm(t->net, &r.grad_norm));
     r.finite = isfinite(r.loss) && isfinite(r.grad_norm);
     if (r.finite) {
-        mu_optimizer_t adam = {r.lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping};
+        mu_optimizer_t adam = {r.lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping, 0};
         mu_optimizer_step(t->net, &adam, r.grad_norm, ++t->optimizer_step);
         MU_TRY(mu_replicas_weights(&t->replicas));
         MU_TRY(t->device->ops->sync(t->device));

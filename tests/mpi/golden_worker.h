@@ -61,8 +61,9 @@ static inline void tear_down(worker_t *w)
                      (double)(tolerance));                                                                   \
     } while (0)
 
-/* This replica's part of the batch in micro batches of `micro`, as the training loop does it. */
-static inline void gradients(worker_t *w, int micro)
+/* This replica's part of the batch in micro batches of `micro`, as the training loop does it, with the loss
+ * times `scale`. */
+static inline void scaled_gradients(worker_t *w, int micro, double scale)
 {
     int mine = GOLDEN_BATCH / w->dp_size, steps = mine / micro;
     mu_net_zero_gradients(w->net);
@@ -70,11 +71,16 @@ static inline void gradients(worker_t *w, int micro)
         int first = w->dp_rank * mine + i * micro;
         if (i == steps - 1)
             mu_replicas_last(&w->replicas);
-        assert_int_equal(
-            mu_net_forward_backward(w->net, w->tokens + first * (GOLDEN_SEQ + 1), 1.0 / (steps * w->dp_size)),
-            MU_OK);
+        assert_int_equal(mu_net_forward_backward(w->net, w->tokens + first * (GOLDEN_SEQ + 1),
+                                                 scale / (steps * w->dp_size)),
+                         MU_OK);
     }
     assert_int_equal(mu_replicas_finish(&w->replicas), MU_OK);
+}
+
+static inline void gradients(worker_t *w, int micro)
+{
+    scaled_gradients(w, micro, 1);
 }
 
 static inline void update(worker_t *w, double norm, int step)

@@ -136,7 +136,6 @@ static inline float golden_element(const mu_model_t *model, const mu_tensor_t *t
 
 static inline void golden_fill(mu_net_t *net)
 {
-    mu_device_t *dev = mu_net_device(net);
     for (int i = 0; i < mu_net_param_count(net); i++) {
         const mu_net_param_t *p = mu_net_param(net, i);
         float *host = malloc((size_t)p->elements * sizeof *host);
@@ -145,7 +144,7 @@ static inline void golden_fill(mu_net_t *net)
                 host[r * p->count[1] + c] =
                     golden_element(mu_net_model(net), &p->tensor,
                                    (p->offset[0] + r) * p->tensor.shape[1] + p->offset[1] + c);
-        dev->ops->put(dev, p->weight.data, host, p->elements * (int64_t)sizeof *host);
+        mu_net_put_weight(net, i, 0, p->elements, host);
         free(host);
     }
 }
