@@ -22,7 +22,7 @@ extern mu_stand_in_place mu_stand_in_now;
 #define blockIdx  (static_cast<const uint3 &>(mu_stand_in_now.block))
 #define blockDim  (static_cast<const dim3 &>(mu_stand_in_now.block_dim))
 #define gridDim   (static_cast<const dim3 &>(mu_stand_in_now.grid_dim))
-#define warpSize  32
+static const int warpSize = 32;
 
 /* A line of a kernel, for messages and to tell one barrier from another. */
 struct mu_stand_in_where {

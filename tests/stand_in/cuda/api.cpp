@@ -1,0 +1,319 @@
+/* The host's interface: devices, errors, copies. */
+#include "runtime.h"
+
+#include <memory>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static thread_local int current_device;
+static thread_local cudaError_t last_error;
+
+static long option_number(const char *word, long otherwise)
+{
+    const char *text = mu_stand_in_option("STAND_IN_CUDA", word);
+    return text ? strtol(text, NULL, 10) : otherwise;
+}
+
+int mu_stand_in_device_count(void)
+{
+    return mu_stand_in_option("STAND_IN_CUDA", "none") ? 0 : (int)option_number("devices=", 2);
+}
+
+int mu_stand_in_capability(void)
+{
+    return (int)option_number("sm=", 90);
+}
+
+int mu_stand_in_device(void)
+{
+    return current_device;
+}
+
+size_t mu_stand_in_memory_size(void)
+{
+    const char *text = mu_stand_in_option("STAND_IN_CUDA", "memory=");
+    if (!text)
+        return 4UL << 30;
+    char *unit;
+    size_t size = strtoul(text, &unit, 10);
+    return size << (*unit == 'g' ? 30 : *unit == 'm' ? 20 : *unit == 'k' ? 10 : 0);
+}
+
+cudaError_t mu_stand_in_error(cudaError_t error)
+{
+    if (error != cudaSuccess)
+        last_error = error;
+    return error;
+}
+
+bool mu_stand_in_shall_fail(const char *function)
+{
+    const char *name = mu_stand_in_option("STAND_IN_CUDA", "fail=");
+    size_t length = strlen(function);
+    return name && strncmp(name, function, length) == 0 && (name[length] == ' ' || !name[length]);
+}
+
+static bool inside(int device)
+{
+    return device >= 0 && device < mu_stand_in_device_count();
+}
+
+/* Where a copy goes from and to, when the caller leaves it open. */
+static enum cudaMemcpyKind kind_of(const void *to, const void *from, enum cudaMemcpyKind kind)
+{
+    if (kind != cudaMemcpyDefault)
+        return kind;
+    bool to_device = mu_stand_in_in_arena(to), from_device = mu_stand_in_in_arena(from);
+    return to_device ? (from_device ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice)
+                     : (from_device ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost);
+}
+
+static void check_copy(const char *what, const void *to, const void *from, size_t bytes,
+                       enum cudaMemcpyKind kind, int device)
+{
+    bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    if (to_device)
+        mu_stand_in_check_device_range(what, to, bytes, kind == cudaMemcpyDeviceToDevice ? -1 : device);
+    else
+        mu_stand_in_check_host(what, to);
+    if (from_device)
+        mu_stand_in_check_device_range(what, from, bytes, kind == cudaMemcpyDeviceToDevice ? -1 : device);
+    else
+        mu_stand_in_check_host(what, from);
+}
+
+extern "C" {
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    switch (error) {
+    case cudaSuccess:
+        return "cudaSuccess";
+    case cudaErrorInvalidValue:
+        return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+        return "cudaErrorMemoryAllocation";
+    case cudaErrorInitializationError:
+        return "cudaErrorInitializationError";
+    case cudaErrorInvalidConfiguration:
+        return "cudaErrorInvalidConfiguration";
+    case cudaErrorInsufficientDriver:
+        return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+        return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice:
+        return "cudaErrorInvalidDevice";
+    case cudaErrorInvalidResourceHandle:
+        return "cudaErrorInvalidResourceHandle";
+    case cudaErrorNotReady:
+        return "cudaErrorNotReady";
+    case cudaErrorIllegalAddress:
+        return "cudaErrorIllegalAddress";
+    case cudaErrorLaunchFailure:
+        return "cudaErrorLaunchFailure";
+    case cudaErrorNotSupported:
+        return "cudaErrorNotSupported";
+    default:
+        return "cudaErrorUnknown";
+    }
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    return error == cudaErrorMemoryAllocation ? "out of memory" : cudaGetErrorName(error);
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t error = last_error;
+    last_error = cudaSuccess;
+    return error;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    return last_error;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = mu_stand_in_device_count() ? CUDART_VERSION : 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    *count = mu_stand_in_device_count();
+    return mu_stand_in_error(*count ? cudaSuccess : cudaErrorNoDevice);
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    if (mu_stand_in_device_count() == 0)
+        return mu_stand_in_error(cudaErrorNoDevice);
+    if (!inside(device))
+        return mu_stand_in_error(cudaErrorInvalidDevice);
+    current_device = device;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    *device = current_device;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
+{
+    if (!inside(device))
+        return mu_stand_in_error(cudaErrorInvalidDevice);
+    memset(p, 0, sizeof *p);
+    snprintf(p->name, sizeof p->name, "Stand-in");
+    memcpy(p->uuid.bytes, "stand-in", 8);
+    p->uuid.bytes[15] = (char)device;
+    p->totalGlobalMem = mu_stand_in_memory_size();
+    p->sharedMemPerBlock = 48 << 10;
+    p->sharedMemPerBlockOptin = 227 << 10;
+    p->sharedMemPerMultiprocessor = 228 << 10;
+    p->regsPerBlock = 65536;
+    p->warpSize = 32;
+    p->maxThreadsPerBlock = p->maxThreadsDim[0] = p->maxThreadsDim[1] = 1024;
+    p->maxThreadsDim[2] = 64;
+    p->maxGridSize[0] = INT32_MAX;
+    p->maxGridSize[1] = p->maxGridSize[2] = 65535;
+    p->major = mu_stand_in_capability() / 10;
+    p->minor = mu_stand_in_capability() % 10;
+    p->multiProcessorCount = 4;
+    p->maxThreadsPerMultiProcessor = 2048;
+    p->l2CacheSize = 4 << 20;
+    p->pciBusID = device + 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
+{
+    struct cudaDeviceProp p;
+    cudaError_t error = cudaGetDeviceProperties(&p, device);
+    if (error != cudaSuccess)
+        return error;
+    switch (attribute) {
+    case cudaDevAttrMaxThreadsPerBlock:
+        *value = p.maxThreadsPerBlock;
+        break;
+    case cudaDevAttrMaxSharedMemoryPerBlock:
+        *value = (int)p.sharedMemPerBlock;
+        break;
+    case cudaDevAttrMultiProcessorCount:
+        *value = p.multiProcessorCount;
+        break;
+    case cudaDevAttrComputeCapabilityMajor:
+        *value = p.major;
+        break;
+    case cudaDevAttrComputeCapabilityMinor:
+        *value = p.minor;
+        break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+        *value = (int)p.sharedMemPerMultiprocessor;
+        break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+        *value = (int)p.sharedMemPerBlockOptin;
+        break;
+    default:
+        return mu_stand_in_error(cudaErrorInvalidValue);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char *text, int size, int device)
+{
+    if (!inside(device))
+        return mu_stand_in_error(cudaErrorInvalidDevice);
+    snprintf(text, (size_t)size, "0000:%02x:00.0", device + 1);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t stream)
+{
+    if (mu_stand_in_shall_fail("cudaMemcpyAsync"))
+        return mu_stand_in_error(cudaErrorUnknown);
+    if (bytes == 0)
+        return cudaSuccess;
+    kind = kind_of(to, from, kind);
+    check_copy("cudaMemcpyAsync", to, from, bytes, kind, mu_stand_in_stream_device(stream));
+    if (kind == cudaMemcpyHostToDevice && !mu_stand_in_is_pinned(from)) {
+        /* pageable memory is read before the call returns */
+        std::shared_ptr<char> staged((char *)malloc(bytes), free);
+        memcpy(staged.get(), from, bytes);
+        mu_stand_in_enqueue(stream, [=] {
+            mu_stand_in_touch();
+            memcpy(to, staged.get(), bytes);
+            return true;
+        });
+        return cudaSuccess;
+    }
+    mu_stand_in_enqueue(stream, [=] {
+        mu_stand_in_touch();
+        memmove(to, from, bytes);
+        return true;
+    });
+    /* pageable memory is written before the call returns */
+    if (kind == cudaMemcpyDeviceToHost && !mu_stand_in_is_pinned(to))
+        return cudaStreamSynchronize(stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
+{
+    cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, NULL);
+    return error == cudaSuccess ? cudaStreamSynchronize(NULL) : error;
+}
+
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
+                              size_t height, enum cudaMemcpyKind kind, cudaStream_t stream)
+{
+    if (width > to_pitch || width > from_pitch)
+        return mu_stand_in_error(cudaErrorInvalidValue);
+    for (size_t i = 0; i < height; i++) {
+        cudaError_t error = cudaMemcpyAsync((char *)to + i * to_pitch, (const char *)from + i * from_pitch,
+                                            width, kind, stream);
+        if (error != cudaSuccess)
+            return error;
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream)
+{
+    mu_stand_in_check_device_range("cudaMemsetAsync", p, bytes, mu_stand_in_stream_device(stream));
+    mu_stand_in_enqueue(stream, [=] {
+        mu_stand_in_touch();
+        memset(p, value, bytes);
+        return true;
+    });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemset(void *p, int value, size_t bytes)
+{
+    return cudaMemsetAsync(p, value, bytes, NULL);
+}
+
+cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value)
+{
+    if (value < 0 || (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value > 227 << 10))
+        return mu_stand_in_error(cudaErrorInvalidValue);
+    if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize)
+        mu_stand_in_allow_shared(function, (size_t)value);
+    return cudaSuccess;
+}
+
+} /* extern "C" */
