@@ -4,7 +4,7 @@
 #
 #   style  scripts/check-style
 #   gcc    release build, warnings are errors; the tests of every label
-#   asan   clang, address and undefined-behaviour sanitizers, warnings are errors; unit and mpi tests, and some
+#   asan   clang, address and undefined-behaviour sanitizers, warnings are errors; unit, mpi and standin tests, some
 #          seconds of search by each fuzz target (MUSTER_FUZZ_SECONDS, 5)
 #   parity the gcc stage's programs beside PyTorch (apt), Transformers and tokenizers (PyPI, in build/parity-python)
 #   tsan   clang, thread sanitizer; the unit tests of what runs threads (tests/CMakeLists.txt lists them)
@@ -34,7 +34,7 @@ jobs=$(nproc)
 passed=0 failed=0 skipped=0
 failures=() skips=() table=()
 options=(-DMUSTER_WERROR=ON)
-! command -v ccache >/dev/null || options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache)
+! command -v ccache >/dev/null || options+=(-DCMAKE_{C,CXX}_COMPILER_LAUNCHER=ccache)
 # The shadow memory of older sanitizers does not fit every random layout of addresses.
 fixed_layout=()
 ! setarch -R true 2>/dev/null || fixed_layout=(setarch -R)
@@ -128,8 +128,8 @@ stage_parity() {
 }
 
 stage_asan() {
-    build asan fuzz unit_tests mpi_tests fuzz_tests -- -DCMAKE_C_COMPILER=clang && built &&
-        run_ctest asan -L '^(unit|mpi|fuzz)$'
+    build asan fuzz unit_tests mpi_tests fuzz_tests standin_tests -- -DCMAKE_C_COMPILER=clang && built &&
+        run_ctest asan -L '^(unit|mpi|fuzz|standin)$'
 }
 
 stage_tsan() {

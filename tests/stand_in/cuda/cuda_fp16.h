@@ -6,8 +6,6 @@
 
 typedef mu_stand_in_narrow<mu_stand_in_f16> __half;
 typedef mu_stand_in_narrow2<mu_stand_in_f16> __half2;
-typedef __half half;
-typedef __half2 half2;
 
 static inline __half __float2half(float f)
 {

@@ -15,7 +15,7 @@
 
 /* A kernel's locals, several calls deep; sanitizers make frames larger. Pages that are not touched cost
  * nothing. */
-static const size_t STACK = 256 << 10, GUARD = 4096;
+static const size_t STACK = 256 << 10, GUARD = 64 << 10;
 
 struct mu_fibre {
 #ifdef __x86_64__

@@ -57,6 +57,7 @@ void reserve()
     if (p == MAP_FAILED)
         mu_stand_in_fail("no addresses for the device's memory");
     m().arena = (char *)p;
+    mu_stand_in_report_faults();
 }
 
 void protect(size_t from, size_t to, int how)

@@ -109,6 +109,12 @@ bool advance_any(hold &lock)
 
 void device_life()
 {
+    /* a fault for want of stack is told from another one */
+    static char stack[1 << 16];
+    stack_t other = {};
+    other.ss_sp = stack;
+    other.ss_size = sizeof stack;
+    sigaltstack(&other, NULL);
     hold lock(d().lock);
     d().thread = std::this_thread::get_id();
     for (;;) {
