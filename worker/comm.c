@@ -105,6 +105,30 @@ mu_status_t mu_comm_wait(mu_comm_t *comm)
     return status;
 }
 
+mu_status_t mu_comm_sync(mu_comm_t *const *comms, int count)
+{
+    static const struct timespec between = {.tv_nsec = 20000};
+    for (;;) {
+        bool all = true;
+        for (int i = 0; i < count; i++) {
+            bool idle = true;
+            if (comms[i] && comms[i]->ops->poll)
+                MU_TRY(comms[i]->ops->poll(comms[i], &idle));
+            all = all && idle;
+        }
+        if (all)
+            return MU_OK;
+        nanosleep(&between, NULL);
+    }
+}
+
+int64_t mu_comm_take_wait_ns(mu_comm_t *comm)
+{
+    int64_t ns = comm->wait_ns;
+    comm->wait_ns = 0;
+    return comm->ops->take_wait_ns ? comm->ops->take_wait_ns(comm) : ns;
+}
+
 void mu_comm_free(mu_comm_t *comm)
 {
     if (!comm)

@@ -5,8 +5,10 @@
  * in the group. Buffers live on the communicator's device (host memory for self and mpi). Every operation is
  * collective: all members of the group call it, in the same order, with the same count. Results are the same
  * bits on every member. Before each operation the communicator writes (name, sequence, operation, bytes) to
- * the rank's page, so that a hang can be told; the time spent inside is added to `wait_ns`. Errors:
- * MU_NETWORK.
+ * the rank's page, so that a hang can be told; the time spent inside is counted. Errors: MU_NETWORK.
+ *
+ * On a device operations may be enqueued like its own: their results are there for what is enqueued later,
+ * and errors show in mu_comm_sync().
  *
  * Begun operations go on while the caller computes:
  *     mu_comm_begin_allreduce(dp, MU_TYPE_F32, a, n);
@@ -59,6 +61,9 @@ typedef struct mu_comm_ops {
     mu_status_t (*broadcast)(mu_comm_t *comm, int root, void *buf, int64_t bytes);
     mu_status_t (*begin)(mu_comm_t *comm, const mu_begun_t *what);
     mu_status_t (*wait)(mu_comm_t *comm);
+    /* Where operations are enqueued on a device; NULL where calls return when they are done. */
+    mu_status_t (*poll)(mu_comm_t *comm, bool *idle);
+    int64_t (*take_wait_ns)(mu_comm_t *comm);
     void (*free)(mu_comm_t *comm);
 } mu_comm_ops_t;
 
@@ -67,7 +72,7 @@ struct mu_comm {
     char name[16]; /* "tp", "dp", "workers" */
     int rank, size;
     uint64_t sequence;    /* operations begun */
-    int64_t wait_ns;      /* time spent inside operations since the owner last set it to 0 */
+    int64_t wait_ns;      /* the host's time inside operations: mu_comm_take_wait_ns() */
     bool pending;         /* operations were begun and not waited for */
     struct mu_page *page; /* may be NULL */
     void *impl;
@@ -84,6 +89,13 @@ mu_status_t mu_comm_begin_reduce_scatter(mu_comm_t *comm, mu_type_t type, void *
 mu_status_t mu_comm_begin_all_gather(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part);
 /* Until all that was begun is done; with nothing begun it returns at once. Not a collective of its own. */
 mu_status_t mu_comm_wait(mu_comm_t *comm);
+/* Called before the host waits for the device: until all that was enqueued on these communicators of one
+ * device is done, with an eye on the peers. NULL entries are nothing. Errors: MU_NETWORK (a peer broke),
+ * MU_HUNG. */
+mu_status_t mu_comm_sync(mu_comm_t *const *comms, int count);
+/* What the computation waited for operations, in ns, since the last call; of a device after mu_comm_sync().
+ */
+int64_t mu_comm_take_wait_ns(mu_comm_t *comm);
 void mu_comm_free(mu_comm_t *comm);
 
 const char *mu_begun_name(mu_begun_kind_t kind); /* as on the page: "allreduce", "reduce_scatter" */

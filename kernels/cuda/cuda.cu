@@ -166,6 +166,45 @@ static mu_status_t plugin_stream_idle(mu_device_t *dev, void *stream, bool *out)
     return MU_OK;
 }
 
+static mu_status_t plugin_mark_new(mu_device_t *dev, void *stream, void **out)
+{
+    (void)dev;
+    cudaEvent_t event;
+    TRY_CUDA(cudaEventCreateWithFlags(&event, cudaEventDefault), "making an event");
+    cudaError_t error = cudaEventRecord(event, (cudaStream_t)stream);
+    if (error != cudaSuccess)
+        (void)cudaEventDestroy(event);
+    else
+        *out = event;
+    return mu_cuda_status(error, "marking a stream");
+}
+
+static void plugin_mark_free(mu_device_t *dev, void *mark)
+{
+    if (mark)
+        enqueued(dev, cudaEventDestroy((cudaEvent_t)mark), "dropping a mark");
+}
+
+static mu_status_t plugin_mark_passed(mu_device_t *dev, void *mark, bool *out)
+{
+    (void)dev;
+    cudaError_t error = cudaEventQuery((cudaEvent_t)mark);
+    if (error != cudaSuccess && error != cudaErrorNotReady)
+        return mu_cuda_status(error, "asking a mark");
+    *out = error == cudaSuccess;
+    return MU_OK;
+}
+
+static mu_status_t plugin_mark_ms(mu_device_t *dev, void *from, void *to, double *out)
+{
+    (void)dev;
+    float ms = 0;
+    TRY_CUDA(cudaEventSynchronize((cudaEvent_t)to), "waiting for a mark");
+    TRY_CUDA(cudaEventElapsedTime(&ms, (cudaEvent_t)from, (cudaEvent_t)to), "reading the time of marks");
+    *out = (double)ms;
+    return MU_OK;
+}
+
 /* --- the device --- */
 
 static void close(mu_device_t *dev)
@@ -287,9 +326,10 @@ static mu_status_t device_new(int index, mu_device_t **out)
 
 extern "C" const mu_cuda_plugin_t *mu_cuda_plugin(const mu_cuda_host_t *host)
 {
-    static const mu_cuda_plugin_t plugin = {MU_VERSION,         MU_CUDA_LAYOUT,     device_count,
-                                            device_new,         plugin_stream,      plugin_stream_new,
-                                            plugin_stream_free, plugin_stream_wait, plugin_stream_idle};
+    static const mu_cuda_plugin_t plugin = {
+        MU_VERSION,        MU_CUDA_LAYOUT,     device_count,       device_new,         plugin_stream,
+        plugin_stream_new, plugin_stream_free, plugin_stream_wait, plugin_stream_idle, plugin_mark_new,
+        plugin_mark_free,  plugin_mark_passed, plugin_mark_ms};
     if (!host)
         return NULL;
     mu_cuda_host = host;
