@@ -5,7 +5,7 @@
 #include "worker/evaluation.h"
 #include "worker/deal.h"
 #include "worker/quiet.h"
-#include "worker/trainer.h"
+#include "worker/place.h"
 
 enum { AHEAD = 2 };
 
@@ -120,7 +120,7 @@ static mu_status_t work(mu_run_t *run, mu_loaded_t *model)
     mu_net_loss_t sum;
     mu_status_t status;
     mu_page_phase(run->page, MU_PHASE_LOAD);
-    MU_TRY_GOTO(status, mu_loaded_weights(model, MU_EVAL_ROWS, mu_trainer_threads(run), g->tp), out);
+    MU_TRY_GOTO(status, mu_loaded_weights(model, MU_EVAL_ROWS, mu_place_threads(run), g->tp), out);
     mu_page_phase(run->page, MU_PHASE_EVAL);
     do {
         MU_TRY_GOTO(status, take(g, stride, tokens, &rows), out);

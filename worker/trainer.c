@@ -5,18 +5,19 @@
 #include "worker/deal.h"
 #include "worker/init.h"
 #include "worker/optimizer.h"
+#include "worker/place.h"
 #include "worker/quiet.h"
 #include "worker/replicas.h"
 #include "worker/state.h"
 
 #include <math.h>
-#include <sched.h>
 
 typedef struct trainer {
     mu_run_t *run;
     const mu_config_t *config;
     mu_groups_t *groups;
-    mu_device_t *device;
+    mu_place_t place;
+    mu_device_t *device; /* place.device */
     mu_net_t *net;
     mu_replicas_t replicas;
     mu_setup_t setup;
@@ -55,10 +56,19 @@ static mu_status_t report(trainer_t *t, const mu_report_t *report)
                         "MPI_Send of a report");
 }
 
+/* Looks after the peers while it waits: a device waits for one that broke for ever. */
+static mu_status_t wait_device(trainer_t *t)
+{
+    mu_comm_t *const groups[] = {t->place.tp, t->place.dp};
+    MU_TRY(mu_comm_sync(groups, 2));
+    return t->device->ops->sync(t->device);
+}
+
 /* Mean loss of `micro_batches` micro batches on each replica, over all of them. */
 static mu_status_t mean_loss(trainer_t *t, int64_t micro_batches, double *out)
 {
     mu_net_loss_t loss;
+    MU_TRY(wait_device(t));
     MU_TRY(mu_net_take_loss(t->net, &loss));
     double sum = loss.mean_sum;
     MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F64, &sum, 1));
@@ -81,13 +91,20 @@ static mu_status_t forward_backward(trainer_t *t)
     return mu_replicas_finish(&t->replicas);
 }
 
+/* What the step waited for others; the groups for the host's memory are the device's own on CPUs. */
+static int64_t take_wait_ns(trainer_t *t)
+{
+    int64_t ns = mu_comm_take_wait_ns(t->groups->tp) + mu_comm_take_wait_ns(t->groups->dp);
+    return t->place.own ? ns + mu_comm_take_wait_ns(t->place.tp) + mu_comm_take_wait_ns(t->place.dp) : ns;
+}
+
 static mu_status_t step(trainer_t *t, int64_t number)
 {
     const mu_config_t *c = t->config;
-    mu_groups_t *g = t->groups;
     mu_report_t r = {.step = number, .lr = mu_config_lr(c, number - 1)};
     int64_t began = mu_now_ns();
-    t->data_wait_ns = g->tp->wait_ns = g->dp->wait_ns = 0;
+    t->data_wait_ns = 0;
+    take_wait_ns(t);
     mu_page_phase(t->run->page, t->first ? MU_PHASE_FIRST_STEP : MU_PHASE_STEP);
     MU_TRY(take_tokens(t));
     MU_TRY(forward_backward(t));
@@ -98,12 +115,12 @@ static mu_status_t step(trainer_t *t, int64_t number)
         mu_optimizer_t adam = {r.lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping, 0};
         mu_optimizer_step(t->net, &adam, r.grad_norm, ++t->optimizer_step);
         MU_TRY(mu_replicas_weights(&t->replicas));
-        MU_TRY(t->device->ops->sync(t->device));
+        MU_TRY(wait_device(t));
     }
     t->first = false;
     r.step_ms = (double)(mu_now_ns() - began) * 1e-6;
     r.data_wait_ms = (double)t->data_wait_ns * 1e-6;
-    r.comm_ms = (double)(g->tp->wait_ns + g->dp->wait_ns) * 1e-6;
+    r.comm_ms = (double)take_wait_ns(t) * 1e-6;
     if (t->run->page)
         atomic_store(&t->run->page->step, number);
     return report(t, &r);
@@ -222,10 +239,10 @@ static mu_status_t make_net(trainer_t *t)
                                 .seq_length = c->model.seq_length,
                                 .training = true,
                                 .checkpoint_activations = c->checkpoint_activations,
-                                .shard = c->zero_stage == 1 ? t->groups->dp : NULL,
+                                .shard = c->zero_stage == 1 ? t->place.dp : NULL,
                                 .eod = t->setup.eod};
-    MU_TRY(mu_net_new(t->device, &c->model, t->groups->tp, &options, &t->net));
-    t->replicas = (mu_replicas_t){.net = t->net, .dp = t->groups->dp, .overlap = c->muster.overlap};
+    MU_TRY(mu_net_new(t->device, &c->model, t->place.tp, &options, &t->net));
+    t->replicas = (mu_replicas_t){.net = t->net, .dp = t->place.dp, .overlap = c->muster.overlap};
     return MU_OK;
 }
 
@@ -254,7 +271,7 @@ static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
                         .activations = m[MU_MEM_ACTIVATIONS].current,
                         .workspace = m[MU_MEM_WORKSPACE].current,
                         .communication = m[MU_MEM_COMMUNICATION].current};
-    snprintf(ready.device, sizeof ready.device, "%s", t->device->description);
+    snprintf(ready.device, sizeof ready.device, "%s", t->place.words);
     return mu_mpi_check(MPI_Send(&ready, sizeof ready, MPI_BYTE, 0, MU_TAG_READY, t->groups->control),
                         "MPI_Send of ready");
 }
@@ -277,24 +294,6 @@ static mu_status_t set_up(trainer_t *t, bool *go)
     }
 }
 
-/* The cores that this process may use, shared by the workers of this host. */
-int mu_trainer_threads(const mu_run_t *run)
-{
-    MPI_Comm host;
-    cpu_set_t set;
-    int workers = 1, cores = 1;
-    if (run->config->muster.threads_per_worker > 0)
-        return (int)run->config->muster.threads_per_worker;
-    if (MPI_Comm_split_type(mu_comm_mpi_group(run->groups->workers), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL,
-                            &host) == MPI_SUCCESS) {
-        MPI_Comm_size(host, &workers);
-        MPI_Comm_free(&host);
-    }
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        cores = CPU_COUNT(&set);
-    return cores / workers > 0 ? cores / workers : 1;
-}
-
 mu_status_t mu_trainer_run(mu_run_t *run)
 {
     trainer_t t = {.run = run, .config = run->config, .groups = run->groups, .first = true};
@@ -304,7 +303,8 @@ mu_status_t mu_trainer_run(mu_run_t *run)
     t.checkpoints = mu_run_checkpoints(run);
     t.share_ids = t.config->accumulation * t.config->micro_batch * (t.config->model.seq_length + 1);
     t.tokens = mu_alloc((size_t)t.share_ids * sizeof *t.tokens);
-    MU_TRY_GOTO(status, mu_device_cpu_new(mu_trainer_threads(run), &t.device), out);
+    MU_TRY_GOTO(status, mu_place_make(run, &t.place), out);
+    t.device = t.place.device;
     MU_TRY_GOTO(status, set_up(&t, &go), out);
     if (go)
         status = obey(&t);
@@ -313,7 +313,7 @@ mu_status_t mu_trainer_run(mu_run_t *run)
                       MU_PHASE_FINISH); /* leaving is in order, also from a run that cannot start */
 out:
     mu_net_free(t.net);
-    mu_device_close(t.device);
+    mu_place_free(&t.place);
     free(t.tokens);
     free(t.checkpoints);
     return status;

@@ -10,7 +10,5 @@
 /* Every active worker calls it. Returns MU_OK at the controller's END, whatever the run's own status; else
  * the first error, after which the world must be torn down (MPI_Abort), since peers wait in collectives. */
 mu_status_t mu_trainer_run(mu_run_t *run);
-/* Threads of one worker: muster.threads_per_worker, or its share of the host's cores. All workers call it. */
-int mu_trainer_threads(const mu_run_t *run);
 
 #endif

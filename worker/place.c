@@ -1,0 +1,187 @@
+#include "worker/place.h"
+#include "common/buf.h"
+#include "common/log.h"
+#include "kernels/cuda_load.h"
+#include "worker/comm_nccl.h"
+
+#include <dlfcn.h>
+#include <sched.h>
+#include <unistd.h>
+
+/* This worker among those of its host. */
+typedef struct neighbours {
+    int rank, count;
+    bool distinct; /* each was given its own CUDA_VISIBLE_DEVICES */
+} neighbours_t;
+
+static uint64_t visible_hash(void)
+{
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    uint64_t h = 0xcbf29ce484222325U;
+    for (const char *c = visible ? visible : ""; *c; c++)
+        h = (h ^ (unsigned char)*c) * 0x100000001b3U;
+    return h;
+}
+
+static mu_status_t find_neighbours(const mu_run_t *run, neighbours_t *out)
+{
+    MPI_Comm host;
+    MU_TRY(mu_mpi_check(MPI_Comm_split_type(mu_comm_mpi_group(run->groups->workers), MPI_COMM_TYPE_SHARED, 0,
+                                            MPI_INFO_NULL, &host),
+                        "MPI_Comm_split_type"));
+    MPI_Comm_rank(host, &out->rank);
+    MPI_Comm_size(host, &out->count);
+    uint64_t own = visible_hash(), *all = mu_calloc((size_t)out->count, sizeof *all);
+    mu_status_t status =
+        mu_mpi_check(MPI_Allgather(&own, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, host), "MPI_Allgather");
+    out->distinct = true;
+    for (int i = 0; i < out->count; i++)
+        for (int j = 0; j < i; j++)
+            out->distinct = out->distinct && all[i] != all[j];
+    free(all);
+    MPI_Comm_free(&host);
+    return status;
+}
+
+int mu_place_threads(const mu_run_t *run)
+{
+    cpu_set_t set;
+    neighbours_t near = {.count = 1};
+    int cores = 1;
+    if (run->config->muster.threads_per_worker > 0)
+        return (int)run->config->muster.threads_per_worker;
+    if (find_neighbours(run, &near) != MU_OK)
+        near.count = 1;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        cores = CPU_COUNT(&set);
+    return cores / near.count > 0 ? cores / near.count : 1;
+}
+
+/* Whether there is a driver to ask; without one a CUDA library built here says nothing about this host. A
+ * library that was named is asked in any case. */
+static bool has_driver(void)
+{
+    const char *named = getenv("MUSTER_CUDA_LIBRARY");
+    if (named && *named)
+        return true;
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+    if (driver)
+        dlclose(driver);
+    return driver != NULL;
+}
+
+/* GPUs that this process sees; 0 without a driver or without the CUDA part of muster. */
+static mu_status_t count_gpus(mu_device_choice_t choice, int *out)
+{
+    const mu_cuda_plugin_t *cuda;
+    *out = 0;
+    if (choice == MU_DEVICE_CPU || (choice == MU_DEVICE_AUTO && !(mu_cuda_present() && has_driver())))
+        return MU_OK;
+    MU_TRY(mu_cuda_open(&cuda));
+    MU_TRY(cuda->device_count(out));
+    if (*out == 0 && choice == MU_DEVICE_CUDA)
+        return mu_fail(MU_GPU, "muster.device is cuda, but this host has no GPU that CUDA sees");
+    return MU_OK;
+}
+
+static mu_status_t all_the_same(const mu_run_t *run, bool cuda)
+{
+    int32_t most[2] = {cuda, !cuda};
+    MU_TRY(mu_comm_allreduce(run->groups->workers, MU_MAX, MU_TYPE_I32, most, 2));
+    if (most[0] && most[1] && !cuda)
+        return mu_fail(MU_CONFIG,
+                       "this host has no GPU that muster can use, but others have: leave it out, or "
+                       "set muster.device=cpu");
+    return most[0] && most[1] ? MU_CONFIG : MU_OK;
+}
+
+/* MUSTER_SHARE_GPU=1: workers of a host take its GPUs in turns, as hosts of their own to NCCL, which refuses
+ * two of its ranks on one device of one host. For tests on a single card. */
+static mu_status_t share_gpu(const mu_run_t *run, const neighbours_t *near, int count, int *index)
+{
+    const char *share = getenv("MUSTER_SHARE_GPU");
+    char id[48];
+    if (!share || strcmp(share, "1") != 0)
+        return mu_fail(
+            MU_CONFIG,
+            "this host has %d GPUs and %d workers, and each needs its own: start fewer workers, or "
+            "give each its CUDA_VISIBLE_DEVICES",
+            count, near->count);
+    *index = near->rank % count;
+    snprintf(id, sizeof id, "muster-%d-%d", run->groups->workers->rank, (int)getpid());
+    setenv("NCCL_HOSTID", id, 1);
+    return MU_OK;
+}
+
+static mu_status_t choose_gpu(const mu_run_t *run, int count, int *index)
+{
+    neighbours_t near;
+    MU_TRY(find_neighbours(run, &near));
+    *index = near.rank;
+    if (near.count <= count)
+        return MU_OK;
+    *index = 0;
+    if (count == 1 && near.distinct)
+        return MU_OK;
+    return share_gpu(run, &near, count, index);
+}
+
+static mu_status_t make_collectives(mu_run_t *run, mu_place_t *place)
+{
+    const double patience = 30; /* the launcher finds hangs earlier, and names the culprit */
+    double hang = run->config->muster.hang_timeout;
+    mu_nccl_limits_t limits = {.meet = 120, .hang = hang > 0 ? hang + patience : 600};
+    char version[32], device[sizeof place->words];
+    /* sums over tp and dp are in flight at once: their kernels must start in one order on all GPUs */
+    setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
+    place->own = true;
+    place->tp = place->dp = NULL;
+    MU_TRY(mu_comm_nccl_new(run->groups->tp, place->device, &limits, &place->tp));
+    MU_TRY(mu_comm_nccl_new(run->groups->dp, place->device, &limits, &place->dp));
+    mu_comm_nccl_version(place->tp->size > 1 ? place->tp : place->dp, version, sizeof version);
+    snprintf(device, sizeof device, "%s", place->words);
+    if (version[0])
+        snprintf(place->words, sizeof place->words, "%.*s, %s", 90, device, version);
+    return MU_OK;
+}
+
+static mu_status_t make_cuda(mu_run_t *run, int count, mu_place_t *place)
+{
+    int index;
+    MU_TRY(choose_gpu(run, count, &index));
+    MU_TRY(mu_device_cuda_new(index, &place->device));
+    snprintf(place->words, sizeof place->words, "%s", place->device->description);
+    return make_collectives(run, place);
+}
+
+mu_status_t mu_place_make(mu_run_t *run, mu_place_t *out)
+{
+    mu_place_t place = {.tp = run->groups->tp, .dp = run->groups->dp};
+    int gpus;
+    mu_status_t status = count_gpus(run->config->muster.device, &gpus);
+    if (status == MU_OK)
+        status = all_the_same(run, gpus > 0);
+    if (status == MU_OK && gpus > 0) {
+        status = make_cuda(run, gpus, &place);
+    } else if (status == MU_OK) {
+        status = mu_device_cpu_new(mu_place_threads(run), &place.device);
+        if (status == MU_OK)
+            snprintf(place.words, sizeof place.words, "%s", place.device->description);
+    }
+    if (status != MU_OK) {
+        mu_place_free(&place);
+        return status;
+    }
+    *out = place;
+    return MU_OK;
+}
+
+void mu_place_free(mu_place_t *place)
+{
+    if (place->own && place->dp)
+        mu_comm_free(place->dp);
+    if (place->own && place->tp)
+        mu_comm_free(place->tp);
+    mu_device_close(place->device);
+    *place = (mu_place_t){0};
+}

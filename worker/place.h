@@ -1,0 +1,36 @@
+/*
+ * What a worker computes on, and with whom: its device, and the collectives for buffers in its memory.
+ *
+ *     mu_place_t place;
+ *     mu_place_make(run, &place);           every active worker
+ *     mu_net_new(place.device, ..., place.tp, ...);
+ *     mu_place_free(&place);                behind the net, before the groups
+ *
+ * `muster.device: cuda` gives each worker of a host a GPU of its own, in the order of their ranks; `auto`
+ * does so when every worker's host has a driver and libmuster-cuda.so is there, and takes CPUs when none has.
+ * Then place.tp and place.dp are NCCL's; on CPUs they are the run's own groups. Messages for the host's
+ * memory always go through the run's groups.
+ */
+#ifndef MU_WORKER_PLACE_H
+#define MU_WORKER_PLACE_H
+
+#include "kernels/device.h"
+#include "worker/run.h"
+
+typedef struct mu_place {
+    mu_device_t *device;
+    mu_comm_t *tp, *dp;
+    char words[128]; /* the device, and the collectives where they are not MPI's */
+    bool own;        /* tp and dp are not the run's groups */
+} mu_place_t;
+
+/* Errors: MU_GPU (no GPU where one is asked for, or it does not answer), MU_CONFIG (fewer GPUs than workers
+ * on a host; a GPU on some hosts only), MU_NETWORK, MU_NOMEM. After an error the world must be torn down. */
+mu_status_t mu_place_make(mu_run_t *run, mu_place_t *out);
+void mu_place_free(mu_place_t *place); /* one filled with zeros is nothing */
+
+/* Threads of one worker on CPUs: muster.threads_per_worker, or its share of the host's cores. All workers
+ * call it. */
+int mu_place_threads(const mu_run_t *run);
+
+#endif
