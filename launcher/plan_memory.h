@@ -6,21 +6,24 @@
  * bytes of an element:
  *
  *     weights        P e
- *     gradients      4 P                                  fp32, summed over the micro batches of a step
- *     optimizer      8 Q                                  AdamW's two moments; + 4 Q masters when e is 2
- *     layer          r (e (h norms + 4 w + 2 f) + 4 (n + 2 norms))  norms 2, or 1 where both branches share
- * one: their outputs, qkv, context, MLP before and after GELU; statistics activations    L (r h e inputs +
- * layer)             inputs 2 in the sequential residual, else 1 L r h e inputs + layer               with
- * checkpoint_activations: backward makes the rest again loss           c V e + 12 c                         c
- * rows of logits at a time: 64 MiB / (4 V), at least 64 workspace      e r (6 h + f + 4 w) + 20 r + 4
- * positions rotary_dims + 2048   gradients in flight, ids, tables communication  e r h + 16 h when tp > 1
+ *     gradients      4 P                           fp32, summed over the micro batches of a step
+ *     optimizer      8 Q                           AdamW's two moments; + 4 Q masters when e is 2
+ *     layer          r (e (h norms + 4 w + 2 f) + 4 (n + 2 norms))
+ *                                                  norms 2, or 1 where both branches share one: their outputs, qkv,
+ *                                                  context, MLP before and after GELU; statistics
+ *     activations    L (r h e inputs + layer)      inputs 2 in the sequential residual, else 1
+ *                    L r h e inputs + layer        with checkpoint_activations: backward makes the rest again
+ *     loss           c V e + 12 c                  c rows of logits at a time: 64 MiB / (4 V), at least 64
+ *     workspace      e r (6 h + f + 4 w) + 20 r + 4 positions rotary_dims + 2048
+ *                                                  gradients in flight, ids, tables
+ *     communication  e r h + 16 h                  when tp > 1
  *
  * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and
  * the shards-th part of each matrix's rows, rounded up; else Q is P.
  *
  * These are what worker/net.c allocates; a test holds the two together. Attention keeps no scores (they live
- * in tiles). fp32 (e = 4) is what this version trains with, on CPUs; e = 2 is the plan for GPUs: bf16 weights
- * and activations with fp32 masters, gradients and moments, 18 bytes a parameter.
+ * in tiles). e = 4 is fp32; e = 2 is 16-bit weights and activations with fp32 masters, gradients and
+ * moments, 18 bytes a parameter.
  */
 #ifndef MU_LAUNCHER_PLAN_MEMORY_H
 #define MU_LAUNCHER_PLAN_MEMORY_H

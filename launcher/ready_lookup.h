@@ -4,8 +4,7 @@
  *     mu_lookup_new(threads, &lookup);
  *     mu_lookup_push(lookup, index, name, port, ask);   any number of times
  *     poll() on mu_lookup_fd(lookup); while (mu_lookup_pop(lookup, &found)) ...
- *     mu_lookup_free(lookup);                           never waits: a thread that is stuck frees its part
- * later
+ *     mu_lookup_free(lookup);                           never waits: a stuck thread frees its part later
  */
 #ifndef MU_LAUNCHER_READY_LOOKUP_H
 #define MU_LAUNCHER_READY_LOOKUP_H

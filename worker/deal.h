@@ -8,12 +8,12 @@
  * controller tries an older one.
  *
  * Then messages:
- *   controller -> every leader    COMMAND   one mu_command_t; obeyed in order
- *   controller -> every leader    TOKENS    one replica's share of a global batch: int32
- * [accumulation][micro][seq + 1] leader -> controller          TOOK      one int64: how many TOKENS messages
- * it has taken so far leader -> controller          REPORT    one mu_report_t after each step and each
- * evaluation worker -> controller          READY     one mu_ready_t worker -> controller          SAVED one
- * mu_saved_t, with the text that lists what the worker wrote behind it
+ *   controller -> every leader  COMMAND  one mu_command_t; obeyed in order
+ *   controller -> every leader  TOKENS   one replica's share of a global batch: int32 [accumulation][micro][seq + 1]
+ *   leader -> controller        TOOK     one int64: how many TOKENS messages it has taken so far
+ *   leader -> controller        REPORT   one mu_report_t after each step and each evaluation
+ *   worker -> controller        READY    one mu_ready_t
+ *   worker -> controller        SAVED    one mu_saved_t, with the text that lists what the worker wrote behind it
  *
  * TOKENS go ahead of COMMANDs by at most `lookahead` batches a replica; a leader's TOOK is the credit for the
  * next. The COMMAND behind a step is sent when the first leader has taken the step's tokens, so it is there

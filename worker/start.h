@@ -2,8 +2,7 @@
  * How a run starts: the data, the checkpoint it goes on from, the vocabulary, the order of samples. The
  * controller's.
  *
- *     mu_start_open(run, &start);          data, and the choice of design's start rule; start.setup is ready
- * to send
+ *     mu_start_open(run, &start);          data, and the choice of the start rule; start.setup can be sent
  *     ... a worker found the checkpoint damaged: mu_start_older(run, &start) ...
  *     mu_start_orders(run, &start);        the sample index: built or mapped
  *     mu_start_release(&start);

@@ -29,8 +29,7 @@ static inline float *mu_f32(mu_array_t a)
 /*
  * The inner loops work on floats. Around a call:
  *     const float *x = mu_cpu_read(dev, a, at, n, stage);     elements at .. at + n - 1 of a
- *     float *y = mu_cpu_begin(b, at, stage2);                 where they go; mu_cpu_change() with what is
- * there
+ *     float *y = mu_cpu_begin(b, at, stage2);                 where they go; mu_cpu_change() with what is there
  *     ... loop(y, x) ...
  *     mu_cpu_end(dev, b, at, n, y);
  * Arrays of floats are worked on in place and the stage is not touched; others go through the stage, of n
