@@ -18,14 +18,14 @@ extern "C" {
 #endif
 
 /* What the program lends; valid as long as the library is in use. */
-typedef struct mu_cuda_host {
+typedef struct mu_cuda_host_table {
     mu_status_t (*fail)(mu_status_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
     mu_status_t (*alloc)(mu_device_t *dev, mu_memory_t kind, int64_t bytes, void **out);
     void (*free)(mu_device_t *dev, void *p);
     void (*error)(mu_device_t *dev, mu_status_t status);
 } mu_cuda_host_t;
 
-typedef struct mu_cuda_plugin {
+typedef struct mu_cuda_plugin_table {
     const char *version; /* MU_VERSION */
     uint64_t layout;     /* MU_CUDA_LAYOUT */
 

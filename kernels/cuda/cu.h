@@ -57,7 +57,7 @@ enum {
 typedef struct mu_cuda_plans
     mu_cuda_plans_t; /* linear.cu: handle, workspace, what was planned for each shape */
 
-typedef struct mu_cuda {
+typedef struct mu_cuda_state {
     int index, capability; /* 90 for 9.0 */
     int processors;
     int shared_limit; /* bytes of shared memory that a block may ask for */
@@ -90,7 +90,11 @@ void mu_cuda_check(mu_device_t *dev, const char *doing);
 void *mu_cuda_scratch(mu_device_t *dev, int64_t bytes);
 
 mu_status_t mu_cuda_plans_new(mu_device_t *dev, mu_cuda_plans_t **out);
-void mu_cuda_plans_free(mu_cuda_plans_t *plans); /* NULL is nothing */
+void mu_cuda_plans_free(mu_device_t *dev, mu_cuda_plans_t *plans); /* NULL is nothing */
+
+/* Lets `kernel` be launched with `bytes` of dynamic shared memory; false after an error, which the device
+ * keeps. */
+bool mu_cuda_shared(mu_device_t *dev, const void *kernel, int64_t bytes, const char *doing);
 
 static inline int64_t mu_blocks(int64_t n, int64_t each)
 {
@@ -244,16 +248,23 @@ __device__ static inline float mu_gelu_slope(float x, mu_activation_t act)
 
 #define MU_CUDA_OPS(X)                                                                                       \
     X(linear_forward)                                                                                        \
-    X(linear_gelu_forward) X(linear_backward_input) X(linear_gelu_backward_input) X(linear_backward_weight)  \
-        X(embedding_forward) X(embedding_backward) X(position_forward) X(position_backward)                  \
-            X(layernorm_forward) X(layernorm_backward) X(gelu_forward) X(gelu_backward) X(residual) X(add)   \
-                X(scale) X(rotary) X(attention_forward) X(attention_backward) X(attention_cached)            \
-                    X(cross_entropy_max) X(cross_entropy_exp) X(cross_entropy_loss)                          \
-                        X(cross_entropy_backward) X(adamw) X(sum_squares)
+    X(linear_gelu_forward)                                                                                   \
+    X(linear_backward_input)                                                                                 \
+    X(linear_gelu_backward_input) X(linear_backward_weight) X(embedding_forward) X(embedding_backward)       \
+        X(position_forward) X(position_backward) X(layernorm_forward) X(layernorm_backward) X(gelu_forward)  \
+            X(gelu_backward) X(residual) X(add) X(scale) X(rotary) X(attention_forward)                      \
+                X(attention_backward) X(attention_cached) X(cross_entropy_max) X(cross_entropy_exp)          \
+                    X(cross_entropy_loss) X(cross_entropy_backward) X(adamw) X(sum_squares)
 
 /* mu_cuda_NAME has the type that device.h gives to NAME: each file's definition is checked against it. */
 #define MU_CUDA_DECLARE(name) std::remove_pointer_t<decltype(mu_device_ops_t::name)> mu_cuda_##name;
 MU_CUDA_OPS(MU_CUDA_DECLARE)
 #undef MU_CUDA_DECLARE
+
+/* attention_mma.cu: whether the matrix units can do it; then it is enqueued. delta: [batch][heads][seq]. */
+bool mu_cuda_mma_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
+                         const mu_attention_t *shape);
+bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t out,
+                          const float *lse, float *delta, const mu_attention_t *shape);
 
 #endif

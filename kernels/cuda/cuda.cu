@@ -34,6 +34,22 @@ static void enqueued(mu_device_t *dev, cudaError_t error, const char *doing)
         mu_cuda_host->error(dev, mu_cuda_status(error, doing));
 }
 
+bool mu_cuda_shared(mu_device_t *dev, const void *kernel, int64_t bytes, const char *doing)
+{
+    enum { ALWAYS = 48 << 10 };
+    if (bytes <= ALWAYS)
+        return true;
+    if (bytes > mu_cuda(dev)->shared_limit) {
+        mu_cuda_host->error(
+            dev, mu_cuda_host->fail(MU_GPU, "cuda: %s needs %lld bytes of shared memory, this GPU has %d",
+                                    doing, (long long)bytes, mu_cuda(dev)->shared_limit));
+        return false;
+    }
+    enqueued(dev, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+             doing);
+    return dev->status == MU_OK;
+}
+
 static bool supports(const mu_device_t *dev, mu_dtype_t type)
 {
     return type != MU_DTYPE_BF16 || mu_cuda(dev)->capability >= 80;
@@ -211,7 +227,7 @@ static void close(mu_device_t *dev)
 {
     mu_cuda_t *cuda = mu_cuda(dev);
     (void)cudaStreamSynchronize(cuda->stream);
-    mu_cuda_plans_free(cuda->plans);
+    mu_cuda_plans_free(dev, cuda->plans);
     mu_cuda_host->free(dev, cuda->scratch);
     for (int i = 0; i < MU_CUDA_SLOTS; i++)
         if (cuda->slot_free[i])

@@ -1,0 +1,382 @@
+/* Rotary positions; causal attention in float for any type and any width of head up to 256. Narrow types
+ * whose heads fit the matrix units go to attention_mma.cu. */
+#include "kernels/cuda/cu.h"
+
+/* --- rotary: a thread turns N pairs --- */
+
+enum { TURN_THREADS = 256 };
+
+template <class T, int N> __global__ void turn(T *qkv, mu_rotary_t r, float sign)
+{
+    int64_t half = r.dims / 2, pieces = half / N;
+    int64_t i = (int64_t)blockIdx.x * TURN_THREADS + threadIdx.x;
+    int64_t at = i % pieces * N, part = i / pieces % 2, head = i / (2 * pieces) % r.heads,
+            row = i / (2 * pieces * r.heads);
+    if (row >= r.rows)
+        return;
+    const float *cosines = r.table + (r.first + row % r.seq) * r.dims + at;
+    T *x = qkv + ((row * r.heads + head) * 3 + part) * r.head_dim + at;
+    mu_pack<T, N> a = mu_load<T, N>(x), b = mu_load<T, N>(x + half);
+    for (int k = 0; k < N; k++) {
+        float c = cosines[k], s = sign * cosines[half + k], old = a.v[k];
+        a.v[k] = old * c - b.v[k] * s;
+        b.v[k] = b.v[k] * c + old * s;
+    }
+    mu_store(x, a);
+    mu_store(x + half, b);
+}
+
+void mu_cuda_rotary(mu_device_t *dev, mu_array_t qkv, const mu_rotary_t *r, bool inverse)
+{
+    mu_by_type(qkv.type, [&](auto t) {
+        using T = decltype(t);
+        constexpr int N = 16 / sizeof(T);
+        mu_rotary_t shape = *r;
+        float sign = inverse ? -1.0F : 1.0F;
+        int64_t threads = r->rows * r->heads * r->dims; /* twice half of dims */
+        if (mu_wide<T>(r->dims / 2, qkv.data) && mu_wide<T>(r->head_dim, qkv.data))
+            MU_LAUNCH((turn<T, N>), mu_grid(mu_blocks(threads / N, TURN_THREADS)), TURN_THREADS, 0,
+                      mu_stream(dev), (T *)qkv.data, shape, sign);
+        else
+            MU_LAUNCH((turn<T, 1>), mu_grid(mu_blocks(threads, TURN_THREADS)), TURN_THREADS, 0,
+                      mu_stream(dev), (T *)qkv.data, shape, sign);
+    });
+    mu_cuda_check(dev, "rotary positions");
+}
+
+/* --- attention, in tiles of TILE queries by TILE keys ---
+ *
+ * Eight threads share a query (backward to keys: a key), which lie in one warp, so that what they agree on
+ * needs a shuffle and no barrier. Tiles lie in shared memory as floats, rows one float longer than a head, so
+ * that eight rows read at one column meet eight banks. The element type is looked at only when memory is
+ * read or written: one kernel serves all. */
+
+enum { SHARE = 8, MAX_DIM = 256, MAX_OWN = MAX_DIM / SHARE };
+
+typedef struct lines {
+    void *data;
+    int64_t row, head, batch; /* elements from one token, head, sequence to the next */
+} lines_t;
+
+typedef struct plain {
+    mu_dtype_t type;
+    lines_t q, k, v, out, dout, dq, dk, dv;
+    float *lse, *delta;                  /* [batch][heads][queries] */
+    int64_t heads, queries, keys, first; /* query i sits at position first + i */
+    int dim;
+    float scale;
+} plain_t;
+
+__device__ static inline float get(mu_dtype_t type, const void *p, int64_t i)
+{
+    if (type == MU_DTYPE_F32)
+        return ((const float *)p)[i];
+    if (type == MU_DTYPE_BF16)
+        return mu_float(((const __nv_bfloat16 *)p)[i]);
+    return mu_float(((const __half *)p)[i]);
+}
+
+__device__ static inline void put(mu_dtype_t type, void *p, int64_t i, float x)
+{
+    if (type == MU_DTYPE_F32)
+        ((float *)p)[i] = x;
+    else if (type == MU_DTYPE_BF16)
+        ((__nv_bfloat16 *)p)[i] = mu_from<__nv_bfloat16>(x);
+    else
+        ((__half *)p)[i] = mu_from<__half>(x);
+}
+
+/* Where this block's sequence and head begin: blockIdx.y is batch * heads + head. */
+__device__ static inline int64_t base(const plain_t &a, const lines_t &l)
+{
+    return blockIdx.y / a.heads * l.batch + blockIdx.y % a.heads * l.head;
+}
+
+/* Rows from .. from + TILE - 1 of l into shared memory, zeros behind `count`. */
+template <int TILE>
+__device__ static void load_tile(float *tile, const plain_t &a, const lines_t &l, int64_t from, int64_t count)
+{
+    int64_t at = base(a, l);
+    for (int i = threadIdx.x; i < TILE * a.dim; i += TILE * SHARE) {
+        int r = i / a.dim, c = i % a.dim;
+        tile[r * (a.dim + 1) + c] = from + r < count ? get(a.type, l.data, at + (from + r) * l.row + c) : 0;
+    }
+}
+
+/* Row `row` of l = this thread's columns of x, times factor. */
+__device__ static inline void store_row(const plain_t &a, const lines_t &l, int64_t row, int share,
+                                        const float *x, float factor)
+{
+    int64_t at = base(a, l) + row * l.row;
+    for (int i = 0; i < MAX_OWN; i++)
+        if (share + SHARE * i < a.dim)
+            put(a.type, l.data, at + share + SHARE * i, x[i] * factor);
+}
+
+__device__ static inline float dot(const float *x, const float *y, int n)
+{
+    float sum = 0;
+    for (int c = 0; c < n; c++)
+        sum += x[c] * y[c];
+    return sum;
+}
+
+__device__ static inline float share_sum(float x)
+{
+    for (int lane = SHARE / 2; lane > 0; lane /= 2)
+        x += __shfl_xor_sync(MU_FULL, x, lane);
+    return x;
+}
+
+/* to += the sum over j of weights[j] tile[j], for this thread's columns */
+template <int TILE>
+__device__ static inline void add_rows(float *to, const float *weights, const float *tile, int dim, int share)
+{
+    for (int j = 0; j < TILE; j++) {
+        float weight = weights[j];
+        for (int i = 0; i < MAX_OWN; i++)
+            if (share + SHARE * i < dim)
+                to[i] += weight * tile[j * (dim + 1) + share + SHARE * i];
+    }
+}
+
+template <int TILE> __global__ void plain_forward(plain_t a)
+{
+    MU_SHARED(float, q);                                              /* [TILE][dim + 1] */
+    float *kv = q + TILE * (a.dim + 1), *p = kv + TILE * (a.dim + 1); /* p: [TILE][TILE + 1] */
+    int row = threadIdx.x / SHARE, share = threadIdx.x % SHARE, width = a.dim + 1;
+    int64_t from = (int64_t)(gridDim.x - 1 - blockIdx.x) * TILE; /* long rows first */
+    int64_t position = a.first + from + row;
+    int64_t end = a.first + from + TILE < a.keys ? a.first + from + TILE : a.keys;
+    float own[MAX_OWN], max = -INFINITY, sum = 0;
+    for (int i = 0; i < MAX_OWN; i++)
+        own[i] = 0;
+    load_tile<TILE>(q, a, a.q, from, a.queries);
+    for (int64_t key = 0; key < end; key += TILE) {
+        __syncthreads(); /* nobody reads the last values any more */
+        load_tile<TILE>(kv, a, a.k, key, a.keys);
+        __syncthreads();
+        float score[TILE / SHARE], top = max;
+        for (int j = 0; j < TILE / SHARE; j++) {
+            int64_t other = key + share + SHARE * j;
+            score[j] = other <= position && other < a.keys
+                           ? a.scale * dot(q + row * width, kv + (share + SHARE * j) * width, a.dim)
+                           : -INFINITY;
+            top = fmaxf(top, score[j]);
+        }
+        for (int lane = SHARE / 2; lane > 0; lane /= 2)
+            top = fmaxf(top, __shfl_xor_sync(MU_FULL, top, lane));
+        float shrink = expf(max - top), part = 0; /* key 0 is seen by all, so top is finite */
+        for (int j = 0; j < TILE / SHARE; j++) {
+            score[j] = expf(score[j] - top);
+            part += score[j];
+            p[row * (TILE + 1) + share + SHARE * j] = score[j];
+        }
+        sum = sum * shrink + share_sum(part);
+        max = top;
+        for (int i = 0; i < MAX_OWN; i++)
+            own[i] *= shrink;
+        __syncthreads();
+        load_tile<TILE>(kv, a, a.v, key, a.keys);
+        __syncthreads();
+        add_rows<TILE>(own, p + row * (TILE + 1), kv, a.dim, share);
+    }
+    if (from + row >= a.queries)
+        return;
+    store_row(a, a.out, from + row, share, own, 1 / sum);
+    if (a.lse && share == 0)
+        a.lse[blockIdx.y * a.queries + from + row] = max + logf(sum);
+}
+
+/* Backward to queries. delta, the sum over keys of p dp, is made first, from the very numbers that it
+ * corrects: out has been rounded, and the scores' gradients nearly cancel. */
+template <int TILE> __global__ void plain_backward_q(plain_t a)
+{
+    MU_SHARED(float, q);
+    int width = a.dim + 1, row = threadIdx.x / SHARE, share = threadIdx.x % SHARE;
+    float *g = q + TILE * width, *k = g + TILE * width, *v = k + TILE * width, *ds = v + TILE * width;
+    int64_t from = (int64_t)(gridDim.x - 1 - blockIdx.x) * TILE, i = from + row;
+    int64_t end = from + TILE < a.keys ? from + TILE : a.keys;
+    bool there = i < a.queries;
+    float lse = there ? a.lse[blockIdx.y * a.queries + i] : 0, delta = 0, own[MAX_OWN];
+    for (int c = 0; c < MAX_OWN; c++)
+        own[c] = 0;
+    load_tile<TILE>(q, a, a.q, from, a.queries);
+    load_tile<TILE>(g, a, a.dout, from, a.queries);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t key = 0; key < end; key += TILE) {
+            __syncthreads();
+            load_tile<TILE>(k, a, a.k, key, a.keys);
+            load_tile<TILE>(v, a, a.v, key, a.keys);
+            __syncthreads();
+            for (int j = share; j < TILE; j += SHARE) {
+                bool seen = there && key + j <= i;
+                float p = seen ? expf(a.scale * dot(q + row * width, k + j * width, a.dim) - lse) : 0;
+                float dp = dot(g + row * width, v + j * width, a.dim);
+                if (pass == 0)
+                    delta += p * dp;
+                else
+                    ds[row * (TILE + 1) + j] = p * (dp - delta);
+            }
+            __syncwarp();
+            if (pass == 1)
+                add_rows<TILE>(own, ds + row * (TILE + 1), k, a.dim, share);
+        }
+        if (pass == 0)
+            delta = share_sum(delta);
+    }
+    if (!there)
+        return;
+    store_row(a, a.dq, i, share, own, a.scale);
+    if (share == 0)
+        a.delta[blockIdx.y * a.queries + i] = delta;
+}
+
+/* Backward to keys: a thread's row is a key, and the queries from there on pass by. */
+template <int TILE> __global__ void plain_backward_kv(plain_t a)
+{
+    MU_SHARED(float, k);
+    int width = a.dim + 1, row = threadIdx.x / SHARE, share = threadIdx.x % SHARE;
+    float *v = k + TILE * width, *q = v + TILE * width, *g = q + TILE * width, *p = g + TILE * width;
+    float *ds = p + TILE * (TILE + 1);
+    int64_t from = (int64_t)blockIdx.x * TILE, j = from + row;
+    const float *lse = a.lse + blockIdx.y * a.queries, *delta = a.delta + blockIdx.y * a.queries;
+    float own_k[MAX_OWN], own_v[MAX_OWN];
+    for (int c = 0; c < MAX_OWN; c++)
+        own_k[c] = own_v[c] = 0;
+    load_tile<TILE>(k, a, a.k, from, a.keys);
+    load_tile<TILE>(v, a, a.v, from, a.keys);
+    for (int64_t query = from; query < a.queries; query += TILE) {
+        __syncthreads();
+        load_tile<TILE>(q, a, a.q, query, a.queries);
+        load_tile<TILE>(g, a, a.dout, query, a.queries);
+        __syncthreads();
+        for (int i = share; i < TILE; i += SHARE) {
+            bool seen = query + i < a.queries && j <= query + i;
+            float weight =
+                seen ? expf(a.scale * dot(k + row * width, q + i * width, a.dim) - lse[query + i]) : 0;
+            p[row * (TILE + 1) + i] = weight;
+            ds[row * (TILE + 1) + i] =
+                seen ? weight * (dot(v + row * width, g + i * width, a.dim) - delta[query + i]) : 0;
+        }
+        __syncwarp();
+        add_rows<TILE>(own_v, p + row * (TILE + 1), g, a.dim, share);
+        add_rows<TILE>(own_k, ds + row * (TILE + 1), q, a.dim, share);
+    }
+    if (j >= a.keys)
+        return;
+    store_row(a, a.dk, j, share, own_k, a.scale);
+    store_row(a, a.dv, j, share, own_v, 1);
+}
+
+/* --- launching them --- */
+
+/* Bytes of shared memory: `tiles` of rows and `squares` of scores. */
+static int64_t shared_bytes(int tile, int tiles, int squares, int dim)
+{
+    return ((int64_t)tiles * tile * (dim + 1) + (int64_t)squares * tile * (tile + 1)) *
+           (int64_t)sizeof(float);
+}
+
+/* Tiles of 32 where they fit, else of 16: a block of more threads uses what it loads more often. */
+static void launch(mu_device_t *dev, void (*wide)(plain_t), void (*small)(plain_t), int tiles, int squares,
+                   const plain_t &a, int64_t rows, int64_t batch, const char *doing)
+{
+    if (a.dim > MAX_DIM) {
+        mu_cuda_host->error(
+            dev,
+            mu_cuda_host->fail(MU_CONFIG, "cuda: heads of %d elements; %d is the most here", a.dim, MAX_DIM));
+        return;
+    }
+    int tile =
+        a.dim <= 128 && shared_bytes(32, tiles, squares, a.dim) <= mu_cuda(dev)->shared_limit ? 32 : 16;
+    int64_t shared = shared_bytes(tile, tiles, squares, a.dim);
+    void (*kernel)(plain_t) = tile == 32 ? wide : small;
+    if (!mu_cuda_shared(dev, (const void *)kernel, shared, doing))
+        return;
+    MU_LAUNCH(kernel, mu_grid(mu_blocks(rows, tile), batch * a.heads), tile * SHARE, shared, mu_stream(dev),
+              a);
+    mu_cuda_check(dev, doing);
+}
+
+/* Lines of x laid out as [tokens][heads][parts][dim]; `part` is the one meant. */
+static lines_t lines(mu_array_t x, const mu_attention_t *s, int parts, int part)
+{
+    int64_t d = s->head_dim, row = s->heads * parts * d;
+    return {mu_array_at(x, part * d).data, row, parts * d, s->seq * row};
+}
+
+static plain_t plain(mu_array_t qkv, const mu_attention_t *s)
+{
+    plain_t a = {};
+    a.type = qkv.type;
+    a.q = lines(qkv, s, 3, 0);
+    a.k = lines(qkv, s, 3, 1);
+    a.v = lines(qkv, s, 3, 2);
+    a.heads = s->heads;
+    a.queries = a.keys = s->seq;
+    a.dim = (int)s->head_dim;
+    a.scale = (float)s->scale;
+    return a;
+}
+
+void mu_cuda_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
+                               const mu_attention_t *shape)
+{
+    if (mu_cuda_mma_forward(dev, out, lse, qkv, shape))
+        return;
+    plain_t a = plain(qkv, shape);
+    a.out = lines(out, shape, 1, 0);
+    a.lse = lse;
+    launch(dev, plain_forward<32>, plain_forward<16>, 2, 1, a, shape->seq, shape->batch, "attention");
+}
+
+void mu_cuda_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv,
+                                mu_array_t out, const float *lse, const mu_attention_t *shape)
+{
+    int64_t count = shape->batch * shape->heads * shape->seq;
+    float *delta = (float *)mu_cuda_scratch(dev, count * (int64_t)sizeof *delta);
+    if (!delta || mu_cuda_mma_backward(dev, dqkv, dout, qkv, out, lse, delta, shape))
+        return;
+    plain_t a = plain(qkv, shape);
+    a.dout = lines(dout, shape, 1, 0);
+    a.dq = lines(dqkv, shape, 3, 0);
+    a.dk = lines(dqkv, shape, 3, 1);
+    a.dv = lines(dqkv, shape, 3, 2);
+    a.lse = const_cast<float *>(lse); /* read only */
+    a.delta = delta;
+    launch(dev, plain_backward_q<32>, plain_backward_q<16>, 4, 1, a, shape->seq, shape->batch,
+           "attention backward");
+    launch(dev, plain_backward_kv<32>, plain_backward_kv<16>, 4, 2, a, shape->seq, shape->batch,
+           "attention backward");
+}
+
+/* --- generation --- */
+
+template <class T>
+__global__ void append(T *cache, const T *qkv, int64_t tokens, int64_t first, int64_t heads, int64_t dim)
+{
+    int64_t i = (int64_t)blockIdx.x * TURN_THREADS + threadIdx.x, pair = i % (2 * dim),
+            head = i / (2 * dim) % heads, token = i / (2 * dim * heads);
+    if (token < tokens)
+        cache[((first + token) * heads + head) * 2 * dim + pair] =
+            qkv[((token * heads + head) * 3 + 1) * dim + pair];
+}
+
+void mu_cuda_attention_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
+                              int64_t first, const mu_attention_t *shape)
+{
+    mu_by_type(qkv.type, [&](auto t) {
+        using T = decltype(t);
+        int64_t n = shape->seq * shape->heads * 2 * shape->head_dim;
+        MU_LAUNCH(append<T>, mu_grid(mu_blocks(n, TURN_THREADS)), TURN_THREADS, 0, mu_stream(dev),
+                  (T *)cache.data, (const T *)qkv.data, shape->seq, first, shape->heads, shape->head_dim);
+    });
+    plain_t a = plain(qkv, shape);
+    a.k = lines(cache, shape, 2, 0);
+    a.v = lines(cache, shape, 2, 1);
+    a.out = lines(out, shape, 1, 0);
+    a.first = first;
+    a.keys = first + shape->seq;
+    launch(dev, plain_forward<32>, plain_forward<16>, 2, 1, a, shape->seq, 1, "attention");
+}
