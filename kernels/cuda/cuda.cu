@@ -340,7 +340,8 @@ static mu_status_t device_new(int index, mu_device_t **out)
     return MU_OK;
 }
 
-extern "C" const mu_cuda_plugin_t *mu_cuda_plugin(const mu_cuda_host_t *host)
+extern "C" __attribute__((visibility("default"))) const mu_cuda_plugin_t *mu_cuda_plugin(
+    const mu_cuda_host_t *host)
 {
     static const mu_cuda_plugin_t plugin = {
         MU_VERSION,        MU_CUDA_LAYOUT,     device_count,       device_new,         plugin_stream,
