@@ -108,7 +108,7 @@ stage_style() {
 }
 
 stage_gcc() {
-    build gcc release all -- -DCMAKE_C_COMPILER=gcc && built && run_ctest gcc -LE '^parity$'
+    build gcc release all -- -DCMAKE_C_COMPILER=gcc "-DMUSTER_CUDA_ARCHS=75;90;120" && built && run_ctest gcc -LE '^parity$'
 }
 
 stage_parity() {

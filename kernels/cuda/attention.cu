@@ -61,7 +61,7 @@ typedef struct lines {
 typedef struct plain {
     mu_dtype_t type;
     lines_t q, k, v, out, dout, dq, dk, dv;
-    float *lse, *delta;                  /* [batch][heads][queries] */
+    float *lse, *delta, *unit;           /* [batch][heads][queries] */
     int64_t heads, queries, keys, first; /* query i sits at position first + i */
     int dim;
     float scale;
@@ -188,8 +188,9 @@ template <int TILE> __global__ void plain_forward(plain_t a)
         a.lse[blockIdx.y * a.queries + from + row] = max + logf(sum);
 }
 
-/* Backward to queries. delta, the sum over keys of p dp, is made first, from the very numbers that it
- * corrects: out has been rounded, and the scores' gradients nearly cancel. */
+/* Backward to queries. The first pass over the keys makes two sums of each query: of p, which is 1 but for
+ * the rounding of lse, and delta, of p dp, from the very numbers that it corrects (out has been rounded, and
+ * the scores' gradients nearly cancel). */
 template <int TILE> __global__ void plain_backward_q(plain_t a)
 {
     MU_SHARED(float, q);
@@ -198,7 +199,7 @@ template <int TILE> __global__ void plain_backward_q(plain_t a)
     int64_t from = (int64_t)(gridDim.x - 1 - blockIdx.x) * TILE, i = from + row;
     int64_t end = from + TILE < a.keys ? from + TILE : a.keys;
     bool there = i < a.queries;
-    float lse = there ? a.lse[blockIdx.y * a.queries + i] : 0, delta = 0, own[MAX_OWN];
+    float lse = there ? a.lse[blockIdx.y * a.queries + i] : 0, total = 0, delta = 0, own[MAX_OWN];
     for (int c = 0; c < MAX_OWN; c++)
         own[c] = 0;
     load_tile<TILE>(q, a, a.q, from, a.queries);
@@ -213,23 +214,29 @@ template <int TILE> __global__ void plain_backward_q(plain_t a)
                 bool seen = there && key + j <= i;
                 float p = seen ? expf(a.scale * dot(q + row * width, k + j * width, a.dim) - lse) : 0;
                 float dp = dot(g + row * width, v + j * width, a.dim);
-                if (pass == 0)
+                if (pass == 0) {
+                    total += p;
                     delta += p * dp;
-                else
+                } else {
                     ds[row * (TILE + 1) + j] = p * (dp - delta);
+                }
             }
             __syncwarp();
             if (pass == 1)
                 add_rows<TILE>(own, ds + row * (TILE + 1), k, a.dim, share);
         }
-        if (pass == 0)
-            delta = share_sum(delta);
+        if (pass == 0) {
+            total = share_sum(total);
+            delta = share_sum(delta) / total;
+        }
     }
     if (!there)
         return;
-    store_row(a, a.dq, i, share, own, a.scale);
-    if (share == 0)
+    store_row(a, a.dq, i, share, own, a.scale / total);
+    if (share == 0) {
         a.delta[blockIdx.y * a.queries + i] = delta;
+        a.unit[blockIdx.y * a.queries + i] = 1 / total;
+    }
 }
 
 /* Backward to keys: a thread's row is a key, and the queries from there on pass by. */
@@ -240,7 +247,8 @@ template <int TILE> __global__ void plain_backward_kv(plain_t a)
     float *v = k + TILE * width, *q = v + TILE * width, *g = q + TILE * width, *p = g + TILE * width;
     float *ds = p + TILE * (TILE + 1);
     int64_t from = (int64_t)blockIdx.x * TILE, j = from + row;
-    const float *lse = a.lse + blockIdx.y * a.queries, *delta = a.delta + blockIdx.y * a.queries;
+    const float *lse = a.lse + blockIdx.y * a.queries, *delta = a.delta + blockIdx.y * a.queries,
+                *unit = a.unit + blockIdx.y * a.queries;
     float own_k[MAX_OWN], own_v[MAX_OWN];
     for (int c = 0; c < MAX_OWN; c++)
         own_k[c] = own_v[c] = 0;
@@ -253,8 +261,10 @@ template <int TILE> __global__ void plain_backward_kv(plain_t a)
         __syncthreads();
         for (int i = share; i < TILE; i += SHARE) {
             bool seen = query + i < a.queries && j <= query + i;
-            float weight =
-                seen ? expf(a.scale * dot(k + row * width, q + i * width, a.dim) - lse[query + i]) : 0;
+            float weight = seen
+                               ? expf(a.scale * dot(k + row * width, q + i * width, a.dim) - lse[query + i]) *
+                                     unit[query + i]
+                               : 0;
             p[row * (TILE + 1) + i] = weight;
             ds[row * (TILE + 1) + i] =
                 seen ? weight * (dot(v + row * width, g + i * width, a.dim) - delta[query + i]) : 0;
@@ -335,7 +345,7 @@ void mu_cuda_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t do
                                 mu_array_t out, const float *lse, const mu_attention_t *shape)
 {
     int64_t count = shape->batch * shape->heads * shape->seq;
-    float *delta = (float *)mu_cuda_scratch(dev, count * (int64_t)sizeof *delta);
+    float *delta = (float *)mu_cuda_scratch(dev, 2 * count * (int64_t)sizeof *delta);
     if (!delta || mu_cuda_mma_backward(dev, dqkv, dout, qkv, out, lse, delta, shape))
         return;
     plain_t a = plain(qkv, shape);
@@ -345,6 +355,7 @@ void mu_cuda_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t do
     a.dv = lines(dqkv, shape, 3, 2);
     a.lse = const_cast<float *>(lse); /* read only */
     a.delta = delta;
+    a.unit = delta + count;
     launch(dev, plain_backward_q<32>, plain_backward_q<16>, 4, 1, a, shape->seq, shape->batch,
            "attention backward");
     launch(dev, plain_backward_kv<32>, plain_backward_kv<16>, 4, 2, a, shape->seq, shape->batch,

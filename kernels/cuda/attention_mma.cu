@@ -346,8 +346,6 @@ template <class F> static bool choose(mu_device_t *dev, mu_array_t qkv, const mu
             return f(t, std::integral_constant<int, 64>());
         if (d <= 80)
             return f(t, std::integral_constant<int, 80>());
-        if (d <= 96)
-            return f(t, std::integral_constant<int, 96>());
         return f(t, std::integral_constant<int, 128>());
     };
     return qkv.type == MU_DTYPE_BF16 ? width(__nv_bfloat16()) : width(__half());

@@ -70,6 +70,11 @@ static void linear_at(int64_t rows, int64_t in, int64_t out)
     op->linear_gelu_forward(dev, act, pre, x, w, b, rows, in, out, MU_GELU_ERF);
     assert_near(get(pre, rows * out), l.want_y, rows * out, 1e-6, 1);
     assert_near(get(act, rows * out), l.want_act, rows * out, 1e-6, 2); /* from pre as stored, or before */
+    op->linear_gelu_forward(dev, act, pre, x, w, b, rows, in, out, MU_GELU_TANH);
+    for (int64_t i = 0; i < rows * out; i++)
+        l.want_act[i] = gelu(l.want_y[i], MU_GELU_TANH);
+    assert_near(get(pre, rows * out), l.want_y, rows * out, 1e-6, 1);
+    assert_near(get(act, rows * out), l.want_act, rows * out, 1e-6, 2);
     op->linear_backward_input(dev, dx, dy, w, rows, in, out, true);
     assert_near(get(dx, rows * in), l.want_dx, rows * in, 1e-6, 1);
     op->linear_gelu_backward_input(dev, dpre, dy, w, old, rows, in, out, MU_GELU_TANH);
