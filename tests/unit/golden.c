@@ -1,6 +1,8 @@
 /* One worker against a reference in double precision: losses, gradients, logits, ten steps of AdamW;
- * accumulation, recomputation and generation against the plain pass. */
+ * accumulation, recomputation and generation against the plain pass. On the CPU, or with
+ * MUSTER_TEST_DEVICE=cuda on a GPU or its stand-in; exits with 77 where that is asked for and absent. */
 #include "common/buf.h"
+#include "kernels/cuda_load.h"
 #include "tests/unit/golden_model.h"
 #include "worker/init.h"
 #include <setjmp.h>
@@ -15,6 +17,38 @@ typedef struct bench {
     int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
 } bench_t;
 
+static bool on_cuda(void)
+{
+    const char *device = getenv("MUSTER_TEST_DEVICE");
+    return device && strcmp(device, "cuda") == 0;
+}
+
+static mu_device_t *make_device(int threads)
+{
+    mu_device_t *dev;
+    assert_int_equal(on_cuda() ? mu_device_cuda_new(0, &dev) : mu_device_cpu_new(threads, &dev), MU_OK);
+    return dev;
+}
+
+/* A copy of n floats of the device; the caller frees it. */
+static float *host_copy(mu_device_t *dev, const void *from, int64_t n)
+{
+    float *host = mu_alloc((size_t)n * sizeof *host);
+    assert_int_equal(dev->ops->get(dev, host, from, n * (int64_t)sizeof *host), MU_OK);
+    return host;
+}
+
+/* w + step * gradient, into the device's weights */
+static void put_moved(mu_device_t *dev, const mu_net_param_t *p, const float *w, const float *gradient,
+                      float step)
+{
+    float *moved = mu_alloc((size_t)p->elements * sizeof *moved);
+    for (int64_t j = 0; j < p->elements; j++)
+        moved[j] = w[j] + step * gradient[j];
+    dev->ops->put(dev, p->weight.data, moved, p->elements * (int64_t)sizeof *moved);
+    free(moved);
+}
+
 static mu_net_options_t plain(void)
 {
     return (mu_net_options_t){.micro_batch = GOLDEN_BATCH, .training = true, .eod = -1};
@@ -23,7 +57,7 @@ static mu_net_options_t plain(void)
 static void set_up(bench_t *b, const golden_variant_t *variant, const mu_net_options_t *options, int threads)
 {
     mu_model_t model = golden_model(variant);
-    assert_int_equal(mu_device_cpu_new(threads, &b->dev), MU_OK);
+    b->dev = make_device(threads);
     b->tp = mu_comm_self("tp");
     assert_int_equal(mu_net_new(b->dev, &model, b->tp, options, &b->net), MU_OK);
     golden_fill(b->net);
@@ -104,8 +138,7 @@ static void gradient_of_every_tensor(void **state)
     assert_int_equal(count, sizeof golden_gradients / sizeof *golden_gradients);
     for (int i = 0; i < count; i++) {
         const mu_net_param_t *p = mu_net_param(b.net, i);
-        float *host = malloc((size_t)p->elements * sizeof *host);
-        b.dev->ops->get(b.dev, host, p->gradient, p->elements * (int64_t)sizeof *host);
+        float *host = host_copy(b.dev, p->gradient, p->elements);
         double sum = 0;
         for (int64_t j = 0; j < p->elements; j++)
             sum += (double)host[j] * (double)host[j];
@@ -155,9 +188,11 @@ static void masked_gradients_are_those_of_the_mean_over_counted_tokens(void **st
     double before = mean_loss(b.net), norm = gradient_norm(b.net), step = 1e-4;
     for (int i = 0; i < mu_net_param_count(b.net); i++) {
         const mu_net_param_t *p = mu_net_param(b.net, i);
-        float *w = p->weight.data; /* the CPU's memory is the host's */
-        for (int64_t j = 0; j < p->elements; j++)
-            w[j] -= (float)step * p->gradient[j];
+        float *w = host_copy(b.dev, p->weight.data, p->elements);
+        float *gradient = host_copy(b.dev, p->gradient, p->elements);
+        put_moved(b.dev, p, w, gradient, -(float)step);
+        free(w);
+        free(gradient);
     }
     assert_int_equal(mu_net_forward_loss(b.net, b.tokens, 2), MU_OK);
     assert_close((before - mean_loss(b.net)) / step, norm * norm, 0.02);
@@ -235,7 +270,11 @@ static void recomputing_gives_the_same_bits(void **state)
             assert_int_equal(mu_net_forward_backward(b[recompute].net, b[recompute].tokens, 1), MU_OK);
         }
         const mu_net_flat_t *kept = mu_net_flat(b[0].net), *again = mu_net_flat(b[1].net);
-        assert_memory_equal(kept->gradient, again->gradient, (size_t)kept->elements * sizeof *kept->gradient);
+        float *bits[2] = {host_copy(b[0].dev, kept->gradient, kept->elements),
+                          host_copy(b[1].dev, again->gradient, kept->elements)};
+        assert_memory_equal(bits[0], bits[1], (size_t)kept->elements * sizeof *bits[0]);
+        free(bits[0]);
+        free(bits[1]);
         assert_true(b[1].dev->memory[MU_MEM_ACTIVATIONS].peak < b[0].dev->memory[MU_MEM_ACTIVATIONS].peak);
         tear_down(&b[0]);
         tear_down(&b[1]);
@@ -278,7 +317,7 @@ static void learned_positions_and_a_tied_head_have_true_gradients(void **state)
     for (int k = 0; k < 2; k++) {
         mu_net_options_t options = {.micro_batch = 2, .training = true, .eod = -1};
         bench_t b;
-        assert_int_equal(mu_device_cpu_new(2, &b.dev), MU_OK);
+        b.dev = make_device(2);
         b.tp = mu_comm_self("tp");
         assert_int_equal(mu_net_new(b.dev, &models[k], b.tp, &options, &b.net), MU_OK);
         assert_int_equal(mu_init_weights(b.net, 7), MU_OK);
@@ -291,20 +330,20 @@ static void learned_positions_and_a_tied_head_have_true_gradients(void **state)
             /* the loss along one tensor's gradient, by a symmetric difference */
             const mu_net_param_t *p = mu_net_param(b.net, i);
             double square = 0, loss[2];
+            float *w = host_copy(b.dev, p->weight.data, p->elements);
+            float *gradient = host_copy(b.dev, p->gradient, p->elements);
             for (int64_t j = 0; j < p->elements; j++)
-                square += (double)p->gradient[j] * (double)p->gradient[j];
+                square += (double)gradient[j] * (double)gradient[j];
             assert_true(square > 0);
-            float *w = p->weight.data, *old = malloc((size_t)p->elements * sizeof *old);
-            memcpy(old, w, (size_t)p->elements * sizeof *old);
             double step = 2e-2 / sqrt(square);
             for (int side = 0; side < 2; side++) {
-                for (int64_t j = 0; j < p->elements; j++)
-                    w[j] = old[j] + (float)(side ? step : -step) * p->gradient[j];
+                put_moved(b.dev, p, w, gradient, (float)(side ? step : -step));
                 assert_int_equal(mu_net_forward_loss(b.net, tokens, 2), MU_OK);
                 loss[side] = mean_loss(b.net);
             }
-            memcpy(w, old, (size_t)p->elements * sizeof *old);
-            free(old);
+            put_moved(b.dev, p, w, gradient, 0);
+            free(w);
+            free(gradient);
             if (!(golden_error((loss[1] - loss[0]) / (2 * step), square) <= 0.02))
                 fail_msg("%s: slope %.6g along a gradient of square %.6g", p->tensor.name,
                          (loss[1] - loss[0]) / (2 * step), square);
@@ -321,7 +360,7 @@ static void generation_equals_the_full_pass(void **state)
         /* a net whose calls hold 37 rows; the cache takes a prompt of 5, single tokens, then pieces */
         mu_net_options_t options = {.micro_batch = 1, .eod = -1};
         bench_t b;
-        assert_int_equal(mu_device_cpu_new(2, &b.dev), MU_OK);
+        b.dev = make_device(2);
         b.tp = mu_comm_self("tp");
         assert_int_equal(mu_net_new(b.dev, &models[k], b.tp, &options, &b.net), MU_OK);
         assert_int_equal(mu_init_weights(b.net, 3), MU_OK);
@@ -389,7 +428,7 @@ static void two_workers_hold_half_each(void **state)
     int64_t held[2];
     for (int i = 0; i < 2; i++) {
         bench_t b;
-        assert_int_equal(mu_device_cpu_new(1, &b.dev), MU_OK);
+        b.dev = make_device(1);
         b.tp = mu_comm_self("tp");
         b.tp->size = i + 1;
         assert_int_equal(mu_net_new(b.dev, &pythia_14m, b.tp, &options, &b.net), MU_OK);
@@ -422,5 +461,11 @@ int main(void)
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(two_workers_hold_half_each),
     };
+    mu_device_t *any;
+    if (on_cuda()) {
+        if (mu_device_cuda_new(0, &any) != MU_OK)
+            return 77; /* which has been said */
+        mu_device_close(any);
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
