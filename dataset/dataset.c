@@ -161,6 +161,12 @@ int64_t mu_dataset_vocab(const mu_dataset_t *ds)
     return ds->vocab;
 }
 
+void mu_dataset_limit(mu_dataset_t *ds, int64_t vocab)
+{
+    if (vocab < ds->vocab_checked)
+        ds->vocab_checked = vocab;
+}
+
 const char *mu_dataset_tokenizer_path(const mu_dataset_t *ds)
 {
     return ds->tokenizer_path;

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 typedef struct request {
-    const char *checkpoint, *data, *split, *threads, *run_dir, *hosts, *hostfile, *workers;
+    const char *checkpoint, *data, *split, *seq_length, *threads, *run_dir, *hosts, *hostfile, *workers;
     char **overrides;
     int noverrides;
     bool json, help;
@@ -21,14 +21,19 @@ typedef struct request {
 static mu_status_t parse(int argc, char **argv, request_t *r)
 {
     /* the first ones have a value, in the order of `value` */
-    static const struct option longs[] = {
-        {"data", required_argument, 0, 0},    {"split", required_argument, 0, 0},
-        {"threads", required_argument, 0, 0}, {"run-dir", required_argument, 0, 0},
-        {"hosts", required_argument, 0, 0},   {"hostfile", required_argument, 0, 0},
-        {"workers", required_argument, 0, 0}, {"json", no_argument, 0, 'j'},
-        {"help", no_argument, 0, 'h'},        {0, 0, 0, 0}};
+    static const struct option longs[] = {{"data", required_argument, 0, 0},
+                                          {"split", required_argument, 0, 0},
+                                          {"threads", required_argument, 0, 0},
+                                          {"run-dir", required_argument, 0, 0},
+                                          {"hosts", required_argument, 0, 0},
+                                          {"hostfile", required_argument, 0, 0},
+                                          {"workers", required_argument, 0, 0},
+                                          {"seq-length", required_argument, 0, 0},
+                                          {"json", no_argument, 0, 'j'},
+                                          {"help", no_argument, 0, 'h'},
+                                          {0, 0, 0, 0}};
     const char **value[] = {&r->data,  &r->split,    &r->threads, &r->run_dir,
-                            &r->hosts, &r->hostfile, &r->workers};
+                            &r->hosts, &r->hostfile, &r->workers, &r->seq_length};
     for (int opt, which; (opt = getopt_long(argc, argv, "h", longs, &which)) != -1;) {
         if (opt == 0)
             *value[which] = optarg;
@@ -61,7 +66,10 @@ static mu_status_t in_one_process(const request_t *r)
                        r->overrides[0]);
     const struct {
         const char *name, *value;
-    } option[] = {{"--data", r->data}, {"--split", r->split}, {"--threads", r->threads}};
+    } option[] = {{"--data", r->data},
+                  {"--split", r->split},
+                  {"--seq-length", r->seq_length},
+                  {"--threads", r->threads}};
     for (size_t i = 0; i < sizeof option / sizeof *option; i++)
         if (option[i].value)
             mu_args_addf(&args, "%s=%s", option[i].name, option[i].value);
@@ -133,6 +141,8 @@ static void run_line(const request_t *r, const char *model, const char *checkpoi
         mu_args_addf(args, "muster.threads_per_worker=%s", r->threads);
     for (int i = 0; i < r->noverrides; i++)
         mu_args_add(args, r->overrides[i]);
+    if (r->seq_length)
+        mu_args_addf(args, "seq_length=%s", r->seq_length);
     mu_args_addf(args, "load=%s", checkpoint);
     mu_args_addf(args, "data_path=%s", data);
     mu_args_addf(args, "--run-dir=%s", dir);

@@ -26,6 +26,7 @@ static const char usage[] =
     "holds one\n"
     "                         JSON object a line, everything else is text\n"
     "  --output DIR           instead of data_path\n"
+    "  --special NAME         adds a special token, as '<|quest|>', behind the tokenizer's ids\n"
     "  --document BOUNDARY    where a document of a text ends: blank (a blank line, the default), line, "
     "file\n"
     "  --format FORMAT        text or jsonl, whatever the names say\n"
@@ -46,7 +47,7 @@ typedef struct list {
 } list_t;
 
 typedef struct options {
-    list_t configs, inputs, overrides;
+    list_t configs, inputs, overrides, specials;
     const char *output;
     mu_reader_options_t reader;
     bool force, json, help;
@@ -85,6 +86,9 @@ static mu_status_t parse_value(options_t *o, int option, char *value)
     case 'o':
         o->output = value;
         return MU_OK;
+    case 'S':
+        push(&o->specials, value);
+        return MU_OK;
     case 'd':
         return mu_boundary_parse(value, &o->reader.boundary)
                    ? MU_OK
@@ -121,13 +125,19 @@ static void parse_word(options_t *o, char *word, bool behind_input)
 
 static mu_status_t parse(int argc, char **argv, options_t *o)
 {
-    static const struct option known[] = {
-        {"input", required_argument, NULL, 'i'},    {"output", required_argument, NULL, 'o'},
-        {"document", required_argument, NULL, 'd'}, {"format", required_argument, NULL, 'f'},
-        {"text-key", required_argument, NULL, 'k'}, {"max-document", required_argument, NULL, 'm'},
-        {"threads", required_argument, NULL, 't'},  {"strict", no_argument, NULL, 's'},
-        {"force", no_argument, NULL, 'F'},          {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"input", required_argument, NULL, 'i'},
+                                          {"output", required_argument, NULL, 'o'},
+                                          {"document", required_argument, NULL, 'd'},
+                                          {"format", required_argument, NULL, 'f'},
+                                          {"text-key", required_argument, NULL, 'k'},
+                                          {"max-document", required_argument, NULL, 'm'},
+                                          {"threads", required_argument, NULL, 't'},
+                                          {"strict", no_argument, NULL, 's'},
+                                          {"force", no_argument, NULL, 'F'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"special", required_argument, NULL, 'S'},
+                                          {NULL, 0, NULL, 0}};
     bool behind_input = false;
     optind = 0; /* glibc: start anew */
     opterr = 0;
@@ -193,7 +203,18 @@ static void tick(void *arg)
     mu_meter_show(&w->meter, done, total);
 }
 
-static mu_status_t load_tokenizer(const mu_config_t *config, mu_tokenizer_t **out)
+static mu_status_t add_specials(const list_t *specials, mu_tokenizer_t *tok)
+{
+    int32_t ids = mu_tokenizer_vocab(tok);
+    if (specials->count == 0)
+        return MU_OK;
+    MU_TRY(mu_tokenizer_add_specials(tok, specials->item, specials->count));
+    mu_info("%d special tokens added: the tokenizer has %d ids", mu_tokenizer_vocab(tok) - ids,
+            mu_tokenizer_vocab(tok));
+    return MU_OK;
+}
+
+static mu_status_t load_tokenizer(const options_t *o, const mu_config_t *config, mu_tokenizer_t **out)
 {
     int64_t padded;
     if (!config->vocab_file)
@@ -202,7 +223,9 @@ static mu_status_t load_tokenizer(const mu_config_t *config, mu_tokenizer_t **ou
                        "('muster tokenizer train' makes one)");
     MU_TRY(config->merge_file ? mu_tokenizer_load_gpt2(config->vocab_file, config->merge_file, out)
                               : mu_tokenizer_load(config->vocab_file, out));
-    mu_status_t status = mu_config_padded_vocab(config, mu_tokenizer_vocab(*out), &padded);
+    mu_status_t status = add_specials(&o->specials, *out);
+    if (status == MU_OK)
+        status = mu_config_padded_vocab(config, mu_tokenizer_vocab(*out), &padded);
     if (status == MU_OK && mu_tokenizer_eod(*out) < 0)
         status =
             mu_fail(MU_DATA, "%s: has no token <|endoftext|>, which ends a document", config->vocab_file);
@@ -275,7 +298,7 @@ static mu_status_t prepare(const options_t *o, const mu_config_t *config)
     mu_status_t status;
     if (!output)
         return mu_fail(MU_USAGE, "no output: give --output DIR, or data_path in the config");
-    MU_TRY(load_tokenizer(config, &tok));
+    MU_TRY(load_tokenizer(o, config, &tok));
     w.end = mu_tokenizer_eod(tok);
     mu_shards_options_t shards = {
         .vocab = mu_tokenizer_vocab(tok), .tokenizer = tok, .split = config->split, .replace = o->force};
@@ -309,5 +332,6 @@ mu_status_t mu_cmd_prepare(int argc, char **argv)
     free(o.configs.item);
     free(o.inputs.item);
     free(o.overrides.item);
+    free(o.specials.item);
     return status;
 }

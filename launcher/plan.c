@@ -62,13 +62,13 @@ static mu_status_t take_vocab(mu_plan_t *plan, const mu_dataset_t *data)
     const char *own = data ? mu_dataset_tokenizer_path(data) : NULL;
     int64_t ids = data ? mu_dataset_vocab(data) : 0;
     mu_tokenizer_t *tok;
-    if (plan->vocab_from) /* the checkpoint's */
-        return MU_OK;
     if (own || readable(c->vocab_file)) {
         MU_TRY(mu_tokenizer_load(own ? own : c->vocab_file, &tok));
         ids = mu_max_i64(ids, mu_tokenizer_vocab(tok));
         mu_tokenizer_free(tok);
     }
+    if (plan->vocab_from && (ids <= c->model.vocab || !c->finetune)) /* the checkpoint's */
+        return MU_OK;
     plan->vocab_from = ids ? "the tokenizer" : c->padded_vocab_size ? "padded_vocab_size" : "assumed";
     if (!ids && c->padded_vocab_size) {
         c->model.vocab = c->padded_vocab_size;

@@ -24,6 +24,7 @@
 #define MU_WORKER_DEAL_H
 
 #include "common/status.h"
+#include "worker/grow.h"
 #include <limits.h>
 #include <stdint.h>
 
@@ -41,6 +42,7 @@ typedef struct mu_setup {
     int32_t eod;            /* for eod_mask_loss; -1: no mask */
     int32_t attempt;        /* names temporary checkpoints */
     int64_t vocab;          /* rows of the embedding */
+    mu_growth_t growth;     /* WEIGHTS: of the checkpoint's embedding; no new tokens: zeros */
     int64_t optimizer_step; /* updates that AdamW has made */
     int64_t train_iters;    /* of the run; with train_epochs they follow from the data */
     char run_id[40];

@@ -142,9 +142,11 @@ mu_status_t mu_eval_rank(mu_run_t *run)
     mu_loaded_t model;
     mu_page_phase(run->page, MU_PHASE_SETUP);
     MU_TRY(mu_loaded_describe(run->config->load, &model));
-    mu_status_t status = run->groups->controller ? control(run, &model)
-                         : run->groups->idle     ? MU_OK
-                                                 : work(run, &model);
+    mu_status_t status = mu_loaded_set_length(&model, run->config->model.seq_length);
+    if (status == MU_OK)
+        status = run->groups->controller ? control(run, &model)
+                 : run->groups->idle     ? MU_OK
+                                         : work(run, &model);
     mu_loaded_close(&model);
     if (status == MU_OK)
         mu_page_phase(run->page, MU_PHASE_FINISH);

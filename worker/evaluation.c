@@ -1,6 +1,7 @@
 #include "worker/evaluation.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/num.h"
 #include "worker/metrics.h"
 
 #include <math.h>
@@ -14,6 +15,13 @@ mu_status_t mu_eval_split_parse(const char *name, mu_data_split_t *out)
         }
     }
     return mu_fail(MU_USAGE, "--split '%s': wanted train, valid or test", name);
+}
+
+mu_status_t mu_eval_length_parse(const char *text, int64_t *out)
+{
+    if (mu_parse_i64(text, out) && *out >= 1)
+        return MU_OK;
+    return mu_fail(MU_USAGE, "--seq-length '%s': wanted a whole number from 1", text);
 }
 
 /* Ids mean nothing under another tokenizer. Of a .bin/.idx pair nobody knows. */

@@ -26,8 +26,10 @@ typedef struct mu_import {
     mu_hf_family_t family;
     const mu_foreign_tensor_t **of; /* [tensor of the model's list][slice] */
     int slices;                     /* tp width of the files; 1 for Hugging Face's */
-    float *whole;                   /* Hugging Face: one reordered tensor at a time, kept between calls */
-    int whole_of;                   /* -1: none */
+    char *const *specials;          /* special tokens to add to the tokenizer; not the import's own */
+    int special_count;
+    float *whole; /* Hugging Face: one reordered tensor at a time, kept between calls */
+    int whole_of; /* -1: none */
 } mu_import_t;
 
 /* A directory with config.json, and model.safetensors or model.safetensors.index.json. Errors: MU_NOINPUT,

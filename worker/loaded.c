@@ -49,6 +49,16 @@ fail:
     return status;
 }
 
+mu_status_t mu_loaded_set_length(mu_loaded_t *l, int64_t n)
+{
+    if (n > l->config->model.max_positions)
+        return mu_fail(MU_CONFIG, "%s: sequences of %lld tokens are more than the model's %lld positions",
+                       mu_checkpoint_path(l->checkpoint), (long long)n,
+                       (long long)l->config->model.max_positions);
+    l->config->model.seq_length = n;
+    return MU_OK;
+}
+
 mu_status_t mu_loaded_weights(mu_loaded_t *l, int64_t micro_batch, int threads, mu_comm_t *tp)
 {
     mu_net_options_t options = {.micro_batch = micro_batch, .eod = -1};

@@ -20,6 +20,9 @@ typedef struct mu_loaded {
 /* What it is: checkpoint, config, tokenizer. path: a checkpoint, or a directory that holds some (the newest
  * valid one is taken). Errors: MU_NOINPUT, MU_DATA, MU_NOVALID, MU_IO. */
 mu_status_t mu_loaded_describe(const char *path, mu_loaded_t *out);
+/* Between the two: sequences of n tokens instead of the configuration's. Errors: MU_CONFIG, the model has not
+ * so many positions. */
+mu_status_t mu_loaded_set_length(mu_loaded_t *loaded, int64_t n);
 /* The net behind it, on this worker's slice of `tp`, which the caller keeps; NULL: a group of one. threads 0:
  * all cores. Errors: MU_NOMEM, MU_DATA, MU_IO. */
 mu_status_t mu_loaded_weights(mu_loaded_t *loaded, int64_t micro_batch, int threads, mu_comm_t *tp);

@@ -123,6 +123,74 @@ static mu_status_t real_vocab(const mu_start_t *start, int64_t *vocab, int32_t *
     return MU_OK;
 }
 
+/* Two files may spell one tokenizer: what counts is that every text has the same ids. With finetune the
+ * data's may know more tokens, behind the checkpoint's: then the model grows. */
+static mu_status_t compare_tokenizers(const mu_run_t *run, mu_start_t *start)
+{
+    mu_tokenizer_t *was = NULL, *is = NULL;
+    char *copy = mu_path_join(start->setup.path, MU_TOKENIZER_NAME);
+    mu_status_t status = mu_tokenizer_load(copy, &was);
+    if (status == MU_OK)
+        status = mu_tokenizer_load(start->tokenizer, &is);
+    if (status != MU_OK || strcmp(mu_tokenizer_digest(was), mu_tokenizer_digest(is)) == 0)
+        goto out;
+    if (!mu_tokenizer_extends(is, was))
+        status =
+            mu_fail(MU_CONFIG,
+                    "%s: was made with another tokenizer than '%s': prepare the data with the checkpoint's "
+                    "own, '%s'",
+                    start->setup.path, start->tokenizer, copy);
+    else if (start->setup.kind != MU_SETUP_WEIGHTS || !run->config->finetune)
+        status =
+            mu_fail(MU_CONFIG,
+                    "%s: '%s' has %d tokens that the checkpoint does not know: they can be added with "
+                    "load and finetune only, in another run directory",
+                    start->setup.path, start->tokenizer, mu_tokenizer_vocab(is) - mu_tokenizer_vocab(was));
+    else
+        start->setup.growth =
+            (mu_growth_t){start->setup.vocab, mu_tokenizer_vocab(was), mu_tokenizer_vocab(is)};
+out:
+    mu_tokenizer_free(was);
+    mu_tokenizer_free(is);
+    free(copy);
+    return status;
+}
+
+/* Data and tokenizer must be those the checkpoint was made with. */
+static mu_status_t check_data(const mu_run_t *run, mu_start_t *start)
+{
+    memset(&start->setup.growth, 0, sizeof start->setup.growth);
+    if (!start->checkpoint)
+        return MU_OK;
+    const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(start->checkpoint)->info;
+    const char *path = start->setup.path, *version = mu_dataset_version(start->data);
+    char tokenizer[MU_DIGEST_HEX];
+    bool resume = start->done > 0;
+    if (resume && info->data_version && strcmp(info->data_version, version) != 0)
+        return mu_fail(MU_CONFIG,
+                       "%s: was made with data version %s, '%s' is %s: give the old data, or use load with "
+                       "finetune for new data",
+                       path, info->data_version, run->config->data_path, version);
+    if (!start->tokenizer || !info->tokenizer_digest)
+        return MU_OK;
+    MU_TRY(mu_digest_file(start->tokenizer, tokenizer));
+    if (strcmp(info->tokenizer_digest, tokenizer) == 0)
+        return MU_OK;
+    return compare_tokenizers(run, start);
+}
+
+static mu_status_t grow(const mu_config_t *c, mu_setup_t *setup)
+{
+    const mu_growth_t *g = &setup->growth;
+    if (g->new_ids > g->rows)
+        MU_TRY(mu_config_padded_vocab(c, g->new_ids, &setup->vocab));
+    mu_info("%lld new tokens, ids %lld to %lld: their rows begin as the mean of the others'; the embedding "
+            "has %lld rows, %s",
+            (long long)(g->new_ids - g->ids), (long long)g->ids, (long long)g->new_ids - 1,
+            (long long)setup->vocab, setup->vocab > g->rows ? "grown" : "as before");
+    return MU_OK;
+}
+
 static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
 {
     const mu_config_t *c = run->config;
@@ -134,6 +202,8 @@ static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
     if (c->eod_mask_loss && eod < 0)
         return mu_fail(MU_CONFIG, "eod_mask_loss (%s): the tokenizer of the data has no <|endoftext|>",
                        mu_config_origin(c, "eod_mask_loss"));
+    if (setup->growth.rows > 0)
+        return grow(c, setup);
     if (setup->kind != MU_SETUP_FRESH) {
         if (vocab > setup->vocab)
             return mu_fail(MU_CONFIG, "%s: the model knows %lld ids, the data's tokenizer has %lld",
@@ -162,46 +232,12 @@ static mu_status_t check_vocab_divides(const mu_run_t *run, const mu_start_t *st
     return MU_OK;
 }
 
-/* Two files may spell one tokenizer: what counts is that every text has the same ids. */
-static mu_status_t same_ids(const char *checkpoint, const char *tokenizer)
+static mu_status_t settle_data(mu_run_t *run, mu_start_t *start)
 {
-    mu_tokenizer_t *was = NULL, *is = NULL;
-    char *copy = mu_path_join(checkpoint, MU_TOKENIZER_NAME);
-    mu_status_t status = mu_tokenizer_load(copy, &was);
-    if (status == MU_OK)
-        status = mu_tokenizer_load(tokenizer, &is);
-    if (status == MU_OK && strcmp(mu_tokenizer_digest(was), mu_tokenizer_digest(is)) != 0)
-        status =
-            mu_fail(MU_CONFIG,
-                    "%s: was made with another tokenizer than '%s': prepare the data with the checkpoint's "
-                    "own, '%s'",
-                    checkpoint, tokenizer, copy);
-    mu_tokenizer_free(was);
-    mu_tokenizer_free(is);
-    free(copy);
-    return status;
-}
-
-/* Data and tokenizer must be those the checkpoint was made with. */
-static mu_status_t check_data(const mu_run_t *run, const mu_start_t *start)
-{
-    if (!start->checkpoint)
-        return MU_OK;
-    const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(start->checkpoint)->info;
-    const char *path = start->setup.path, *version = mu_dataset_version(start->data);
-    char tokenizer[MU_DIGEST_HEX];
-    bool resume = start->done > 0;
-    if (resume && info->data_version && strcmp(info->data_version, version) != 0)
-        return mu_fail(MU_CONFIG,
-                       "%s: was made with data version %s, '%s' is %s: give the old data, or use load with "
-                       "finetune for new data",
-                       path, info->data_version, run->config->data_path, version);
-    if (!start->tokenizer || !info->tokenizer_digest)
-        return MU_OK;
-    MU_TRY(mu_digest_file(start->tokenizer, tokenizer));
-    if (strcmp(info->tokenizer_digest, tokenizer) == 0)
-        return MU_OK;
-    return same_ids(path, start->tokenizer);
+    MU_TRY(check_data(run, start));
+    MU_TRY(settle_vocab(run, start));
+    mu_dataset_limit(start->data, start->setup.vocab);
+    return check_vocab_divides(run, start);
 }
 
 static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
@@ -211,8 +247,7 @@ static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
         return mu_fail(MU_CONFIG,
                        "data_path is not set: name a directory made by `muster prepare`, or the prefix of a "
                        ".bin/.idx pair");
-    mu_dataset_options_t options = {.split = mu_config_given(c, "split") ? c->split : NULL,
-                                    .vocab = start->setup.vocab};
+    mu_dataset_options_t options = {.split = mu_config_given(c, "split") ? c->split : NULL};
     MU_TRY(mu_dataset_open(c->data_path, &options, &start->data));
     const char *own = mu_dataset_tokenizer_path(start->data);
     if (own || c->vocab_file)
@@ -276,9 +311,7 @@ mu_status_t mu_start_open(mu_run_t *run, mu_start_t *out)
     MU_TRY(status);
     MU_TRY(choose(run, out, INT64_MAX));
     MU_TRY(open_data(run, out));
-    MU_TRY(settle_vocab(run, out));
-    MU_TRY(check_vocab_divides(run, out));
-    MU_TRY(check_data(run, out));
+    MU_TRY(settle_data(run, out));
     MU_TRY(settle_steps(run, out));
     find_best(run, out);
     return MU_OK;
@@ -291,9 +324,7 @@ mu_status_t mu_start_older(mu_run_t *run, mu_start_t *start)
     MU_TRY(choose(run, start, below));
     if (start->setup.kind == MU_SETUP_FRESH)
         return mu_fail(MU_NOVALID, "no valid checkpoint is left in '%s'", run->dir);
-    MU_TRY(settle_vocab(run, start));
-    MU_TRY(check_vocab_divides(run, start));
-    return check_data(run, start);
+    return settle_data(run, start);
 }
 
 mu_status_t mu_start_orders(mu_run_t *run, mu_start_t *start)

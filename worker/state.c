@@ -2,6 +2,15 @@
 #include "common/buf.h"
 #include "common/log.h"
 
+static int64_t largest_param(mu_net_t *net)
+{
+    int64_t largest = 0;
+    for (int i = 0; i < mu_net_param_count(net); i++)
+        if (mu_net_param(net, i)->elements > largest)
+            largest = mu_net_param(net, i)->elements;
+    return largest;
+}
+
 /* Moments are kept of the owned elements alone. */
 static mu_status_t load_moment(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_net_param_t *param,
                                mu_state_t state, float *to, float *host)
@@ -37,14 +46,44 @@ mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool
         return mu_fail(
             MU_DATA, "%s: holds no optimizer state: set finetune or no_load_optim to take the weights alone",
             mu_checkpoint_path(checkpoint));
-    int64_t largest = 0;
-    for (int i = 0; i < mu_net_param_count(net); i++)
-        if (mu_net_param(net, i)->elements > largest)
-            largest = mu_net_param(net, i)->elements;
-    float *host = mu_alloc((size_t)largest * sizeof *host);
+    float *host = mu_alloc((size_t)largest_param(net) * sizeof *host);
     mu_status_t status = MU_OK;
     for (int i = 0; status == MU_OK && i < mu_net_param_count(net); i++)
         status = load_param(net, checkpoint, i, optimizer, host);
+    free(host);
+    return status;
+}
+
+typedef struct old_rows {
+    const mu_checkpoint_t *checkpoint;
+    const mu_net_param_t *param;
+} old_rows_t;
+
+static mu_status_t read_old_rows(void *arg, int64_t first, int64_t n, float *out)
+{
+    const old_rows_t *old = arg;
+    int64_t offset[2] = {first, 0}, count[2] = {n, old->param->tensor.shape[1]};
+    return mu_checkpoint_read(old->checkpoint, old->param->tensor.name, MU_STATE_WEIGHT, offset, count, out);
+}
+
+mu_status_t mu_state_load_grown(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_growth_t *growth)
+{
+    mu_model_t was = *mu_net_model(net);
+    mu_status_t status = MU_OK;
+    was.vocab = growth->rows;
+    MU_TRY(mu_checkpoint_match(checkpoint, &was));
+    float *host = mu_alloc((size_t)largest_param(net) * sizeof *host);
+    for (int i = 0; status == MU_OK && i < mu_net_param_count(net); i++) {
+        const mu_net_param_t *p = mu_net_param(net, i);
+        old_rows_t old = {checkpoint, p};
+        if (p->tensor.kind != MU_T_EMBED_IN && p->tensor.kind != MU_T_EMBED_OUT) {
+            status = load_param(net, checkpoint, i, false, host);
+            continue;
+        }
+        status = mu_grow_read(growth, p->count[1], read_old_rows, &old, p->offset[0], p->count[0], host);
+        if (status == MU_OK)
+            mu_net_put_weight(net, i, 0, p->elements, host);
+    }
     free(host);
     return status;
 }

@@ -255,7 +255,9 @@ static mu_status_t take_state(trainer_t *t)
         return mu_init_weights(t->net, (uint64_t)t->config->seed);
     mu_page_phase(t->run->page, MU_PHASE_LOAD);
     MU_TRY(mu_checkpoint_open(t->setup.path, &checkpoint));
-    mu_status_t status = mu_state_load(t->net, checkpoint, t->setup.kind == MU_SETUP_RESUME);
+    mu_status_t status = t->setup.growth.rows > 0
+                             ? mu_state_load_grown(t->net, checkpoint, &t->setup.growth)
+                             : mu_state_load(t->net, checkpoint, t->setup.kind == MU_SETUP_RESUME);
     mu_checkpoint_close(checkpoint);
     return status;
 }

@@ -6,7 +6,7 @@
 #include <getopt.h>
 
 static const char usage[] =
-    "usage: muster eval CKPT --data DIR [--split valid|test] [--json] [--threads N]\n"
+    "usage: muster eval CKPT --data DIR [--split valid|test] [--seq-length N] [--json] [--threads N]\n"
     "                   [--hosts h1:8,h2:8 | --hostfile FILE] [--workers N] [--run-dir DIR] [key=value...]\n"
     "\n"
     "Mean loss per token of a checkpoint (or of the newest one in a run directory) over all consecutive,\n"
@@ -17,6 +17,8 @@ static const char usage[] =
     "\n"
     "  --data DIR     a prepared data set, or the prefix of a .bin/.idx pair\n"
     "  --split NAME   train, valid or test (default: valid)\n"
+    "  --seq-length N tokens of a sequence (default: the configuration's seq_length, which an import from\n"
+    "                 Hugging Face sets to max_position_embeddings)\n"
     "  --json         one object: loss, ppl, bits_per_byte (null when the bytes of text are unknown), "
     "tokens, ...\n"
     "  --threads N    default: all cores\n"
@@ -34,15 +36,18 @@ typedef struct options {
     const char *checkpoint, *data;
     mu_data_split_t split;
     bool json, help;
-    int64_t threads;
+    int64_t threads, seq_length; /* 0: not given */
 } options_t;
 
 static mu_status_t parse(int argc, char **argv, options_t *o)
 {
-    static const struct option longs[] = {
-        {"data", required_argument, 0, 'd'},    {"split", required_argument, 0, 's'},
-        {"json", no_argument, 0, 'j'},          {"help", no_argument, 0, 'h'},
-        {"threads", required_argument, 0, 't'}, {0, 0, 0, 0}};
+    static const struct option longs[] = {{"data", required_argument, 0, 'd'},
+                                          {"split", required_argument, 0, 's'},
+                                          {"json", no_argument, 0, 'j'},
+                                          {"help", no_argument, 0, 'h'},
+                                          {"threads", required_argument, 0, 't'},
+                                          {"seq-length", required_argument, 0, 'l'},
+                                          {0, 0, 0, 0}};
     *o = (options_t){.split = MU_VALID};
     for (int opt; (opt = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         if (opt == 'd')
@@ -53,6 +58,8 @@ static mu_status_t parse(int argc, char **argv, options_t *o)
             o->help = true;
         else if (opt == 's')
             MU_TRY(mu_eval_split_parse(optarg, &o->split));
+        else if (opt == 'l')
+            MU_TRY(mu_eval_length_parse(optarg, &o->seq_length));
         else if (opt != 't')
             return mu_fail(MU_USAGE, "see `muster eval --help`");
         else if (!mu_parse_i64(optarg, &o->threads) || o->threads < 1 || o->threads > 1024)
@@ -95,7 +102,10 @@ mu_status_t mu_verb_eval(int argc, char **argv)
         fputs(usage, stdout);
         return MU_OK;
     }
-    MU_TRY(mu_loaded_open(o.checkpoint, MU_EVAL_ROWS, (int)o.threads, &l));
+    MU_TRY(mu_loaded_describe(o.checkpoint, &l));
+    if (o.seq_length > 0)
+        MU_TRY_GOTO(status, mu_loaded_set_length(&l, o.seq_length), out);
+    MU_TRY_GOTO(status, mu_loaded_weights(&l, MU_EVAL_ROWS, (int)o.threads, NULL), out);
     MU_TRY_GOTO(status, mu_eval_open(&l, o.data, o.split, &data), out);
     MU_TRY_GOTO(status, mean_loss(&l, data, o.split, &sum), out);
     mu_eval_result(&l, data, o.split, &sum, o.json, &text);

@@ -6,7 +6,7 @@
 #include <getopt.h>
 
 static const char usage[] =
-    "usage: muster import DIR --output CKPT [--config FILE]...\n"
+    "usage: muster import DIR --output CKPT [--config FILE]... [--special NAME]...\n"
     "\n"
     "Makes a checkpoint of a pretrained model, without optimizer state. `muster eval`, `generate` and "
     "`export`\n"
@@ -18,14 +18,15 @@ static const char usage[] =
     "layer_XX-model_YY-model_states.pt of any tensor-parallel width, and the run's configs/*.yml.\n"
     "\n"
     "  --config FILE    gpt-neox: the model's YAML, where there is no configs/ or to use others\n"
+    "  --special NAME   adds a special token, as '<|quest|>', behind the tokenizer's ids\n"
     "  --output CKPT    a directory that holds no checkpoint; it is made\n";
 
-enum { CONFIGS = 16 };
+enum { CONFIGS = 16, SPECIALS = 1024 };
 
 typedef struct options {
     const char *dir, *output;
-    char *configs[CONFIGS];
-    int nconfigs;
+    char *configs[CONFIGS], *specials[SPECIALS];
+    int nconfigs, nspecials;
     bool help;
 } options_t;
 
@@ -33,6 +34,7 @@ static mu_status_t parse(int argc, char **argv, options_t *o)
 {
     static const struct option longs[] = {{"output", required_argument, 0, 'o'},
                                           {"config", required_argument, 0, 'c'},
+                                          {"special", required_argument, 0, 's'},
                                           {"help", no_argument, 0, 'h'},
                                           {0, 0, 0, 0}};
     *o = (options_t){0};
@@ -43,6 +45,8 @@ static mu_status_t parse(int argc, char **argv, options_t *o)
             o->help = true;
         else if (opt == 'c' && o->nconfigs < CONFIGS)
             o->configs[o->nconfigs++] = optarg;
+        else if (opt == 's' && o->nspecials < SPECIALS)
+            o->specials[o->nspecials++] = optarg;
         else
             return mu_fail(MU_USAGE, "see `muster import --help`");
     }
@@ -76,6 +80,8 @@ mu_status_t mu_verb_import(int argc, char **argv)
         return MU_OK;
     }
     MU_TRY(open_source(&o, &import));
+    import.specials = o.specials;
+    import.special_count = o.nspecials;
     mu_status_t status = mu_import_write(&import, o.output);
     if (status == MU_OK)
         mu_info("'%s': a %s of %lld parameters from '%s'", o.output, import.what,

@@ -31,6 +31,13 @@ muster eval "$run" --data "$scratch/data" --split test --json >"$scratch/one"
 same_as_one test --split test --workers 2 --run-dir "$scratch/kept"
 [ -s "$scratch/kept/logs/rank-00001.log" ] || [ -e "$scratch/kept/run.json" ] || fail "no run directory is kept"
 
+muster eval "$run" --data "$scratch/data" --seq-length 32 --json >"$scratch/one"
+same_as_one short --workers 2 --seq-length 32
+expect_exit 78 muster eval "$run" --data "$scratch/data" --seq-length 129 2>"$scratch/log"
+grep -q "129 tokens are more than the model's 128 positions" "$scratch/log"
+expect_exit 78 muster eval "$run" --data "$scratch/data" --seq-length 129 --workers 2 --run-dir "$scratch/long" 2>/dev/null
+expect_exit 2 muster eval "$run" --data "$scratch/data" --seq-length none 2>/dev/null
+
 expect_exit 66 muster eval "$run" --data "$scratch/nothing" --workers 2 2>/dev/null
 expect_exit 66 muster eval "$scratch/nothing" --data "$scratch/data" --workers 2 2>/dev/null
 expect_exit 2 muster eval "$run" --data "$scratch/data" --split bad --workers 2 2>/dev/null

@@ -188,6 +188,29 @@ def variants(tokenizer, folder):
             write("prefix-added", prefix_and_added)]
 
 
+SPECIALS = ["<|quest|>", "<|endoftext|>", "<|réponse|>", "<| a b |>"]
+
+
+def special(muster, tokenizer, folder):
+    """Special tokens added by `muster prepare` and by the library: the same ids."""
+    path, data = os.path.join(folder, "special.yml"), os.path.join(folder, "special")
+    with open(path, "w") as f:
+        json.dump({"num_layers": 1, "hidden_size": 8, "num_attention_heads": 1, "seq_length": 8,
+                   "max_position_embeddings": 8, "vocab_file": tokenizer, "split": "1,0,0"}, f)
+    with open(os.path.join(folder, "special.txt"), "w") as f:
+        f.write("text\n")
+    subprocess.run([muster, "prepare", path, "--input", f.name, "--output", data, "--force"] +
+                   [word for name in SPECIALS for word in ("--special", name)], check=True, stdout=subprocess.DEVNULL)
+    library = tokenizers.Tokenizer.from_file(tokenizer)
+    library.add_special_tokens(SPECIALS)
+    written = tokenizers.Tokenizer.from_file(os.path.join(data, "tokenizer.json"))
+    ids = [(library.token_to_id(name), written.token_to_id(name)) for name in SPECIALS]
+    wrong = sum(a != b for a, b in ids) + (library.get_vocab_size() != written.get_vocab_size())
+    print(f"special: ids {ids}, {wrong} different")
+    return wrong + compare("special", muster, os.path.join(data, "tokenizer.json"),
+                           fuzz(2000, 5, PIECES + SPECIALS * 10), folder)
+
+
 VARIANT_PIECES = ["<mask>", " <mask> ", "<r>", "<r>\n ", "<both>", "\u3000<both>\u2003", "cat", "cat's", "_cat", "e\u0301x",
                   "\u00e9x", "e\u0301y", "\u00e9y", "\u00e9", " \u00e9 ", "<mask", "  w", "a\u212b", "a\u00c5", " dog", "x dog", "dog"]
 
@@ -257,6 +280,8 @@ def main():
                 wrong += compare(path, a.muster, t, documents(path), folder)
             if a.fuzz:
                 wrong += compare("fuzz", a.muster, t, fuzz(a.fuzz, a.seed), folder)
+            if a.suite or a.quick:
+                wrong += special(a.muster, t, folder)
             if a.variants:
                 for v in variants(t, folder):
                     wrong += compare("variant " + os.path.basename(v), a.muster, v,
