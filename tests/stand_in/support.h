@@ -64,8 +64,8 @@ template <class T> struct array {
     }
 };
 
-/* Runs this program again with `arguments`; its standard error and how it ended (as waitpid has it). */
-static inline std::string run_self(const std::vector<std::string> &arguments, int *status)
+/* This program once more, with `arguments`; what it writes to standard error goes to *errors. */
+static inline pid_t start_self(const std::vector<std::string> &arguments, int *errors)
 {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
@@ -83,13 +83,27 @@ static inline std::string run_self(const std::vector<std::string> &arguments, in
         _exit(126);
     }
     close(ends[1]);
+    *errors = ends[0];
+    return child;
+}
+
+/* What it said, and how it ended (as waitpid has it). */
+static inline std::string wait_self(pid_t child, int errors, int *status)
+{
     std::string text;
     char piece[512];
-    for (ssize_t n; (n = read(ends[0], piece, sizeof piece)) > 0;)
+    for (ssize_t n; (n = read(errors, piece, sizeof piece)) > 0;)
         text.append(piece, (size_t)n);
-    close(ends[0]);
+    close(errors);
     assert_int_equal(waitpid(child, status, 0), child);
     return text;
+}
+
+static inline std::string run_self(const std::vector<std::string> &arguments, int *status)
+{
+    int errors;
+    pid_t child = start_self(arguments, &errors);
+    return wait_self(child, errors, status);
 }
 
 #endif

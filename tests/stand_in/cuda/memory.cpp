@@ -205,7 +205,9 @@ extern "C" cudaError_t cudaFree(void *p)
 {
     if (!p)
         return cudaSuccess;
-    mu_stand_in_drain(-1); /* as cudaFree does */
+    int device = mu_stand_in_device_of(p);
+    if (device >= 0)
+        mu_stand_in_drain(device); /* as cudaFree does */
     mu_stand_in_memory_open();
     {
         std::lock_guard<std::mutex> guard(m().lock);
@@ -259,7 +261,7 @@ extern "C" cudaError_t cudaFreeHost(void *p)
 {
     if (!p)
         return cudaSuccess;
-    mu_stand_in_drain(-1);
+    mu_stand_in_drain(mu_stand_in_device());
     std::lock_guard<std::mutex> guard(m().lock);
     if (m().pinned.erase(p) == 0)
         mu_stand_in_fail("cudaFreeHost: %p is no pinned memory", p);
