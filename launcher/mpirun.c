@@ -58,6 +58,14 @@ void mu_mpirun_hostfile(const mu_mpirun_t *mpirun, const mu_place_t *places, int
     }
 }
 
+bool mu_mpirun_dotted(const mu_place_t *places, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (strchr(places[i].host, '.') && strspn(places[i].host, "0123456789.") != strlen(places[i].host))
+            return true;
+    return false;
+}
+
 /* ---- the command ---- */
 
 typedef struct builder {
@@ -140,6 +148,8 @@ static void add_places(builder_t *b, const mu_mpi_job_t *job)
     mu_args_add(b->args, "slot:OVERSUBSCRIBE"); /* our hostfile counts; workers place themselves on cores */
     mu_args_add(b->args, "--bind-to");
     mu_args_add(b->args, "none");
+    if (job->dotted) /* else ssh is given the part before the dot */
+        daemon_set(b, "orte_keep_fqdn_hostnames", "prte_keep_fqdn_hostnames", "1");
     daemon_set(b, "orte_tmpdir_base", "prte_tmpdir_base", job->tmp_dir);
     rank_set(b, b->mpirun->major == 4 ? "btl_vader_backing_directory" : "btl_sm_backing_directory",
              job->shm_dir);

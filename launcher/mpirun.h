@@ -31,6 +31,7 @@ typedef struct mu_mpi_job {
     int ranks;              /* with the controller */
     bool local;             /* all on this machine: no ssh, nothing listens beyond loopback */
     bool crowded;           /* more threads than cores on some host: who waits must yield */
+    bool dotted;            /* some host's name has a domain, by which alone it may be known */
     const char *hostfile;   /* path */
     const char *tmp_dir;    /* session directories go there, on every host */
     const char *shm_dir;    /* shared memory goes there (the guard makes it), on every host */
@@ -45,6 +46,8 @@ typedef struct mu_mpi_job {
 /* Runs `PROGRAM --version`. Errors: MU_PREFLIGHT, when it is not there or is not Open MPI 4 or 5. */
 mu_status_t mu_mpirun_find(const char *program, mu_mpirun_t *out);
 void mu_mpirun_hostfile(const mu_mpirun_t *mpirun, const mu_place_t *places, int count, mu_buf_t *out);
+/* Whether a name is one with a domain: "job-worker-0.job.ml.svc", not "10.1.0.7". */
+bool mu_mpirun_dotted(const mu_place_t *places, int count);
 void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_t *out);
 /* From an allow-list of this process's environment, job->vars, and mpirun's own needs. Nothing else goes to a
  * rank: no token of a model hub, no key of a cloud. */

@@ -211,6 +211,7 @@ void mu_run_plan_command(const mu_run_plan_t *p, const mu_run_names_t *names, mu
     mu_mpi_job_t job = {.ranks = p->places.ranks,
                         .local = p->places.local,
                         .crowded = is_crowded(p),
+                        .dotted = !p->places.local && mu_mpirun_dotted(p->places.place, p->places.count),
                         .hostfile = names->hostfile,
                         .tmp_dir = names->tmp_dir,
                         .shm_dir = names->shm_dir,

@@ -1,5 +1,9 @@
 # A rendered MPIJob as its pods would run it, on hosts made of namespaces: the pods' own commands, user and mounts, the
-# operator's names, hostfile and keys. What plays the operator and the kubelet is this script.
+# operator's names, hostfile, keys and variables. A worker's container is a PID namespace whose process 1 is sshd; its name
+# resolves from when it is ready to when it is told to go. What plays the operator and the kubelet is this script.
+#
+# One worker that never comes; one that comes 30 s late; one whose container is restarted; one that is drained; then the
+# operator's default layout, as root, with the variables of Open MPI 5.
 . "$(dirname "$0")/../hosts/lab.sh"
 python=
 for p in /usr/bin/python3 python3; do
@@ -8,12 +12,12 @@ done
 [ -n "$python" ] || lab_skip "no Python with yaml (Debian: python3-yaml)"
 lab_begin
 
-uid=4711 home=/var/lib/muster
+uid=1000 home=/var/lib/muster
 R=$LAB/run # the claims' mount
 cat >"$LAB/model.yml" <<EOF
 {"num_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "seq_length": 32, "max_position_embeddings": 32,
  "no_weight_tying": true, "optimizer": {"type": "Adam", "params": {"lr": 1.0e-3}}, "train_micro_batch_size_per_gpu": 1,
- "train_iters": 20, "eval_interval": 100, "eval_iters": 1, "checkpoint_factor": 10, "split": "8,1,1",
+ "train_iters": 50000, "eval_interval": 100000, "eval_iters": 1, "checkpoint_factor": 50, "split": "8,1,1",
  "padded_vocab_size": 512, "vocab_file": "$R/data.json", "data_path": "$R/data", "save": "$R/one",
  "muster": {"device": "cpu", "threads_per_worker": 1, "ready_timeout": 60}}
 EOF
@@ -35,6 +39,8 @@ for role, replica in job["spec"]["mpiReplicaSpecs"].items():
     c = replica["template"]["spec"]["containers"][0]
     with open(f"{sys.argv[2]}/command.{role}", "w") as f:
         f.writelines(str(w) + "\0" for w in c["command"] + c.get("args", []))
+with open(f"{sys.argv[2]}/command.hook", "w") as f:
+    f.writelines(w + "\0" for w in c["lifecycle"]["preStop"]["exec"]["command"])
 with open(f"{sys.argv[2]}/config.yml", "w") as f:
     f.write(next(o for o in objects if o["kind"] == "ConfigMap")["data"]["config.yml"])
 EOF
@@ -47,7 +53,7 @@ cp "$LAB/secret/ssh.pub" "$LAB/secret/id_rsa.pub"
 mv "$LAB/secret/ssh.pub" "$LAB/secret/authorized_keys"
 chmod 644 "$LAB"/secret/* # root's, and readable by all, as a Secret is mounted
 printf '%s slots=1\n' "${pods[@]:1}" >"$LAB/mpi/hostfile"
-{ cat /etc/passwd; echo "mpi:x:$uid:$uid::$home:/bin/sh"; } >"$LAB/passwd"
+{ awk -F: -v uid=$uid '$3 != uid' /etc/passwd; echo "mpi:x:$uid:$uid::$home:/bin/sh"; } >"$LAB/passwd"
 for pod in "${pods[@]}"; do lab_host "$pod"; done
 for pod in "${pods[@]}"; do
     # an /etc of its own, so that the machine's is not touched
@@ -60,6 +66,8 @@ for pod in "${pods[@]}"; do
         mkdir -p /run/etc/mpi /run/etc/muster
         cp "$lab/mpi/hostfile" /run/etc/mpi/
         cp "$lab/config.yml" /run/etc/muster/
+        : >/run/etc/hosts
+        mount --bind "$lab/etc/hosts" /run/etc/hosts
         mount --rbind /run/etc /etc
         mount -t tmpfs tmpfs /var/lib
         mkdir -p "$home/.ssh"
@@ -69,24 +77,177 @@ for pod in "${pods[@]}"; do
         chmod 1777 /tmp /dev/shm' mount "$LAB" "$home" || lab_fail "$pod is not set up"
 done
 
-# as_pod POD ROLE: the container's process, as the pod's securityContext has it
-as_pod() {
-    local words
-    mapfile -d '' words <"$LAB/command.$2"
+# ---- the kubelet ----
+
+# in_pod POD COMMAND...: as the pod's securityContext has it, with the container's environment
+in_pod() {
     lab_in "$1" setpriv --reuid $uid --regid $uid --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs \
-        env -i PATH=/usr/local/bin:/usr/bin:/bin HOME="$home" K_MPI_JOB_ROLE="${2,,}" \
-        OMPI_MCA_orte_keep_fqdn_hostnames=true OMPI_MCA_orte_default_hostfile=/etc/mpi/hostfile \
-        OMPI_MCA_orte_set_default_slots=1 "OMPI_MCA_plm_rsh_args=-o ConnectionAttempts=10" "${words[@]}"
+        env -i PATH=/usr/local/bin:/usr/bin:/bin HOME="$home" "${@:2}"
 }
 
-# the second worker is late, as workers are
-as_pod "${pods[1]}" Worker >"$LAB/sshd1.log" 2>&1 &
-(sleep 2 && as_pod "${pods[2]}" Worker >"$LAB/sshd2.log" 2>&1) &
-status=0
-as_pod "${pods[0]}" Launcher >"$LAB/launcher.err" 2>&1 || status=$?
-[ "$status" -eq 0 ] || lab_fail "the launcher ends with $status"
-[ -d "$LAB/volume/one/checkpoints/step-00000020" ] || lab_fail "no checkpoint of the last step"
-grep -q "tp 1 x dp 2 = 2 workers" "$LAB/launcher.err" || lab_fail "not two workers"
+words() {
+    mapfile -d '' words <"$LAB/command.$1"
+}
+
+ready() { # POD
+    echo "${LAB_ADDRESS[$1]} $1" >>"$LAB/etc/hosts"
+}
+
+unready() { # POD...; the file is mounted, so it must stay the same file
+    local names
+    names=$(grep -vE " ($(IFS='|'; echo "$*"))\$" "$LAB/etc/hosts")
+    echo "$names" >"$LAB/etc/hosts"
+}
+
+# The container of a worker: sshd is process 1 of its own PID namespace. Ready when the probe can connect.
+declare -A container=()
+start_worker() {
+    words Worker
+    lab_in "$1" unshare --pid --fork --kill-child=KILL --mount-proc \
+        setpriv --reuid $uid --regid $uid --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs \
+        env -i PATH=/usr/local/bin:/usr/bin:/bin HOME="$home" K_MPI_JOB_ROLE=worker "${words[@]}" >>"$LAB/sshd.$1.log" 2>&1 &
+    container[$1]=$!
+    lab_wait_for "sshd of $1" lab_listens "$1" 2222
+    ready "$1"
+}
+
+# Its process 1, as this machine counts
+first_process() {
+    local pid
+    for pid in $(pgrep -x sshd --ns "${LAB_INIT[$1]}" --nslist net); do
+        ! grep -qE '^NSpid:.*[[:space:]]1$' "/proc/$pid/status" 2>/dev/null || echo "$pid"
+    done
+}
+
+end_worker() { # POD SIGNAL
+    kill -"$2" "$(first_process "$1")"
+    wait "${container[$1]}" || true
+}
+
+start_launcher() { # LOG VARIABLE... ; the launcher's process is $launcher
+    words Launcher
+    in_pod "${pods[0]}" K_MPI_JOB_ROLE=launcher "${@:2}" "${words[@]}" >"$LAB/$1" 2>&1 &
+    launcher=$!
+}
+
+# those that the operator sets today, for Open MPI 4
+four=(OMPI_MCA_orte_keep_fqdn_hostnames=true OMPI_MCA_orte_default_hostfile=/etc/mpi/hostfile
+    OMPI_MCA_orte_set_default_slots=1 "OMPI_MCA_plm_rsh_args=-o ConnectionAttempts=10")
+# and what they are called in Open MPI 5
+five=(PRTE_MCA_prte_keep_fqdn_hostnames=true PRTE_MCA_prte_default_hostfile=/etc/mpi/hostfile
+    PRTE_MCA_prte_set_default_slots=1 "PRTE_MCA_plm_ssh_args=-o ConnectionAttempts=10")
+
+ended() { # CODE LOG
+    local got=0
+    wait "$launcher" || got=$?
+    [ "$got" -eq "$1" ] || lab_fail "the launcher ends with $got, wanted $1: $(tail -n 30 "$LAB/$2")"
+}
+
+run=$LAB/volume/one
+steps() {
+    sed -nE 's/^\{"step": ([0-9]+),.*/\1/p' "$run/metrics.jsonl" 2>/dev/null || true
+}
+
+goes_beyond() { # STEP SECONDS
+    local at i
+    for ((i = 0; i < $2 * 20; i++)); do
+        at=$(steps | tail -n 1)
+        [ "${at:-0}" -le "$1" ] || return 0
+        kill -0 "$launcher" 2>/dev/null || break
+        sleep 0.05
+    done
+    lab_fail "at step ${at:-0} after $2 s, not beyond $1: $(tail -n 30 "$LAB/launcher.err")"
+}
+
+# ---- one that never comes: 69 names it ----
+
+unready "${pods[@]:1}"
+start_worker "${pods[1]}"
+words Launcher
+in_pod "${pods[0]}" "${four[@]}" sh -c "${words[2]%$'\n'} muster.ready_timeout=4" >"$LAB/never.err" 2>&1 && launcher_code=0 || launcher_code=$?
+[ $launcher_code -eq 69 ] || lab_fail "a worker that never comes: exit $launcher_code: $(cat "$LAB/never.err")"
+grep -q "name not found: ${pods[2]}" "$LAB/never.err" || lab_fail "it is not named: $(cat "$LAB/never.err")"
+echo "never there: 69 names ${pods[2]}"
+
+# ---- one late by 30 s ----
+
+start_launcher launcher.err "${four[@]}"
+sleep 30
+kill -0 "$launcher" || lab_fail "it did not wait: $(cat "$LAB/launcher.err")"
+[ ! -e "$run/metrics.jsonl" ] || lab_fail "it began without the late worker"
 grep -q "${pods[2]}" "$LAB/launcher.err" || lab_fail "the late worker is not named while it is waited for"
-[ "$(stat -c %u "$LAB/volume/one/run.json")" = $uid ] || lab_fail "written by another user"
-echo "two workers, one late: trained as user $uid"
+start_worker "${pods[2]}"
+goes_beyond 20 60
+grep -q "tp 1 x dp 2 = 2 workers" "$LAB/launcher.err" || lab_fail "not two workers"
+[ "$(stat -c %u "$run/run.json")" = $uid ] || lab_fail "written by another user"
+echo "30 s late: trains"
+
+# ---- one whose container is restarted in place ----
+
+goes_beyond 60 60
+unready "${pods[1]}"
+end_worker "${pods[1]}" KILL
+at=$(steps | tail -n 1)
+start_worker "${pods[1]}"
+goes_beyond $((at + 20)) 90
+grep -q '"restarts": 1' "$run/run.json" || lab_fail "not one restart: $(cat "$run/run.json")"
+echo "restarted: goes on after step $at"
+
+# ---- one that is drained ----
+
+unready "${pods[2]}"
+words hook
+in_pod "${pods[2]}" "${words[@]}" >"$LAB/hook.err" 2>&1 || lab_fail "the hook ends with $?: $(cat "$LAB/hook.err")"
+saved=$(sed -nE 's/.*: step ([0-9]+) is saved.*/\1/p' "$LAB/hook.err")
+[ "$(steps | tail -n 1)" = "$saved" ] || lab_fail "steps went on behind the checkpoint of step $saved: $(steps | tail -n 1)"
+end_worker "${pods[2]}" TERM
+lines=$(wc -l <"$run/metrics.jsonl")
+sleep 12 # the pod is placed on another node
+[ "$(wc -l <"$run/metrics.jsonl")" -eq "$lines" ] || lab_fail "it went on without the drained worker"
+start_worker "${pods[2]}"
+goes_beyond $((saved + 20)) 60
+grep -q '"restarts": 1' "$run/run.json" || lab_fail "a drain counts as a failure"
+tail -n +"$((lines + 1))" "$run/metrics.jsonl" | sed -nE 's/^\{"step": ([0-9]+),.*/\1/p' |
+    awk -v at="$saved" '$1 != ++at { exit 1 }' || lab_fail "a step was lost or done twice behind step $saved"
+echo "drained: goes on from step $saved"
+
+# ---- the job is deleted: launcher and workers are told at once, and the hooks keep the workers until all is saved ----
+
+words hook
+unready "${pods[@]:1}"
+kill -TERM "$(pgrep -x muster --ns "${LAB_INIT[${pods[0]}]}" --nslist pid)"
+for pod in "${pods[@]:1}"; do
+    in_pod "$pod" "${words[@]}" >"$LAB/hook.err" 2>&1 || lab_fail "the hook ends with $?: $(cat "$LAB/hook.err")"
+    end_worker "$pod" TERM
+done
+ended 75 launcher.err
+[ -d "$run/checkpoints/step-$(printf %08d "$(steps | tail -n 1)")" ] || lab_fail "the last step is not saved"
+steps | sort -nu | awk '$1 != NR { exit 1 }' || lab_fail "a step is missing"
+echo "deleted: saved, 75"
+
+# ---- as root: the operator's default mount, sshd with the image's own host keys, the variables of Open MPI 5 ----
+
+for pod in "${pods[@]}"; do
+    lab_in "$pod" bash -c '
+        set -e
+        mkdir -p /root/.ssh
+        mount -t tmpfs tmpfs /root/.ssh
+        install -m 0600 "$1"/secret/* /root/.ssh/
+        cp "$1/etc/key.$2" /run/etc/ssh/ssh_host_ed25519_key && chmod 600 /run/etc/ssh/ssh_host_ed25519_key
+        printf "%s\n" "HostKey /etc/ssh/ssh_host_ed25519_key" "StrictModes no" "UsePAM no" "PidFile none" >/run/etc/ssh/sshd_config
+        printf "%s\n" "Host *" "StrictHostKeyChecking no" "UserKnownHostsFile /dev/null" "LogLevel ERROR" >/run/etc/ssh/ssh_config
+        mount -o remount,ro /root/.ssh' root "$LAB" "$pod" || lab_fail "$pod is not set up for root"
+done
+for pod in "${pods[@]:1}"; do
+    lab_in "$pod" unshare --pid --fork --kill-child=KILL --mount-proc env -i PATH=/usr/local/bin:/usr/bin:/bin \
+        K_MPI_JOB_ROLE=worker /usr/sbin/sshd -De >>"$LAB/sshd.$pod.log" 2>&1 &
+    lab_wait_for "root's sshd of $pod" lab_listens "$pod" 22
+    ready "$pod"
+done
+lab_in "${pods[0]}" env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/root K_MPI_JOB_ROLE=launcher "${five[@]}" \
+    muster run /etc/muster/config.yml "save=$R/root" train_iters=6 lr_decay_iters=6 >"$LAB/root.err" 2>&1 ||
+    lab_fail "as root: exit $?: $(cat "$LAB/root.err")"
+grep -q "tp 1 x dp 2 = 2 workers" "$LAB/root.err" || lab_fail "as root, without --hostfile: not two workers"
+grep -q "2 hosts.*hostfile" "$LAB/root.err" || lab_fail "the hosts are not said to come from the hostfile: $(cat "$LAB/root.err")"
+[ -d "$LAB/volume/root/checkpoints/step-00000006" ] || lab_fail "as root: no checkpoint"
+echo "as root, with the variables of Open MPI 5: trains"

@@ -26,6 +26,7 @@ static char *command(int major, bool local, mu_args_t *vars)
     mu_mpi_job_t job = {.ranks = 5,
                         .local = local,
                         .crowded = true,
+                        .dotted = !local,
                         .hostfile = "/tmp/m/hostfile",
                         .tmp_dir = "/tmp/m",
                         .shm_dir = "/dev/shm/m/1",
@@ -65,12 +66,14 @@ static void both_versions_get_everything(void **state)
     expect(text, "--mca plm_rsh_args '-o BatchMode=yes'", true);
     expect(text, "--mca btl_tcp_if_include 10.1.0.0/16", true);
     expect(text, "--mca btl self,vader,tcp", true);
+    expect(text, "--mca orte_keep_fqdn_hostnames 1", true);
     expect(text, "abc", false); /* a value never stands in the arguments */
     free(text);
     text = command(5, false, &vars);
     expect(text, "--prtemca prte_if_include 10.1.0.0/16", true);
     expect(text, "--prtemca plm_ssh_args '-o BatchMode=yes'", true);
     expect(text, "--mca btl self,sm,tcp", true);
+    expect(text, "--prtemca prte_keep_fqdn_hostnames 1", true);
     expect(text, "orte", false);
     expect(text, "vader", false);
     free(text);
@@ -86,6 +89,15 @@ static void both_versions_get_everything(void **state)
     free(text);
     unsetenv("OMPI_MCA_plm_rsh_args");
     mu_args_free(&vars);
+}
+
+static void names_with_a_domain_are_known(void **state)
+{
+    (void)state;
+    const mu_place_t plain[] = {{"node1", 1}, {"10.1.0.7", 2}, {"fe80::1", 1}};
+    const mu_place_t dotted[] = {{"head", 1}, {"job-worker-0.job.ml.svc", 2}};
+    assert_false(mu_mpirun_dotted(plain, 3));
+    assert_true(mu_mpirun_dotted(dotted, 2));
 }
 
 static void the_environment_is_a_list(void **state)
@@ -293,15 +305,11 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_environment_is_a_list),
-        cmocka_unit_test(words_survive_a_shell),
-        cmocka_unit_test(ranks_fill_hosts_in_order),
-        cmocka_unit_test(one_launcher_a_directory),
-        cmocka_unit_test(run_json_is_read_as_written),
-        cmocka_unit_test(a_verdict_is_about_one_config),
-        cmocka_unit_test(stop_is_seen_and_forgotten),
-        cmocka_unit_test(a_drain_is_taken_once),
-        cmocka_unit_test(only_marked_processes_are_ended),
+        cmocka_unit_test(names_with_a_domain_are_known), cmocka_unit_test(the_environment_is_a_list),
+        cmocka_unit_test(words_survive_a_shell),         cmocka_unit_test(ranks_fill_hosts_in_order),
+        cmocka_unit_test(one_launcher_a_directory),      cmocka_unit_test(run_json_is_read_as_written),
+        cmocka_unit_test(a_verdict_is_about_one_config), cmocka_unit_test(stop_is_seen_and_forgotten),
+        cmocka_unit_test(a_drain_is_taken_once),         cmocka_unit_test(only_marked_processes_are_ended),
         cmocka_unit_test(both_versions_get_everything), /* last: it clears the environment */
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
