@@ -256,11 +256,13 @@ bool mu_env_allowed(const char *name, size_t n, bool ranks)
 
 void mu_mpirun_env(const mu_mpi_job_t *job, mu_args_t *out)
 {
+    /* A Slurm job around us is mpirun's business only when the user wants its daemons from there. Else it
+     * would ask slurmctld for them, or refuse a launcher's host that is not in the allocation (salloc). */
+    bool by_slurm = !job->local && (user_has("OMPI_MCA_", "plm") || user_has("PRTE_MCA_", "plm"));
     for (char **e = environ; e && *e; e++) {
         size_t n = strcspn(*e, "=");
         bool slurm = n >= 5 && memcmp(*e, "SLURM", 5) == 0;
-        /* on one machine a Slurm job around us must not make mpirun ask slurmctld for daemons */
-        if (mu_env_allowed(*e, n, false) && !(slurm && job->local))
+        if (mu_env_allowed(*e, n, false) && (!slurm || by_slurm))
             mu_args_add(out, *e);
     }
     for (int i = 0; i < job->vars->n; i++)

@@ -6,6 +6,7 @@
 #     cluster_state JOB              its state as squeue has it
 #     cluster_wait JOB STATE SECONDS waits until the job is in that state (`gone`: it has ended)
 #     cluster_exit JOB               its exit code
+#     cluster_down NODE              the node is cut off and all that runs there killed; cluster_up NODE: it has booted
 #     cluster_left NODE...           what is there of muster's and Open MPI's processes and files
 . "$(dirname "$0")/../hosts/lab.sh"
 
@@ -25,6 +26,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SelectType=select/linear
 KillWait=5
+SlurmdTimeout=20
 MinJobAge=300
 ReturnToService=2
 StateSaveLocation=$LAB/slurm/state
@@ -58,6 +60,28 @@ cluster_is_up() {
     [ "$(cluster_in head sinfo -h -t idle -o %D 2>/dev/null)" = "$1" ]
 }
 
+cluster_daemons() {
+    lab_sshd "$1"
+    cluster_in "$1" /usr/sbin/slurmd -D -N "$1" >"$LAB/slurm/slurmd.$1.out" 2>&1 &
+}
+
+cluster_down() {
+    lab_in "$1" ip link set eth0 down
+    # all but what makes the host: process 1, and the sleep that it waits for
+    lab_in "$1" bash -c 'for p in /proc/[0-9]*; do
+        case $(cat "$p/comm" 2>/dev/null):${p#/proc/} in
+        sleep:* | *:1 | *:$$) ;;
+        *) kill -KILL "${p#/proc/}" 2>/dev/null ;;
+        esac
+    done; true' 2>/dev/null
+}
+
+cluster_up() {
+    lab_in "$1" bash -c 'rm -rf /run/munge /tmp/* /dev/shm/*; ip link set eth0 up'
+    cluster_munged "$1"
+    cluster_daemons "$1"
+}
+
 cluster_begin() {
     local tool node i
     for tool in /usr/sbin/slurmctld /usr/sbin/slurmd sbatch /usr/sbin/munged; do
@@ -75,8 +99,7 @@ cluster_begin() {
     cluster_in head /usr/sbin/slurmctld -D >"$LAB/slurm/slurmctld.out" 2>&1 &
     for node in "$@"; do
         mkdir "$LAB/slurm/spool.$node"
-        lab_sshd "$node"
-        cluster_in "$node" /usr/sbin/slurmd -D -N "$node" >"$LAB/slurm/slurmd.$node.out" 2>&1 &
+        cluster_daemons "$node"
     done
     for ((i = 0; i < 300; i++)); do
         ! cluster_is_up $# || return 0

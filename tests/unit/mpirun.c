@@ -113,6 +113,31 @@ static void the_environment_is_a_list(void **state)
     assert_false(mu_env_allowed("PATH", 4, true)); /* each host has its own */
 }
 
+static bool slurm_goes_to_mpirun(bool local)
+{
+    mu_args_t vars = {0}, env = {0};
+    mu_mpi_job_t job = {.local = local, .vars = &vars};
+    mu_mpirun_env(&job, &env);
+    bool there = false;
+    for (int i = 0; i < env.n; i++)
+        there = there || strncmp(env.v[i], "SLURM_", 6) == 0;
+    mu_args_free(&env);
+    return there;
+}
+
+static void mpirun_sees_no_allocation_unless_told_to_use_it(void **state)
+{
+    (void)state;
+    setenv("SLURM_JOB_ID", "7", 1);
+    assert_false(slurm_goes_to_mpirun(true));
+    assert_false(slurm_goes_to_mpirun(false));
+    setenv("OMPI_MCA_plm", "slurm", 1);
+    assert_true(slurm_goes_to_mpirun(false));
+    assert_false(slurm_goes_to_mpirun(true));
+    unsetenv("OMPI_MCA_plm");
+    unsetenv("SLURM_JOB_ID");
+}
+
 static void words_survive_a_shell(void **state)
 {
     (void)state;
@@ -305,11 +330,17 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_with_a_domain_are_known), cmocka_unit_test(the_environment_is_a_list),
-        cmocka_unit_test(words_survive_a_shell),         cmocka_unit_test(ranks_fill_hosts_in_order),
-        cmocka_unit_test(one_launcher_a_directory),      cmocka_unit_test(run_json_is_read_as_written),
-        cmocka_unit_test(a_verdict_is_about_one_config), cmocka_unit_test(stop_is_seen_and_forgotten),
-        cmocka_unit_test(a_drain_is_taken_once),         cmocka_unit_test(only_marked_processes_are_ended),
+        cmocka_unit_test(names_with_a_domain_are_known),
+        cmocka_unit_test(the_environment_is_a_list),
+        cmocka_unit_test(mpirun_sees_no_allocation_unless_told_to_use_it),
+        cmocka_unit_test(words_survive_a_shell),
+        cmocka_unit_test(ranks_fill_hosts_in_order),
+        cmocka_unit_test(one_launcher_a_directory),
+        cmocka_unit_test(run_json_is_read_as_written),
+        cmocka_unit_test(a_verdict_is_about_one_config),
+        cmocka_unit_test(stop_is_seen_and_forgotten),
+        cmocka_unit_test(a_drain_is_taken_once),
+        cmocka_unit_test(only_marked_processes_are_ended),
         cmocka_unit_test(both_versions_get_everything), /* last: it clears the environment */
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
