@@ -253,10 +253,26 @@ __device__ static inline float mu_gelu_slope(float x, mu_activation_t act)
     X(linear_gelu_backward_input)                                                                            \
     X(linear_backward_weight)                                                                                \
     X(embedding_forward)                                                                                     \
-    X(embedding_backward) X(position_forward) X(position_backward) X(layernorm_forward)                      \
-        X(layernorm_backward) X(gelu_forward) X(gelu_backward) X(residual) X(add) X(scale) X(rotary)         \
-            X(attention_forward) X(attention_backward) X(attention_cached) X(cross_entropy_max)              \
-                X(cross_entropy_exp) X(cross_entropy_loss) X(cross_entropy_backward) X(adamw) X(sum_squares)
+    X(embedding_backward)                                                                                    \
+    X(position_forward)                                                                                      \
+    X(position_backward)                                                                                     \
+    X(layernorm_forward)                                                                                     \
+    X(layernorm_backward)                                                                                    \
+    X(gelu_forward)                                                                                          \
+    X(gelu_backward)                                                                                         \
+    X(residual)                                                                                              \
+    X(add)                                                                                                   \
+    X(scale)                                                                                                 \
+    X(rotary)                                                                                                \
+    X(attention_forward)                                                                                     \
+    X(attention_backward)                                                                                    \
+    X(attention_cached)                                                                                      \
+    X(cross_entropy_max)                                                                                     \
+    X(cross_entropy_exp)                                                                                     \
+    X(cross_entropy_loss)                                                                                    \
+    X(cross_entropy_backward)                                                                                \
+    X(adamw)                                                                                                 \
+    X(sum_squares)
 
 /* mu_cuda_NAME has the type that device.h gives to NAME: each file's definition is checked against it. */
 #define MU_CUDA_DECLARE(name) std::remove_pointer_t<decltype(mu_device_ops_t::name)> mu_cuda_##name;
