@@ -446,7 +446,7 @@ static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
     MU_TRY(fit(r));
     say_plan(r);
     mu_control_key_new(r->key);
-    MU_TRY(mu_server_open(r->plan.places.route.address, r->key, &r->supervisor.server));
+    MU_TRY(mu_server_open(r->plan.places.route.address, r->key, r->plan.places.ranks, &r->supervisor.server));
     note_data_version(r);
     return run_attempts(r, outcome);
 }

@@ -34,9 +34,11 @@ bool mu_roster_hello(mu_roster_t *r, const mu_hello_t *hello, int64_t now)
         return false;
     m->hello = *hello;
     m->heard_ns = now;
-    if (!m->present)
+    if (!m->present) {
         m->progress_ns = now;
-    m->present = true;
+        m->present = true;
+        r->present++;
+    }
     return true;
 }
 
@@ -94,28 +96,13 @@ void mu_roster_death(mu_roster_t *r, int rank, const mu_death_t *death, int64_t 
     if (m->dead)
         return;
     m->dead = true;
+    r->dead++;
     m->death = *death;
     m->death_ns = now;
     bool ours = death->reason == MU_DEATH_BY_ORDER || death->reason == MU_DEATH_BY_TEARDOWN;
     bool ended = death->signal == 0 && ((death->exit_code == 0 && death->phase == MU_PHASE_FINISH) ||
                                         death->exit_code == mu_status_exit(MU_STOPPED));
     m->orderly = ours || ended;
-}
-
-int mu_roster_present(const mu_roster_t *r)
-{
-    int n = 0;
-    for (int i = 0; i < r->size; i++)
-        n += r->member[i].present;
-    return n;
-}
-
-int mu_roster_dead(const mu_roster_t *r)
-{
-    int n = 0;
-    for (int i = 0; i < r->size; i++)
-        n += r->member[i].dead;
-    return n;
 }
 
 /* The 99th percentile of fifty samples is their maximum; 0 while there are too few to say. */
@@ -262,14 +249,30 @@ static int64_t suspicion(const mu_roster_t *r, int rank)
     return s;
 }
 
+/* The first of those, present and alive, against whom most speaks; -1 when there is none. */
+static int most_suspect(const mu_roster_t *r)
+{
+    int worst = -1;
+    int64_t most = -1;
+    for (int i = 0; i < r->size; i++) {
+        int64_t s = r->member[i].present && !r->member[i].dead ? suspicion(r, i) : -1;
+        if (s > most) {
+            most = s;
+            worst = i;
+        }
+    }
+    return worst;
+}
+
 static bool judge_hang(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
 {
     double newest = 1e18, limit = 0;
-    int worst = -1, live_workers = 0;
+    int live = 0, live_workers = 0;
     for (int i = 0; i < r->size; i++) {
         const mu_member_t *m = &r->member[i];
         if (!m->present || m->dead)
             continue;
+        live++;
         double still = seconds(m->progress_ns, now);
         if (still < newest)
             newest = still;
@@ -286,12 +289,11 @@ static bool judge_hang(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
             if (own > limit)
                 limit = own;
         }
-        if (worst < 0 || suspicion(r, i) > suspicion(r, worst))
-            worst = i;
     }
     /* Training goes in lockstep: as long as anyone moves, nobody hangs for long. */
-    if (worst < 0 || newest <= limit)
+    if (live == 0 || newest <= limit)
         return false;
+    int worst = most_suspect(r);
     if (deaf_seconds(r, &r->member[worst], now) > 0) /* all others wait for it */
         *out = (mu_trouble_t){MU_TROUBLE_DEAF, worst, MU_NETWORK, deaf_seconds(r, &r->member[worst], now)};
     else

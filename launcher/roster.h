@@ -37,7 +37,7 @@ enum { MU_STEP_SAMPLES = 50 };
 
 typedef struct mu_roster {
     mu_member_t *member;
-    int size;
+    int size, present, dead; /* ranks; those that said hello; those whose death was told */
     int64_t attempt, begin_ns;
     mu_limits_t limits;
     double step_seconds[MU_STEP_SAMPLES]; /* of the last steps, as far as heartbeats show */
@@ -70,8 +70,6 @@ bool mu_roster_hello(mu_roster_t *roster, const mu_hello_t *hello, int64_t now);
 void mu_roster_beat(mu_roster_t *roster, int rank, const mu_beat_t *beat, int64_t now);
 void mu_roster_death(mu_roster_t *roster, int rank, const mu_death_t *death, int64_t now);
 
-int mu_roster_present(const mu_roster_t *roster);
-int mu_roster_dead(const mu_roster_t *roster);
 /* Seconds that a rank may stand still in a phase. */
 double mu_roster_limit(const mu_roster_t *roster, int64_t phase);
 /* The first trouble, deaths before hangs before silence; of several deaths the cause before those who

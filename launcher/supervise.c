@@ -13,7 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TICK_MS = 100 };
+/* A turn waits so long for the first message, and lets others gather for so long: many guards are cheaper
+ * that way. */
+enum { TICK_MS = 100, GATHER_MS = 5 };
 static const int64_t ms_ns = 1000000;
 /* How long to wait for an even earlier cause; for a cause behind a broken connection; for mpirun after the
  * ranks; for ranks after the order to die; between mpirun's signals; between two writings of run.json. */
@@ -30,7 +32,8 @@ typedef struct attempt {
     mu_trouble_t trouble; /* the culprit so far */
     bool announced;
     int64_t trouble_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
-    int signals_sent; /* to mpirun while killing */
+    int64_t judged_ns; /* 0: a death was told, which cannot wait */
+    int signals_sent;  /* to mpirun while killing */
     int drains_before;
     mu_order_t order;
 } attempt_t;
@@ -40,10 +43,10 @@ typedef struct attempt {
 static bool take_hello(attempt_t *a, const mu_hello_t *hello, int64_t now)
 {
     mu_supervisor_t *s = a->s;
-    int before = mu_roster_present(&a->roster);
+    int before = a->roster.present;
     if (!mu_roster_hello(&a->roster, hello, now))
         return false;
-    int present = mu_roster_present(&a->roster);
+    int present = a->roster.present;
     if (present == before)
         return true;
     if (strcmp(hello->version, MU_VERSION) != 0 || strcmp(hello->config_digest, s->config_digest) != 0) {
@@ -138,6 +141,7 @@ static void take_death(attempt_t *a, int rank, const mu_death_t *death, int64_t 
     if (a->roster.member[rank].dead)
         return;
     mu_roster_death(&a->roster, rank, death, now);
+    a->judged_ns = 0;
     mu_buf_t text = MU_BUF_INIT;
     mu_trouble_t end = {MU_TROUBLE_DEATH, rank, MU_OK, 0};
     mu_trouble_text(&a->roster, &end, &text);
@@ -223,10 +227,13 @@ static void begin_killing(attempt_t *a, int64_t now)
 static void judge(attempt_t *a, int64_t now)
 {
     mu_trouble_t t;
+    if (a->course == KILLING || now - a->judged_ns < TICK_MS * ms_ns)
+        return;
+    a->judged_ns = now;
     mu_roster_judge(&a->roster, now, &t);
     bool better = a->trouble.kind == MU_TROUBLE_NONE ||
                   (a->trouble.kind == MU_TROUBLE_FOLLOWER && t.kind == MU_TROUBLE_DEATH);
-    if (t.kind != MU_TROUBLE_NONE && a->course != KILLING && better) {
+    if (t.kind != MU_TROUBLE_NONE && better) {
         a->trouble = t;
         a->trouble_ns = now;
         a->course = SETTLING;
@@ -251,7 +258,7 @@ static void judge(attempt_t *a, int64_t now)
  * way. */
 static void judge_mpirun(attempt_t *a, int64_t now)
 {
-    if (a->course != RUNNING || !a->mpirun.gone || mu_roster_dead(&a->roster) == a->roster.size)
+    if (a->course != RUNNING || !a->mpirun.gone || a->roster.dead == a->roster.size)
         return;
     if (a->gone_ns == 0)
         a->gone_ns = now;
@@ -274,7 +281,7 @@ static void pass_stop_on(attempt_t *a, int64_t now)
 
 static void kill_mpirun(attempt_t *a, int64_t now)
 {
-    bool quiet = mu_roster_dead(&a->roster) == mu_roster_present(&a->roster);
+    bool quiet = a->roster.dead == a->roster.present;
     int64_t since = now - a->kill_ns;
     if (a->mpirun.gone)
         return;
@@ -304,7 +311,7 @@ static void tell_state(attempt_t *a, int64_t now)
 
 static bool over(attempt_t *a, int64_t now)
 {
-    if (mu_roster_dead(&a->roster) == a->roster.size && a->all_dead_ns == 0)
+    if (a->roster.dead == a->roster.size && a->all_dead_ns == 0)
         a->all_dead_ns = now;
     if (a->course == RUNNING && a->all_dead_ns && !a->mpirun.gone && now - a->all_dead_ns > leave_ms * ms_ns)
         begin_killing(a, now);
@@ -312,28 +319,23 @@ static bool over(attempt_t *a, int64_t now)
         return false;
     /* while reports may still come, guards are heard: a death that nobody told is the next attempt's riddle
      */
-    return a->course == KILLING ? mu_roster_dead(&a->roster) == mu_roster_present(&a->roster) ||
-                                      now - a->kill_ns > 2 * kill_ms * ms_ns
-                                : a->all_dead_ns != 0;
+    return a->course == KILLING
+               ? a->roster.dead == a->roster.present || now - a->kill_ns > 2 * kill_ms * ms_ns
+               : a->all_dead_ns != 0;
 }
 
 static void turn(attempt_t *a)
 {
     mu_supervisor_t *s = a->s;
-    struct pollfd *peers;
-    int n = mu_server_poll(s->server, &peers);
-    struct pollfd *fds = mu_calloc((size_t)n + 2, sizeof *fds);
-    fds[0] = (struct pollfd){mu_scribe_fd(s->scribe), POLLIN, 0};
-    fds[1] = (struct pollfd){a->mpirun.output_fd, POLLIN, 0};
-    memcpy(fds + 2, peers, (size_t)n * sizeof *fds);
-    if (poll(fds, (nfds_t)n + 2, TICK_MS) < 0)
-        for (int i = 0; i < n + 2; i++)
-            fds[i].revents = 0;
-    mu_server_move(s->server, fds + 2, take_message, a);
+    struct pollfd fds[] = {{mu_server_fd(s->server), POLLIN, 0},
+                           {mu_scribe_fd(s->scribe), POLLIN, 0},
+                           {a->mpirun.output_fd, POLLIN, 0}};
+    poll(fds, sizeof fds / sizeof *fds, TICK_MS);
+    mu_server_move(s->server, take_message, a);
     mu_spawn_read(&a->mpirun, s->scribe);
     mu_supervisor_hear(s);
     mu_spawn_reap(&a->mpirun);
-    free(fds);
+    mu_sleep_ms(GATHER_MS);
 }
 
 /* ---- the end ---- */
@@ -367,8 +369,8 @@ static void describe(const attempt_t *a, mu_outcome_t *out)
 {
     const mu_trouble_t *t = &a->trouble;
     mu_buf_t text = MU_BUF_INIT;
-    *out = (mu_outcome_t){.rank = -1, .ran = mu_roster_present(&a->roster) > 0, .time = mu_wall_seconds()};
-    if (a->s->stops >= 2 || (t->kind == MU_TROUBLE_NONE && mu_roster_dead(&a->roster) == a->roster.size)) {
+    *out = (mu_outcome_t){.rank = -1, .ran = a->roster.present > 0, .time = mu_wall_seconds()};
+    if (a->s->stops >= 2 || (t->kind == MU_TROUBLE_NONE && a->roster.dead == a->roster.size)) {
         out->status = own_end(a);
         out->drained = out->status == MU_STOPPED && a->s->stops == 0 && a->s->drains > a->drains_before;
         return;
