@@ -3,13 +3,14 @@
 #include "common/digest.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/sweep.h"
+#include "launcher/clean_hosts.h"
 #include "launcher/needs.h"
 #include "launcher/policy.h"
 #include "launcher/preflight.h"
 #include "launcher/ready.h"
 #include "launcher/run_plan.h"
 #include "launcher/supervise.h"
-#include "launcher/sweep.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -27,6 +28,7 @@ typedef struct run {
     mu_ssh_t *ssh;
     mu_ready_t *ready;
     mu_buf_t tmp_dir, shm_base, ssh_args;
+    int tmp_fd; /* holds tmp_dir */
     char *config_path, *hostfile, *key_path;
     bool *fit; /* of each host: it may be used */
     int *gpus; /* of each host */
@@ -95,7 +97,7 @@ static mu_status_t claim_directory(run_t *r)
                        r->plan.run_dir, verdict.reason);
     read_past(r);
     forget_requests(r);
-    int strays = mu_sweep_processes(r->state.token);
+    int strays = mu_sweep_processes(r->state.token, INT64_MAX);
     if (strays > 0)
         mu_warn("ended %d processes that an earlier attempt had left on this machine", strays);
     mu_sweep_folders(r->state.token);
@@ -170,6 +172,8 @@ static mu_status_t check_hosts(run_t *r)
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank,
                                 .gpus = need[r->plan.config->muster.device],
+                                .token = r->state.token,
+                                .attempt = r->state.attempt + 1,
                                 .stop = &signals};
     mu_preflight_report_t *report = NULL;
     set_state(r, "checking");
@@ -182,20 +186,6 @@ static mu_status_t check_hosts(run_t *r)
     return status;
 }
 
-/* What attempts leave on other hosts: folders of mpirun's daemons, shared memory of killed ranks. */
-static void sweep_other_hosts(run_t *r)
-{
-    if (!r->ready)
-        return;
-    bool *skip = mu_calloc((size_t)r->plan.hosts->count, sizeof *skip);
-    for (int i = 0; i < r->plan.hosts->count; i++) {
-        mu_ready_host_t host = mu_ready_host(r->ready, i);
-        skip[i] = host.local || host.stage != MU_STAGE_READY;
-    }
-    mu_sweep_hosts(r->ssh, r->plan.hosts, skip, r->state.token);
-    free(skip);
-}
-
 /* Every host ready and fit, or the error that says which is not. */
 static mu_status_t gather(run_t *r)
 {
@@ -204,6 +194,8 @@ static mu_status_t gather(run_t *r)
     mu_ready_options_t options = {.timeout = config->muster.ready_timeout,
                                   .min_hosts = (int)config->muster.min_hosts,
                                   .worker = r->plan.worker,
+                                  .token = r->state.token,
+                                  .attempt = r->state.attempt + 1,
                                   .quiet = local,
                                   .stop = &signals};
     set_state(r, "waiting");
@@ -220,7 +212,6 @@ static mu_status_t gather(run_t *r)
     } else if (r->ssh_args.len == 0) {
         mu_ssh_mpirun_args(r->ssh, &r->ssh_args);
     }
-    sweep_other_hosts(r);
     return MU_OK;
 }
 
@@ -273,7 +264,7 @@ static mu_status_t attempt(run_t *r, mu_outcome_t *outcome)
     mu_scribe_event(s->scribe, "attempt", NULL, -1, "attempt %lld with %d workers",
                     (long long)r->state.attempt, r->plan.places.ranks - 1);
     status = mu_supervise(s, outcome);
-    mu_sweep_processes(r->state.token);
+    mu_sweep_processes(r->state.token, INT64_MAX);
     unlink(r->key_path);
     mu_args_free(&args);
     mu_args_free(&env);
@@ -334,9 +325,11 @@ static void set_up_supervisor(run_t *r)
     s->progress = &r->progress;
     s->signals = &signals;
     s->state = &r->state;
-    /* silence is declared before the guard on the other side of a cut ends its rank */
+    /* A cut host is named within 10 s: when it is cut off in the direction to it, its last heartbeat comes up
+     * to a second after the cut. And before the guard on the other side ends its rank. */
+    const double silence = 8.75;
     s->limits = (mu_limits_t){.hang = config->muster.hang_timeout,
-                              .heartbeat = lease * 2 / 3 < 10 ? lease * 2 / 3 : 10,
+                              .heartbeat = lease * 2 / 3 < silence ? lease * 2 / 3 : silence,
                               .start = 60 + 0.02 * s->ranks};
     r->state.tp = config->tp;
     r->state.dp = config->dp;
@@ -441,7 +434,7 @@ static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
 
 static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
 {
-    MU_TRY(mu_run_tmp_make(r->tmp_dir.data));
+    MU_TRY(mu_run_tmp_make(r->tmp_dir.data, &r->tmp_fd));
     MU_TRY(gather(r));
     MU_TRY(fit(r));
     say_plan(r);
@@ -501,10 +494,13 @@ static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
 static void clean_up(run_t *r)
 {
     mu_server_close(r->supervisor.server);
-    sweep_other_hosts(r);
+    if (r->ready)
+        mu_clean_hosts(r->ready, r->state.token);
     mu_ready_free(r->ready);
     mu_ssh_free(r->ssh);
     forget_requests(r);
+    if (r->tmp_fd >= 0)
+        close(r->tmp_fd);
     mu_sweep_folders(r->state.token);
     unlink(r->key_path);
     mu_scribe_end(r->supervisor.scribe);
@@ -575,7 +571,7 @@ mu_status_t mu_cmd_run(int argc, char **argv)
 
 mu_status_t mu_cmd_run_as(int argc, char **argv, const mu_args_t *more)
 {
-    run_t r = {.claim = {.fd = -1}, .plan = {.more = more}};
+    run_t r = {.claim = {.fd = -1}, .tmp_fd = -1, .plan = {.more = more}};
     mu_status_t status;
     if (sodium_init() < 0)
         return mu_fail(MU_BUG, "libsodium does not start");

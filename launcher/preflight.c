@@ -96,6 +96,10 @@ static void ask_host(exchange_t *x, int i)
                             json_pack("{s:s, s:i, s:s, s:f}", "address", *address ? address : "0.0.0.0",
                                       "port", mu_back_port(x->back), "token", x->token, "seconds",
                                       x->seconds < 10 ? x->seconds / 2 : 5.0));
+    if (x->want->token && !host.local)
+        json_object_set_new(
+            ask, "sweep",
+            json_pack("{s:s, s:I}", "token", x->want->token, "last", (json_int_t)(x->want->attempt - 1)));
     if (x->daemon)
         json_object_set_new(ask, "daemon", json_string(x->daemon));
     add_paths(ask);
@@ -121,6 +125,13 @@ static void add_clock(json_t *facts, double asked, double answered)
     json_object_set_new(facts, "clock_offset", json_real(offset));
 }
 
+static void tell_swept(const char *host, const json_t *facts)
+{
+    json_int_t swept = json_integer_value(json_object_get(facts, "swept"));
+    if (swept > 0)
+        mu_warn("%s: ended %lld processes that an earlier attempt had left there", host, (long long)swept);
+}
+
 static void hear_host(exchange_t *x, int i)
 {
     mu_login_t *login = &x->ready->host[i].login;
@@ -130,6 +141,7 @@ static void hear_host(exchange_t *x, int i)
         json_t *facts = json_loadb(line.data, line.len, JSON_REJECT_DUPLICATES, NULL);
         if (json_is_object(facts)) {
             add_clock(facts, x->asked[i], mu_wall_seconds());
+            tell_swept(x->ready->hosts->host[i].name, facts);
             x->facts[i] = json_incref(facts);
         } else {
             x->missing[i] = mu_strdup("answered something that is not JSON");

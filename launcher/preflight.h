@@ -25,7 +25,10 @@ typedef struct mu_preflight_want {
     int return_port;           /* where probes connect back to; 0: a free one of the control's (ports.h) */
     const char *return_host; /* our address for them; NULL: each host's own view (mu_ready_host_t.launcher) */
     const char *daemon;      /* mpirun's program there; NULL: orted or prted, as PATH finds it here */
-    double timeout;          /* seconds for everything; 0: 30 */
+    const char
+        *token; /* of the run: what attempts before `attempt` left on other hosts is removed; NULL: not */
+    int64_t attempt;
+    double timeout; /* seconds for everything; 0: 30 */
     const volatile sig_atomic_t *stop;
 } mu_preflight_want_t;
 

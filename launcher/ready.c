@@ -38,6 +38,9 @@ static mu_status_t find_worker(mu_ready_t *ready)
         MU_TRY_GOTO(status, mu_digest_file(path.data, ready->build), done);
     /* exec: the probe takes the shell's place, and its exit code is the login's */
     mu_buf_adds(&command, "exec ");
+    if (ready->options.token) /* by `env`, since shells do not agree on how to say it */
+        mu_buf_addf(&command, "env MUSTER_RUN_TOKEN=%s MUSTER_ATTEMPT=%lld ", ready->options.token,
+                    (long long)ready->options.attempt);
     mu_ssh_quote(path.data, &command);
     mu_buf_adds(&command, " --probe");
     ready->worker = mu_buf_detach(&path);

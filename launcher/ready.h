@@ -97,7 +97,10 @@ typedef struct mu_ready_options {
     const char
         *worker;       /* absolute path of muster-worker, the same on every host; NULL: beside this program */
     const char *build; /* digest that its hello must carry; NULL: of that file here */
-    mu_stage_t until;  /* 0: MU_STAGE_READY; an earlier stage ends there (measurements) */
+    const char
+        *token; /* marks the probes on other hosts as processes of this run and attempt; NULL: no mark */
+    int64_t attempt;
+    mu_stage_t until;   /* 0: MU_STAGE_READY; an earlier stage ends there (measurements) */
     bool no_ssh_config; /* do not ask `ssh -G` for the real name and port */
     bool quiet;         /* print nothing while waiting */
     const volatile sig_atomic_t *stop;

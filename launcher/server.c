@@ -139,7 +139,10 @@ static void drop(mu_server_t *server, peer_t *peer)
             p = &(*p)->next;
         *p = peer->next;
     }
-    mu_link_close(peer->link); /* which ends epoll's interest too */
+    /* closing alone would not do: a child that was forked a moment ago may hold the socket until it executes
+     */
+    epoll_ctl(server->epoll, EPOLL_CTL_DEL, peer->link->fd, NULL);
+    mu_link_close(peer->link);
     server->peer[peer->at] = server->peer[--server->count];
     server->peer[peer->at]->at = peer->at;
     free(peer);

@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "common/sweep.h"
 #include "worker/guard_impl.h"
 
 #include <dirent.h>
@@ -18,9 +19,11 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { ARGUMENTS_MAX = 1 << 21 };
 static const char *const secrets[] = {"MUSTER_CONTROL", "MUSTER_CONTROL_KEY", "MUSTER_CONTROL_KEY_FILE"};
 
 /* The first of the variables that holds a number; `otherwise` when none does. */
@@ -66,6 +69,9 @@ mu_status_t mu_guard_env_read(mu_guard_env_t *out)
             return mu_fail(MU_USAGE, "MUSTER_LEASE='%s': not a number of seconds", lease);
         env.run_dir = copy_env("MUSTER_RUN_DIR");
         env.shm_dir = copy_env("MUSTER_SHM_DIR");
+        env.token = copy_env("MUSTER_RUN_TOKEN");
+        if (env.token && !mu_run_token_ok(env.token))
+            return mu_fail(MU_USAGE, "MUSTER_RUN_TOKEN='%s': not 32 hex digits", env.token);
         if (env.shm_dir && (env.shm_dir[0] != '/' || !strstr(env.shm_dir, "/muster-")))
             return mu_fail(MU_USAGE, "MUSTER_SHM_DIR='%s': not a folder made for this run", env.shm_dir);
     }
@@ -227,12 +233,32 @@ static void become_guard(mu_guard_t *guard, mu_guard_env_t *env, mu_guard_log_t 
     _exit(code);
 }
 
+/* A pidfd (closed on exec) of our parent, if that is this run's mpirun or its daemon: one whose arguments
+ * name the run's folder. -1 otherwise. */
+static int open_daemon(const char *token)
+{
+    char path[64];
+    mu_buf_t text = MU_BUF_INIT, folder = MU_BUF_INIT;
+    pid_t parent = getppid();
+    int fd = (int)syscall(SYS_pidfd_open, parent, 0);
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)parent);
+    mu_run_tmp_dir(token, &folder);
+    if (fd >= 0 && (mu_file_read(path, ARGUMENTS_MAX, &text) != MU_OK ||
+                    !memmem(text.data, text.len, folder.data, folder.len))) {
+        close(fd);
+        fd = -1;
+    }
+    mu_buf_release(&text);
+    mu_buf_release(&folder);
+    return fd;
+}
+
 mu_status_t mu_guard_start(const mu_guard_config_t *config, mu_page_t **page)
 {
     mu_guard_env_t env;
     mu_guard_log_t log = {-1, -1, -1};
     MU_TRY(mu_guard_env_read(&env));
-    mu_guard_t guard = {.env = &env, .line_fd = -1, .signal_fd = -1};
+    mu_guard_t guard = {.env = &env, .daemon_fd = -1, .line_fd = -1, .signal_fd = -1};
     int64_t limit;
     mu_proc_oom(&guard.oom_kills_before, &limit);
     guard.page = mu_page_new();
@@ -249,6 +275,8 @@ mu_status_t mu_guard_start(const mu_guard_config_t *config, mu_page_t **page)
         mu_digest_file(config->config_path, digest) == MU_OK)
         snprintf(guard.config_digest, sizeof guard.config_digest, "%s", digest);
 
+    if (env.supervised && env.token)
+        guard.daemon_fd = open_daemon(env.token);
     sigset_t set, old;
     signals_of_guard(&set);
     sigprocmask(SIG_BLOCK, &set, &old);
@@ -270,6 +298,9 @@ mu_status_t mu_guard_start(const mu_guard_config_t *config, mu_page_t **page)
     free(env.key_file);
     free(env.run_dir);
     free(env.shm_dir);
+    free(env.token);
+    if (guard.daemon_fd >= 0)
+        close(guard.daemon_fd);
     *page = guard.page;
     return MU_OK;
 }

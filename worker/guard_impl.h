@@ -15,6 +15,7 @@ typedef struct mu_guard_env {
     double lease; /* seconds */
     int rank, world_size, attempt;
     char *run_dir, *shm_dir; /* NULL: not given */
+    char *token;             /* of the run; NULL: not given, or none */
 } mu_guard_env_t;
 
 mu_status_t mu_guard_env_read(mu_guard_env_t *out);
@@ -49,7 +50,7 @@ mu_status_t mu_guard_log_start(const char *run_dir, int rank, mu_guard_log_t *ou
 
 /* ---- guard_uplink.c: the connection to the launcher ---- */
 
-enum { MU_UPLINKS = 3, MU_UPLINK_LINES = 16 };
+enum { MU_UPLINKS = 6, MU_UPLINK_LINES = 16 };
 
 typedef struct mu_uplink {
     const mu_guard_env_t *env;
@@ -66,8 +67,8 @@ typedef struct mu_uplink {
 } mu_uplink_t;
 
 void mu_uplink_init(mu_uplink_t *up, const mu_guard_env_t *env, const mu_hello_t *hello);
-/* Dials, and dials again: at once when there is no connection, after 2.5 s without an answer beside the one
- * that is silent. */
+/* Dials, and dials again: at once when there is no connection, after 1.5 s without an answer, and each second
+ * from then on, beside those that are silent. */
 void mu_uplink_tend(mu_uplink_t *up);
 /* Puts beat.sequence or death.sequence in and sends on every open connection. */
 void mu_uplink_send(mu_uplink_t *up, mu_message_t *message);
@@ -84,6 +85,7 @@ typedef struct mu_guard {
     const mu_guard_env_t *env;
     mu_page_t *page;
     pid_t rank_pid;
+    int daemon_fd; /* a pidfd of our parent, mpirun or its daemon on this host; -1: not known */
     int line_fd;   /* -1: none */
     int signal_fd; /* SIGCHLD, SIGTERM, SIGINT, SIGUSR1 */
     int64_t oom_kills_before;

@@ -3,7 +3,7 @@
 
 #include <poll.h>
 
-static const int64_t redial_after_ns = 2500000000, dial_pause_ns = 300000000;
+static const int64_t redial_after_ns = 1500000000, redial_pause_ns = 1000000000, dial_pause_ns = 300000000;
 
 void mu_uplink_init(mu_uplink_t *up, const mu_guard_env_t *env, const mu_hello_t *hello)
 {
@@ -50,7 +50,7 @@ void mu_uplink_tend(mu_uplink_t *up)
             drop(up, i);
     bool none = count(up) == 0;
     bool silent = up->unanswered_ns != 0 && now - up->unanswered_ns > redial_after_ns;
-    int64_t pause = none ? dial_pause_ns : redial_after_ns;
+    int64_t pause = none ? dial_pause_ns : redial_pause_ns;
     if ((none || silent) && (up->dialed_ns == 0 || now - up->dialed_ns > pause))
         dial(up, now);
 }

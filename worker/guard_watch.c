@@ -1,5 +1,6 @@
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/sweep.h"
 #include "worker/guard_impl.h"
 
 #include <errno.h>
@@ -7,12 +8,14 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static const int64_t second_ns = 1000000000;
 static const int64_t report_limit_ns = 3000000000;   /* for the launcher to take the report of a death */
 static const int64_t last_line_limit_ns = 200000000; /* for the log's writer to pass on what came before it */
+static const int64_t lease_slack_ns = 200000000; /* the rank has ended when the lease has, not a tick later */
 enum { LINES_AT_ONCE = 40, LINES_PER_SECOND = 4 };
 
 typedef struct watch {
@@ -153,6 +156,16 @@ static void take_lines(watch_t *w)
     }
 }
 
+/* The launcher is out of reach: nobody else can end what hangs on connections to it. Guards of other ranks
+ * here have lost it too. */
+static void end_attempt_here(const mu_guard_t *guard)
+{
+    if (guard->daemon_fd >= 0)
+        syscall(SYS_pidfd_send_signal, guard->daemon_fd, SIGKILL, NULL, 0);
+    if (guard->env->token)
+        mu_sweep_processes(guard->env->token, guard->env->attempt);
+}
+
 static void take_signals(watch_t *w)
 {
     struct signalfd_siginfo info;
@@ -170,6 +183,8 @@ static void take_signals(watch_t *w)
         w->dead = true;
         w->dead_ns = mu_now_ns();
         w->wait_status = status;
+        if (w->reason == MU_DEATH_BY_LEASE)
+            end_attempt_here(w->guard);
     }
 }
 
@@ -206,7 +221,7 @@ static void tend(watch_t *w)
         raise_request(w, (int32_t)w->raised);
     }
     if (!w->dead && w->reason != MU_DEATH_BY_LEASE &&
-        (double)(now - w->up.answered_ns) * 1e-9 > w->guard->env->lease) {
+        (double)(now + lease_slack_ns - w->up.answered_ns) * 1e-9 > w->guard->env->lease) {
         mu_error("no answer from the launcher for %g s: this rank ends, so that it never goes on alone",
                  w->guard->env->lease);
         kill_rank(w, MU_DEATH_BY_LEASE);

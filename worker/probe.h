@@ -1,6 +1,6 @@
 /*
  * The probe: `muster-worker --probe`, the other end of readiness and preflight on each host. It observes and
- * judges nothing.
+ * judges nothing; asked to, it first removes what earlier attempts of the run left on its host.
  *
  * It is started by a login (or directly, on the launcher's own host), speaks lines on stdin and stdout, and
  * ends when stdin does, so it cannot outlive its login. At most 1 MiB a line.
@@ -24,11 +24,12 @@
 mu_status_t mu_probe_main(void);
 
 /* The facts for one question; a new reference. Keys of `ask`, all optional:
- *     "storage": {"dir", "cookie", "seconds"}    look at the run directory; cookie: name of a file in it
- *     "back": {"address", "port", "token", "seconds"}   connect to the launcher, send the token
- *     "daemon": "/usr/bin/orted"                 mpirun's program on this side
- *     "paths": {"nvml", "ibverbs", "sys", "shm", "proc"}  where to look instead of the usual places
- * The facts: see docs/readiness.md. */
+ *     "sweep": {"token", "last"}                 end processes and remove folders of the run
+ * (common/sweep.h); alone in the question, nothing else is looked at "storage": {"dir", "cookie", "seconds"}
+ * look at the run directory; cookie: name of a file in it "back": {"address", "port", "token", "seconds"}
+ * connect to the launcher, send the token "daemon": "/usr/bin/orted"                 mpirun's program on this
+ * side "paths": {"nvml", "ibverbs", "sys", "shm", "proc"}  where to look instead of the usual places The
+ * facts: see docs/readiness.md. */
 json_t *mu_probe_answer(const json_t *ask);
 
 #endif

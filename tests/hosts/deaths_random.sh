@@ -30,7 +30,7 @@ for ((k = 1; k <= deaths; k++)); do
         guard=$(awk '{ print $4 }' "/proc/$victim/stat")
         since=$EPOCHREALTIME
         kill -KILL "$guard"
-        named "$k" "$since" 11 "$rank" "$where (vanished together with its guard|sent no heartbeat)"
+        named "$k" "$since" 10 "$rank" "$where (vanished together with its guard|sent no heartbeat)"
         ;;
     esac
 done

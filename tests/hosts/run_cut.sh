@@ -1,6 +1,6 @@
 # A host is cut off, first both ways, then one way only: it is declared within 10 s, its rank ends itself within the lease, and
-# the run goes on when the host is back, to the end of a run that nobody disturbed. With muster.min_hosts it goes on without
-# it.
+# nothing else of the run is left there soon after, although nobody can reach it; and the run goes on when the host is back, to
+# the end of a run that nobody disturbed.
 . "$(dirname "$0")/run_lib.sh"
 fleet head one two three
 hosts=(--hosts head:1,one:1,two:1,three:1)
@@ -8,14 +8,19 @@ hosts=(--hosts head:1,one:1,two:1,three:1)
 begin undisturbed "${hosts[@]}"
 ended 0
 
+has_no_programs() {
+    [ -z "$(programs "$1")" ]
+}
+
 # isolate K HOST RANK CHAIN...: cuts the host off, and looks at both sides
 isolate() {
     local since
     since=$EPOCHREALTIME
     cut_off "$2" "${@:4}"
     wait_for 40 no_ranks_on "$2"
-    within "$since" "$EPOCHREALTIME" 16 "the end of the ranks that are cut off"
-    named "$1" "$since" 11 "$3" "^[0-9.]+ $2 $3 (sent no heartbeat|is heard, but has had no answer) for [0-9]+ s: its host is cut off"
+    within "$since" "$EPOCHREALTIME" 15 "the end of the ranks that are cut off"
+    wait_for 5 has_no_programs "$2" # neither mpirun's daemon nor the login's probe: their guard ends them
+    named "$1" "$since" 10 "$3" "^[0-9.]+ $2 $3 (sent no heartbeat|is heard, but has had no answer) for [0-9]+ s: its host is cut off"
     wait_for 10 grep -q "waiting: .*$2" "$LAB/disturbed.err"
 }
 

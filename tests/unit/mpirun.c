@@ -1,7 +1,7 @@
 /* The mpirun command of both versions, the environment it gets, and where ranks go. */
 #include "launcher/mpirun.h"
 #include "launcher/places.h"
-#include "launcher/sweep.h"
+#include "common/sweep.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/rundir.h"
@@ -285,34 +285,68 @@ static void a_drain_is_taken_once(void **state)
     assert_string_equal(host, "");
 }
 
-static pid_t marked(const char *token)
+static const char token[] = "0123456789abcdef0123456789abcdef";
+
+/* A process with this entry as its token and, if not 0, this attempt. */
+static pid_t marked(const char *text, int64_t attempt)
 {
-    char entry[64];
-    snprintf(entry, sizeof entry, "MUSTER_RUN_TOKEN=%s", token);
+    char entry[80], number[40];
+    snprintf(entry, sizeof entry, "MUSTER_RUN_TOKEN=%s", text);
+    snprintf(number, sizeof number, "MUSTER_ATTEMPT=%lld", (long long)attempt);
     pid_t pid = fork();
     if (pid == 0) {
-        execle("/bin/sleep", "sleep", "60", (char *)NULL, (char *[]){entry, NULL});
+        execle("/bin/sleep", "sleep", "60", (char *)NULL, (char *[]){attempt ? number : entry, entry, NULL});
         _exit(127);
     }
-    mu_sleep_ms(200);
     return pid;
+}
+
+static bool was_ended(pid_t pid)
+{
+    int status = 0;
+    bool ended = waitpid(pid, &status, WNOHANG) == pid;
+    if (ended)
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    kill(pid, SIGKILL);
+    if (!ended)
+        waitpid(pid, NULL, 0);
+    return ended;
 }
 
 static void only_marked_processes_are_ended(void **state)
 {
     (void)state;
-    pid_t ours = marked("0123456789abcdef"), other = marked("0123456789abcdeX"),
-          longer = marked("0123456789abcdef0");
-    assert_int_equal(mu_sweep_processes("0123456789abcdef"), 1);
-    int status;
-    assert_int_equal(waitpid(ours, &status, 0), ours);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    assert_int_equal(waitpid(other, &status, WNOHANG), 0);
-    assert_int_equal(waitpid(longer, &status, WNOHANG), 0);
-    kill(other, SIGKILL);
-    kill(longer, SIGKILL);
-    waitpid(other, NULL, 0);
-    waitpid(longer, NULL, 0);
+    pid_t ours = marked(token, 0), old = marked(token, 4), present = marked(token, 5);
+    pid_t other = marked("0123456789abcdef0123456789abcdeX", 4),
+          longer = marked("0123456789abcdef0123456789abcdef0", 4);
+    mu_sleep_ms(200);
+    assert_int_equal(mu_sweep_processes(token, 4), 2);
+    assert_true(was_ended(ours));
+    assert_true(was_ended(old));
+    assert_false(was_ended(present));
+    assert_false(was_ended(other));
+    assert_false(was_ended(longer));
+}
+
+static void a_folder_that_is_held_stays(void **state)
+{
+    (void)state;
+    char mark[33];
+    int fd;
+    mu_buf_t name = MU_BUF_INIT;
+    snprintf(mark, sizeof mark, "%032lx", (unsigned long)mu_now_ns());
+    memmove(mark, mark + 20, 12); /* the part that makes the name */
+    mu_run_tmp_dir(mark, &name);
+    assert_int_equal(mu_run_tmp_make(name.data, &fd), MU_OK);
+    mu_sweep_folders(mark);
+    assert_int_equal(access(name.data, F_OK), 0);
+    close(fd);
+    mu_sweep_folders(mark);
+    assert_int_not_equal(access(name.data, F_OK), 0);
+    assert_true(mu_run_token_ok(token));
+    assert_false(mu_run_token_ok("../../etc"));
+    assert_false(mu_run_token_ok("0123456789abcdef0123456789abcde/"));
+    mu_buf_release(&name);
 }
 
 static int set_up(void **state)
@@ -341,6 +375,7 @@ int main(void)
         cmocka_unit_test(stop_is_seen_and_forgotten),
         cmocka_unit_test(a_drain_is_taken_once),
         cmocka_unit_test(only_marked_processes_are_ended),
+        cmocka_unit_test(a_folder_that_is_held_stays),
         cmocka_unit_test(both_versions_get_everything), /* last: it clears the environment */
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

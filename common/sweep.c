@@ -1,4 +1,4 @@
-#include "launcher/sweep.h"
+#include "common/sweep.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -8,11 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { TOKEN_SHOWN = 12, ENVIRON_MAX = 4 << 20 };
+enum { TOKEN_SHOWN = 12, TOKEN_LENGTH = 32, ENVIRON_MAX = 4 << 20 };
 
 void mu_run_tmp_dir(const char *token, mu_buf_t *out)
 {
@@ -25,45 +26,66 @@ void mu_run_shm_dir(const char *token, mu_buf_t *out)
     mu_buf_addf(out, "%s/muster-%u-%.*s", base, (unsigned)geteuid(), TOKEN_SHOWN, token);
 }
 
-mu_status_t mu_run_tmp_make(const char *dir)
+mu_status_t mu_run_tmp_make(const char *dir, int *fd)
 {
     struct stat st;
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return mu_fail(MU_RUNDIR, "%s: cannot make: %s", dir, strerror(errno));
     if (lstat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
         return mu_fail(MU_RUNDIR, "%s: is there, but is not a private folder of ours", dir);
+    *fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*fd < 0 || flock(*fd, LOCK_SH | LOCK_NB) != 0)
+        return mu_fail(MU_RUNDIR, "%s: cannot be locked: %s", dir, strerror(errno));
     return MU_OK;
 }
 
-/* Whether /proc/PID/environ has the entry. */
-static bool has_entry(int proc, const char *pid, const char *entry)
+bool mu_run_token_ok(const char *token)
+{
+    return strlen(token) == TOKEN_LENGTH && strspn(token, "0123456789abcdef") == TOKEN_LENGTH;
+}
+
+static void read_environ(int proc, const char *pid, mu_buf_t *out)
 {
     char path[300];
     snprintf(path, sizeof path, "%s/environ", pid);
     int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    mu_buf_t text = MU_BUF_INIT;
-    for (ssize_t n = 1; n > 0 && text.len < ENVIRON_MAX;) {
-        mu_buf_reserve(&text, 65536);
-        n = read(fd, text.data + text.len, 65536);
+    for (ssize_t n = fd < 0 ? 0 : 1; n > 0 && out->len < ENVIRON_MAX;) {
+        mu_buf_reserve(out, 65536);
+        n = read(fd, out->data + out->len, 65536);
         if (n > 0)
-            text.len += (size_t)n;
+            out->len += (size_t)n;
     }
-    close(fd);
-    bool found = false;
-    for (size_t at = 0; at < text.len && !found;) {
-        size_t n = strnlen(text.data + at, text.len - at);
-        found = n == strlen(entry) && memcmp(text.data + at, entry, n) == 0;
-        at += n + 1;
-    }
+    if (fd >= 0)
+        close(fd);
+    mu_buf_addc(out, '\0');
+}
+
+/* The value of NAME= in an environment, or NULL. */
+static const char *entry_of(const mu_buf_t *environ, const char *name)
+{
+    size_t length = strlen(name);
+    for (size_t at = 0; at < environ->len; at += strlen(environ->data + at) + 1)
+        if (strncmp(environ->data + at, name, length) == 0)
+            return environ->data + at + length;
+    return NULL;
+}
+
+static bool is_marked(int proc, const char *pid, const char *token, int64_t last)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    int64_t number;
+    read_environ(proc, pid, &text);
+    const char *its = entry_of(&text, "MUSTER_RUN_TOKEN="), *attempt = entry_of(&text, "MUSTER_ATTEMPT=");
+    bool marked = its && strcmp(its, token) == 0;
+    if (marked && attempt && mu_parse_i64(attempt, &number) && number > last)
+        marked = false;
     mu_buf_release(&text);
-    return found;
+    return marked;
 }
 
 /* One pass over /proc. The process is held by a pidfd from before it is looked at, so that its number cannot
  * become somebody else's in between. */
-static int kill_marked(const char *entry)
+static int kill_marked(const char *token, int64_t last)
 {
     int killed = 0;
     DIR *proc = opendir("/proc");
@@ -76,7 +98,7 @@ static int kill_marked(const char *entry)
         int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
         if (fd < 0 && errno != ENOSYS)
             continue;
-        if (has_entry(dirfd(proc), e->d_name, entry)) {
+        if (is_marked(dirfd(proc), e->d_name, token, last)) {
             long r =
                 fd >= 0 ? syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) : kill((pid_t)pid, SIGKILL);
             killed += r == 0;
@@ -89,26 +111,36 @@ static int kill_marked(const char *entry)
     return killed;
 }
 
-int mu_sweep_processes(const char *token)
+int mu_sweep_processes(const char *token, int64_t last)
 {
-    char *entry = mu_format("MUSTER_RUN_TOKEN=%s", token);
-    int first = kill_marked(entry);
+    int first = kill_marked(token, last);
     /* a zombie has no environment, so a pass that finds nobody means that all are gone */
     for (int i = 0, left = first; left > 0 && i < 100; i++) {
         mu_sleep_ms(20);
-        left = kill_marked(entry);
+        left = kill_marked(token, last);
     }
-    free(entry);
     return first;
+}
+
+/* /tmp and /dev/shm are everybody's: only a folder of our own is followed into. */
+static void sweep_folder(const char *dir)
+{
+    struct stat st;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        mu_remove_tree(dir);
+    close(fd);
 }
 
 void mu_sweep_folders(const char *token)
 {
     mu_buf_t dir = MU_BUF_INIT;
     mu_run_tmp_dir(token, &dir);
-    mu_remove_tree(dir.data);
+    sweep_folder(dir.data);
     mu_buf_clear(&dir);
     mu_run_shm_dir(token, &dir);
-    mu_remove_tree(dir.data);
+    sweep_folder(dir.data);
     mu_buf_release(&dir);
 }

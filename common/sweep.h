@@ -1,0 +1,33 @@
+/*
+ * What an attempt left on this machine, and nothing else: processes of our user whose environment carries the
+ * run's token, folders named after it. A process with the same command line but another token is somebody
+ * else's run.
+ *
+ * The launcher sweeps its own machine, the probe its host before an attempt and after the run, and a guard
+ * that lost the launcher its host before it goes.
+ */
+#ifndef MU_COMMON_SWEEP_H
+#define MU_COMMON_SWEEP_H
+
+#include "common/buf.h"
+#include "common/status.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The run's folders: "/tmp/muster-UID-TOKEN", and in shared memory the same (under /tmp where there is none).
+ */
+void mu_run_tmp_dir(const char *token, mu_buf_t *out);
+void mu_run_shm_dir(const char *token, mu_buf_t *out);
+/* Makes the first one, 0700 and ours, and holds it until *fd is closed: nobody sweeps it meanwhile. Errors:
+ * MU_RUNDIR. */
+mu_status_t mu_run_tmp_make(const char *dir, int *fd);
+
+/* Whether a token is one: 32 hex digits. What comes from elsewhere becomes part of a path. */
+bool mu_run_token_ok(const char *token);
+/* SIGKILL to every process of our user with MUSTER_RUN_TOKEN=token, but this one and those with a
+ * MUSTER_ATTEMPT above `last`; waits up to 2 s until they are gone. Returns how many there were. */
+int mu_sweep_processes(const char *token, int64_t last);
+/* Removes both folders, except one that a launcher here holds. */
+void mu_sweep_folders(const char *token);
+
+#endif
