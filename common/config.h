@@ -33,6 +33,12 @@ typedef enum mu_decay_style {
 } mu_decay_style_t;
 typedef enum mu_device_choice { MU_DEVICE_AUTO, MU_DEVICE_CPU, MU_DEVICE_CUDA } mu_device_choice_t;
 
+/* A list of numbers; value is NULL where the key was not given. */
+typedef struct mu_reals {
+    double *value;
+    int count;
+} mu_reals_t;
+
 /* Strings are owned by the config; NULL where a key was not given and has no default. */
 typedef struct mu_config {
     mu_model_t model; /* vocab 0 until known: mu_config_padded_vocab() */
@@ -68,7 +74,10 @@ typedef struct mu_config {
 
     /* data and files */
     char *data_path, *split, *vocab_file, *merge_file, *tokenizer_type, *save, *load, *hostfile;
-    char **train_data_paths, **valid_data_paths, **test_data_paths; /* NULL-terminated, or NULL */
+    char **train_data_paths, **valid_data_paths, **test_data_paths;       /* NULL-terminated, or NULL */
+    mu_reals_t train_data_weights, valid_data_weights, test_data_weights; /* one a path */
+    bool weight_by_num_documents;
+    double weighted_sampler_alpha;
 
     /* generation defaults */
     double temperature, top_p;

@@ -22,6 +22,7 @@ typedef enum mu_key_type {
     MU_KEY_ENUM,      /* an enum whose values are the places in `choices`; -1 for null */
     MU_KEY_INTS,      /* extra_save_iters and its count */
     MU_KEY_TEXTS,     /* char **, NULL-terminated */
+    MU_KEY_REALS,     /* mu_reals_t */
     MU_KEY_BETAS,     /* beta1, beta2 */
     MU_KEY_ATTENTION, /* checked, not stored: every layer is full causal attention */
     MU_KEY_ANY        /* not looked into */

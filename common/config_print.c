@@ -166,6 +166,16 @@ void mu_key_print(const mu_config_source_t *source, const mu_key_t *key, mu_buf_
         mu_buf_adds(out, all ? "]" : "");
         break;
     }
+    case MU_KEY_REALS: {
+        const mu_reals_t *all = at;
+        mu_buf_adds(out, all->value ? "[" : "null");
+        for (int i = 0; i < all->count; i++) {
+            mu_buf_adds(out, i ? ", " : "");
+            print_real(all->value[i], out);
+        }
+        mu_buf_adds(out, all->value ? "]" : "");
+        break;
+    }
     case MU_KEY_BETAS:
         mu_buf_addc(out, '[');
         print_real(config->beta1, out);

@@ -183,6 +183,47 @@ static mu_status_t check_schedule(const mu_config_source_t *s)
     return status;
 }
 
+static mu_status_t check_weights(const mu_config_source_t *s, const char *key, const mu_reals_t *weights,
+                                 char *const *paths)
+{
+    int n = 0;
+    double sum = 0;
+    while (paths && paths[n])
+        n++;
+    if (!weights->value)
+        return MU_OK;
+    if (weights->count != n)
+        return mu_fail(MU_CONFIG, "%s: %s has %d weights for %d paths: give one a path",
+                       mu_config_where(s, key), key, weights->count, n);
+    for (int i = 0; i < n; i++)
+        sum += weights->value[i];
+    if (n > 0 && sum <= 0)
+        return mu_fail(MU_CONFIG, "%s: %s: one weight must be above 0", mu_config_where(s, key), key);
+    return MU_OK;
+}
+
+/* gpt-neox counts epochs of unblended data only. */
+static mu_status_t check_blend(const mu_config_source_t *s)
+{
+    const mu_config_t *c = &s->config;
+    mu_status_t status = MU_OK;
+    also(&status, check_weights(s, "train_data_weights", &c->train_data_weights, c->train_data_paths));
+    also(&status, check_weights(s, "valid_data_weights", &c->valid_data_weights, c->valid_data_paths));
+    also(&status, check_weights(s, "test_data_weights", &c->test_data_weights, c->test_data_paths));
+    if (c->train_data_paths && !c->train_data_paths[0])
+        also(&status, mu_fail(MU_CONFIG, "%s: train_data_paths is empty: name the data to train on",
+                              mu_config_where(s, "train_data_paths")));
+    if (c->train_data_paths && c->train_epochs > 0)
+        also(&status, mu_fail(MU_CONFIG,
+                              "%s: train_epochs needs data_path: give train_iters with "
+                              "train_data_paths (%s)",
+                              mu_config_where(s, "train_epochs"), mu_config_where(s, "train_data_paths")));
+    if (c->train_data_paths && !c->valid_data_paths[0] && c->eval_iters > 0)
+        also(&status, mu_fail(MU_CONFIG, "%s: valid_data_paths is empty: name paths, or set eval_iters to 0",
+                              mu_config_where(s, "valid_data_paths")));
+    return status;
+}
+
 static mu_status_t check_data(const mu_config_source_t *s)
 {
     static const char *const lists[] = {"train_data_paths", "valid_data_paths", "test_data_paths"};
@@ -199,7 +240,7 @@ static mu_status_t check_data(const mu_config_source_t *s)
     if (one && given(s, "data_path"))
         return mu_fail(MU_CONFIG, "%s: %s excludes data_path (%s): keep one of them", mu_config_where(s, one),
                        one, mu_config_where(s, "data_path"));
-    return MU_OK;
+    return check_blend(s);
 }
 
 static mu_status_t check_zero(mu_config_source_t *s)

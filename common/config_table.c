@@ -116,7 +116,7 @@ const char *mu_key_type_name(mu_key_type_t type)
         [MU_KEY_BOOL] = "true or false", [MU_KEY_INT] = "whole number",    [MU_KEY_FLOAT] = "number",
         [MU_KEY_SECONDS] = "seconds",    [MU_KEY_TEXT] = "text",           [MU_KEY_ENUM] = "choice",
         [MU_KEY_INTS] = "whole numbers", [MU_KEY_TEXTS] = "list of texts", [MU_KEY_BETAS] = "two numbers",
-        [MU_KEY_ATTENTION] = "list",     [MU_KEY_ANY] = "anything",
+        [MU_KEY_ATTENTION] = "list",     [MU_KEY_ANY] = "anything",        [MU_KEY_REALS] = "list of numbers",
     };
     return names[type];
 }

@@ -156,6 +156,7 @@ static mu_status_t take(const mu_key_t *key, const mu_yaml_t *node, const char *
         return take_text(key, node, where, out);
     case MU_KEY_INTS:
     case MU_KEY_TEXTS:
+    case MU_KEY_REALS:
     case MU_KEY_BETAS:
         return take_list(key, node, where);
     case MU_KEY_ATTENTION:
@@ -242,6 +243,15 @@ static void store_texts(char ***at, const mu_yaml_t *node)
     *at = all;
 }
 
+static void store_reals(mu_reals_t *at, const mu_yaml_t *node)
+{
+    bool loose;
+    at->value = mu_calloc((size_t)node->count + 1, sizeof *at->value);
+    at->count = 0;
+    for (const mu_yaml_t *c = node->first; c; c = c->next)
+        mu_yaml_f64(c, &at->value[at->count++], &loose);
+}
+
 void mu_key_release(mu_config_source_t *source, const mu_key_t *key)
 {
     if (key->type == MU_KEY_TEXT && key->offset != MU_KEY_NOWHERE) {
@@ -254,6 +264,10 @@ void mu_key_release(mu_config_source_t *source, const mu_key_t *key)
             free(*p);
         free(*all);
         *all = NULL;
+    } else if (key->type == MU_KEY_REALS) {
+        mu_reals_t *all = field(source, key);
+        free(all->value);
+        *all = (mu_reals_t){0};
     } else if (key->type == MU_KEY_INTS) {
         free(source->config.extra_save_iters);
         source->config.extra_save_iters = NULL;
@@ -289,6 +303,10 @@ static void store(mu_config_source_t *source, const mu_key_t *key, const mu_yaml
     case MU_KEY_TEXTS:
         if (!v->null)
             store_texts(field(source, key), node);
+        break;
+    case MU_KEY_REALS:
+        if (!v->null)
+            store_reals(field(source, key), node);
         break;
     case MU_KEY_BETAS:
         mu_yaml_f64(node->first, &source->config.beta1, &loose);

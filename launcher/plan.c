@@ -55,18 +55,35 @@ static bool readable(const char *path)
     return path && access(path, R_OK) == 0;
 }
 
+/* The tokenizer of prepared data in a list; "" when the first path has none. free() it. */
+static char *listed_tokenizer(const mu_config_t *c)
+{
+    char *path = c->train_data_paths && c->train_data_paths[0]
+                     ? mu_path_join(c->train_data_paths[0], "tokenizer.json")
+                     : mu_strdup("");
+    if (!readable(path))
+        path[0] = '\0';
+    return path;
+}
+
 /* As the controller settles it, with a last resort of our own that is said. */
 static mu_status_t take_vocab(mu_plan_t *plan, const mu_dataset_t *data)
 {
     mu_config_t *c = plan->config;
-    const char *own = data ? mu_dataset_tokenizer_path(data) : NULL;
+    char *listed = listed_tokenizer(c);
+    const char *own = data ? mu_dataset_tokenizer_path(data) : listed[0] ? listed : NULL;
     int64_t ids = data ? mu_dataset_vocab(data) : 0;
     mu_tokenizer_t *tok;
+    mu_status_t status = MU_OK;
     if (own || readable(c->vocab_file)) {
-        MU_TRY(mu_tokenizer_load(own ? own : c->vocab_file, &tok));
-        ids = mu_max_i64(ids, mu_tokenizer_vocab(tok));
-        mu_tokenizer_free(tok);
+        status = mu_tokenizer_load(own ? own : c->vocab_file, &tok);
+        if (status == MU_OK) {
+            ids = mu_max_i64(ids, mu_tokenizer_vocab(tok));
+            mu_tokenizer_free(tok);
+        }
     }
+    free(listed);
+    MU_TRY(status);
     if (plan->vocab_from && (ids <= c->model.vocab || !c->finetune)) /* the checkpoint's */
         return MU_OK;
     plan->vocab_from = ids ? "the tokenizer" : c->padded_vocab_size ? "padded_vocab_size" : "assumed";

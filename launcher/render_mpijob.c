@@ -82,6 +82,10 @@ static mu_status_t check_paths(const mu_params_t *p, const mu_config_t *c)
     MU_TRY(check_path(p, c, "save", c->save));
     MU_TRY(check_path(p, c, "load", c->load));
     MU_TRY(check_path(p, c, "data_path", c->data_path));
+    for (char *const *d = c->train_data_paths; d && *d; d++)
+        MU_TRY(check_path(p, c, "train_data_paths", *d));
+    for (char *const *d = c->valid_data_paths; d && *d; d++)
+        MU_TRY(check_path(p, c, "valid_data_paths", *d));
     return check_path(p, c, "vocab_file", c->vocab_file);
 }
 

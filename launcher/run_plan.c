@@ -116,13 +116,21 @@ mu_status_t mu_run_plan_find(mu_run_plan_t *p)
     return mu_mpirun_find("mpirun", &p->mpirun);
 }
 
+static bool sees_path(const char *path)
+{
+    char *index = mu_format("%s.idx", path);
+    bool seen = access(path, R_OK) == 0 || access(index, R_OK) == 0;
+    free(index);
+    return seen;
+}
+
 static bool sees_data(const mu_config_t *config)
 {
-    if (!config->data_path)
-        return true; /* several paths, or a default: the controller says what it misses */
-    char *index = mu_format("%s.idx", config->data_path);
-    bool seen = access(config->data_path, R_OK) == 0 || access(index, R_OK) == 0;
-    free(index);
+    bool seen = !config->data_path || sees_path(config->data_path);
+    for (char *const *p = config->train_data_paths; seen && p && *p; p++)
+        seen = sees_path(*p);
+    for (char *const *p = config->valid_data_paths; seen && p && *p; p++)
+        seen = sees_path(*p);
     return seen;
 }
 

@@ -49,7 +49,7 @@ typedef struct controller {
 static mu_status_t read_sample(void *arg, bool validation, int64_t index, int32_t *tokens)
 {
     controller_t *c = arg;
-    return mu_order_sample(validation ? c->start.valid : c->start.train, index, tokens);
+    return mu_blend_sample(validation ? c->start.valid : c->start.train, index, tokens);
 }
 
 static void fail(controller_t *c, mu_status_t status)
@@ -228,7 +228,7 @@ static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
     info->environment.device = mu_strdup(c->opening.device);
     info->environment.libraries = mu_opening_libraries();
     info->config = mu_buf_detach(&yaml);
-    info->data_version = mu_strdup(mu_dataset_version(c->start.data));
+    info->data_version = mu_strdup(mu_mixture_version(c->start.data));
 }
 
 static mu_status_t commit(controller_t *c)

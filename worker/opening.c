@@ -83,10 +83,10 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_o
             mu_human_bytes((uint64_t)m->activations, x, sizeof x),
             mu_human_bytes((uint64_t)m->workspace, w, sizeof w));
     mu_info("data       %lld documents, %lld tokens; %lld steps read %.2f epochs",
-            (long long)mu_dataset_documents(start->data, MU_TRAIN),
-            (long long)mu_dataset_tokens(start->data, MU_TRAIN), (long long)c->train_iters,
+            (long long)mu_mixture_documents(start->data, MU_TRAIN),
+            (long long)mu_mixture_tokens(start->data, MU_TRAIN), (long long)c->train_iters,
             (double)mu_start_tokens(run, c->train_iters * c->train_batch_size) /
-                (double)mu_dataset_tokens(start->data, MU_TRAIN));
+                (double)mu_mixture_tokens(start->data, MU_TRAIN));
 }
 
 /* Sends setups until every worker has its state. */

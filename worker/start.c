@@ -112,7 +112,7 @@ static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
 static mu_status_t real_vocab(const mu_start_t *start, int64_t *vocab, int32_t *eod)
 {
     mu_tokenizer_t *tok;
-    *vocab = start->data ? mu_dataset_vocab(start->data) : 0;
+    *vocab = start->data ? mu_mixture_vocab(start->data) : 0;
     *eod = -1;
     if (!start->tokenizer)
         return MU_OK;
@@ -163,14 +163,14 @@ static mu_status_t check_data(const mu_run_t *run, mu_start_t *start)
     if (!start->checkpoint)
         return MU_OK;
     const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(start->checkpoint)->info;
-    const char *path = start->setup.path, *version = mu_dataset_version(start->data);
+    const char *path = start->setup.path, *version = mu_mixture_version(start->data);
     char tokenizer[MU_DIGEST_HEX];
     bool resume = start->done > 0;
     if (resume && info->data_version && strcmp(info->data_version, version) != 0)
         return mu_fail(MU_CONFIG,
                        "%s: was made with data version %s, '%s' is %s: give the old data, or use load with "
                        "finetune for new data",
-                       path, info->data_version, run->config->data_path, version);
+                       path, info->data_version, mu_mixture_path(start->data), version);
     if (!start->tokenizer || !info->tokenizer_digest)
         return MU_OK;
     MU_TRY(mu_digest_file(start->tokenizer, tokenizer));
@@ -214,7 +214,7 @@ static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
         return mu_fail(MU_CONFIG,
                        "%s: holds no tokenizer, so the vocabulary is unknown: set vocab_file or "
                        "padded_vocab_size",
-                       c->data_path);
+                       mu_mixture_path(start->data));
     if (vocab == 0) {
         setup->vocab = c->padded_vocab_size;
         return MU_OK;
@@ -236,20 +236,25 @@ static mu_status_t settle_data(mu_run_t *run, mu_start_t *start)
 {
     MU_TRY(check_data(run, start));
     MU_TRY(settle_vocab(run, start));
-    mu_dataset_limit(start->data, start->setup.vocab);
+    mu_mixture_limit(start->data, start->setup.vocab);
     return check_vocab_divides(run, start);
 }
 
 static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
 {
     const mu_config_t *c = run->config;
-    if (!c->data_path)
+    if (!c->data_path && !c->train_data_paths)
         return mu_fail(MU_CONFIG,
                        "data_path is not set: name a directory made by `muster prepare`, or the prefix of a "
                        ".bin/.idx pair");
-    mu_dataset_options_t options = {.split = mu_config_given(c, "split") ? c->split : NULL};
-    MU_TRY(mu_dataset_open(c->data_path, &options, &start->data));
-    const char *own = mu_dataset_tokenizer_path(start->data);
+    mu_mixture_options_t options = {.path = c->data_path,
+                                    .split = mu_config_given(c, "split") ? c->split : NULL,
+                                    .train = {c->train_data_paths, c->train_data_weights.value},
+                                    .valid = {c->valid_data_paths, c->valid_data_weights.value},
+                                    .by_documents = c->weight_by_num_documents,
+                                    .alpha = c->weighted_sampler_alpha};
+    MU_TRY(mu_mixture_open(&options, &start->data));
+    const char *own = mu_mixture_tokenizer(start->data);
     if (own || c->vocab_file)
         start->tokenizer = mu_strdup(own ? own : c->vocab_file);
     return MU_OK;
@@ -260,7 +265,8 @@ static mu_status_t settle_steps(mu_run_t *run, mu_start_t *start)
 {
     mu_config_t *c = run->config;
     if (c->train_iters == 0 && c->train_epochs > 0) {
-        c->train_iters = mu_order_epoch_samples(start->data, MU_TRAIN, c->model.seq_length, c->train_epochs) /
+        c->train_iters = mu_order_epoch_samples(mu_mixture_single(start->data), MU_TRAIN, c->model.seq_length,
+                                                c->train_epochs) /
                          c->train_batch_size;
         if (c->train_iters == 0)
             return mu_fail(MU_CONFIG,
@@ -338,12 +344,12 @@ mu_status_t mu_start_orders(mu_run_t *run, mu_start_t *start)
     mu_status_t status;
     MU_TRY_GOTO(status, mu_make_dirs(cache, 0700), out);
     MU_TRY_GOTO(status,
-                mu_order_open(start->data, MU_TRAIN, c->model.seq_length, (uint32_t)c->seed,
-                              start->order_samples[0], cache, &start->train),
+                mu_mixture_order(start->data, MU_TRAIN, c->model.seq_length, (uint32_t)c->seed,
+                                 start->order_samples[0], cache, &start->train),
                 out);
     if (c->eval_iters > 0)
-        status = mu_order_open(start->data, MU_VALID, c->model.seq_length, (uint32_t)c->seed,
-                               start->order_samples[1], cache, &start->valid);
+        status = mu_mixture_order(start->data, MU_VALID, c->model.seq_length, (uint32_t)c->seed,
+                                  start->order_samples[1], cache, &start->valid);
 out:
     free(cache);
     return status;
@@ -351,9 +357,9 @@ out:
 
 void mu_start_release(mu_start_t *start)
 {
-    mu_order_close(start->train);
-    mu_order_close(start->valid);
-    mu_dataset_close(start->data);
+    mu_blend_close(start->train);
+    mu_blend_close(start->valid);
+    mu_mixture_close(start->data);
     mu_checkpoint_close(start->checkpoint);
     free(start->rule);
     free(start->tokenizer);

@@ -15,15 +15,15 @@
 #ifndef MU_WORKER_START_H
 #define MU_WORKER_START_H
 
-#include "dataset/order.h"
+#include "dataset/mixture.h"
 #include "worker/checkpoint/reader.h"
 #include "worker/deal.h"
 #include "worker/run.h"
 
 typedef struct mu_start {
     mu_setup_t setup;
-    mu_dataset_t *data;
-    mu_order_t *train, *valid;   /* valid: NULL when eval_iters is 0 */
+    mu_mixture_t *data;
+    mu_blend_t *train, *valid;   /* valid: NULL when eval_iters is 0 */
     mu_checkpoint_t *checkpoint; /* open; NULL: fresh */
     char *rule;                  /* what was chosen, in words for the first lines */
     char *tokenizer;             /* path of the tokenizer.json that belongs to the data; NULL: unknown */

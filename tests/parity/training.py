@@ -27,11 +27,12 @@ LR, MIN_LR, WARMUP, DECAY, CLIP = 3e-3, 3e-4, 0.1, 0.1, 0.5
 LOSS, NORM, WEIGHTS = 1e-4, 1e-3, 1e-3
 ALL = [(tp, dp) for tp in (1, 2, 4) for dp in (1, 2, 4)]
 SOME = [(1, 1), (2, 2)]
+BLENDED = "blended data"
 
 
-def write_data(prefix, vocab):
+def write_data(prefix, vocab, seed=11):
     """Documents of a language with structure: each token is one of a few that may follow the last."""
-    random = np.random.RandomState(11)
+    random = np.random.RandomState(seed)
     follow = random.randint(0, vocab, (vocab, 4))
     documents = []
     for _ in range(60):
@@ -64,6 +65,19 @@ def sample_order(documents, samples):
     return np.stack([stream[i * LENGTH:i * LENGTH + LENGTH + 1] for i in shuffled.astype(np.int64)[:samples]])
 
 
+def blend(sets, weights, samples):
+    """gpt-neox's blend: each sample from the set that is most in arrears, in that set's own order."""
+    weights = np.array(weights) / sum(weights)
+    orders = [sample_order(s, math.ceil(samples * w * 1.005)) for s, w in zip(sets, weights)]
+    weights /= np.sum(weights)
+    taken, out = np.zeros(len(sets)), []
+    for i in range(samples):
+        k = int(np.argmax(weights * max(i, 1) - taken))
+        out.append(orders[k][int(taken[k])])
+        taken[k] += 1
+    return np.stack(out)
+
+
 def learning_rate(done):
     warm = WARMUP * STEPS
     if done <= warm:
@@ -88,6 +102,21 @@ def reference(model, samples):
         optimizer.step()
         out.append((loss.item(), norm.item()))
     return out
+
+
+WEIGHTS_OF_TWO = [0.7, 0.2]
+
+
+def blended(path, here, vocab):
+    """Makes the run's data two sets; returns its samples."""
+    sets = [write_data(here + "/data", vocab), write_data(here + "/more", vocab, 12)]
+    with open(path) as f:
+        lines = [line for line in f if not line.startswith(("data_path", "split"))]
+    paths = {"train_data_paths": [here + "/data", here + "/more"], "valid_data_paths": [], "test_data_paths": [],
+             "train_data_weights": WEIGHTS_OF_TWO}
+    with open(path, "w") as f:
+        f.writelines(lines + [f"{key}: {json.dumps(value)}\n" for key, value in paths.items()])
+    return blend(sets, WEIGHTS_OF_TWO, STEPS * BATCH)
 
 
 def write_config(path, model, data, checkpoint):
@@ -143,24 +172,26 @@ def moved(directory, trained, before):
     return math.sqrt(off / way)
 
 
-def compare(muster, form, layouts, tmp):
+def compare(muster, name, form, layouts, tmp):
     failed = 0
     model = make(form)
-    here = os.path.join(tmp, form)
+    here = os.path.join(tmp, name)
     os.mkdir(here)
     model.save_pretrained(here + "/hf")
     run(muster, "import", here + "/hf", "--output", here + "/ckpt")
     documents = write_data(here + "/data", model.config.vocab_size)
     write_config(here + "/run.yml", model, here + "/data", here + "/ckpt")
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    want = reference(model, sample_order(documents, STEPS * BATCH))
-    print(f"{form}: loss {want[0][0]:.4f} to {want[-1][0]:.4f}, gradient norm {want[0][1]:.3f} to {want[-1][1]:.3f}")
+    samples = (blended(here + "/run.yml", here, model.config.vocab_size) if name == BLENDED
+               else sample_order(documents, STEPS * BATCH))
+    want = reference(model, samples)
+    print(f"{name}: loss {want[0][0]:.4f} to {want[-1][0]:.4f}, gradient norm {want[0][1]:.3f} to {want[-1][1]:.3f}")
     for tp, dp in layouts:
         out = f"{here}/run-{tp}-{dp}"
         run(muster, "run", here + "/run.yml", f"model_parallel_size={tp}", "--workers", str(tp * dp), "--run-dir", out)
         rows = metrics(out)
         if None in rows:
-            sys.exit(f"{form} tp {tp} dp {dp}: steps without a line in metrics.jsonl")
+            sys.exit(f"{name} tp {tp} dp {dp}: steps without a line in metrics.jsonl")
         run(muster, "export", out, "--output", out + "-hf")
         errors = (worst([r["loss"] for r in rows], [w[0] for w in want]),
                   worst([r["grad_norm"] for r in rows], [w[1] for w in want]),
@@ -169,7 +200,7 @@ def compare(muster, form, layouts, tmp):
         bad = any(not e <= limit for e, limit in zip(errors, (LOSS, NORM, 1e-12, WEIGHTS)))
         failed += bad
         print("%-6s %s tp %d dp %d: loss %.1e, gradient norm %.1e, lr %.1e, weights %.1e" %
-              (("FAILED" if bad else "ok", form, tp, dp) + errors), flush=True)
+              (("FAILED" if bad else "ok", name, tp, dp) + errors), flush=True)
     return failed
 
 
@@ -182,7 +213,9 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory(prefix="muster-parity-") as tmp:
         for form in forms:
-            failed += compare(muster, form, ALL if form == "neox-parallel" else SOME, tmp)
+            failed += compare(muster, form, form, ALL if form == "neox-parallel" else SOME, tmp)
+        if "neox-parallel" in forms:
+            failed += compare(muster, BLENDED, "neox-parallel", SOME, tmp)
     sys.exit(1 if failed else 0)
 
 

@@ -263,8 +263,13 @@ static void the_environment_gives_paths(void **state)
     assert_string_equal(mu_config_origin(c, "save"), "environment MODEL_PATH");
     assert_false(mu_config_given(c, "save"));
     mu_config_free(c);
-    c = load_good("train_data_paths: [a]\nvalid_data_paths: [b, c]\ntest_data_paths: [d]\nsave: null\n",
+    c = load_good("train_data_paths: [a]\nvalid_data_paths: [b, c]\ntest_data_paths: [d]\nsave: null\n"
+                  "valid-data-weights: [1., 2.5]\n",
                   NULL);
+    assert_int_equal(c->valid_data_weights.count, 2);
+    assert_true(c->valid_data_weights.value[0] == 1 && c->valid_data_weights.value[1] == 2.5);
+    assert_null(c->train_data_weights.value);
+    assert_true(c->weighted_sampler_alpha == 1);
     assert_null(c->data_path);
     assert_null(c->save);
     assert_string_equal(c->valid_data_paths[1], "c");

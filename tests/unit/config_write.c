@@ -35,7 +35,9 @@ static void yaml_out_is_the_same_config_in(void **state)
         load_good(SMALL "expansion_factor: 3\nmuster: {ssh_args: '-o \"A b\" \\'}\nmin_lr: 1.0e-7\n"
                         "save: \"a\\u2028b\\x85\\tc\\ud7ff\\ufeff#d: e\"\ncheckpoint_factor: 7\n"
                         "warmup: 0.30000000000000004\ninit_method_std: 123.4567\neod_mask_loss: true\n"
-                        "train_data_paths: ['x, y', z]\nvalid_data_paths: []\ntest_data_paths: [w]\n",
+                        "train_data_paths: ['x, y', z]\nvalid_data_paths: []\ntest_data_paths: [w]\n"
+                        "train_data_weights: [0.1, 3]\nvalid_data_weights: []\neval_iters: 0\n"
+                        "weight_by_num_documents: true\nweighted_sampler_alpha: 0.3\n",
                   "model_parallel_size=2");
     assert_round_trip(c);
     assert_int_equal(mu_config_resolve(c, &(mu_world_t){.workers = 6}), MU_OK);
