@@ -45,9 +45,10 @@ static void check_growth(mu_growth_t g, int64_t grown)
             assert_int_equal(mu_grow_read(&g, COLS, read_rows, &m, first, n, out), MU_OK);
             for (int64_t r = first; r < first + n; r++) {
                 bool fresh = r >= g.rows || (r >= g.ids && r < g.new_ids);
-                for (int64_t c = 0; c < COLS; c++)
-                    assert_float_equal(out[(r - first) * COLS + c], fresh ? (float)mean[c] : value(r, c),
-                                       1e-4f);
+                for (int64_t c = 0; c < COLS; c++) {
+                    float want = fresh ? (float)mean[c] : value(r, c);
+                    assert_float_equal(out[(r - first) * COLS + c], want, 1e-4f);
+                }
             }
         }
     }
