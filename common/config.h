@@ -31,6 +31,11 @@ typedef enum mu_decay_style {
     MU_DECAY_EXPONENTIAL,
     MU_DECAY_CONSTANT
 } mu_decay_style_t;
+typedef enum mu_transport_choice {
+    MU_TRANSPORT_AUTO,
+    MU_TRANSPORT_RDMA,
+    MU_TRANSPORT_TCP
+} mu_transport_choice_t;
 typedef enum mu_device_choice { MU_DEVICE_AUTO, MU_DEVICE_CPU, MU_DEVICE_CUDA } mu_device_choice_t;
 
 /* A list of numbers; value is NULL where the key was not given. */
@@ -90,6 +95,7 @@ typedef struct mu_config {
         int64_t max_restarts;
         int64_t threads_per_worker; /* 0: auto */
         mu_device_choice_t device;
+        mu_transport_choice_t transport; /* of NCCL between hosts */
         char *ssh_args, *controller_host, *log_level;
         int64_t lookahead; /* global batches the controller sends ahead */
         bool overlap;      /* gradients are reduced over dp while backward goes on */

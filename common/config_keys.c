@@ -487,6 +487,8 @@ const mu_key_t mu_keys[] = {
     SECONDS("muster.lease_timeout", "15", 1, 1e9, CONFIG(muster.lease_timeout),
             "seconds after which a host that lost the launcher stops its ranks"),
     ENUM("muster.device", "auto", "auto|cpu|cuda", CONFIG(muster.device), "what workers compute on"),
+    ENUM("muster.transport", "auto", "auto|rdma|tcp", CONFIG(muster.transport),
+         "of GPUs between hosts; auto: RDMA where every host has it, and TCP is then an error"),
     INT("muster.threads_per_worker", "0", 0, 65536, CONFIG(muster.threads_per_worker),
         "threads of a worker on CPUs; 0: the host's cores divided by its workers"),
     {"muster.log_level", MU_KEY_TEXT, MU_KEY_HONOURED, "info", "error|warn|info|debug", 0, 0,

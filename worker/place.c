@@ -2,17 +2,11 @@
 #include "common/buf.h"
 #include "common/log.h"
 #include "kernels/cuda_load.h"
-#include "worker/comm_nccl.h"
+#include "worker/place_impl.h"
 
 #include <dlfcn.h>
 #include <sched.h>
 #include <unistd.h>
-
-/* This worker among those of its host. */
-typedef struct neighbours {
-    int rank, count;
-    bool distinct; /* each was given its own CUDA_VISIBLE_DEVICES */
-} neighbours_t;
 
 static uint64_t visible_hash(void)
 {
@@ -23,7 +17,7 @@ static uint64_t visible_hash(void)
     return h;
 }
 
-static mu_status_t find_neighbours(const mu_run_t *run, neighbours_t *out)
+mu_status_t mu_place_neighbours(const mu_run_t *run, mu_neighbours_t *out)
 {
     MPI_Comm host;
     MU_TRY(mu_mpi_check(MPI_Comm_split_type(mu_comm_mpi_group(run->groups->workers), MPI_COMM_TYPE_SHARED, 0,
@@ -46,11 +40,11 @@ static mu_status_t find_neighbours(const mu_run_t *run, neighbours_t *out)
 int mu_place_threads(const mu_run_t *run)
 {
     cpu_set_t set;
-    neighbours_t near = {.count = 1};
+    mu_neighbours_t near = {.count = 1};
     int cores = 1;
     if (run->config->muster.threads_per_worker > 0)
         return (int)run->config->muster.threads_per_worker;
-    if (find_neighbours(run, &near) != MU_OK)
+    if (mu_place_neighbours(run, &near) != MU_OK)
         near.count = 1;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         cores = CPU_COUNT(&set);
@@ -97,7 +91,7 @@ static mu_status_t all_the_same(const mu_run_t *run, bool cuda)
 
 /* MUSTER_SHARE_GPU=1: workers of a host take its GPUs in turns, as hosts of their own to NCCL, which refuses
  * two of its ranks on one device of one host. For tests on a single card. */
-static mu_status_t share_gpu(const mu_run_t *run, const neighbours_t *near, int count, int *index)
+static mu_status_t share_gpu(const mu_run_t *run, const mu_neighbours_t *near, int count, int *index)
 {
     const char *share = getenv("MUSTER_SHARE_GPU");
     char id[48];
@@ -115,8 +109,8 @@ static mu_status_t share_gpu(const mu_run_t *run, const neighbours_t *near, int 
 
 static mu_status_t choose_gpu(const mu_run_t *run, int count, int *index)
 {
-    neighbours_t near;
-    MU_TRY(find_neighbours(run, &near));
+    mu_neighbours_t near;
+    MU_TRY(mu_place_neighbours(run, &near));
     *index = near.rank;
     if (near.count <= count)
         return MU_OK;
@@ -126,32 +120,13 @@ static mu_status_t choose_gpu(const mu_run_t *run, int count, int *index)
     return share_gpu(run, &near, count, index);
 }
 
-static mu_status_t make_collectives(mu_run_t *run, mu_place_t *place)
-{
-    const double patience = 30; /* the launcher finds hangs earlier, and names the culprit */
-    double hang = run->config->muster.hang_timeout;
-    mu_nccl_limits_t limits = {.meet = 120, .hang = hang > 0 ? hang + patience : 600};
-    char version[32], device[sizeof place->words];
-    /* sums over tp and dp are in flight at once: their kernels must start in one order on all GPUs */
-    setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
-    place->own = true;
-    place->tp = place->dp = NULL;
-    MU_TRY(mu_comm_nccl_new(run->groups->tp, place->device, &limits, &place->tp));
-    MU_TRY(mu_comm_nccl_new(run->groups->dp, place->device, &limits, &place->dp));
-    mu_comm_nccl_version(place->tp->size > 1 ? place->tp : place->dp, version, sizeof version);
-    snprintf(device, sizeof device, "%s", place->words);
-    if (version[0])
-        snprintf(place->words, sizeof place->words, "%.*s, %s", 90, device, version);
-    return MU_OK;
-}
-
 static mu_status_t make_cuda(mu_run_t *run, int count, mu_place_t *place)
 {
     int index;
     MU_TRY(choose_gpu(run, count, &index));
     MU_TRY(mu_device_cuda_new(index, &place->device));
     snprintf(place->words, sizeof place->words, "%s", place->device->description);
-    return make_collectives(run, place);
+    return mu_place_join(run, place);
 }
 
 mu_status_t mu_place_make(mu_run_t *run, mu_place_t *out)
