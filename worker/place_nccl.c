@@ -77,7 +77,7 @@ mu_status_t mu_place_join(const mu_run_t *run, mu_place_t *place)
     const double patience = 30; /* the launcher finds hangs earlier, and names the culprit */
     double hang = run->config->muster.hang_timeout;
     mu_nccl_limits_t limits = {.meet = 120, .hang = hang > 0 ? hang + patience : 600};
-    char version[32], taken[64], device[sizeof place->words];
+    char version[32], taken[64];
     network_t net;
     bool rdma;
     mu_status_t status;
@@ -89,10 +89,12 @@ mu_status_t mu_place_join(const mu_run_t *run, mu_place_t *place)
     MU_TRY_GOTO(status, mu_comm_nccl_new(run->groups->dp, place->device, &limits, &place->dp), out);
     mu_comm_nccl_version(place->tp->size > 1 ? place->tp : place->dp, version, sizeof version);
     MU_TRY_GOTO(status, check_taken(&net, rdma, taken, sizeof taken), out);
-    snprintf(device, sizeof device, "%s", place->words);
-    if (version[0])
-        snprintf(place->words, sizeof place->words, "%.72s, %s%s%.30s%s", device, version,
-                 taken[0] ? " (" : "", taken, taken[0] ? ")" : "");
+    if (version[0]) {
+        char *words = mu_format("%s, %s%s%s%s", place->words, version, taken[0] ? " (" : "", taken,
+                                taken[0] ? ")" : "");
+        snprintf(place->words, sizeof place->words, "%s", words);
+        free(words);
+    }
 out:
     free(net.log);
     return status;

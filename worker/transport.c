@@ -71,9 +71,12 @@ static int active_ports(const char *sys, port_t ports[PORTS])
 /* Adds a name to a list separated by commas; one that does not fit is left out. */
 static void add_name(char *out, size_t size, const char *name)
 {
-    size_t have = strlen(out), need = strlen(name) + (have > 0);
-    if (have + need < size)
-        snprintf(out + have, size - have, "%s%s", have > 0 ? "," : "", name);
+    size_t have = strlen(out), need = strlen(name);
+    if (have + (have > 0) + need >= size)
+        return;
+    if (have > 0)
+        out[have++] = ',';
+    memcpy(out + have, name, need + 1);
 }
 
 void mu_transport_ports(const char *sys, char *out, size_t size)
