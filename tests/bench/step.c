@@ -1,18 +1,20 @@
 /*
  * Where the time of one training step goes on one worker.
  *
- *     bench_step [14m|70m|160m|quick] [micro_batch] [threads] [seq] [cpu]
+ *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16] [fp16] [recompute]
  *
  * Prints a line for each operation and shape: calls a step, milliseconds, share, and for matrix products the
  * rate and the time that they would take at the rate of a large product on this machine (the floor). `cpu`
- * counts the time of the calling thread instead of the wall's, for one thread on a busy machine. Not a test:
- * it asserts nothing.
+ * counts the time of the calling thread instead of the wall's, for one thread on a busy machine. `cuda` takes
+ * the first GPU; its step is timed without a wait between operations, and its operations in steps of their own
+ * with one behind each. `recompute` keeps each layer's input alone. Not a test: it asserts nothing.
  */
 #include "common/num.h"
+#include "kernels/cuda_load.h"
 #include "worker/init.h"
 #include "worker/optimizer.h"
 
-enum { LINES = 64, STEPS = 5 };
+enum { LINES = 64, STEPS = 5, WARM = 3 };
 
 typedef struct line {
     char name[64];
@@ -24,6 +26,7 @@ typedef struct line {
 static line_t lines[LINES];
 static int line_count;
 static const mu_device_ops_t *real;
+static bool enqueues; /* operations return before they are done */
 
 static clockid_t clock_used = CLOCK_MONOTONIC;
 
@@ -59,6 +62,8 @@ static void note(const char *name, int64_t in, int64_t out, double flops, int64_
     {                                                                                                        \
         int64_t begin = now_ns();                                                                            \
         real->op args;                                                                                       \
+        if (enqueues && real->sync(d) != MU_OK)                                                              \
+            exit(1);                                                                                         \
         note(#op, in, out, flops, begin);                                                                    \
     }
 
@@ -159,19 +164,22 @@ static mu_device_ops_t timed_table(void)
     return t;
 }
 
-/* GFLOP/s of 1024 rows through 512 -> 2048. */
-static double product_rate(mu_device_t *dev)
+/* GFLOP/s of 1024 rows through 512 -> 2048; on a GPU of 8192 through 8192 -> 8192. */
+static double product_rate(mu_device_t *dev, mu_dtype_t type)
 {
-    int64_t rows = 1024, in = 512, out = 2048, best = INT64_MAX;
+    int64_t rows = enqueues ? 8192 : 1024, in = enqueues ? 8192 : 512, out = enqueues ? 8192 : 2048;
+    int64_t best = INT64_MAX, size = mu_dtype_size(type);
     void *x, *w, *y;
-    if (mu_device_alloc(dev, MU_MEM_WORKSPACE, rows * in * 4, &x) != MU_OK ||
-        mu_device_alloc(dev, MU_MEM_WORKSPACE, in * out * 4, &w) != MU_OK ||
-        mu_device_alloc(dev, MU_MEM_WORKSPACE, rows * out * 4, &y) != MU_OK)
+    if (mu_device_alloc(dev, MU_MEM_WORKSPACE, rows * in * size, &x) != MU_OK ||
+        mu_device_alloc(dev, MU_MEM_WORKSPACE, in * out * size, &w) != MU_OK ||
+        mu_device_alloc(dev, MU_MEM_WORKSPACE, rows * out * size, &y) != MU_OK)
         exit(1);
     for (int i = 0; i < 10; i++) {
         int64_t begin = now_ns();
-        real->linear_forward(dev, mu_array_f32(y), mu_array_f32(x), mu_array_f32(w), MU_NO_ARRAY, rows, in,
-                             out, false);
+        real->linear_forward(dev, (mu_array_t){y, type}, (mu_array_t){x, type}, (mu_array_t){w, type},
+                             MU_NO_ARRAY, rows, in, out, false);
+        if (real->sync(dev) != MU_OK)
+            exit(1);
         best = mu_min_i64(best, now_ns() - begin);
     }
     mu_device_free(dev, x);
@@ -191,10 +199,9 @@ static mu_model_t shape(const char *name)
     static const struct {
         const char *name;
         int64_t layers, hidden, heads, vocab;
-    } rows[] = {{"quick", 6, 192, 6, 8192},
-                {"14m", 6, 128, 4, 50304},
-                {"70m", 6, 512, 8, 50304},
-                {"160m", 12, 768, 12, 50304}};
+    } rows[] = {{"quick", 6, 192, 6, 8192},   {"14m", 6, 128, 4, 50304},     {"70m", 6, 512, 8, 50304},
+                {"160m", 12, 768, 12, 50304}, {"410m", 24, 1024, 16, 50304}, {"1.4b", 24, 2048, 16, 50304},
+                {"2.8b", 32, 2560, 32, 50304}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, name) == 0)
             return (mu_model_t){.layers = rows[i].layers,
@@ -209,7 +216,7 @@ static mu_model_t shape(const char *name)
                                 .rotary_base = 10000,
                                 .norm_eps = 1e-5,
                                 .init_std = 0.02};
-    fprintf(stderr, "no shape \"%s\": quick, 14m, 70m or 160m\n", name);
+    fprintf(stderr, "no shape \"%s\": quick, 14m, 70m, 160m, 410m, 1.4b or 2.8b\n", name);
     exit(2);
 }
 
@@ -237,7 +244,7 @@ static void step(mu_net_t *net, const int32_t *tokens, int64_t t)
         exit(1);
 }
 
-static void print(double rate, int64_t wall_ns, int64_t rows, const mu_model_t *model)
+static void print(double rate, int64_t wall_ns, int64_t rows, const mu_model_t *model, int64_t peak)
 {
     double inside = 0, floor_ms = 0;
     qsort(lines, (size_t)line_count, sizeof *lines, by_time);
@@ -254,27 +261,56 @@ static void print(double rate, int64_t wall_ns, int64_t rows, const mu_model_t *
     }
     double ms = (double)wall_ns * 1e-6 / (double)STEPS;
     printf("step %.2f ms, operations %.2f, products at full rate %.2f (%.0f %%), %.0f tokens/s, %.1f model "
-           "GFLOP/s of %.0f\n",
+           "GFLOP/s of %.0f, peak %.2f GiB\n",
            ms, inside, floor_ms, 100 * floor_ms / ms, (double)rows / ms * 1e3,
-           mu_model_flops_per_token(model) * (double)rows / ms * 1e-6, rate);
+           mu_model_flops_per_token(model) * (double)rows / ms * 1e-6, rate, (double)peak / 0x1p30);
+}
+
+static bool has_word(int argc, char **argv, const char *word)
+{
+    for (int i = 5; i < argc; i++)
+        if (strcmp(argv[i], word) == 0)
+            return true;
+    return false;
+}
+
+static int64_t time_steps(mu_net_t *net, const int32_t *tokens, int64_t *t)
+{
+    int64_t begin = now_ns();
+    for (int i = 0; i < STEPS; i++)
+        step(net, tokens, ++*t);
+    return now_ns() - begin;
+}
+
+static mu_device_t *make_device(int threads, bool cuda)
+{
+    mu_device_t *dev;
+    if ((cuda ? mu_device_cuda_new(0, &dev) : mu_device_cpu_new(threads, &dev)) != MU_OK)
+        exit(1);
+    enqueues = cuda;
+    real = dev->ops;
+    return dev;
 }
 
 int main(int argc, char **argv)
 {
     mu_model_t model = shape(argc > 1 ? argv[1] : "14m");
-    int64_t micro = argument(argc, argv, 2, 1), threads = argument(argc, argv, 3, 1);
+    int64_t micro = argument(argc, argv, 2, 1), threads = argument(argc, argv, 3, 1), t = 0;
     model.seq_length = argument(argc, argv, 4, 512);
-    mu_device_t *dev;
     mu_net_t *net;
     mu_comm_t *tp = mu_comm_self("tp");
-    mu_net_options_t options = {.micro_batch = micro, .training = true, .eod = -1};
-    if (mu_device_cpu_new((int)threads, &dev) != MU_OK)
-        return 1;
-    if (argc > 5 && strcmp(argv[5], "cpu") == 0)
+    mu_net_options_t options = {.micro_batch = micro,
+                                .training = true,
+                                .checkpoint_activations = has_word(argc, argv, "recompute"),
+                                .dtype = has_word(argc, argv, "bf16")   ? MU_DTYPE_BF16
+                                         : has_word(argc, argv, "fp16") ? MU_DTYPE_F16
+                                                                        : MU_DTYPE_F32,
+                                .eod = -1};
+    mu_device_t *dev = make_device((int)threads, has_word(argc, argv, "cuda"));
+    if (has_word(argc, argv, "cpu"))
         clock_used = CLOCK_THREAD_CPUTIME_ID;
-    real = dev->ops;
-    double rate = product_rate(dev);
-    mu_device_ops_t table = timed_table();
+    double rate = product_rate(dev, options.dtype);
+    mu_device_ops_t table = *real;
     dev->ops = &table;
     if (mu_net_new(dev, &model, tp, &options, &net) != MU_OK || mu_init_weights(net, 1) != MU_OK)
         return 1;
@@ -282,15 +318,14 @@ int main(int argc, char **argv)
     int32_t *tokens = malloc((size_t)count * sizeof *tokens);
     for (int64_t i = 0; i < count; i++)
         tokens[i] = (int32_t)(i * i * 7919 % model.vocab);
-    for (int t = 1; t <= 2; t++)
-        step(net, tokens, t);
-    line_count = 0;
-    memset(lines, 0, sizeof lines);
-    int64_t begin = now_ns();
-    for (int t = 0; t < STEPS; t++)
-        step(net, tokens, 3 + t);
-    printf("%s, micro batch %d, sequence %d\n", dev->description, (int)micro, (int)model.seq_length);
-    print(rate, now_ns() - begin, micro * model.seq_length, &model);
+    while (t < WARM)
+        step(net, tokens, ++t);
+    int64_t wall = enqueues ? time_steps(net, tokens, &t) : 0;
+    table = timed_table();
+    int64_t timed = time_steps(net, tokens, &t);
+    printf("%s, %s, micro batch %d, sequence %d\n", dev->description, mu_dtype_name(options.dtype),
+           (int)micro, (int)model.seq_length);
+    print(rate, enqueues ? wall : timed, micro * model.seq_length, &model, dev->total.peak);
     free(tokens);
     mu_net_free(net);
     mu_comm_free(tp);

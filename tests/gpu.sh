@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# tests/gpu.sh STAGE [MODEL]: the checks that need a GPU, in stages of at most eight minutes.
+#
+#   oracles     every operation of the CUDA device against fp64
+#   golden      the golden tables on the GPU; 50 steps on CPU and GPU, fp32 and bf16, beside each other
+#   ranks       two and three ranks on one card over NCCL, and training so: dp 2, tp 2 x dp 2 with ZeRO stage 1
+#   sanitizer   compute-sanitizer over the oracles
+#   bench MODEL a step in bf16 of 160m, 410m, 1.4b or 2.8b on 2,048 tokens beside PyTorch's, eager and compiled
+#
+# The machine needs a driver, CUDA's libraries, and for bench Python with PyTorch and Transformers. All else comes in the
+# archive of scripts/pack-gpu (MUSTER_PACK, default build/muster-gpu.tar.gz). Results go to $OUT (default
+# build/gpu-results), a file a stage, with versions, date and command. 77: there is no GPU.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+stage=${1:?usage: tests/gpu.sh oracles|golden|ranks|sanitizer|bench [MODEL]} model=${2:-}
+pack=${MUSTER_PACK:-build/muster-gpu.tar.gz} out=${OUT:-build/gpu-results}
+[ -r "$pack" ] || { echo "$pack: not there: scripts/pack-gpu makes it where muster was built" >&2; exit 66; }
+nvidia-smi >/dev/null 2>&1 || { echo "no GPU here (nvidia-smi)"; exit 77; }
+here=$(mktemp -d "${TMPDIR:-/tmp}/muster-gpu-XXXXXX")
+trap 'rm -rf "$here"' EXIT
+tar -C "$here" -xzf "$pack"
+mkdir -p "$out"
+
+# The newest file of a name in CUDA's folders, else among Python's packages.
+find_library() {
+    local places=(/usr/local/cuda/lib64 /usr/lib/x86_64-linux-gnu)
+    places+=("$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["purelib"] + "/nvidia")' 2>/dev/null || echo /nonexistent)")
+    find -L "${places[@]}" -name "$1" 2>/dev/null | head -n 1
+}
+libraries=$here/lib
+for name in 'libcublasLt.so.1[0-9]' 'libcublas.so.1[0-9]' 'libcudart.so.1[0-9]'; do
+    path=$(find_library "$name")
+    [ -z "$path" ] || libraries=$libraries:$(dirname "$path")
+done
+nccl=$(find_library 'libnccl.so.2')
+export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} OPAL_PREFIX=$here PATH=$here/bin:$PATH
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 MUSTER_BIN=$here/bin MUSTER_SOURCE=$PWD
+export MUSTER_CUDA_LIBRARY=$here/bin/libmuster-cuda.so
+[ -z "$nccl" ] || export MUSTER_NCCL_LIBRARY=$nccl
+
+head_lines() {
+    echo "# tests/gpu.sh $stage $model"
+    date -u +%Y-%m-%dT%H:%MZ
+    cat "$here/ABOUT"
+    nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv,noheader
+    python3 -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda, "NCCL", torch.cuda.nccl.version())' 2>/dev/null || true
+}
+
+curve() { # curve PRECISION TOLERANCE: 50 steps on CPU in fp32 and on the GPU
+    . tests/e2e/lib.sh
+    make_data "$scratch/data" >/dev/null || return 1
+    sed -i -e 's/^train_iters: .*/train_iters: 50/' -e 's/^eval_iters: .*/eval_iters: 0/' "$scratch/model.yml"
+    for run in "cpu fp32" "cuda $1"; do
+        read -r device precision <<<"$run"
+        muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/$device" muster.device="$device" \
+            precision="${precision/bf16/bfloat16}" >"$scratch/$device.out" 2>&1 || { cat "$scratch/$device.out"; return 1; }
+        losses "$scratch/$device" >"$scratch/$device.losses"
+    done
+    paste "$scratch/cpu.losses" "$scratch/cuda.losses" | awk -v p="$1" '
+        { d = ($2 - $7) / $2; d = d < 0 ? -d : d; if (d > most) most = d }
+        END { printf "%s: the largest relative difference of %d losses is %.3g; the last ones are %s and %s\n", p, NR, most, $2, $7 }'
+    same_losses "$scratch/cpu.losses" "$scratch/cuda.losses" "$2"
+}
+
+peak_of() { # dense bf16 TFLOP/s of the makers' data sheets
+    case $1 in
+    *H200* | *H100*SXM* | *"H100 80GB HBM3"*) echo 989 ;;
+    *H100*) echo 756 ;;
+    *A100*) echo 312 ;;
+    *) echo 0 ;;
+    esac
+}
+
+bench() {
+    declare -A micro=([160m]=16 [410m]=16 [1.4b]=8 [2.8b]=4)
+    local m=${MICRO:-${micro[$model]:?MODEL is one of 160m 410m 1.4b 2.8b}} card peak ours=() eager=() compiled=() round line
+    card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
+    peak=$(peak_of "$card")
+    for round in 1 2; do
+        ours+=("$(bench_step "$model" "$m" 1 2048 cuda bf16 | tee "$here/ours.$round" | tail -n 1)")
+        eager+=("$(timeout 200 python3 tests/bench/torch_step.py "$model" "$m" 4 2048 cuda bf16 2>"$here/eager.err" || tail -n 1 "$here/eager.err")")
+        compiled+=("$(timeout 300 python3 tests/bench/torch_step.py "$model" "$m" 4 2048 cuda bf16 compile 2>"$here/compiled.err" || tail -n 1 "$here/compiled.err")")
+    done
+    cat "$here/ours.1"
+    echo
+    printf '%s\n' "muster:" "${ours[@]}" "PyTorch:" "${eager[@]}" "${compiled[@]}"
+    echo
+    rate() { printf '%s\n' "$@" | sed -nE 's/.* ([0-9]+) tokens\/s.*/\1/p' | sort -n | tail -n 1; }
+    memory() { printf '%s\n' "$@" | sed -nE 's/.*peak ([0-9.]+) GiB.*/\1/p' | sort -n | tail -n 1; }
+    line=${ours[0]}
+    awk -v model="$model" -v m="$m" -v peak="$peak" -v a="$(rate "${ours[@]}")" -v b="$(rate "${eager[@]}")" \
+        -v c="$(rate "${compiled[@]}")" -v am="$(memory "${ours[@]}")" -v bm="$(memory "${eager[@]}")" \
+        -v cm="$(memory "${compiled[@]}")" -v gflops="$(sed -nE 's/.* ([0-9.]+) model GFLOP.*/\1/p' <<<"$line")" \
+        -v one="$(rate "$line")" '
+        function mfu(r) { return peak && one ? sprintf("%.1f %%", 100 * r * gflops / one / peak / 1000) : "?" }
+        BEGIN {
+            print "| model | micro batch | program | tokens/s | MFU (neox) | peak GiB | ratio |"
+            print "| --- | --- | --- | --- | --- | --- | --- |"
+            printf "| %s | %s | muster | %s | %s | %s | |\n", model, m, a, mfu(a), am
+            printf "| | | PyTorch eager | %s | %s | %s | %.2f |\n", b, mfu(b), bm, b ? a / b : 0
+            printf "| | | PyTorch compiled | %s | %s | %s | %.2f |\n", c, mfu(c), cm, c ? a / c : 0
+        }'
+}
+
+run_stage() { # called where a failed command ends nothing, so each says what follows it
+    export MUSTER_TEST_DEVICE=cuda
+    case $stage in
+    oracles) timeout 460 cuda_kernels ;;
+    golden)
+        timeout 200 unit_golden && (curve fp32 1e-4) && (curve bf16 1e-2)
+        ;;
+    ranks)
+        [ -n "$nccl" ] || { echo "no libnccl.so.2 here"; return 77; }
+        timeout 100 tests/mpi/run 2 "$here/bin/cuda_nccl" && timeout 100 tests/mpi/run 3 "$here/bin/cuda_nccl" &&
+            timeout 240 bash tests/cuda/train.sh
+        ;;
+    sanitizer)
+        timeout 300 compute-sanitizer --tool memcheck --error-exitcode 1 cuda_kernels &&
+            timeout 170 compute-sanitizer --tool synccheck --error-exitcode 1 cuda_kernels
+        ;;
+    bench) bench ;;
+    *) echo "no stage '$stage'" >&2 && return 2 ;;
+    esac
+}
+
+head_lines | tee "$out/$stage$model.txt"
+code=0
+run_stage >>"$out/$stage$model.txt" 2>&1 || code=$?
+sed 1,5d "$out/$stage$model.txt" | tail -n 60
+echo "$stage $model: exit $code"
+exit $code
