@@ -44,10 +44,19 @@ typedef struct mu_reals {
     int count;
 } mu_reals_t;
 
+/* Of fp16 training: worker/loss_scale.h says how it is used. */
+typedef struct mu_loss_scale_rule {
+    double fixed; /* 0: dynamic */
+    double least;
+    int64_t initial_power, window, hysteresis;
+    bool consecutive;
+} mu_loss_scale_rule_t;
+
 /* Strings are owned by the config; NULL where a key was not given and has no default. */
 typedef struct mu_config {
     mu_model_t model; /* vocab 0 until known: mu_config_padded_vocab() */
     mu_precision_t precision;
+    mu_loss_scale_rule_t loss_scale;
 
     /* parallelism, as written; tp = model_parallel_size * max(1, pipe_parallel_size) */
     int64_t model_parallel_size, pipe_parallel_size;

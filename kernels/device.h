@@ -229,7 +229,8 @@ struct mu_device {
     void *impl;
 };
 
-/* The CPU with `threads` (>= 1) threads of its own, the caller's included. Errors: MU_NOMEM. */
+/* The CPU with `threads` (>= 1) threads of its own, the caller's included. It has fp32 and bf16; fp16, which
+ * it only widens and narrows, when the environment has MUSTER_CPU_FP16 (tests). Errors: MU_NOMEM. */
 mu_status_t mu_device_cpu_new(int threads, mu_device_t **out);
 void mu_device_close(mu_device_t *dev); /* NULL is nothing; everything allocated must be freed before */
 

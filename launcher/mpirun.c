@@ -218,6 +218,7 @@ bool mu_env_allowed(const char *name, size_t n, bool ranks)
                                          "ONEDNN_*",
                                          "NCCL_*",
                                          "CUDA_*",
+                                         "MUSTER_CPU_*",
                                          "NVIDIA_VISIBLE_DEVICES",
                                          "UCX_*",
                                          "MUSTER_CUDA_LIBRARY",

@@ -29,7 +29,8 @@ mu_status_t mu_needs_of(const mu_config_t *config, mu_needs_t *out)
     mu_plan_shape_t shape = {.tp = tp,
                              .shards = config->zero_stage == 1 ? config->dp : 1,
                              .micro_batch = mu_max_i64(1, config->micro_batch),
-                             .checkpoint_activations = config->checkpoint_activations};
+                             .checkpoint_activations = config->checkpoint_activations,
+                             .mixed = config->precision != MU_FP32};
     mu_plan_memory(&model, &shape, &memory);
     out->rank = (uint64_t)mu_plan_memory_total(&memory);
     out->checkpoint = (uint64_t)mu_model_parameters(&model) * (config->no_save_optim ? 4 : 12);

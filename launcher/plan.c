@@ -226,7 +226,8 @@ mu_status_t mu_plan_make(const mu_plan_query_t *query, mu_plan_t *out)
                          mu_config_origin(c, "muster.device"));
         goto out;
     }
-    plan.mixed = gpu && c->precision != MU_FP32;
+    plan.mixed = c->precision != MU_FP32;
+    plan.numbers = !plan.mixed ? "fp32" : gpu && c->precision == MU_FP16 ? "fp16" : "bf16";
     MU_TRY_GOTO(status, take_start(&plan), out);
     if (c->data_path && mu_dataset_exists(c->data_path)) {
         mu_dataset_options_t options = {.split = c->split};

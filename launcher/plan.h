@@ -39,7 +39,8 @@ typedef struct mu_plan {
     const char *device;     /* "cpu", a card's name, or "device" */
     const mu_card_t *card;
     double mfu;
-    bool mixed; /* bf16 with fp32 masters, planned; else fp32 */
+    bool mixed;          /* bf16 with fp32 masters, planned; else fp32 */
+    const char *numbers; /* "fp32", "bf16", "fp16": what it will compute in */
     int64_t idle_workers;
 
     int64_t parameters, tokens_a_step, train_iters; /* train_iters 0: train_epochs of data that is not here */

@@ -16,8 +16,8 @@ static void write_memory(const mu_plan_t *p, mu_buf_t *out)
     text_t t[8];
     const mu_plan_memory_t *m = &p->memory;
     bool on = p->config->checkpoint_activations;
-    mu_buf_addf(out, "memory       %s a worker (%s), with checkpoint_activations %s; %s with it %s\n",
-                bytes(mu_plan_memory_total(m), t[0]), p->mixed ? "planned: bf16, fp32 masters" : "fp32",
+    mu_buf_addf(out, "memory       %s a worker (%s%s), with checkpoint_activations %s; %s with it %s\n",
+                bytes(mu_plan_memory_total(m), t[0]), p->numbers, p->mixed ? ", fp32 masters" : "",
                 on ? "on" : "off", bytes(p->memory_other, t[1]), on ? "off" : "on");
     mu_buf_addf(out,
                 "             weights %s, gradients %s, optimizer %s, activations %s, loss %s, workspace %s",
@@ -141,8 +141,8 @@ mu_status_t mu_plan_write_json(const mu_plan_t *p, mu_buf_t *out)
                   (json_int_t)p->parameters, "vocab", (json_int_t)c->model.vocab, "vocab_from", p->vocab_from,
                   "first_step", (json_int_t)p->first_step, "train_iters", (json_int_t)p->train_iters,
                   "epochs", or_null(p->data_tokens > 0, json_real(p->epochs)), "device", p->device,
-                  "precision", p->mixed ? "bf16" : "fp32", "memory", memory_json(p), "checkpoints",
-                  checkpoints, "compute", compute, "warnings", warnings_json(p));
+                  "precision", p->numbers, "memory", memory_json(p), "checkpoints", checkpoints, "compute",
+                  compute, "warnings", warnings_json(p));
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     if (!text)

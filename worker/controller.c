@@ -150,13 +150,27 @@ static void show(controller_t *c, const mu_report_t *r, const double *valid)
             (long long)c->config->train_iters, r->loss, r->lr, r->grad_norm, speed);
 }
 
+static void say_skipped(const mu_report_t *r)
+{
+    mu_info("step %lld: the gradients overflow at loss scale %g: no update; the next scale is %g",
+            (long long)r->step, r->loss_scale, r->scale.scale);
+}
+
 static mu_status_t finish_row(controller_t *c, row_t *row)
 {
     const mu_report_t *r = &row->step;
     bool evaluated = mu_schedule_eval(c->config, r->step);
     const double *valid = evaluated ? &row->valid.loss : NULL;
     int64_t samples = c->start.samples + (r->step - c->start.done) * c->config->train_batch_size;
-    if (!r->finite) {
+    if (r->skipped)
+        say_skipped(r);
+    if (!r->finite && r->skipped) {
+        fail(c, mu_fail(
+                    MU_DIVERGED,
+                    "step %lld: the gradients overflow at loss scale %g, %d steps in a row now: training has "
+                    "diverged. A lower learning rate or a longer warmup may help; bf16 needs no loss scale",
+                    (long long)r->step, r->loss_scale, r->scale.in_a_row));
+    } else if (!r->finite) {
         fail(c, mu_fail(MU_DIVERGED,
                         "step %lld: loss %g, gradient norm %g: training has diverged; the update was not "
                         "made. A lower "
@@ -208,7 +222,8 @@ static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
     info->tp = config->tp;
     info->dp = config->dp;
     info->step = c->saving.step;
-    info->optimizer_step = c->start.setup.optimizer_step + (c->saving.step - c->start.done);
+    info->optimizer_step = c->last.optimizer_step; /* a step's report comes before its shards */
+    info->loss_scale = c->last.scale;
     info->samples = c->start.samples + (c->saving.step - c->start.done) * config->train_batch_size;
     info->tokens = mu_start_tokens(c->run, info->samples);
     memcpy(info->order_samples, c->start.order_samples, sizeof info->order_samples);
@@ -345,6 +360,8 @@ static mu_status_t train(controller_t *c)
     const mu_config_t *config = c->config;
     mu_page_t *page = c->run->page;
     c->step = c->last.step = c->start.done;
+    c->last.optimizer_step = c->start.setup.optimizer_step;
+    c->last.scale = c->start.setup.scale;
     c->saved = c->start.done > 0 && c->start.setup.kind == MU_SETUP_RESUME;
     c->evaluated = true;
     c->dealer = mu_dealer_new(config, c->control, c->start.done, c->start.samples, read_sample, c);

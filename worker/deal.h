@@ -25,6 +25,7 @@
 
 #include "common/status.h"
 #include "worker/grow.h"
+#include "worker/loss_scale.h"
 #include <limits.h>
 #include <stdint.h>
 
@@ -45,6 +46,7 @@ typedef struct mu_setup {
     mu_growth_t growth;     /* WEIGHTS: of the checkpoint's embedding; no new tokens: zeros */
     int64_t optimizer_step; /* updates that AdamW has made */
     int64_t train_iters;    /* of the run; with train_epochs they follow from the data */
+    mu_loss_scale_t scale;  /* as the checkpoint has it */
     char run_id[40];
     char path[PATH_MAX];
 } mu_setup_t;
@@ -65,13 +67,20 @@ typedef struct mu_command {
 typedef struct mu_report {
     int64_t step;
     int32_t evaluation; /* 1: `loss` is the validation loss after `step` */
-    int32_t finite;     /* 0: loss or gradient norm is not finite; the update was not made */
+    int32_t finite;     /* 0: training cannot go on: loss or gradient norm is not finite, and loss scaling
+                           is off or at its end; the update was not made */
+    int32_t skipped;    /* 1: overflow under loss scaling; the update was not made */
+    int32_t padding;
     double loss, grad_norm, lr, step_ms, data_wait_ms, comm_ms;
+    double loss_scale;      /* of this step; 0: none */
+    int64_t optimizer_step; /* after this step */
+    mu_loss_scale_t scale;  /* after this step */
 } mu_report_t;
 
 typedef struct mu_ready {
     int32_t status; /* mu_status_t of taking the state */
     int32_t threads;
+    int32_t dtype, padding; /* mu_dtype_t that it computes in */
     int64_t weights, gradients, optimizer, activations, workspace,
         communication; /* bytes held on the device */
     char device[128];

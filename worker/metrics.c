@@ -63,6 +63,9 @@ mu_status_t mu_metrics_add(mu_metrics_t *metrics, const mu_report_t *report, int
         mu_buf_addf(line, ", \"%s\": ", row[i].key);
         mu_json_number(line, row[i].value);
     }
+    if (report->loss_scale > 0)
+        mu_buf_addf(line, ", \"loss_scale\": %.17g, \"skipped\": %s", report->loss_scale,
+                    report->skipped ? "true" : "false");
     if (valid_loss) {
         mu_buf_adds(line, ", \"valid_loss\": ");
         mu_json_number(line, *valid_loss);

@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "worker/precision.h"
 #include "worker/quiet.h"
 
 char *mu_opening_libraries(void)
@@ -42,6 +43,12 @@ static mu_status_t collect_ready(mu_run_t *run, mu_opening_t *out)
         mu_page_progress(run->page);
         if (ready.status != MU_OK && status == MU_OK)
             status = (mu_status_t)ready.status;
+        if (w > 0 && ready.dtype != out->memory.dtype && status == MU_OK)
+            status = mu_fail(
+                MU_CONFIG,
+                "worker %d computes in %s and others in %s, since their devices differ: set precision "
+                "to what all have, or muster.device",
+                w, mu_dtype_name((mu_dtype_t)ready.dtype), mu_dtype_name((mu_dtype_t)out->memory.dtype));
         if (w == 0 || total(&ready) > total(&out->memory))
             out->memory = ready;
         if (w == 0) {
@@ -50,6 +57,17 @@ static mu_status_t collect_ready(mu_run_t *run, mu_opening_t *out)
         }
     }
     return status;
+}
+
+static void say_numbers(const mu_config_t *c, const mu_start_t *start, const mu_opening_t *opening)
+{
+    mu_dtype_t dtype = (mu_dtype_t)opening->memory.dtype;
+    mu_loss_scale_t scale = start->setup.scale;
+    mu_buf_t words = MU_BUF_INIT;
+    mu_loss_scale_begin(&scale, dtype == MU_DTYPE_F16, &c->loss_scale);
+    mu_precision_describe(c->precision, dtype, &scale, &c->loss_scale, &words);
+    mu_info("numbers    %s", words.data);
+    mu_buf_release(&words);
 }
 
 static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_opening_t *opening)
@@ -69,10 +87,7 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_o
     mu_info("batch      %lld sequences = micro %lld x accumulation %lld x dp %d; %lld tokens a step",
             (long long)c->train_batch_size, (long long)c->micro_batch, (long long)c->accumulation, c->dp,
             (long long)mu_start_tokens(run, c->train_batch_size));
-    if (c->precision != MU_FP32)
-        mu_info("numbers    fp32: this device computes in nothing else, so %s is not used, and there is no "
-                "loss scale",
-                c->precision == MU_BF16 ? "bf16" : "fp16");
+    say_numbers(c, start, opening);
     mu_info("model      %lld parameters, vocabulary %lld", (long long)mu_model_parameters(&c->model),
             (long long)c->model.vocab);
     mu_info("memory     %s a worker: weights %s, gradients %s, optimizer %s, activations %s, workspace %s",

@@ -38,6 +38,7 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
     setup->vocab = m->tensors[embedding].shape[0];
     setup->kind = optimizer ? MU_SETUP_RESUME : MU_SETUP_WEIGHTS;
     setup->optimizer_step = optimizer ? m->info.optimizer_step : 0;
+    setup->scale = resume ? m->info.loss_scale : (mu_loss_scale_t){0};
     start->done = resume ? m->info.step : 0;
     start->samples = resume ? m->info.samples : 0;
     start->parent = m->info.step;
@@ -85,6 +86,7 @@ static void start_fresh(mu_start_t *start)
     start->setup.kind = MU_SETUP_FRESH;
     start->setup.vocab = 0;
     start->setup.optimizer_step = 0;
+    start->setup.scale = (mu_loss_scale_t){0};
     start->done = start->samples = 0;
     start->parent = -1;
     set_rule(start, mu_strdup("random weights"));

@@ -6,6 +6,7 @@
 #include "worker/init.h"
 #include "worker/optimizer.h"
 #include "worker/place.h"
+#include "worker/precision.h"
 #include "worker/quiet.h"
 #include "worker/replicas.h"
 #include "worker/state.h"
@@ -26,6 +27,7 @@ typedef struct trainer {
     int64_t taken;     /* TOKENS messages so far */
     int64_t data_wait_ns;
     int64_t optimizer_step;
+    mu_loss_scale_t scale;
     char *checkpoints;
     bool first; /* no step was made yet */
 } trainer_t;
@@ -79,7 +81,7 @@ static mu_status_t mean_loss(trainer_t *t, int64_t micro_batches, double *out)
 static mu_status_t forward_backward(trainer_t *t)
 {
     const mu_config_t *c = t->config;
-    double scale = 1.0 / (double)(c->accumulation * t->groups->layout.dp);
+    double scale = mu_loss_scale_factor(&t->scale) / (double)(c->accumulation * t->groups->layout.dp);
     int64_t stride = c->micro_batch * (c->model.seq_length + 1);
     mu_net_zero_gradients(t->net);
     for (int64_t g = 0; g < c->accumulation; g++) {
@@ -98,10 +100,32 @@ static int64_t take_wait_ns(trainer_t *t)
     return t->place.own ? ns + mu_comm_take_wait_ns(t->place.tp) + mu_comm_take_wait_ns(t->place.dp) : ns;
 }
 
+/* The update, unless the gradients overflow. */
+static mu_status_t update(trainer_t *t, mu_report_t *r)
+{
+    const mu_config_t *c = t->config;
+    double factor = mu_loss_scale_factor(&t->scale);
+    MU_TRY(mu_optimizer_norm(t->net, &r->grad_norm));
+    r->grad_norm /= factor;
+    bool whole = isfinite(r->loss) && isfinite(r->grad_norm);
+    r->finite = mu_loss_scale_step(&t->scale, &c->loss_scale, !whole);
+    r->skipped = !whole && r->loss_scale > 0;
+    if (whole) {
+        mu_optimizer_t adam = {r->lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping,
+                               factor};
+        mu_optimizer_step(t->net, &adam, r->grad_norm, ++t->optimizer_step);
+        MU_TRY(mu_replicas_weights(&t->replicas));
+    }
+    r->optimizer_step = t->optimizer_step;
+    r->scale = t->scale;
+    return wait_device(t);
+}
+
 static mu_status_t step(trainer_t *t, int64_t number)
 {
     const mu_config_t *c = t->config;
-    mu_report_t r = {.step = number, .lr = mu_config_lr(c, number - 1)};
+    mu_report_t r = {
+        .step = number, .lr = mu_config_lr(c, number - 1 - t->scale.skipped), .loss_scale = t->scale.scale};
     int64_t began = mu_now_ns();
     t->data_wait_ns = 0;
     take_wait_ns(t);
@@ -109,14 +133,7 @@ static mu_status_t step(trainer_t *t, int64_t number)
     MU_TRY(take_tokens(t));
     MU_TRY(forward_backward(t));
     MU_TRY(mean_loss(t, c->accumulation, &r.loss));
-    MU_TRY(mu_optimizer_norm(t->net, &r.grad_norm));
-    r.finite = isfinite(r.loss) && isfinite(r.grad_norm);
-    if (r.finite) {
-        mu_optimizer_t adam = {r.lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping, 0};
-        mu_optimizer_step(t->net, &adam, r.grad_norm, ++t->optimizer_step);
-        MU_TRY(mu_replicas_weights(&t->replicas));
-        MU_TRY(wait_device(t));
-    }
+    MU_TRY(update(t, &r));
     t->first = false;
     r.step_ms = (double)(mu_now_ns() - began) * 1e-6;
     r.data_wait_ms = (double)t->data_wait_ns * 1e-6;
@@ -236,6 +253,7 @@ static mu_status_t make_net(trainer_t *t)
     mu_net_free(t->net);
     t->net = NULL;
     mu_net_options_t options = {.micro_batch = c->micro_batch,
+                                .dtype = mu_precision_dtype(t->device, c->precision),
                                 .seq_length = c->model.seq_length,
                                 .training = true,
                                 .checkpoint_activations = c->checkpoint_activations,
@@ -251,6 +269,8 @@ static mu_status_t take_state(trainer_t *t)
     mu_checkpoint_t *checkpoint;
     MU_TRY(make_net(t));
     t->optimizer_step = t->setup.optimizer_step;
+    t->scale = t->setup.scale;
+    mu_loss_scale_begin(&t->scale, mu_net_flat(t->net)->weight.type == MU_DTYPE_F16, &t->config->loss_scale);
     if (t->setup.kind == MU_SETUP_FRESH)
         return mu_init_weights(t->net, (uint64_t)t->config->seed);
     mu_page_phase(t->run->page, MU_PHASE_LOAD);
@@ -267,6 +287,7 @@ static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
     const mu_memory_count_t *m = t->device->memory;
     mu_ready_t ready = {.status = (int32_t)taken,
                         .threads = t->device->threads,
+                        .dtype = (int32_t)mu_precision_dtype(t->device, t->config->precision),
                         .weights = m[MU_MEM_WEIGHTS].current,
                         .gradients = m[MU_MEM_GRADIENTS].current,
                         .optimizer = m[MU_MEM_OPTIMIZER].current,

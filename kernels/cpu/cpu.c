@@ -10,8 +10,7 @@ enum { SMALL_ALIGN = 64, HUGE_PAGE = 2 << 20 };
 
 static bool cpu_supports(const mu_device_t *dev, mu_dtype_t type)
 {
-    (void)dev;
-    return type == MU_DTYPE_F32 || type == MU_DTYPE_BF16 || type == MU_DTYPE_F16;
+    return type == MU_DTYPE_F32 || type == MU_DTYPE_BF16 || ((const mu_cpu_t *)dev->impl)->fp16;
 }
 
 /* Large arrays ask for huge pages: products walk them with strides that miss small ones' translations. */
@@ -140,6 +139,7 @@ mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)
         return status;
     }
     cpu->vec = mu_vec_choose(getenv("MUSTER_CPU_ISA"));
+    cpu->fp16 = getenv("MUSTER_CPU_FP16") != NULL;
     cpu->native_bfloat16 = strcmp(cpu->vec->name, "avx512") == 0 && mu_gemm_has_bfloat16();
     mu_device_t *dev = mu_calloc(1, sizeof *dev);
     dev->ops = &cpu_ops;

@@ -150,6 +150,7 @@ static void generation_equals_the_full_pass(void **state)
 int main(int argc, char **argv)
 {
     int provided;
+    setenv("MUSTER_CPU_FP16", "1", 1);
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
     MPI_Comm_size(MPI_COMM_WORLD, &world_size);

@@ -332,9 +332,9 @@ static void keys_without_effect_are_said_once(void **state)
     (void)state;
     mu_config_t *c =
         load_good("zero_optimization: {overlap_comm: true, stage: 0, reduce_scatter: true}\nnum_workers: 1\n"
-                  "fp16: {loss_scale: 0}\ncurriculum_learning: {enabled: false}\nuse_mup: false\n",
+                  "fp16: {auto_cast: false}\ncurriculum_learning: {enabled: false}\nuse_mup: false\n",
                   NULL);
-    assert_string_equal(mu_config_notes(c), "accepted without effect: fp16.loss_scale, "
+    assert_string_equal(mu_config_notes(c), "accepted without effect: fp16.auto_cast, "
                                             "zero_optimization.{overlap_comm, reduce_scatter}, num_workers");
     mu_config_free(c);
 }

@@ -165,6 +165,7 @@ int main(void)
         cmocka_unit_test(bits_do_not_depend_on_threads),
         cmocka_unit_test(memory_is_counted_by_kind),
     };
+    setenv("MUSTER_CPU_FP16", "1", 1);
     int failed = mu_kernel_cases(device, CPUS);
     return failed + cmocka_run_group_tests_name("cpu", tests, NULL, NULL);
 }

@@ -38,7 +38,8 @@ static void near(const char *kind, int64_t planned, int64_t counted)
         fail_msg("%s: planned %lld bytes, allocated %lld", kind, (long long)planned, (long long)counted);
 }
 
-static void compare(const mu_model_t *model, int tp, int shards, int64_t micro, bool checkpoint)
+static void compare_as(mu_dtype_t dtype, const mu_model_t *model, int tp, int shards, int64_t micro,
+                       bool checkpoint)
 {
     mu_device_t *device;
     mu_net_t *net;
@@ -48,11 +49,17 @@ static void compare(const mu_model_t *model, int tp, int shards, int64_t micro, 
     pair.size = tp;
     replicas.size = shards;
     replicas.rank = shards - 1;
-    mu_net_options_t options = {
-        .micro_batch = micro, .training = true, .checkpoint_activations = checkpoint, .eod = -1};
+    mu_net_options_t options = {.micro_batch = micro,
+                                .training = true,
+                                .dtype = dtype,
+                                .checkpoint_activations = checkpoint,
+                                .eod = -1};
     options.shard = shards > 1 ? &replicas : NULL;
-    mu_plan_shape_t shape = {
-        .tp = tp, .shards = shards, .micro_batch = micro, .checkpoint_activations = checkpoint};
+    mu_plan_shape_t shape = {.tp = tp,
+                             .shards = shards,
+                             .micro_batch = micro,
+                             .checkpoint_activations = checkpoint,
+                             .mixed = dtype != MU_DTYPE_F32};
     mu_plan_memory(model, &shape, &m);
     assert_int_equal(mu_device_cpu_new(1, &device), MU_OK);
     assert_int_equal(mu_net_new(device, model, &pair, &options, &net), MU_OK);
@@ -66,6 +73,12 @@ static void compare(const mu_model_t *model, int tp, int shards, int64_t micro, 
     mu_net_free(net);
     mu_device_close(device);
     mu_comm_free(self);
+}
+
+static void compare(const mu_model_t *model, int tp, int shards, int64_t micro, bool checkpoint)
+{
+    compare_as(MU_DTYPE_F32, model, tp, shards, micro, checkpoint);
+    compare_as(MU_DTYPE_BF16, model, tp, shards, micro, checkpoint);
 }
 
 static void memory_is_what_is_allocated(void **state)
@@ -211,7 +224,8 @@ static void published_counts(void **state)
         assert_true(plan.parameters == m[4]);
         assert_int_equal(plan.config->workers, 1);
         assert_string_equal(plan.device, "cpu");
-        assert_false(plan.mixed); /* CPUs train in fp32 */
+        assert_true(plan.mixed); /* the file's fp16 is bf16 on a CPU */
+        assert_string_equal(plan.numbers, "bf16");
         mu_plan_free(&plan);
         for (int k = 0; k < 4; k++)
             free(o[k]);
@@ -310,7 +324,7 @@ static void the_verb(void **state)
     char *plain[] = {"plan", f->config, NULL};
     assert_int_equal(verb(f, 2, plain, &out), MU_OK);
     assert_non_null(strstr(out, "70426624 parameters"));
-    assert_non_null(strstr(out, "(fp32)"));
+    assert_non_null(strstr(out, "(bf16, fp32 masters)"));
     free(out);
     char *fits[] = {"plan", f->config, "--gpu", "h100", "--json", "--mfu=0.5", NULL};
     assert_int_equal(verb(f, 6, fits, &out), MU_OK);

@@ -8,6 +8,7 @@
 #define MU_CHECKPOINT_MANIFEST_H
 
 #include "worker/checkpoint/shard.h"
+#include "worker/loss_scale.h"
 
 #define MU_MANIFEST_VERSION 1
 #define MU_MANIFEST_NAME    "manifest.json"
@@ -30,8 +31,9 @@ typedef struct mu_checkpoint_info {
     int64_t order_samples[2]; /* that the train and valid orders were made for at step 0; 0: unknown */
     int64_t parent_step;      /* the step that this run was resumed from; -1: none */
     int64_t seed;
-    double time;             /* seconds since 1970 */
-    double loss, valid_loss; /* NAN: none */
+    double time;                /* seconds since 1970 */
+    double loss, valid_loss;    /* NAN: none */
+    mu_loss_scale_t loss_scale; /* zeros: never scaled */
 
     struct { /* the schedule in force (common/config.h names the fields) */
         char *style;

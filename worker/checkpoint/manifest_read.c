@@ -180,6 +180,27 @@ static bool get_tensor(const json_t *object, int index, mu_manifest_tensor_t *ou
     return true;
 }
 
+/* Absent: losses were never scaled. */
+static bool get_loss_scale(const json_t *root, mu_loss_scale_t *out, mu_buf_t *why)
+{
+    mu_place_t place = {"loss_scale", -1, why};
+    const json_t *s = json_object_get(root, "loss_scale");
+    int hysteresis, in_a_row;
+    if (!s)
+        return true;
+    if (!get_f64(s, &place, "scale", &out->scale) ||
+        !get_i64(s, &place, "clean", 0, COUNT_MAX, &out->clean) ||
+        !get_i64(s, &place, "skipped", 0, COUNT_MAX, &out->skipped) ||
+        !get_int(s, &place, "hysteresis", 0, INT32_MAX, &hysteresis) ||
+        !get_int(s, &place, "in_a_row", 0, INT32_MAX, &in_a_row))
+        return false;
+    if (!(out->scale >= 0 && isfinite(out->scale)))
+        return bad(&place, "scale", "a finite number from 0");
+    out->hysteresis = hysteresis;
+    out->in_a_row = in_a_row;
+    return true;
+}
+
 static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *why)
 {
     mu_place_t top = {"", -1, why}, layout = {"layout", -1, why}, schedule = {"schedule", -1, why},
@@ -220,7 +241,7 @@ static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *w
            get_text(e, &environment, "device", &info->environment.device) &&
            get_text(e, &environment, "instruction_set", &info->environment.instruction_set) &&
            get_text(e, &environment, "libraries", &info->environment.libraries) &&
-           get_text(d, &data, "version", &info->data_version);
+           get_text(d, &data, "version", &info->data_version) && get_loss_scale(root, &info->loss_scale, why);
 }
 
 static bool get_lists(const json_t *root, mu_manifest_t *out, mu_buf_t *why)

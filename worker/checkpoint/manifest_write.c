@@ -76,6 +76,17 @@ void mu_shard_pack(const mu_shard_t *shard, mu_buf_t *out)
     mu_buf_adds(out, "]}");
 }
 
+static void put_loss_scale(mu_buf_t *out, const mu_loss_scale_t *s)
+{
+    mu_buf_adds(out, ",\n\"loss_scale\":{");
+    put_f64(out, "scale", s->scale);
+    put_i64(out, "clean", s->clean);
+    put_i64(out, "skipped", s->skipped);
+    put_i64(out, "hysteresis", s->hysteresis);
+    put_i64(out, "in_a_row", s->in_a_row);
+    mu_buf_addc(out, '}');
+}
+
 static void put_info(mu_buf_t *out, bool *ok, const mu_checkpoint_info_t *info)
 {
     put_text(out, ok, "run_id", info->run_id);
@@ -91,6 +102,8 @@ static void put_info(mu_buf_t *out, bool *ok, const mu_checkpoint_info_t *info)
     put_f64(out, "time", info->time);
     put_f64(out, "loss", info->loss);
     put_f64(out, "valid_loss", info->valid_loss);
+    if (info->loss_scale.scale > 0 || info->loss_scale.skipped > 0)
+        put_loss_scale(out, &info->loss_scale);
     mu_buf_adds(out, ",\n\"layout\":{");
     put_i64(out, "tp", info->tp);
     put_i64(out, "dp", info->dp);
