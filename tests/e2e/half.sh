@@ -41,8 +41,9 @@ cmp <(short bf16) <(short fallback) || fail "fp16 on a device without it is not 
 
 # the kernels of fp16 are there on CPUs, for this
 export MUSTER_CPU_FP16=1
-scaling=(precision=fp16 fp16.initial_scale_power=34 fp16.loss_scale_window=3 fp16.hysteresis=2)
-train fp16 1 1 "${scaling[@]}" train_iters=24
+scaling=(precision=fp16 fp16.initial_scale_power=34 fp16.loss_scale_window=3 fp16.hysteresis=2 train_iters=50
+    exit_interval=24)
+train fp16 1 1 "${scaling[@]}"
 said fp16 'loss scale 1.71799e+10, dynamic'
 said fp16 'the gradients overflow at loss scale 1.71799e+10: no update'
 skipped=$(values fp16 skipped | grep -c true)
@@ -58,11 +59,11 @@ first=$(values fp16 lr | head -n 1)
 [ "$(values float lr | head -n 1)" = "$first" ] || fail "the first learning rate is $first"
 
 # stopped while the scale is on its way down, and once more later: the same lines
-for stop in 2 15; do train stopped 1 1 "${scaling[@]}" train_iters=24 exit_interval=$stop; done
-train stopped 1 1 "${scaling[@]}" train_iters=24
+for stop in 2 15; do train stopped 1 1 "${scaling[@]}" exit_interval=$stop; done
+train stopped 1 1 "${scaling[@]}"
 cmp "$scratch/fp16.losses" "$scratch/stopped.losses" || fail "fp16 does not resume bit for bit"
 cmp <(values fp16 loss_scale) <(values stopped loss_scale | tail -n 24) || fail "the scale does not survive a restart"
-train groups 4 2 "${scaling[@]}" train_iters=24 zero_optimization.stage=1
+train groups 4 2 "${scaling[@]}" zero_optimization.stage=1
 [ "$(values groups skipped | grep -c true)" -ge 3 ] || fail "the overflow is not seen by a group"
 
 expect_exit 85 muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/least" "${scaling[@]}" \

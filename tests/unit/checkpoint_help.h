@@ -92,6 +92,7 @@ static inline mu_checkpoint_info_t save_info(const save_t *save)
         .seed = 1234,
         .time = 1.7e9,
         .loss = 0.1 + 0.2,
+        .loss_scale = {.scale = 65536, .clean = 3, .skipped = 2, .hysteresis = 1},
         .valid_loss = (double)NAN,
         .schedule = {mu_strdup("cosine"), 6e-4, 6e-5, 0.01, 0.9, 100, 120},
         .environment = {2, mu_strdup("cpu"), mu_strdup("AVX-512"), mu_strdup("oneDNN 2.6")},

@@ -170,6 +170,7 @@ static void what_the_training_knew_comes_back(void **state)
     assert_int_equal(info->samples, 400);
     assert_true(info->order_samples[0] == 480 && info->order_samples[1] == 24);
     assert_int_equal(info->parent_step, -1);
+    assert_memory_equal(&info->loss_scale, &want.loss_scale, sizeof want.loss_scale);
     assert_int_equal(info->seed, 1234);
     assert_int_equal(info->schedule.train_iters, 120);
     mu_checkpoint_info_release(&want);

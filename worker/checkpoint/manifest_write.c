@@ -79,11 +79,11 @@ void mu_shard_pack(const mu_shard_t *shard, mu_buf_t *out)
 static void put_loss_scale(mu_buf_t *out, const mu_loss_scale_t *s)
 {
     mu_buf_adds(out, ",\n\"loss_scale\":{");
-    put_f64(out, "scale", s->scale);
     put_i64(out, "clean", s->clean);
     put_i64(out, "skipped", s->skipped);
     put_i64(out, "hysteresis", s->hysteresis);
     put_i64(out, "in_a_row", s->in_a_row);
+    put_f64(out, "scale", s->scale);
     mu_buf_addc(out, '}');
 }
 
