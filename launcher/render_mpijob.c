@@ -14,12 +14,6 @@
 /* DRAIN_LEFT: what remains of the grace period when the hook has given up waiting, for sshd's own end. */
 enum { SSH_PORT = 2222, DRAIN_LEFT = 10 };
 
-static int64_t slots_of(const mu_params_t *p)
-{
-    int64_t slots = mu_params_number(p, "slots"), gpus = mu_params_number(p, "gpus");
-    return slots > 0 ? slots : gpus > 0 ? gpus : 1;
-}
-
 /* ---- what the operator would misread ---- */
 
 static mu_status_t check_names(const mu_params_t *p)
@@ -37,14 +31,9 @@ static mu_status_t check_names(const mu_params_t *p)
     return MU_OK;
 }
 
-/* A worker owns one GPU. Without this pods would hold GPUs that nobody uses, or workers would find none. */
 static mu_status_t check_gpus(const mu_params_t *p, const mu_config_t *c)
 {
-    int64_t gpus = mu_params_number(p, "gpus"), slots = slots_of(p);
-    if (gpus > 0 && gpus != slots)
-        return mu_fail(MU_USAGE,
-                       "render: %lld GPUs and %lld workers a pod: a worker owns one GPU: leave slots out",
-                       (long long)gpus, (long long)slots);
+    int64_t gpus = mu_params_number(p, "gpus");
     if (gpus > 0 && c->muster.device == MU_DEVICE_CPU)
         return mu_fail(MU_CONFIG, "%s: muster.device is cpu, but gpus=%lld asks for GPUs: leave one out",
                        mu_config_origin(c, "muster.device"), (long long)gpus);
@@ -248,8 +237,9 @@ static void add_launcher(const mu_params_t *p, bool own_ssh, mu_buf_t *out)
                 "                  exec muster run /etc/muster/config.yml --hostfile /etc/mpi/hostfile",
                 home);
     /* muster starts one worker a host unless it sees GPUs or is told */
-    if (slots_of(p) > 1 && !mu_params_text(p, "gpus"))
-        mu_buf_addf(out, " --workers %lld", (long long)(mu_params_number(p, "workers") * slots_of(p)));
+    if (mu_params_number(p, "slots") > 1 && !mu_params_text(p, "gpus"))
+        mu_buf_addf(out, " --workers %lld",
+                    (long long)(mu_params_number(p, "workers") * mu_params_number(p, "slots")));
     if (!own_ssh)
         mu_buf_addf(
             out,
@@ -310,13 +300,13 @@ static void add_job(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out)
     mu_buf_addf(out,
                 "spec:\n"
                 "  mpiImplementation: OpenMPI\n"
-                "  slotsPerWorker: %lld\n"
+                "  slotsPerWorker: %s\n"
                 "  sshAuthMountPath: %s/.ssh\n"
                 "  launcherCreationPolicy: %s\n"
                 "  runPolicy:\n"
                 "    cleanPodPolicy: %s\n"
                 "    backoffLimit: %s\n",
-                (long long)slots_of(p), mu_params_text(p, "home"), mu_params_text(p, "launcher_creation"),
+                mu_params_text(p, "slots"), mu_params_text(p, "home"), mu_params_text(p, "launcher_creation"),
                 mu_params_text(p, "clean_pods"), mu_params_text(p, "backoff"));
     if (deadline)
         mu_buf_addf(out, "    activeDeadlineSeconds: %s\n", deadline);
@@ -327,7 +317,7 @@ static void add_job(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out)
 
 mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_buf_t *out)
 {
-    int64_t slots = slots_of(params);
+    int64_t slots = mu_params_number(params, "slots");
     mu_world_t world = {.workers = (int)(mu_params_number(params, "workers") * slots),
                         .slots_per_host = (int)slots,
                         .device_has_fp16 = true};

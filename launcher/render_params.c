@@ -28,7 +28,8 @@ typedef struct param {
 static const param_t slurm[] = {
     {"name", LABEL, NULL, 0, 63, NULL, "name of the job; default: the config's file name", false},
     {"nodes", NUMBER, "2", 1, 16384, NULL, "nodes of the allocation", false},
-    {"tasks_per_node", NUMBER, "1", 1, 4096, NULL, "workers of a node", false},
+    {"tasks_per_node", NUMBER, NULL, 1, 4096, NULL, "workers of a node; default: one a GPU, else 1", false},
+    {"gpus", NUMBER, NULL, 1, 64, NULL, "GPUs of a node; default: none", false},
     {"cpus_per_task", NUMBER, NULL, 1, 4096, NULL, "cores of a worker; default: the whole node is the job's",
      false},
     {"partition", WORD, NULL, 0, 0, NULL, "partition", false},
@@ -271,6 +272,20 @@ static char *name_from(const char *path)
     return name;
 }
 
+/* A worker owns one GPU. Without this a job would hold GPUs that nobody uses, or workers would find none. */
+static mu_status_t match_gpus(mu_params_t *params)
+{
+    const char *name = params->target == MU_RENDER_SLURM ? "tasks_per_node" : "slots";
+    int workers = find(params->target, name, strlen(name));
+    const char *gpus = mu_params_text(params, "gpus");
+    if (!params->value[workers])
+        params->value[workers] = mu_strdup(gpus ? gpus : "1");
+    if (gpus && mu_params_number(params, "gpus") != mu_params_number(params, name))
+        return mu_fail(MU_USAGE, "render: gpus=%s and %s=%s: a worker owns one GPU: leave %s out", gpus, name,
+                       params->value[workers], name);
+    return MU_OK;
+}
+
 mu_status_t mu_params_finish(mu_params_t *params, const char *config)
 {
     const param_t *t = table(params->target);
@@ -288,7 +303,7 @@ mu_status_t mu_params_finish(mu_params_t *params, const char *config)
         if (!is_label(params->value[name]))
             return mu_fail(MU_USAGE, "render: no name can be made from '%s': give name=...", config);
     }
-    return MU_OK;
+    return match_gpus(params);
 }
 
 void mu_params_release(mu_params_t *params)

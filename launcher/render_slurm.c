@@ -59,6 +59,7 @@ void mu_render_slurm(const mu_params_t *params, char *const *arguments, int coun
     mu_buf_addf(out, "#SBATCH --job-name=%s\n", name);
     option(params, "nodes", "nodes", out);
     option(params, "tasks_per_node", "ntasks-per-node", out);
+    option(params, "gpus", "gpus-per-node", out);
     option(params, "cpus_per_task", "cpus-per-task", out);
     if (!mu_params_text(params, "cpus_per_task"))
         mu_buf_adds(out, "#SBATCH --exclusive\n");

@@ -59,12 +59,12 @@ if ! apart "${podman[@]}" image exists "localhost/muster-base:$release"; then
     rm "$LAB/base.tar"
     echo "base: $((SECONDS - began)) s"
 fi
-: >"$kept/unfinished"
 began=$SECONDS
 mkdir "$LAB/context"
 cp -r "$MUSTER_SOURCE/image" "$LAB/context/"
 rm -rf "$LAB/context/image/out"
 "$MUSTER_SOURCE/image/collect" "$MUSTER_BIN" "$LAB/context/image/out" || lab_fail "collect"
+: >"$kept/unfinished"
 apart "${podman[@]}" build --layers --isolation chroot --network host --build-arg BASE="localhost/muster-base:$release" \
     -t localhost/muster:test -f "$LAB/context/image/Dockerfile" "$LAB/context" >"$LAB/build.log" 2>&1 ||
     lab_fail "the image is not built: $(tail -n 20 "$LAB/build.log")"

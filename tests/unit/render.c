@@ -181,6 +181,12 @@ static void slurm_script(void **state)
     has(&out, "#SBATCH --partition=cpu\n");
     has(&out, "#SBATCH --signal=B:USR1@120\n");
     has(&out, "tiny_model.yml 'save=/runs/it'\\''s'\n");
+    assert_null(strstr(out.data, "gpus"));
+    assert_int_equal(verb(&out, "slurm", "nodes=2", "gpus=8", NULL), MU_OK);
+    has(&out, "#SBATCH --ntasks-per-node=8\n#SBATCH --gpus-per-node=8\n");
+    assert_int_equal(verb(&out, "slurm", "gpus=8", "tasks_per_node=4", NULL), MU_USAGE);
+    has(&said, "a worker owns one GPU");
+    assert_int_equal(verb(&out, "slurm", "nodes=3", NULL), MU_OK);
     /* the rest is the script of the tree */
     assert_int_equal(mu_file_read(MU_SOURCE_DIR "/slurm/muster.sbatch", 1 << 20, &script), MU_OK);
     const char *body = strstr(script.data, "set -u\n"), *ours = strstr(out.data, "set -u\n");

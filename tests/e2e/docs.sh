@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# The commands of the pages on bare metal, Slurm, Kubernetes and planning, as they stand there: indented lines and words in
+# backticks. Whatever stands for something (CONFIG..., RUN_DIR, hosts a and b) is put in; sbatch, scancel, kubectl and podman,
+# which want a cluster or the network, are played, and look at what they are given. A command that is not known here fails.
+. "$(dirname "$0")/lib.sh"
+cd "$MUSTER_SOURCE"
+python=
+for p in /usr/bin/python3 python3; do
+    ! "$p" -c 'import yaml' 2>/dev/null || { python=$p && break; }
+done
+# mpirun by hand: as root, and with more ranks than cores
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 \
+    PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+
+sed -i 's/^train_iters: .*/train_iters: 3/; s/^eval_interval: .*/eval_interval: 100/' "$scratch/model.yml"
+make_data "$scratch/data"
+grep -q '^data_path' "$scratch/model.yml" || printf 'data_path: %s\nvocab_file: %s.json\n' "$scratch/data" "$scratch/data" >>"$scratch/model.yml"
+printf 'save: %s\n' "$scratch/run" >>"$scratch/model.yml"
+echo "localhost slots=2" >"$scratch/hosts"
+
+# ---- what is played ----
+
+mkdir "$scratch/played"
+export played=$scratch/played python
+cat >"$played/sbatch" <<'END'
+#!/bin/bash
+# options as sbatch reads them, then a script that bash can read, then what `muster run` is given
+while [[ $1 == --* ]]; do
+    case $1 in --nodes | --partition | --ntasks-per-node | --gpus-per-node) shift 2 ;; *) echo "sbatch: $1" >&2 && exit 2 ;; esac
+done
+bash -n "$1" && shift && muster run "$@" --dry-run >/dev/null
+END
+cat >"$played/scancel" <<'END'
+#!/bin/bash
+[ "$*" = "--batch --signal=TERM 17" ]
+END
+cat >"$played/salloc" <<'END'
+#!/bin/bash
+[ "$1 $2" = "--nodes 4" ] && shift 2 && exec "$@" --dry-run
+END
+cat >"$played/kubectl" <<'END'
+#!/bin/bash
+case "$*" in
+"apply -f -") cat >"$played/applied.yaml" && [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$played/applied.yaml" ;;
+"apply -k "*) [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$3" ;;
+"delete mpijob,"*" -l app.kubernetes.io/instance=muster") # every kind that is rendered, and its label
+    kinds=$(sed -n 's/^kind: //p' "$played/applied.yaml" | tr 'A-Z' 'a-z' | sort | paste -sd,)
+    [ "$(tr , '\n' <<<"$2" | sort | paste -sd,)" = "$kinds" ] && grep -q 'app.kubernetes.io/instance: ' "$played/applied.yaml" ;;
+"kustomize"*) exec "$(PATH=${PATH#"$played:"} command -v kubectl)" "$@" ;;
+*) echo "kubectl: $*" >&2 && exit 2 ;;
+esac
+END
+cat >"$played/podman" <<'END'
+#!/bin/bash
+[ "$*" = "build -t muster -f image/Dockerfile ." ] && [ -s image/Dockerfile ]
+END
+printf '#!/bin/bash\ncat >/dev/null\n' >"$played/true-kubectl"
+chmod +x "$played"/*
+export MUSTER_SOURCE PATH=$played:$PATH
+
+# ---- the commands ----
+
+# indented lines, without the words behind two blanks; and what stands in backticks with an argument
+commands() {
+    sed -nE 's/^    \$? ?((muster|muster-worker|mpirun|sbatch|scancel|kubectl|podman) .*)/\1/p' "$1" |
+        sed -E 's/^(muster [a-z]+) +/\1 /; s/ {2,}.*//; s/ the very mpirun command$//'
+    tr '\n' ' ' <"$1" | sed -E 's/ +/ /g' | grep -oE '`(muster [a-z]|muster-worker --|mpirun -|sbatch -|scancel -|salloc -|kubectl [ad])[^`]*`' | tr -d '`' |
+        grep -E ' .* |--help'
+}
+
+# put_in COMMAND: with a file, a directory, a number for each word that stands for one
+put_in() {
+    sed -E -e "s#CONFIG\.\.\.#$scratch/model.yml#; s#RUN_DIR#$scratch/run#; s#\bRUN\b#$scratch/run#; s#--data DIR#--data $scratch/data#" \
+        -e "s#--hostfile FILE#--hostfile $scratch/hosts#; s#a:2,b:2#localhost:2#; s#N\+1#3#; s#--workers N#--workers 2#" \
+        -e 's#\[key=value\.\.\.\]#seed=5#; s#\[--gpu NAME \| --device-memory SIZE\]#--gpu A100#; s#--mfu FRACTION#--mfu 0.5#' \
+        -e 's# SECONDS# 5#; s#\bJOB\b#17#; s#instance=NAME#instance=muster#; s#\[(--[^]]*)\]#\1#g' \
+        -e "s#^(muster render mpijob .*volumes=)[^ ]*#\1runs:$scratch#" <<<"$1"
+}
+
+ran=0
+declare -A seen=()
+try() {
+    local command code=0
+    command=$(put_in "$1")
+    [ -z "${seen[$command]:-}" ] || return 0
+    seen[$command]=1
+    ! grep -qE '[A-Z]{3,}\.\.\.|\[|<' <<<"${command//$scratch/}" || fail "it is not known what to put into: $1"
+    timeout 120 bash -o pipefail -c "$command" >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
+    [ $code -eq 0 ] || fail "$page: $1
+as: $command
+ends with $code: $(tail -n 8 "$scratch/err")"
+    ran=$((ran + 1))
+}
+
+for page in docs/bare-metal.md docs/slurm.md docs/kubernetes.md docs/plan.md; do
+    before=$ran
+    while IFS= read -r line; do try "$line"; done < <(commands "$page")
+    echo "$page: $((ran - before)) commands"
+    [ $ran -gt $before ] || fail "$page has no command that can be found"
+done
+
+# ---- what else the pages say and can be looked up ----
+
+# the plan that is shown is the plan that is made
+sed -nE '/^    \$ muster plan/,/^$/p' docs/plan.md | sed -E '1d; s/^    //; /^$/d; s/, \.\.\.$//' >"$scratch/shown"
+muster plan configs/gpt-neox-20b.yml --gpu A100 --workers 16 2>/dev/null >"$scratch/made"
+while IFS= read -r line; do
+    grep -qF -- "$line" "$scratch/made" || fail "docs/plan.md shows '$line'; it is: $(cat "$scratch/made")"
+done <"$scratch/shown"
+[ "$(wc -l <"$scratch/shown")" -ge 10 ] || fail "docs/plan.md shows no plan"
+
+# the unit for systemd does not restart what another start cannot help, nor a stop that was asked for
+final=$(sed -nE 's/^\| ([0-9/ ]+) \|.*\| no[^|]*\|$/\1/p; s/^\| (75) \|.*/\1/p' docs/exit-codes.md | tr -d ' ' | tr '/' '\n' | sort -n | paste -sd' ')
+grep -qx "    RestartPreventExitStatus=$final" docs/bare-metal.md || fail "docs/bare-metal.md: RestartPreventExitStatus is not: $final"
+
+# every page: verbs that are there
+muster --help | sed -nE 's/^  ([a-z]+)  .*/\1/p' >"$scratch/verbs"
+grep -ohE '`muster [a-z]+' docs/*.md README.md | sed 's/.* //' | sort -u | while read -r verb; do
+    grep -qx "$verb" "$scratch/verbs" || fail "the pages speak of 'muster $verb'"
+done
