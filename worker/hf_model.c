@@ -58,7 +58,8 @@ bool mu_hf_ignored(mu_hf_family_t family, const mu_model_t *m, const char *name)
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         if (ends_with(name, buffers[i]))
             return true;
-    return m->tied_head && strcmp(name, family == MU_HF_NEOX ? "embed_out.weight" : "lm_head.weight") == 0;
+    return m->tied_head && (strcmp(name, "lm_head.weight") == 0 ||
+                            (family == MU_HF_NEOX && strcmp(name, "embed_out.weight") == 0));
 }
 
 /* A linear weight, which GPT-2 transposes. */

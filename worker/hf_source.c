@@ -110,12 +110,15 @@ static mu_status_t open_files(const char *dir, mu_import_t *import)
     return status;
 }
 
-/* With the prefix of the class or, as old files have it, without. */
+/* With the prefix of the class or, as old files have it, without; a GPT-NeoX's head also under the name that
+ * Transformers 5 has for it in memory, and in files that it is told to leave unconverted. */
 static const mu_foreign_tensor_t *find(const mu_import_t *import, const char *name)
 {
     const char *prefix = mu_hf_prefix(import->family);
     size_t n = strlen(prefix);
     const mu_foreign_tensor_t *t = mu_foreign_find(&import->list, name);
+    if (!t && strcmp(name, "embed_out.weight") == 0)
+        t = mu_foreign_find(&import->list, "lm_head.weight");
     return t || strncmp(name, prefix, n) != 0 ? t : mu_foreign_find(&import->list, name + n);
 }
 

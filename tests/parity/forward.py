@@ -13,10 +13,11 @@ import tempfile
 
 from models import FORMS, loss_of, make, our_order, relative
 import numpy as np
+from safetensors.torch import load_file, save_file
 import torch
 from transformers import AutoModelForCausalLM
 
-STYLES = {"neox-parallel": ["sharded", "half", "bf16"], "neox-parallel-tanh": ["new"], "gpt2": ["half", "sharded"]}
+STYLES = {"neox-parallel": ["sharded", "half", "bf16", "head"], "neox-parallel-tanh": ["new"], "gpt2": ["half", "sharded"]}
 LOGITS, LOSS, GRADIENT, EXPORT = 1e-4, 1e-5, 1e-4, 1e-6
 failures = 0
 
@@ -56,6 +57,10 @@ def save(model, directory, style):
     model.save_pretrained(directory, max_shard_size="60KB" if style == "sharded" else "1GB")
     if style == "new":
         new_style(directory)
+    if style == "head":  # as Transformers 5 does without its conversion to the names of old
+        path = os.path.join(directory, "model.safetensors")
+        save_file({"lm_head.weight" if name == "embed_out.weight" else name: tensor
+                   for name, tensor in load_file(path).items()}, path)
     if style not in ("half", "bf16"):
         return model
     # anew, since .to() has rounded the rotary frequencies too
