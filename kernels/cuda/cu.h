@@ -31,17 +31,24 @@ extern "C" {
 /* --- launches and shared memory --- */
 
 /* MU_LAUNCH(kernel, grid, block, shared bytes, stream, arguments...); a kernel with commas in its name goes
- * into parentheses. MU_SHARED(type, name) declares the dynamic shared memory, once a kernel. */
+ * into parentheses; a grid of nothing is nothing. MU_SHARED(type, name) declares the dynamic shared memory,
+ * once a kernel. */
 #ifdef MU_CUDA_STAND_IN
-#define MU_LAUNCH MU_STAND_IN_LAUNCH
-#define MU_SHARED MU_STAND_IN_SHARED
+#define MU_LAUNCH_ALWAYS MU_STAND_IN_LAUNCH
+#define MU_SHARED        MU_STAND_IN_SHARED
 #else
-#define MU_LAUNCH(kernel, grid, block, shared, stream, ...)                                                  \
+#define MU_LAUNCH_ALWAYS(kernel, grid, block, shared, stream, ...)                                           \
     (kernel)<<<dim3(grid), dim3(block), (size_t)(shared), (stream)>>>(__VA_ARGS__)
 #define MU_SHARED(type, name)                                                                                \
     extern __shared__ __align__(16) unsigned char mu_shared_memory[];                                        \
     type *name = reinterpret_cast<type *>(mu_shared_memory)
 #endif
+#define MU_LAUNCH(kernel, grid, block, shared, stream, ...)                                                  \
+    do {                                                                                                     \
+        dim3 grid_(grid);                                                                                    \
+        if (grid_.x > 0 && grid_.y > 0)                                                                      \
+            MU_LAUNCH_ALWAYS(kernel, grid_, block, shared, stream, __VA_ARGS__);                             \
+    } while (0)
 
 enum { MU_WARP = 32 };
 #define MU_FULL 0xffffffffU /* the mask of all lanes */

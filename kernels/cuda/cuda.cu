@@ -162,8 +162,8 @@ static void plugin_stream_free(mu_device_t *dev, void *stream)
 
 static mu_status_t plugin_stream_wait(mu_device_t *dev, void *waiter, void *other)
 {
-    (void)dev;
     cudaEvent_t event;
+    TRY_CUDA(cudaSetDevice(mu_cuda(dev)->index), "choosing the GPU"); /* the caller may be another thread */
     TRY_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
     cudaError_t error = cudaEventRecord(event, (cudaStream_t)other);
     if (error == cudaSuccess)
@@ -174,8 +174,10 @@ static mu_status_t plugin_stream_wait(mu_device_t *dev, void *waiter, void *othe
 
 static mu_status_t plugin_stream_idle(mu_device_t *dev, void *stream, bool *out)
 {
-    (void)dev;
+    TRY_CUDA(cudaSetDevice(mu_cuda(dev)->index), "choosing the GPU");
     cudaError_t error = cudaStreamQuery((cudaStream_t)stream);
+    if (error == cudaErrorNotReady)
+        (void)cudaGetLastError(); /* an answer, which CUDA keeps like an error */
     if (error != cudaSuccess && error != cudaErrorNotReady)
         return mu_cuda_status(error, "asking a stream");
     *out = error == cudaSuccess;
@@ -184,8 +186,8 @@ static mu_status_t plugin_stream_idle(mu_device_t *dev, void *stream, bool *out)
 
 static mu_status_t plugin_mark_new(mu_device_t *dev, void *stream, void **out)
 {
-    (void)dev;
     cudaEvent_t event;
+    TRY_CUDA(cudaSetDevice(mu_cuda(dev)->index), "choosing the GPU"); /* the caller may be another thread */
     TRY_CUDA(cudaEventCreateWithFlags(&event, cudaEventDefault), "making an event");
     cudaError_t error = cudaEventRecord(event, (cudaStream_t)stream);
     if (error != cudaSuccess)

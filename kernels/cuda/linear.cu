@@ -161,7 +161,8 @@ static plan_t *plan_for(mu_cuda_plans_t *plans, const product_t *p)
     return plan;
 }
 
-/* Whether there is an algorithm for it; then it is enqueued, or the device has the error. */
+/* Whether the library can do it; then it is enqueued, or the device has the error. What the library proposes
+ * for an epilogue and then refuses to run is asked for without the epilogue from then on. */
 static bool try_product(mu_device_t *dev, const product_t *p)
 {
     mu_cuda_plans_t *plans = mu_cuda(dev)->plans;
@@ -175,11 +176,13 @@ static bool try_product(mu_device_t *dev, const product_t *p)
             : cublasLtMatmul(plans->handle, plan->desc, &one, p->a.data, plan->a, p->b.data, plan->b, &beta,
                              p->d.data, plan->d, p->d.data, plan->d, &plan->algo, plans->workspace,
                              MU_CUDA_WORKSPACE, mu_stream(dev));
-    if (status != CUBLAS_STATUS_SUCCESS && dev->status == MU_OK)
+    if (p->aux || p->epilogue == CUBLASLT_EPILOGUE_BGRADB)
+        plan->found = status != CUBLAS_STATUS_NOT_SUPPORTED && status != CUBLAS_STATUS_INVALID_VALUE;
+    if (status != CUBLAS_STATUS_SUCCESS && plan->found && dev->status == MU_OK)
         mu_cuda_host->error(
             dev, mu_cuda_host->fail(MU_GPU, "cuda: product of %lld x %lld x %lld: cuBLASLt error %d",
                                     (long long)p->m, (long long)p->n, (long long)p->k, (int)status));
-    return true;
+    return plan->found;
 }
 
 static void multiply(mu_device_t *dev, const product_t *p)

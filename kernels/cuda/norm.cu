@@ -155,7 +155,7 @@ void mu_cuda_layernorm_backward(mu_device_t *dev, mu_array_t dx, float *dw, floa
                                 mu_array_t x, mu_array_t w, const float *mean, const float *rstd,
                                 int64_t rows, int64_t hidden, bool accumulate)
 {
-    int64_t blocks = mu_min_i64(rows, 2 * (int64_t)mu_cuda(dev)->processors);
+    int64_t blocks = mu_min_i64(rows, 4 * (int64_t)mu_cuda(dev)->processors);
     float *partial = (float *)mu_cuda_scratch(dev, blocks * 2 * hidden * (int64_t)sizeof *partial);
     if (!partial)
         return;

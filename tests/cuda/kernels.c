@@ -126,6 +126,28 @@ static void memory_is_zeroed_counted_and_ends(void **state)
     free(host);
 }
 
+/* A worker may own nothing of a tensor. */
+static void nothing_is_done_to_nothing(void **state)
+{
+    (void)state;
+    const mu_adamw_t params = {.lr = 1, .beta1 = 0.9, .beta2 = 0.9, .eps = 1, .grad_scale = 1, .t = 1};
+    double two = 2;
+    void *p;
+    dev = make(NULL);
+    op = dev->ops;
+    assert_int_equal(mu_device_alloc(dev, MU_MEM_WORKSPACE, sizeof two, &p), MU_OK);
+    op->put(dev, p, &two, sizeof two);
+    op->adamw(dev, mu_array_f32(p), NULL, p, p, p, 0, &params);
+    op->add(dev, mu_array_f32(p), mu_array_f32(p), 0);
+    op->scale(dev, p, 0, 3);
+    op->sum_squares(dev, p, p, 0);
+    op->embedding_forward(dev, mu_array_f32(p), mu_array_f32(p), p, 0, 8, 0, 1);
+    assert_int_equal(op->get(dev, &two, p, sizeof two), MU_OK);
+    assert_true(two == 2);
+    mu_device_free(dev, p);
+    mu_device_close(dev);
+}
+
 /* --- streams for collectives --- */
 
 static void streams_wait_for_each_other(void **state)
@@ -210,6 +232,7 @@ int main(void)
         cmocka_unit_test(sums_have_the_same_bits_every_time),
         cmocka_unit_test(buffers_may_be_reused_after_put),
         cmocka_unit_test(memory_is_zeroed_counted_and_ends),
+        cmocka_unit_test(nothing_is_done_to_nothing),
         cmocka_unit_test(streams_wait_for_each_other),
         cmocka_unit_test(what_is_missing_is_said),
     };
