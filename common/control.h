@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MU_CONTROL_VERSION   2
+#define MU_CONTROL_VERSION   3
 #define MU_CONTROL_KEY_BYTES 32
 #define MU_CONTROL_HELLO     64
 #define MU_CONTROL_FRAME_MAX 65536 /* bytes on the wire after the length */
@@ -67,7 +67,8 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
     I(sequence) I(phase) I(step) I(progress) I(still_ms) /* since `progress` last grew */ I(request) I(status) I(state) \
     I(in_collective) S(comm, 16) S(operation, 16) I(collective) I(bytes) I(rss_bytes) \
     F(loss) F(lr) F(tokens_per_s) F(valid_loss) I(train_iters) I(last_checkpoint) I(dropped_bytes)      \
-    I(unanswered_ms)
+    I(unanswered_ms) \
+    I(resending) S(resending_to, 48) /* while it stands still: how often TCP has sent what is not acknowledged; to whom */
 /* guard -> launcher, the last message; oom_limit_bytes: -1 where unlimited or unknown; reason: mu_death_reason_t */
 #define MU_MESSAGE_DEATH_FIELDS(I, F, S) \
     I(sequence) I(signal) I(exit_code) I(oom_kills) I(oom_limit_bytes) I(reason) I(phase) I(step) F(time) \

@@ -80,6 +80,8 @@ void mu_roster_beat(mu_roster_t *r, int rank, const mu_beat_t *beat, int64_t now
         m->deaf_ns = 0;
     else if (m->deaf_ns == 0)
         m->deaf_ns = now;
+    if (beat->resending > 0)
+        m->lossy_ns = now;
     m->beat = *beat;
     m->sequence = beat->sequence;
     m->heard_ns = now;
@@ -264,7 +266,21 @@ static int most_suspect(const mu_roster_t *r)
     return worst;
 }
 
-static bool judge_hang(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
+int mu_roster_lossy(const mu_roster_t *r, int64_t now)
+{
+    const double recent = 10; /* what has got through leaves no trace; the next loss follows soon */
+    int most = -1;
+    for (int i = 0; i < r->size; i++) {
+        const mu_member_t *m = &r->member[i];
+        if (m->dead || m->lossy_ns == 0 || seconds(m->lossy_ns, now) > recent)
+            continue;
+        if (most < 0 || m->beat.resending > r->member[most].beat.resending)
+            most = i;
+    }
+    return most;
+}
+
+double mu_roster_still(const mu_roster_t *r, int64_t now, double *out)
 {
     double newest = 1e18, limit = 0;
     int live = 0, live_workers = 0;
@@ -276,11 +292,6 @@ static bool judge_hang(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
         double still = seconds(m->progress_ns, now);
         if (still < newest)
             newest = still;
-        /* a stopped process needs no other proof: nothing but its own limit is waited for */
-        if (m->stopped >= 2 && still > mu_roster_limit(r, m->beat.phase)) {
-            *out = (mu_trouble_t){MU_TROUBLE_HUNG, i, MU_HUNG, still};
-            return true;
-        }
         /* the controller waits in one phase while workers are in another: it only counts when it is alone */
         if (i > 0 || live_workers == 0) {
             double own = mu_roster_limit(r, m->beat.phase);
@@ -290,9 +301,37 @@ static bool judge_hang(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
                 limit = own;
         }
     }
+    *out = limit;
+    return live > 0 ? newest : 0;
+}
+
+static bool judge_stopped(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
+{
+    for (int i = 0; i < r->size; i++) {
+        const mu_member_t *m = &r->member[i];
+        double still = seconds(m->progress_ns, now);
+        if (m->present && !m->dead && m->stopped >= 2 && still > mu_roster_limit(r, m->beat.phase)) {
+            *out = (mu_trouble_t){MU_TROUBLE_HUNG, i, MU_HUNG, still};
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool judge_hang(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
+{
+    double limit, still = mu_roster_still(r, now, &limit);
+    /* a stopped process needs no other proof: nothing but its own limit is waited for */
+    if (judge_stopped(r, now, out))
+        return true;
     /* Training goes in lockstep: as long as anyone moves, nobody hangs for long. */
-    if (live == 0 || newest <= limit)
+    if (still <= limit)
         return false;
+    int lossy = r->limits.hang > 0 ? -1 : mu_roster_lossy(r, now);
+    if (lossy >= 0) {
+        *out = (mu_trouble_t){MU_TROUBLE_STUCK, lossy, MU_NETWORK, still};
+        return still > MU_LOSSY_LIMIT && still > limit;
+    }
     int worst = most_suspect(r);
     if (deaf_seconds(r, &r->member[worst], now) > 0) /* all others wait for it */
         *out = (mu_trouble_t){MU_TROUBLE_DEAF, worst, MU_NETWORK, deaf_seconds(r, &r->member[worst], now)};
@@ -304,8 +343,8 @@ static bool judge_hang(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
 void mu_roster_judge(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
 {
     *out = (mu_trouble_t){MU_TROUBLE_NONE, -1, MU_OK, 0};
-    if (!judge_deaths(r, out) && !judge_silence(r, now, out))
-        judge_hang(r, now, out);
+    if (!judge_deaths(r, out) && !judge_silence(r, now, out) && !judge_hang(r, now, out))
+        *out = (mu_trouble_t){MU_TROUBLE_NONE, -1, MU_OK, 0};
 }
 
 bool mu_roster_vanished(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
@@ -384,6 +423,13 @@ void mu_trouble_text(const mu_roster_t *r, const mu_trouble_t *t, mu_buf_t *out)
         break;
     case MU_TROUBLE_HUNG:
         hang_text(m, mu_roster_limit(r, m->beat.phase), t->seconds, out);
+        break;
+    case MU_TROUBLE_STUCK:
+        mu_buf_addf(out,
+                    "stands still for %.0f s in phase %s: the network does not pass on what it sends to ",
+                    t->seconds, mu_phase_name((int)m->beat.phase));
+        mu_text_escape(m->beat.resending_to, strlen(m->beat.resending_to), 48, out);
+        mu_buf_addf(out, " (%lld times so far)", (long long)m->beat.resending);
         break;
     case MU_TROUBLE_LOST:
         mu_buf_addf(out, "sent no heartbeat for %.0f s: its host is cut off, frozen or down", t->seconds);

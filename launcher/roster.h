@@ -29,6 +29,7 @@ typedef struct mu_member {
         death_ns;     /* arrival of the last message; of the last that showed progress */
     int64_t sequence; /* highest of its heartbeats and death */
     int stopped;      /* heartbeats in a row with state T */
+    int64_t lossy_ns; /* the last heartbeat that told of bytes that the network does not pass on; 0: none */
     int64_t deaf_ns;  /* since when its heartbeats say that no answers come; 0: they come */
     bool orderly;     /* dead as it should: its own end, or ours */
 } mu_member_t;
@@ -49,11 +50,12 @@ typedef enum mu_trouble_kind {
     MU_TROUBLE_NONE,
     MU_TROUBLE_DEATH,    /* the rank died by itself: the cause */
     MU_TROUBLE_FOLLOWER, /* the rank ended because its network did; wait a moment for the cause */
-    MU_TROUBLE_HUNG,     /* nothing moves, and this rank is behind */
-    MU_TROUBLE_LOST,     /* no heartbeat */
-    MU_TROUBLE_DEAF,     /* its heartbeats say that it gets no answers */
-    MU_TROUBLE_ABSENT,   /* never said hello */
-    MU_TROUBLE_VANISHED  /* mpirun is gone, and so are the rank and its guard, without a report */
+    MU_TROUBLE_STUCK, /* nothing moves, for very long, and the network does not pass on what this rank sends */
+    MU_TROUBLE_HUNG,  /* nothing moves, and this rank is behind */
+    MU_TROUBLE_LOST,  /* no heartbeat */
+    MU_TROUBLE_DEAF,  /* its heartbeats say that it gets no answers */
+    MU_TROUBLE_ABSENT,  /* never said hello */
+    MU_TROUBLE_VANISHED /* mpirun is gone, and so are the rank and its guard, without a report */
 } mu_trouble_kind_t;
 
 typedef struct mu_trouble {
@@ -75,6 +77,12 @@ double mu_roster_limit(const mu_roster_t *roster, int64_t phase);
 /* The first trouble, deaths before hangs before silence; of several deaths the cause before those who
  * followed, and the first before the later. */
 void mu_roster_judge(const mu_roster_t *roster, int64_t now, mu_trouble_t *out);
+/* The rank whose bytes the network does not pass on, within the last seconds, and that has sent them most often; -1:
+ * none. While there is one, standing still is judged by MU_LOSSY_LIMIT, unless limits.hang is given. */
+int mu_roster_lossy(const mu_roster_t *roster, int64_t now);
+#define MU_LOSSY_LIMIT 300.0 /* seconds */
+/* How long all have stood still; and the limit for that in the phases they are in. */
+double mu_roster_still(const mu_roster_t *roster, int64_t now, double *limit);
 /* The first rank that is neither dead nor heard of, once mpirun has ended; false when there is none. */
 bool mu_roster_vanished(const mu_roster_t *roster, int64_t now, mu_trouble_t *out);
 /* "rank 13 (gpu-01)": with the host once it is known. */

@@ -32,6 +32,7 @@ typedef struct attempt {
     mu_trouble_t trouble; /* the culprit so far */
     bool announced;
     int64_t trouble_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
+    int64_t lossy_ns;  /* when it was told that the network loses packets; 0: not, since ranks moved last */
     int64_t judged_ns; /* 0: a death was told, which cannot wait */
     int signals_sent;  /* to mpirun while killing */
     int drains_before;
@@ -216,6 +217,26 @@ static void announce(attempt_t *a)
     mu_buf_release(&what);
 }
 
+/* Why a rank that stands still is not ended yet. */
+static void tell_lossy(attempt_t *a, int64_t now)
+{
+    double limit, still = mu_roster_still(&a->roster, now, &limit);
+    int rank = a->s->limits.hang > 0 || still <= limit ? -1 : mu_roster_lossy(&a->roster, now);
+    if (still < 1)
+        a->lossy_ns = 0;
+    if (rank < 0 || a->lossy_ns != 0)
+        return;
+    mu_buf_t who = MU_BUF_INIT, what = MU_BUF_INIT;
+    mu_trouble_t stuck = {MU_TROUBLE_STUCK, rank, MU_NETWORK, still};
+    mu_roster_name(&a->roster, rank, &who);
+    mu_trouble_text(&a->roster, &stuck, &what);
+    mu_warn("%s %s; it ends after %.0f s unless it goes on", who.data, what.data, MU_LOSSY_LIMIT);
+    mu_scribe_event(a->s->scribe, "lossy", a->roster.member[rank].hello.host, rank, "%s", what.data);
+    a->lossy_ns = now;
+    mu_buf_release(&who);
+    mu_buf_release(&what);
+}
+
 static void begin_killing(attempt_t *a, int64_t now)
 {
     a->course = KILLING;
@@ -230,6 +251,7 @@ static void judge(attempt_t *a, int64_t now)
     if (a->course == KILLING || now - a->judged_ns < TICK_MS * ms_ns)
         return;
     a->judged_ns = now;
+    tell_lossy(a, now);
     mu_roster_judge(&a->roster, now, &t);
     bool better = a->trouble.kind == MU_TROUBLE_NONE ||
                   (a->trouble.kind == MU_TROUBLE_FOLLOWER && t.kind == MU_TROUBLE_DEATH);

@@ -30,6 +30,21 @@ void mu_proc_state(pid_t pid, char *state, int64_t *rss_bytes);
  * bytes, -1: none. */
 void mu_proc_oom(int64_t *kills, int64_t *limit_bytes);
 
+/* ---- guard_net.c: what the rank's TCP connections wait for ---- */
+
+/* Of the connections that hold bytes for which no acknowledgement comes: the one that has sent the same most often.
+ * The system of a peer that is stopped or busy acknowledges all the same, or says that there is no room; only a
+ * network that loses or delays does neither. */
+typedef struct mu_resending {
+    int times;     /* 0: none */
+    char peer[48]; /* its numeric address */
+} mu_resending_t;
+
+/* Looks through /proc: some 100 us. */
+void mu_net_resending(pid_t pid, mu_resending_t *most);
+/* The table's text, and whose sockets count; *most is only raised. */
+void mu_net_parse(const char *text, const unsigned long *inodes, int count, mu_resending_t *most);
+
 /* ---- guard_log.c: the process that writes a rank's log ---- */
 
 typedef struct mu_guard_log {

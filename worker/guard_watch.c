@@ -16,6 +16,7 @@ static const int64_t second_ns = 1000000000;
 static const int64_t report_limit_ns = 3000000000;   /* for the launcher to take the report of a death */
 static const int64_t last_line_limit_ns = 200000000; /* for the log's writer to pass on what came before it */
 static const int64_t lease_slack_ns = 200000000; /* the rank has ended when the lease has, not a tick later */
+static const int64_t resending_after_ms = 2000;  /* a rank that moves need not be asked why it does not */
 enum { LINES_AT_ONCE = 40, LINES_PER_SECOND = 4 };
 
 typedef struct watch {
@@ -89,6 +90,12 @@ static void send_beat(watch_t *w)
     b->dropped_bytes = w->dropped_bytes;
     b->unanswered_ms = (mu_now_ns() - w->up.answered_ns) / 1000000;
     copy_collective(page, b);
+    if (!w->dead && b->still_ms > resending_after_ms) {
+        mu_resending_t most;
+        mu_net_resending(w->guard->rank_pid, &most);
+        b->resending = most.times;
+        snprintf(b->resending_to, sizeof b->resending_to, "%s", most.peer);
+    }
     mu_proc_state(w->guard->rank_pid, &state, &b->rss_bytes);
     b->state = state;
     mu_uplink_send(&w->up, &m);

@@ -228,6 +228,50 @@ static void nobody_hangs_while_someone_moves(void **state)
     mu_roster_free(&r);
 }
 
+/* Nothing moves, but a connection sends again what was lost: that is the network, and takes long to be sure of. */
+static void a_network_that_loses_packets_is_no_hang(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t begin = warm(&r, 10), now = begin;
+    for (int s = 1; s <= 300; s++) {
+        now = begin + s * second;
+        for (int i = 0; i < 4; i++) {
+            still(&r, i, begin, now, (mu_beat_t){.in_collective = 1});
+            mu_beat_t b = r.member[i].beat;
+            b.sequence++;
+            b.resending = i == 2 && s % 8 < 3 ? 5 : i == 1 && s % 8 < 3 ? 1 : 0; /* not in every heartbeat */
+            snprintf(b.resending_to, sizeof b.resending_to, "10.9.0.3");
+            mu_roster_beat(&r, i, &b, now);
+        }
+        assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
+    }
+    assert_true(mu_roster_lossy(&r, now) >= 0);
+    mu_trouble_t t = judged(&r, now + second);
+    assert_int_equal(t.kind, MU_TROUBLE_STUCK);
+    assert_int_equal(t.status, MU_NETWORK);
+    mu_roster_free(&r);
+
+    /* once it has ended, the usual limit counts again; and a limit that was given always does */
+    begin = warm(&r, 10);
+    for (int i = 0; i < 4; i++)
+        still(&r, i, begin, begin + second, (mu_beat_t){.in_collective = 1});
+    mu_beat_t b = r.member[2].beat;
+    b.sequence++;
+    b.resending = 3;
+    mu_roster_beat(&r, 2, &b, begin + 2 * second);
+    r.member[2].beat.resending = 0; /* as the heartbeats that follow say */
+    for (int s = 3; s < 16; s++)
+        for (int i = 0; i < 4; i++)
+            still(&r, i, begin, begin + s * second, (mu_beat_t){.in_collective = 1});
+    assert_int_equal(judged(&r, begin + 11 * second).kind, MU_TROUBLE_NONE);
+    assert_int_equal(judged(&r, begin + 13 * second).kind,
+                     MU_TROUBLE_HUNG); /* 11 s after the last repetition */
+    r.limits.hang = 8;
+    assert_int_equal(judged(&r, begin + 10 * second).kind, MU_TROUBLE_HUNG);
+    mu_roster_free(&r);
+}
+
 static void slow_steps_get_more_time(void **state)
 {
     (void)state;
@@ -406,6 +450,7 @@ int main(void)
         cmocka_unit_test(a_stopped_rank_hangs_after_its_limit),
         cmocka_unit_test(the_rank_behind_is_blamed),
         cmocka_unit_test(nobody_hangs_while_someone_moves),
+        cmocka_unit_test(a_network_that_loses_packets_is_no_hang),
         cmocka_unit_test(slow_steps_get_more_time),
         cmocka_unit_test(an_evaluation_is_no_slow_step),
         cmocka_unit_test(silence_is_noticed),
