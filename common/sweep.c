@@ -61,12 +61,12 @@ static void read_environ(int proc, const char *pid, mu_buf_t *out)
 }
 
 /* The value of NAME= in an environment, or NULL. */
-static const char *entry_of(const mu_buf_t *environ, const char *name)
+static const char *entry_of(const mu_buf_t *text, const char *name)
 {
     size_t length = strlen(name);
-    for (size_t at = 0; at < environ->len; at += strlen(environ->data + at) + 1)
-        if (strncmp(environ->data + at, name, length) == 0)
-            return environ->data + at + length;
+    for (size_t at = 0; at < text->len; at += strlen(text->data + at) + 1)
+        if (strncmp(text->data + at, name, length) == 0)
+            return text->data + at + length;
     return NULL;
 }
 
