@@ -2,8 +2,8 @@
 # operator's names, hostfile, keys and variables. A worker's container is a PID namespace whose process 1 is sshd; its name
 # resolves from when it is ready to when it is told to go. What plays the operator and the kubelet is this script.
 #
-# One worker that never comes; one that comes 30 s late; one whose container is restarted; one that is drained; then the
-# operator's default layout, as root, with the variables of Open MPI 5.
+# One worker that never comes; one that comes 30 s late (MUSTER_LATE: other seconds); one whose container is restarted; one
+# that is drained; then the operator's default layout, as root, with the variables of Open MPI 5.
 . "$(dirname "$0")/../hosts/lab.sh"
 python=
 for p in /usr/bin/python3 python3; do
@@ -12,14 +12,14 @@ done
 [ -n "$python" ] || lab_skip "no Python with yaml (Debian: python3-yaml)"
 lab_begin
 
-uid=1000 home=/var/lib/muster
+uid=1000 home=/var/lib/muster late=${MUSTER_LATE:-30}
 R=$LAB/run # the claims' mount
 cat >"$LAB/model.yml" <<EOF
 {"num_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "seq_length": 32, "max_position_embeddings": 32,
  "no_weight_tying": true, "optimizer": {"type": "Adam", "params": {"lr": 1.0e-3}}, "train_micro_batch_size_per_gpu": 1,
  "train_iters": 50000, "eval_interval": 100000, "eval_iters": 1, "checkpoint_factor": 50, "split": "8,1,1",
  "padded_vocab_size": 512, "vocab_file": "$R/data.json", "data_path": "$R/data", "save": "$R/one",
- "muster": {"device": "cpu", "threads_per_worker": 1, "ready_timeout": 60}}
+ "muster": {"device": "cpu", "threads_per_worker": 1, "ready_timeout": $((late + 60))}}
 EOF
 find "$MUSTER_SOURCE/common" -name '*.[ch]' | LC_ALL=C sort | while read -r file; do cat "$file"; echo; done >"$LAB/text.txt"
 {
@@ -169,10 +169,10 @@ in_pod "${pods[0]}" "${four[@]}" sh -c "${words[2]%$'\n'} muster.ready_timeout=4
 grep -q "name not found: ${pods[2]}" "$LAB/never.err" || lab_fail "it is not named: $(cat "$LAB/never.err")"
 echo "never there: 69 names ${pods[2]}"
 
-# ---- one late by 30 s ----
+# ---- one that is late ----
 
 start_launcher launcher.err "${four[@]}"
-sleep 30
+sleep "$late"
 kill -0 "$launcher" || lab_fail "it did not wait: $(cat "$LAB/launcher.err")"
 [ ! -e "$run/metrics.jsonl" ] || lab_fail "it began without the late worker"
 grep -q "${pods[2]}" "$LAB/launcher.err" || lab_fail "the late worker is not named while it is waited for"
@@ -180,7 +180,7 @@ start_worker "${pods[2]}"
 goes_beyond 20 60
 grep -q "tp 1 x dp 2 = 2 workers" "$LAB/launcher.err" || lab_fail "not two workers"
 [ "$(stat -c %u "$run/run.json")" = $uid ] || lab_fail "written by another user"
-echo "30 s late: trains"
+echo "$late s late: trains"
 
 # ---- one whose container is restarted in place ----
 
