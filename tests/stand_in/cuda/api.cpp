@@ -17,7 +17,7 @@ static long option_number(const char *word, long otherwise)
 
 int mu_stand_in_device_count(void)
 {
-    return mu_stand_in_option("STAND_IN_CUDA", "none") ? 0 : (int)option_number("devices=", 2);
+    return mu_stand_in_option("STAND_IN_CUDA", "none") ? 0 : (int)option_number("devices=", 8);
 }
 
 int mu_stand_in_capability(void)

@@ -85,7 +85,7 @@ void go(int t)
 {
     current = t;
     threads[t].at = RUNNING;
-    mu_stand_in_now.thread = index_of(t);
+    mu_stand_in_now.thread = threads[t].index;
 }
 
 void leave(int t)
@@ -243,6 +243,8 @@ void mu_stand_in_run(const mu_stand_in_kernel &kernel, const std::function<void(
     running = &kernel;
     body = &thread;
     thread_count = (int)(kernel.block.x * kernel.block.y * kernel.block.z);
+    for (int t = 0; t < thread_count; t++)
+        threads[t].index = index_of(t);
     mu_stand_in_now.block_dim = kernel.block;
     mu_stand_in_now.grid_dim = kernel.grid;
     static uint64_t launches;

@@ -32,6 +32,7 @@ struct lane_part {
 };
 
 struct thread {
+    uint3 index;
     state at;
     mu_fibre *fibre; /* while it waits */
     lane_part part;

@@ -10,7 +10,7 @@
  * checked for overruns (to the byte under the address sanitizer).
  *   - What on a card is undefined, or an illegal address, ends the program with kernel, block and thread.
  *
- * Environment: STAND_IN_CUDA holds words: `devices=N` (2), `sm=NN` (90), `memory=BYTES[kmg]` a device (4g),
+ * Environment: STAND_IN_CUDA holds words: `devices=N` (8), `sm=NN` (90), `memory=BYTES[kmg]` a device (4g),
  * `none` (no device), `fail=FUNCTION` (that call returns an error).
  */
 #ifndef MU_STAND_IN_CUDA_RUNTIME_API_H

@@ -16,6 +16,7 @@
 namespace
 {
 const size_t ARENA = 64UL << 30, ALIGN = 256, MARGIN = 256, PAGE = 4096;
+const size_t LARGE = 2 << 20; /* pages that are opened and closed quickly, where the system has them */
 
 struct allocation {
     size_t size;
@@ -53,10 +54,11 @@ void reserve()
 {
     if (m().arena)
         return;
-    void *p = mmap(NULL, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = mmap(NULL, ARENA + LARGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         mu_stand_in_fail("no addresses for the device's memory");
-    m().arena = (char *)p;
+    m().arena = (char *)round_up((size_t)p, LARGE);
+    madvise(m().arena, ARENA, MADV_HUGEPAGE);
     mu_stand_in_report_faults();
 }
 
@@ -183,7 +185,7 @@ extern "C" cudaError_t cudaMalloc(void **out, size_t bytes)
         return mu_stand_in_error(cudaErrorMemoryAllocation);
     used += round_up(bytes, ALIGN);
     char *p = place + MARGIN;
-    size_t end = round_up((size_t)(place - m().arena) + footprint(bytes), PAGE);
+    size_t end = round_up((size_t)(place - m().arena) + footprint(bytes), LARGE);
     if (m().open == 0) /* closed again below */
         protect(0, m().high, PROT_READ | PROT_WRITE);
     protect(m().high, end, PROT_READ | PROT_WRITE);
