@@ -73,8 +73,8 @@ void elementwise_test(void)
 /* to += from, each of float or the element type */
 void mixed_add_test(void)
 {
-    enum { N = 9001 };
-    for (int form = 0; form < 4; form++) {
+    for (int form = 0; form < 8; form++) {
+        int64_t N = form & 4 ? 9000 : 9001;
         mu_dtype_t to_type = form & 1 ? MU_DTYPE_F32 : type, from_type = form & 2 ? MU_DTYPE_F32 : type;
         float *a = noisy(N, 1), *b = noisy(N, 0.1);
         double *want = doubles(N);
