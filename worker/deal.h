@@ -25,7 +25,7 @@
 
 #include "common/status.h"
 #include "worker/grow.h"
-#include "worker/loss_scale.h"
+#include "common/loss_scale.h"
 #include <limits.h>
 #include <stdint.h>
 

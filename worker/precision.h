@@ -4,7 +4,7 @@
 
 #include "common/config.h"
 #include "kernels/device.h"
-#include "worker/loss_scale.h"
+#include "common/loss_scale.h"
 
 /* fp16 where the device has no fp16 products is bf16; bf16 where it has none is float. */
 mu_dtype_t mu_precision_dtype(const mu_device_t *device, mu_precision_t wanted);

@@ -8,7 +8,7 @@
 #define MU_CHECKPOINT_MANIFEST_H
 
 #include "worker/checkpoint/shard.h"
-#include "worker/loss_scale.h"
+#include "common/loss_scale.h"
 
 #define MU_MANIFEST_VERSION 1
 #define MU_MANIFEST_NAME    "manifest.json"

@@ -18,8 +18,8 @@
  *
  * All workers keep the same state, since they see the same norm. Not a collective.
  */
-#ifndef MU_WORKER_LOSS_SCALE_H
-#define MU_WORKER_LOSS_SCALE_H
+#ifndef MU_COMMON_LOSS_SCALE_H
+#define MU_COMMON_LOSS_SCALE_H
 
 #include "common/config.h"
 

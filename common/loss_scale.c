@@ -1,4 +1,4 @@
-#include "worker/loss_scale.h"
+#include "common/loss_scale.h"
 
 #include <math.h>
 
