@@ -19,6 +19,29 @@ static inline void check_cut(const mu_tokenizer_t *tok, mu_encoder_t *encoder, c
     mu_ids_release(&parts);
 }
 
+/* A special token more: its own text is it, and other text has the ids that it had. */
+static inline void check_special(mu_tokenizer_t *tok, const mu_tokenizer_t *base, const char *text, size_t n,
+                                 const mu_ids_t *ids)
+{
+    static char name[] = "<|fuzz|>";
+    char *names[] = {name};
+    mu_ids_t again = MU_IDS_INIT;
+    mu_status_t status = mu_tokenizer_add_specials(tok, names, 1);
+    FUZZ_CHECK(status == MU_OK || status == MU_DATA || status == MU_USAGE);
+    FUZZ_CHECK(mu_tokenizer_extends(tok, base));
+    if (mu_tokenizer_vocab(tok) > mu_tokenizer_vocab(base)) {
+        FUZZ_CHECK(mu_tokenizer_encode(tok, name, sizeof name - 1, &again) == MU_OK);
+        FUZZ_CHECK(again.len == 1 && again.data[0] == mu_tokenizer_vocab(base));
+        again.len = 0;
+    }
+    if (!memmem(text, n, "<|fuzz|>", 8)) {
+        FUZZ_CHECK(mu_tokenizer_encode(tok, text, n, &again) == MU_OK);
+        FUZZ_CHECK(again.len == ids->len);
+        FUZZ_CHECK(ids->len == 0 || memcmp(again.data, ids->data, ids->len * sizeof *ids->data) == 0);
+    }
+    mu_ids_release(&again);
+}
+
 /* A saved copy is the same tokenizer. */
 static inline void check_copy(const mu_tokenizer_t *tok, const char *text, size_t n, const mu_ids_t *ids)
 {
@@ -31,6 +54,7 @@ static inline void check_copy(const mu_tokenizer_t *tok, const char *text, size_
     FUZZ_CHECK(mu_tokenizer_encode(copy, text, n, &again) == MU_OK);
     FUZZ_CHECK(again.len == ids->len);
     FUZZ_CHECK(ids->len == 0 || memcmp(again.data, ids->data, ids->len * sizeof *ids->data) == 0);
+    check_special(copy, tok, text, n, ids);
     mu_tokenizer_free(copy);
     mu_ids_release(&again);
     free(path);
