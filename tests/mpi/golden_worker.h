@@ -111,11 +111,11 @@ static inline bool possible(int tp, int micro)
            GOLDEN_BATCH / (world_size / tp) % micro == 0;
 }
 
-/* Stage 1 on one replica is stage 0. */
+/* Stage 1 on one replica is stage 0; the size of micro batches has nothing to do with it. */
 #define FOR_EACH_LAYOUT(tp, stage, micro)                                                                    \
     for (int tp = 1; tp <= 4; tp *= 2)                                                                       \
         for (int stage = 0; stage <= (world_size > tp); stage++)                                             \
-            for (int micro = 1; micro <= 2; micro++)                                                         \
+            for (int micro = 1; micro <= 2 - stage; micro++)                                                 \
                 if (possible(tp, micro))
 
 #endif
