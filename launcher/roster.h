@@ -80,7 +80,7 @@ void mu_roster_judge(const mu_roster_t *roster, int64_t now, mu_trouble_t *out);
 /* The rank whose bytes the network does not pass on, within the last seconds, and that has sent them most often; -1:
  * none. While there is one, standing still is judged by MU_LOSSY_LIMIT, unless limits.hang is given. */
 int mu_roster_lossy(const mu_roster_t *roster, int64_t now);
-#define MU_LOSSY_LIMIT 300.0 /* seconds */
+#define MU_LOSSY_LIMIT 600.0 /* seconds */
 /* How long all have stood still; and the limit for that in the phases they are in. */
 double mu_roster_still(const mu_roster_t *roster, int64_t now, double *limit);
 /* The first rank that is neither dead nor heard of, once mpirun has ended; false when there is none. */

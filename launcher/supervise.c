@@ -31,6 +31,7 @@ typedef struct attempt {
     course_t course;
     mu_trouble_t trouble; /* the culprit so far */
     bool announced;
+    char what[512]; /* as it was announced; heartbeats that come later tell less */
     int64_t trouble_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
     int64_t lossy_ns;  /* when it was told that the network loses packets; 0: not, since ranks moved last */
     int64_t judged_ns; /* 0: a death was told, which cannot wait */
@@ -213,6 +214,7 @@ static void announce(attempt_t *a)
     mu_scribe_event(a->s->scribe, "failed", a->roster.member[a->trouble.rank].hello.host, a->trouble.rank,
                     "%s", what.data);
     a->announced = true;
+    snprintf(a->what, sizeof a->what, "%s", what.data);
     mu_buf_release(&who);
     mu_buf_release(&what);
 }
@@ -408,7 +410,7 @@ static void describe(const attempt_t *a, mu_outcome_t *out)
     snprintf(out->who, sizeof out->who, "%s", text.data);
     mu_buf_clear(&text);
     mu_trouble_text(&a->roster, t, &text);
-    snprintf(out->what, sizeof out->what, "%s", text.data);
+    snprintf(out->what, sizeof out->what, "%s", *a->what ? a->what : text.data);
     mu_buf_clear(&text);
     mu_text_escape(d->last_line, strlen(d->last_line), 400, &text);
     snprintf(out->last_line, sizeof out->last_line, "%s", text.data ? text.data : "");

@@ -234,7 +234,7 @@ static void a_network_that_loses_packets_is_no_hang(void **state)
     (void)state;
     mu_roster_t r;
     int64_t begin = warm(&r, 10), now = begin;
-    for (int s = 1; s <= 300; s++) {
+    for (int s = 1; s <= (int)MU_LOSSY_LIMIT; s++) {
         now = begin + s * second;
         for (int i = 0; i < 4; i++) {
             still(&r, i, begin, now, (mu_beat_t){.in_collective = 1});
