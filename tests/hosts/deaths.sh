@@ -4,12 +4,12 @@
 fleet head one two three
 hosts=(--hosts head:1,one:1,two:1,three:1)
 
-begin undisturbed "${hosts[@]}" train_iters=1000 lr_decay_iters=1000
+begin undisturbed "${hosts[@]}" train_iters=500 lr_decay_iters=500
 ended 0
 
 
 # the hang limit is given, since steps of some milliseconds between saves show too little of their time to heartbeats
-begin disturbed "${hosts[@]}" train_iters=1000 lr_decay_iters=1000 muster.max_restarts=20 muster.hang_timeout=10
+begin disturbed "${hosts[@]}" train_iters=500 lr_decay_iters=500 muster.max_restarts=20 muster.hang_timeout=10
 wait_for 60 step_past 60
 
 # killed: named within half a second
