@@ -11,47 +11,53 @@ typedef struct entropy {
     const int32_t *labels;
     int64_t rows, vocab, first;
     double factor;
-    float *stage; /* [threads][vocab] */
 } entropy_t;
 
-static void run(entropy_t *e, int64_t rows, mu_pool_job_t job)
+/* Row r goes through the loops in pieces that stay in the first cache, or whole when it is float already. */
+static int64_t piece_of(const entropy_t *e, int64_t at)
 {
-    if (e->logits.type != MU_DTYPE_F32) {
-        e->stage = mu_cpu_scratch(e->dev, e->dev->threads * e->vocab);
-        if (!e->stage)
-            return;
-    }
-    mu_cpu_run(e->dev, rows, 1, job, e);
-}
-
-static float *row_of(entropy_t *e, int thread, int64_t r)
-{
-    return mu_cpu_change(e->dev, e->logits, r * e->vocab, e->vocab,
-                         e->stage ? e->stage + thread * e->vocab : NULL);
+    return mu_cpu_step(e->logits.type, e->vocab - at, MU_CPU_PIECE);
 }
 
 static void row_max(void *arg, int thread, int64_t from, int64_t to)
 {
+    (void)thread;
     entropy_t *e = arg;
-    for (int64_t r = from; r < to; r++)
-        mu_cpu_vec(e->dev)->row_max(e->max + r, row_of(e, thread, r), 1, e->vocab);
+    float stage[MU_CPU_PIECE], top;
+    for (int64_t r = from; r < to; r++) {
+        e->max[r] = -INFINITY;
+        for (int64_t at = 0, n; at < e->vocab; at += n) {
+            n = piece_of(e, at);
+            mu_cpu_vec(e->dev)->row_max(&top, mu_cpu_read(e->dev, e->logits, r * e->vocab + at, n, stage), 1,
+                                        n);
+            e->max[r] = top > e->max[r] ? top : e->max[r];
+        }
+    }
 }
 
 void mu_cpu_cross_entropy_max(mu_device_t *dev, float *max, mu_array_t logits, int64_t rows, int64_t vocab)
 {
     entropy_t e = {.dev = dev, .logits = logits, .max = max, .vocab = vocab};
-    run(&e, rows, row_max);
+    mu_cpu_run(dev, rows, 1, row_max, &e);
 }
 
 static void row_exp(void *arg, int thread, int64_t from, int64_t to)
 {
+    (void)thread;
     entropy_t *e = arg;
+    float stage[MU_CPU_PIECE], sum;
     for (int64_t r = from; r < to; r++) {
-        float *x = row_of(e, thread, r);
         int64_t label = e->labels[r] - e->first;
-        e->sums[e->rows + r] = label >= 0 && label < e->vocab ? x[label] - e->max[r] : 0;
-        mu_cpu_vec(e->dev)->row_exp(x, e->sums + r, e->max + r, 1, e->vocab);
-        mu_cpu_end(e->dev, e->logits, r * e->vocab, e->vocab, x);
+        e->sums[r] = e->sums[e->rows + r] = 0;
+        for (int64_t at = 0, n; at < e->vocab; at += n) {
+            n = piece_of(e, at);
+            float *x = mu_cpu_change(e->dev, e->logits, r * e->vocab + at, n, stage);
+            if (label >= at && label < at + n)
+                e->sums[e->rows + r] = x[label - at] - e->max[r];
+            mu_cpu_vec(e->dev)->row_exp(x, &sum, e->max + r, 1, n);
+            e->sums[r] += sum;
+            mu_cpu_end(e->dev, e->logits, r * e->vocab + at, n, x);
+        }
     }
 }
 
@@ -66,7 +72,7 @@ void mu_cpu_cross_entropy_exp(mu_device_t *dev, mu_array_t logits, float *sums, 
                    .rows = rows,
                    .vocab = vocab,
                    .first = first};
-    run(&e, rows, row_exp);
+    mu_cpu_run(dev, rows, 1, row_exp, &e);
 }
 
 void mu_cpu_cross_entropy_loss(mu_device_t *dev, double *loss, const float *sums, const float *weights,
@@ -82,15 +88,20 @@ void mu_cpu_cross_entropy_loss(mu_device_t *dev, double *loss, const float *sums
 
 static void gradient(void *arg, int thread, int64_t from, int64_t to)
 {
+    (void)thread;
     entropy_t *e = arg;
+    float stage[MU_CPU_PIECE];
     for (int64_t r = from; r < to; r++) {
-        float *x = row_of(e, thread, r);
         int64_t label = e->labels[r] - e->first;
         float weight = (float)(e->factor * (double)e->weights[r]);
-        mu_cpu_vec(e->dev)->scale(x, e->vocab, weight / e->sums[r]);
-        if (label >= 0 && label < e->vocab)
-            x[label] -= weight;
-        mu_cpu_end(e->dev, e->logits, r * e->vocab, e->vocab, x);
+        for (int64_t at = 0, n; at < e->vocab; at += n) {
+            n = piece_of(e, at);
+            float *x = mu_cpu_change(e->dev, e->logits, r * e->vocab + at, n, stage);
+            mu_cpu_vec(e->dev)->scale(x, n, weight / e->sums[r]);
+            if (label >= at && label < at + n)
+                x[label - at] -= weight;
+            mu_cpu_end(e->dev, e->logits, r * e->vocab + at, n, x);
+        }
     }
 }
 
@@ -107,5 +118,5 @@ void mu_cpu_cross_entropy_backward(mu_device_t *dev, mu_array_t logits, const fl
                    .vocab = vocab,
                    .first = first,
                    .factor = factor};
-    run(&e, rows, gradient);
+    mu_cpu_run(dev, rows, 1, gradient, &e);
 }

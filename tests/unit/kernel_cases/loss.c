@@ -84,5 +84,6 @@ void entropy_test(void)
 {
     entropy_at(5, 3, 1, 1);
     entropy_at(50, 1000, 1, 5);
+    entropy_at(3, 9001, 1, 4); /* rows beyond what a device may stage at once */
     entropy_at(31, 202, 2, 90);
 }
