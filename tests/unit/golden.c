@@ -23,7 +23,7 @@ static bool on_cuda(void)
     return device && strcmp(device, "cuda") == 0;
 }
 
-/* A stand-in computes as slowly as it is careful: it gets a sample of what has many parts. */
+/* A stand-in computes as slowly as it is careful: it gets the first of many parts. */
 static int sample_step(int step)
 {
     return on_cuda() && getenv("MUSTER_CUDA_LIBRARY") ? step : 1;
@@ -332,7 +332,7 @@ static void learned_positions_and_a_tied_head_have_true_gradients(void **state)
             tokens[i] = (i * i * 31 + 5 * i) % 101;
         assert_int_equal(mu_net_forward_backward(b.net, tokens, 1), MU_OK);
         mean_loss(b.net);
-        for (int i = 0; i < mu_net_param_count(b.net); i += sample_step(9)) {
+        for (int i = 0; i < mu_net_param_count(b.net); i += sample_step(100)) {
             /* the loss along one tensor's gradient, by a symmetric difference */
             const mu_net_param_t *p = mu_net_param(b.net, i);
             double square = 0, loss[2];
