@@ -31,6 +31,8 @@ mu_status_t mu_optimizer_norm(mu_net_t *net, double *out)
     if (shard)
         MU_TRY_GOTO(status, mu_comm_allreduce(shard, MU_SUM, MU_TYPE_F64, sums + BY_DP, 2), done);
     MU_TRY_GOTO(status, mu_comm_allreduce(mu_net_tp(net), MU_SUM, MU_TYPE_F64, sums + BY_DP_AND_TP, 2), done);
+    mu_comm_t *const groups[] = {mu_net_tp(net), shard};
+    MU_TRY_GOTO(status, mu_comm_sync(groups, 2), done);
     MU_TRY_GOTO(status, dev->ops->get(dev, squares, sums, sizeof squares), done);
     *out = sqrt(squares[BY_DP] + squares[BY_DP_AND_TP] + squares[BY_TP] + squares[WHOLE]);
 done:
