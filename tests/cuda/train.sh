@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Training on GPUs through NCCL gives the losses of training on CPUs: one worker, two replicas, tp 2 x dp 2 with divided
-# optimizer state; a checkpoint of GPUs goes on on CPUs. All workers share one card (MUSTER_SHARE_GPU).
+# optimizer state, in fp32 and in bf16; a checkpoint of GPUs goes on on CPUs. All workers share one card (MUSTER_SHARE_GPU).
 # Where no card is, the environment names the stand-ins: MUSTER_CUDA_LIBRARY, MUSTER_NCCL_LIBRARY.
 . "$MUSTER_SOURCE/tests/e2e/lib.sh"
 export MUSTER_SHARE_GPU=1
@@ -32,6 +32,9 @@ train both 4 2 zero_optimization.stage=1
 for name in dp2 both; do
     same_losses "$scratch/cpu.losses" "$scratch/$name.losses" 1e-4 || fail "$name and the CPU differ"
 done
+train half 4 2 zero_optimization.stage=1 precision=bfloat16
+grep -qE 'numbers .*bf16' "$scratch/half.out" || { cat "$scratch/half.out" >&2; fail "not in bf16"; }
+same_losses "$scratch/cpu.losses" "$scratch/half.losses" 1e-2 || fail "bf16 on GPUs is not near fp32 on the CPU"
 train behind 2 1 muster.overlap=false
 cmp "$scratch/dp2.losses" "$scratch/behind.losses" || fail "overlap changes the bits"
 
