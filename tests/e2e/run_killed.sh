@@ -30,7 +30,7 @@ launcher=$!
 wait_for 30 steps_done 30
 kill -9 "$(rank_pid 1)"
 ended 0
-says 'resuming .*step-000000[2-9]0'
+says 'resuming .*step-00000[0-9][0-9]0'
 grep -q '"restarts": 1' "$run/run.json" || fail "run.json: $(cat "$run/run.json")"
 [ "$(losses "$run" | grep -vc missing)" -eq 400 ] || fail "steps are missing"
 
