@@ -17,6 +17,8 @@
 #undef strcat
 #undef strncat
 #undef strtok
+#undef sprintf /* macros of fortified headers */
+#undef vsprintf
 #pragma GCC poison strcpy strncpy strcat strncat strtok sprintf vsprintf gets atoi atol atoll atof
 #pragma GCC poison gmtime localtime ctime asctime tmpnam tempnam mktemp
 #endif
