@@ -163,14 +163,16 @@ static void take_lines(watch_t *w)
     }
 }
 
-/* The launcher is out of reach: nobody else can end what hangs on connections to it. Guards of other ranks
- * here have lost it too. */
+/* The launcher is out of reach: nobody else can end what hangs on connections to it, and a daemon that is
+ * killed leaves its folder. Guards of other ranks here have lost the launcher too. */
 static void end_attempt_here(const mu_guard_t *guard)
 {
     if (guard->daemon_fd >= 0)
         syscall(SYS_pidfd_send_signal, guard->daemon_fd, SIGKILL, NULL, 0);
-    if (guard->env->token)
+    if (guard->env->token) {
         mu_sweep_processes(guard->env->token, guard->env->attempt);
+        mu_sweep_folders(guard->env->token);
+    }
 }
 
 static void take_signals(watch_t *w)
