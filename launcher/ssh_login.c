@@ -22,23 +22,27 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+/* A login outlives the signals that ask a launcher to stop, which schedulers send to all processes of a job:
+ * hosts are cleaned over it afterwards. We end it by SIGHUP. */
 static bool spawn(pid_t *pid, char *const *argv, const int child[3])
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    sigset_t none, defaults;
-    sigemptyset(&none);
+    sigset_t deaf, defaults;
+    sigemptyset(&deaf);
+    sigaddset(&deaf, SIGTERM);
+    sigaddset(&deaf, SIGINT);
+    sigaddset(&deaf, SIGUSR1);
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
-    sigaddset(&defaults, SIGINT);
-    sigaddset(&defaults, SIGTERM);
+    sigaddset(&defaults, SIGHUP);
     sigaddset(&defaults, SIGCHLD);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
     for (int i = 0; i < 3; i++)
         posix_spawn_file_actions_adddup2(&actions, child[i], i);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigmask(&attr, &deaf);
     posix_spawnattr_setsigdefault(&attr, &defaults);
     int error = posix_spawnp(pid, argv[0], &actions, &attr, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
@@ -175,7 +179,7 @@ void mu_login_end(mu_login_t *const *login, int n, int patience_ms)
     for (int i = 0; i < n; i++)
         close_fd(&login[i]->in);
     if (!wait_all(login, n, patience_ms)) {
-        kill_all(login, n, SIGTERM);
+        kill_all(login, n, SIGHUP);
         if (!wait_all(login, n, 100)) {
             kill_all(login, n, SIGKILL);
             wait_all(login, n, 1000);

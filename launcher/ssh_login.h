@@ -31,7 +31,7 @@ void mu_login_read(mu_login_t *login);
 bool mu_login_line(mu_login_t *login, const char *word, mu_buf_t *out);
 /* Writes it all or fails: at most 64 KiB (a pipe's size) between two answers. */
 bool mu_login_write(mu_login_t *login, const char *bytes, size_t n);
-/* Ends n logins together: closes their stdin and gives them patience_ms to go, then SIGTERM and 100 ms, then
+/* Ends n logins together: closes their stdin and gives them patience_ms to go, then SIGHUP and 100 ms, then
  * SIGKILL. */
 void mu_login_end(mu_login_t *const *login, int n, int patience_ms);
 

@@ -15,8 +15,8 @@ make_model() {
 {"num_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "seq_length": 32, "max_position_embeddings": 32,
  "pos_emb": "rotary", "rotary_pct": 0.25, "no_weight_tying": true, "gpt_j_residual": true,
  "optimizer": {"type": "Adam", "params": {"lr": 1.0e-3}}, "lr_decay_style": "cosine", "warmup": 0.1,
- "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "train_iters": 300, "eval_interval": 1000,
- "eval_iters": 1, "checkpoint_factor": 1000, "split": "8,1,1", "seed": 1234,
+ "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "train_iters": 1500, "eval_interval": 100000,
+ "eval_iters": 1, "checkpoint_factor": 100000, "split": "8,1,1", "seed": 1234,
  "padded_vocab_size": 512, "vocab_file": "$LAB/run/data.json", "data_path": "$LAB/run/data",
  "muster": {"device": "cpu", "threads_per_worker": 1, "ready_timeout": 60, "ssh_args": "$LAB_SSH_ARGS"}}
 EOF
