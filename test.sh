@@ -108,7 +108,7 @@ stage_style() {
 }
 
 stage_gcc() {
-    build gcc release all -- -DCMAKE_C_COMPILER=gcc "-DMUSTER_CUDA_ARCHS=75;90;120" && built && run_ctest gcc -LE '^parity$'
+    build gcc release all -- -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ "-DMUSTER_CUDA_ARCHS=75;90;120" && built && run_ctest gcc -LE '^parity$'
 }
 
 stage_parity() {
@@ -123,17 +123,17 @@ stage_parity() {
         fi
         return
     fi
-    build parity release muster muster-worker parity_dump -- -DCMAKE_C_COMPILER=gcc -DMUSTER_PARITY_QUICK=ON \
+    build parity release muster muster-worker parity_dump -- -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ -DMUSTER_PARITY_QUICK=ON \
         -DMUSTER_PARITY_PYTHON="$PWD/$venv/bin/python" && built && run_ctest parity -L '^parity$'
 }
 
 stage_asan() {
-    build asan fuzz unit_tests mpi_tests fuzz_tests standin_tests -- -DCMAKE_C_COMPILER=clang && built &&
+    build asan fuzz unit_tests mpi_tests fuzz_tests standin_tests -- -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ && built &&
         run_ctest asan -L '^(unit|mpi|fuzz|standin)$'
 }
 
 stage_tsan() {
-    build tsan tsan thread_tests -- -DCMAKE_C_COMPILER=clang && built && run_ctest tsan -L '^threads$'
+    build tsan tsan thread_tests -- -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ && built && run_ctest tsan -L '^threads$'
 }
 
 built() { built_at=$SECONDS; }
