@@ -39,6 +39,16 @@ bool mu_pwrite_all(int fd, const void *bytes, size_t n, off_t offset)
     return true;
 }
 
+void mu_fd_drain(int fd, size_t most, mu_buf_t *out)
+{
+    for (ssize_t n = fd < 0 ? 0 : 1; n > 0 && out->len < most;) {
+        mu_buf_reserve(out, 65536);
+        n = read(fd, out->data + out->len, 65536);
+        if (n > 0)
+            out->len += (size_t)n;
+    }
+}
+
 bool mu_pread_all(int fd, void *bytes, size_t n, off_t offset)
 {
     char *p = bytes;

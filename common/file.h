@@ -19,6 +19,9 @@ mu_status_t mu_file_read(const char *path, size_t limit, mu_buf_t *out);
 /* write(2) and pwrite(2) until all is written; false with errno set otherwise. */
 bool mu_write_all(int fd, const void *bytes, size_t n);
 bool mu_pwrite_all(int fd, const void *bytes, size_t n, off_t offset);
+/* Appends what a file of the kernel's gives, whose size nobody knows beforehand, until its end, an error, or `most`
+ * bytes are there. fd -1: nothing. */
+void mu_fd_drain(int fd, size_t most, mu_buf_t *out);
 /* pread(2) until all is read; a short file is EPROTO. */
 bool mu_pread_all(int fd, void *bytes, size_t n, off_t offset);
 /* Makes a directory and its parents (0700 when `mode` is 0). Existing directories are fine. Errors:

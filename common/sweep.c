@@ -49,12 +49,7 @@ static void read_environ(int proc, const char *pid, mu_buf_t *out)
     char path[300];
     snprintf(path, sizeof path, "%s/environ", pid);
     int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    for (ssize_t n = fd < 0 ? 0 : 1; n > 0 && out->len < ENVIRON_MAX;) {
-        mu_buf_reserve(out, 65536);
-        n = read(fd, out->data + out->len, 65536);
-        if (n > 0)
-            out->len += (size_t)n;
-    }
+    mu_fd_drain(fd, ENVIRON_MAX, out);
     if (fd >= 0)
         close(fd);
     mu_buf_addc(out, '\0');

@@ -23,6 +23,8 @@
 typedef enum mu_data_split { MU_TRAIN, MU_VALID, MU_TEST, MU_DATA_SPLITS } mu_data_split_t;
 /* "train", "valid", "test". */
 const char *mu_data_split_name(mu_data_split_t split);
+/* The value of --split. Errors: MU_USAGE. */
+mu_status_t mu_data_split_parse(const char *name, mu_data_split_t *out);
 
 typedef struct mu_dataset_options {
     const char *split; /* "969, 30, 1": cuts a .bin/.idx. A prepared directory is cut already; there another

@@ -12,6 +12,17 @@ const char *mu_data_split_name(mu_data_split_t split)
     return name[split];
 }
 
+mu_status_t mu_data_split_parse(const char *name, mu_data_split_t *out)
+{
+    for (int s = 0; s < MU_DATA_SPLITS; s++) {
+        if (strcmp(name, mu_data_split_name((mu_data_split_t)s)) == 0) {
+            *out = (mu_data_split_t)s;
+            return MU_OK;
+        }
+    }
+    return mu_fail(MU_USAGE, "--split '%s': wanted train, valid or test", name);
+}
+
 static bool parse_part(const char *text, size_t n, double *out)
 {
     while (n > 0 && strchr(" \t", *text)) {

@@ -60,10 +60,10 @@ static mu_status_t parse(int argc, char **argv, request_t *r)
 static mu_status_t in_one_process(const request_t *r)
 {
     mu_args_t args = {0};
-    mu_args_add(&args, "eval");
     if (r->noverrides > 0)
         return mu_fail(MU_USAGE, "eval: '%s' means something with --hosts, --hostfile or --workers only",
                        r->overrides[0]);
+    mu_args_add(&args, "eval");
     const struct {
         const char *name, *value;
     } option[] = {{"--data", r->data},
@@ -190,19 +190,12 @@ out:
     return status;
 }
 
-static bool is_split(const char *name)
-{
-    for (int s = 0; s < MU_DATA_SPLITS; s++)
-        if (strcmp(name, mu_data_split_name((mu_data_split_t)s)) == 0)
-            return true;
-    return false;
-}
-
 static mu_status_t evaluate(const request_t *r)
 {
     mu_checkpoint_t *checkpoint;
-    if (r->split && !is_split(r->split))
-        return mu_fail(MU_USAGE, "--split '%s': wanted train, valid or test", r->split);
+    mu_data_split_t split;
+    if (r->split)
+        MU_TRY(mu_data_split_parse(r->split, &split));
     if (!r->checkpoint || !r->data)
         return mu_fail(MU_USAGE, "eval needs one checkpoint and --data: see `muster eval --help`");
     MU_TRY(mu_checkpoint_newest(r->checkpoint, INT64_MAX, &checkpoint));

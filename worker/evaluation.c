@@ -6,17 +6,6 @@
 
 #include <math.h>
 
-mu_status_t mu_eval_split_parse(const char *name, mu_data_split_t *out)
-{
-    for (int s = 0; s < MU_DATA_SPLITS; s++) {
-        if (strcmp(name, mu_data_split_name((mu_data_split_t)s)) == 0) {
-            *out = (mu_data_split_t)s;
-            return MU_OK;
-        }
-    }
-    return mu_fail(MU_USAGE, "--split '%s': wanted train, valid or test", name);
-}
-
 mu_status_t mu_eval_length_parse(const char *text, int64_t *out)
 {
     if (mu_parse_i64(text, out) && *out >= 1)

@@ -1,4 +1,5 @@
 #include "common/buf.h"
+#include "common/file.h"
 #include "worker/guard_impl.h"
 
 #include <arpa/inet.h>
@@ -78,12 +79,7 @@ static void read_table(pid_t pid, const char *name, mu_buf_t *out)
     snprintf(path, sizeof path, "/proc/%d/net/%s", (int)pid, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     mu_buf_clear(out);
-    for (ssize_t n = fd < 0 ? 0 : 1; n > 0 && out->len < TABLE_MAX;) {
-        mu_buf_reserve(out, 65536);
-        n = read(fd, out->data + out->len, 65536);
-        if (n > 0)
-            out->len += (size_t)n;
-    }
+    mu_fd_drain(fd, TABLE_MAX, out);
     if (fd >= 0)
         close(fd);
     mu_buf_addc(out, '\0');

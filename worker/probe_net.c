@@ -3,6 +3,7 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "worker/sysfs.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -76,38 +77,18 @@ json_t *mu_probe_back(const json_t *ask)
     return mu_probe_state("ok", NULL);
 }
 
-/* The first line of a file of sysfs, without its newline; "" if absent. */
-static void first_line(const char *dir, const char *name, char *out, size_t size)
-{
-    char *path = mu_path_join(dir, name);
-    FILE *file = fopen(path, "re");
-    free(path);
-    out[0] = '\0';
-    if (!file)
-        return;
-    if (!fgets(out, (int)size, file))
-        out[0] = '\0';
-    fclose(file);
-    out[strcspn(out, "\n")] = '\0';
-}
-
-static int visible(const struct dirent *entry)
-{
-    return entry->d_name[0] != '.';
-}
-
 static void add_ports(const char *device_dir, const char *device, json_t *ports)
 {
     struct dirent **list;
     char *dir = mu_path_join(device_dir, "ports");
-    int n = scandir(dir, &list, visible, alphasort);
+    int n = scandir(dir, &list, mu_sysfs_visible, alphasort);
     for (int i = 0; i < n; i++) {
         char state[64], rate[64], link[64];
         char *port = mu_path_join(dir, list[i]->d_name);
         char *name = mu_format("%s:%s", device, list[i]->d_name);
-        first_line(port, "state", state, sizeof state); /* "4: ACTIVE" */
-        first_line(port, "rate", rate, sizeof rate);    /* "400 Gb/sec (4X NDR)" */
-        first_line(port, "link_layer", link, sizeof link);
+        mu_sysfs_line(port, "state", state, sizeof state); /* "4: ACTIVE" */
+        mu_sysfs_line(port, "rate", rate, sizeof rate);    /* "400 Gb/sec (4X NDR)" */
+        mu_sysfs_line(port, "link_layer", link, sizeof link);
         const char *word = strchr(state, ' ');
         json_array_append_new(ports, json_pack("{s:s, s:s, s:s, s:s}", "name", name, "state",
                                                word ? word + 1 : state, "rate", rate, "link", link));
@@ -124,7 +105,7 @@ json_t *mu_probe_ibverbs(const json_t *ask)
 {
     struct dirent **list;
     char *dir = mu_path_join(mu_probe_path(ask, "sys", "/sys"), "class/infiniband");
-    int n = scandir(dir, &list, visible, alphasort);
+    int n = scandir(dir, &list, mu_sysfs_visible, alphasort);
     if (n <= 0) {
         if (n == 0)
             free(list);

@@ -2,6 +2,7 @@
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/num.h"
+#include "worker/sysfs.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -15,39 +16,20 @@ typedef struct port {
     double rate; /* Gb/s */
 } port_t;
 
-static void first_line(const char *dir, const char *name, char *out, size_t size)
-{
-    char *path = mu_path_join(dir, name);
-    FILE *file = fopen(path, "re");
-    free(path);
-    out[0] = '\0';
-    if (!file)
-        return;
-    if (!fgets(out, (int)size, file))
-        out[0] = '\0';
-    fclose(file);
-    out[strcspn(out, "\n")] = '\0';
-}
-
-static int visible(const struct dirent *entry)
-{
-    return entry->d_name[0] != '.';
-}
-
 /* state: "4: ACTIVE", rate: "400 Gb/sec (4X NDR)" */
 static int active_ports(const char *sys, port_t ports[PORTS])
 {
     struct dirent **devices, **numbers;
     char state[64], rate[64];
     char *dir = mu_path_join(sys, "class/infiniband");
-    int found = 0, n = scandir(dir, &devices, visible, alphasort);
+    int found = 0, n = scandir(dir, &devices, mu_sysfs_visible, alphasort);
     for (int i = 0; i < n; i++) {
         char *below = mu_format("%s/%s/ports", dir, devices[i]->d_name);
-        int m = scandir(below, &numbers, visible, alphasort);
+        int m = scandir(below, &numbers, mu_sysfs_visible, alphasort);
         for (int j = 0; j < m; j++) {
             char *port = mu_path_join(below, numbers[j]->d_name);
-            first_line(port, "state", state, sizeof state);
-            first_line(port, "rate", rate, sizeof rate);
+            mu_sysfs_line(port, "state", state, sizeof state);
+            mu_sysfs_line(port, "rate", rate, sizeof rate);
             if (strstr(state, "ACTIVE") && found < PORTS &&
                 strlen(devices[i]->d_name) + strlen(numbers[j]->d_name) < sizeof ports[0].name - 1) {
                 snprintf(ports[found].name, sizeof ports[found].name, "%.60s:%.16s", devices[i]->d_name,

@@ -57,7 +57,7 @@ static mu_status_t parse(int argc, char **argv, options_t *o)
         else if (opt == 'h')
             o->help = true;
         else if (opt == 's')
-            MU_TRY(mu_eval_split_parse(optarg, &o->split));
+            MU_TRY(mu_data_split_parse(optarg, &o->split));
         else if (opt == 'l')
             MU_TRY(mu_eval_length_parse(optarg, &o->seq_length));
         else if (opt != 't')

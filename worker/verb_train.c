@@ -27,7 +27,7 @@ static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run)
     for (int i = 1; i < argc && status == MU_OK; i++) {
         if (strcmp(argv[i], "--eval") == 0 && i + 1 < argc) {
             run->eval = true;
-            status = mu_eval_split_parse(argv[++i], &run->eval_split);
+            status = mu_data_split_parse(argv[++i], &run->eval_split);
         } else if (strcmp(argv[i], "--json") == 0)
             run->eval_json = true;
         else if (mu_config_is_override(argv[i]))
