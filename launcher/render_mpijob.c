@@ -90,10 +90,23 @@ static void add_meta(const mu_params_t *p, const char *suffix, mu_buf_t *out)
                 mu_params_text(p, "name"));
 }
 
+/* The API server gives the job its uid, so that the job's owning the others can be written only after that.
+ * An owner that does not wait for them: deleting the job ends its pods first. */
+static void add_owner(const mu_params_t *p, mu_buf_t *out)
+{
+    const char *uid = mu_params_text(p, "owner_uid");
+    if (uid)
+        mu_buf_addf(out,
+                    "  ownerReferences:\n"
+                    "    - {apiVersion: kubeflow.org/v2beta1, kind: MPIJob, name: %s, uid: \"%s\"}\n",
+                    mu_params_text(p, "name"), uid);
+}
+
 static void add_config(const mu_params_t *p, const mu_buf_t *yaml, mu_buf_t *out)
 {
     mu_buf_adds(out, "apiVersion: v1\nkind: ConfigMap\n");
     add_meta(p, "-muster", out);
+    add_owner(p, out);
     mu_buf_adds(out, "data:\n  config.yml: |\n");
     for (const char *line = yaml->data; line && *line;) {
         size_t n = strcspn(line, "\n");
@@ -107,6 +120,7 @@ static void add_account(const mu_params_t *p, mu_buf_t *out)
 {
     mu_buf_adds(out, "---\napiVersion: v1\nkind: ServiceAccount\n");
     add_meta(p, "-muster", out);
+    add_owner(p, out);
     mu_buf_adds(out, "automountServiceAccountToken: false\n");
 }
 
@@ -116,6 +130,7 @@ static void add_policy(const mu_params_t *p, mu_buf_t *out)
     const char *name = mu_params_text(p, "name");
     mu_buf_adds(out, "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n");
     add_meta(p, "-muster", out);
+    add_owner(p, out);
     mu_buf_addf(out,
                 "spec:\n"
                 "  podSelector:\n"

@@ -13,7 +13,8 @@ typedef enum kind {
     TIME,     /* Slurm: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S */
     KEY,      /* of a label of Kubernetes: topology.kubernetes.io/region */
     VALUE,    /* of such a label */
-    VOLUMES   /* CLAIM:/path,CLAIM:/path */
+    VOLUMES,  /* CLAIM:/path,CLAIM:/path */
+    UID       /* of an object of Kubernetes, RFC 4122: 8-4-4-4-12 of 0-9 a-f */
 } kind_t;
 
 typedef struct param {
@@ -72,6 +73,8 @@ static const param_t mpijob[] = {
     {"grace", NUMBER, "120", 30, 3600, NULL, "seconds for the last checkpoint after SIGTERM", false},
     {"queue", LABEL, NULL, 0, 63, NULL, "Kueue's LocalQueue", false},
     {"secret", LABEL, NULL, 0, 63, NULL, "a Secret whose keys become variables of the launcher", false},
+    {"owner_uid", UID, NULL, 0, 0, NULL,
+     "metadata.uid of the MPIJob, once it is made: the other objects then go with it", false},
     {0}};
 
 static const param_t *table(mu_render_target_t target)
@@ -188,6 +191,17 @@ static bool is_volumes(const char *v)
     return true;
 }
 
+static bool is_uid(const char *v)
+{
+    static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+    if (strlen(v) != sizeof form - 1)
+        return false;
+    for (size_t i = 0; form[i]; i++)
+        if (form[i] == '-' ? v[i] != '-' : !strchr("0123456789abcdef", v[i]))
+            return false;
+    return true;
+}
+
 static mu_status_t check(const param_t *p, const char *v)
 {
     int64_t number;
@@ -236,6 +250,13 @@ static mu_status_t check(const param_t *p, const char *v)
         if (*v && is_volumes(v))
             return MU_OK;
         return mu_fail(MU_USAGE, "render: %s wants CLAIM:/path,CLAIM:/path, not '%s'", p->name, v);
+    case UID:
+        if (is_uid(v))
+            return MU_OK;
+        return mu_fail(MU_USAGE,
+                       "render: %s wants the job's uid (kubectl get mpijob NAME -o "
+                       "jsonpath='{.metadata.uid}'), not '%s'",
+                       p->name, v);
     }
     return MU_OK;
 }

@@ -1,6 +1,7 @@
 """check.py FILE...: every object of the files, as the API server and the MPI operator would take it. A folder is a
 kustomization; its patches are applied, and where kubectl is installed it must make the same of it. MUSTER_MPIJOB_CRD
-names the CRD's file (pods included); without it the MPIJob's schema is not checked."""
+names the CRD's file (pods included), which is then checked beside what is written here. Where the Python that runs this
+has kubernetes-validate, all objects, and of an MPIJob its pods, pass that too, unknown fields being errors."""
 import os
 import shutil
 import subprocess
@@ -66,14 +67,61 @@ CORE = {
         ingress={"type": "array", "items": RULE})),
 }
 
+# An MPIJob, v2beta1: the operator's own fields (all of them), and of a pod those that we write.
+BOOL = {"type": "boolean"}
+
+
+def word(*choices):
+    return {"type": "string", "enum": list(choices)}
+
+
+def listed(item):
+    return {"type": "array", "items": item}
+
+
+QUANTITIES = {"type": "object", "additionalProperties": {"x-kubernetes-int-or-string": True}}
+TERM = fields(matchExpressions=listed(fields(key=TEXT, operator=word("In"), values=listed(TEXT))))
+CONTAINER = fields(
+    name=TEXT, image=TEXT, command=listed(TEXT), args=listed(TEXT),
+    ports=listed(fields(name=TEXT, containerPort=NUMBER)),
+    envFrom=listed(fields(secretRef=fields(name=TEXT, optional=BOOL))),
+    securityContext=fields(allowPrivilegeEscalation=BOOL, capabilities=fields(drop=listed(TEXT))),
+    lifecycle=fields(preStop=fields(exec=fields(command=listed(TEXT)))),
+    readinessProbe=fields(tcpSocket=fields(port=NUMBER), periodSeconds=NUMBER),
+    resources=fields(requests=QUANTITIES, limits=QUANTITIES),
+    volumeMounts=listed(fields(name=TEXT, mountPath=TEXT)))
+POD = fields(
+    serviceAccountName=TEXT, automountServiceAccountToken=BOOL, enableServiceLinks=BOOL,
+    terminationGracePeriodSeconds=NUMBER, containers=listed(CONTAINER),
+    affinity=fields(nodeAffinity=fields(requiredDuringSchedulingIgnoredDuringExecution=fields(
+        nodeSelectorTerms=listed(TERM)))),
+    securityContext=fields(runAsNonRoot=BOOL, runAsUser=NUMBER, runAsGroup=NUMBER, fsGroup=NUMBER,
+                           fsGroupChangePolicy=word("OnRootMismatch", "Always"),
+                           seccompProfile=fields(type=word("RuntimeDefault"))),
+    volumes=listed(fields(name=TEXT, configMap=fields(name=TEXT), emptyDir=fields(medium=word("Memory")),
+                          persistentVolumeClaim=fields(claimName=TEXT))))
+REPLICA = fields(replicas=NUMBER, restartPolicy=TEXT,
+                 template=fields(metadata=fields(labels=TEXTS, annotations=TEXTS), spec=POD))
+POLICY = fields(cleanPodPolicy=word("None", "Running", "All"), backoffLimit=NUMBER, activeDeadlineSeconds=NUMBER,
+                ttlSecondsAfterFinished=NUMBER, suspend=BOOL, managedBy=TEXT,
+                schedulingPolicy=fields(minAvailable=NUMBER, queue=TEXT, minResources=QUANTITIES, priorityClass=TEXT,
+                                        scheduleTimeoutSeconds=NUMBER))
+OWNER = listed({**fields(apiVersion=TEXT, kind=TEXT, name=TEXT, uid=TEXT),
+                "required": ["apiVersion", "kind", "name", "uid"]})
+META = {**fields(name=TEXT, namespace=TEXT, labels=TEXTS, annotations=TEXTS, ownerReferences=OWNER), "required": ["name"]}
+MPIJOB = {**fields(apiVersion=TEXT, kind=TEXT, metadata=META, spec={**fields(
+    slotsPerWorker=NUMBER, runLauncherAsWorker=BOOL, sshAuthMountPath=TEXT,
+    launcherCreationPolicy=TEXT, mpiImplementation=word("OpenMPI", "Intel", "MPICH"), runPolicy=POLICY,
+    mpiReplicaSpecs=fields(Launcher=REPLICA, Worker=REPLICA)), "required": ["mpiReplicaSpecs"]}),
+    "required": ["metadata", "spec"]}
+
 
 def core(o, where):
     known = CORE.get((o.get("apiVersion"), o.get("kind")))
     if known is None:
         fail(where, f"no kind of ours: {o.get('apiVersion')} {o.get('kind')}")
         return
-    meta = fields(name=TEXT, namespace=TEXT, labels=TEXTS, annotations=TEXTS)
-    schema = fields(apiVersion=TEXT, kind=TEXT, metadata={**meta, "required": ["name"]}, **known)
+    schema = fields(apiVersion=TEXT, kind=TEXT, metadata=META, **known)
     check({**schema, "required": ["metadata"]}, o, f"{where}: {o['kind']}")
 
 
@@ -135,6 +183,10 @@ def together(objects):
                 claim = volume.get("persistentVolumeClaim", {}).get("claimName")
                 if claims and claim and claim not in claims:
                     fail(name, f"{role}: no claim {claim}")
+        for o in objects:
+            for owner in o["metadata"].get("ownerReferences", []):
+                if (owner["apiVersion"], owner["kind"], owner["name"]) != (job["apiVersion"], "MPIJob", name) or o is job:
+                    fail(name, f"{o['kind']} is owned by {owner['kind']} {owner['name']}")
         for policy in (o for o in objects if o["kind"] == "NetworkPolicy"):
             if policy["spec"]["podSelector"]["matchLabels"] != {"training.kubeflow.org/job-name": name}:
                 fail(name, "the NetworkPolicy selects other pods")
@@ -203,6 +255,23 @@ def against_kubectl(path, objects):
         fail(path, "kubectl kustomize makes other objects of it")
 
 
+def strictly(objects, where):
+    """As the API server of the newest release that kubernetes-validate knows; it knows no MPIJob, but its pods."""
+    try:
+        import kubernetes_validate
+    except ImportError:
+        return
+    pods = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", **r["template"]["metadata"]},
+             "spec": r["template"]["spec"]}
+            for o in objects if o["kind"] == "MPIJob" for r in o["spec"]["mpiReplicaSpecs"].values()]
+    for o in [o for o in objects if o["kind"] != "MPIJob"] + pods:
+        try:
+            kubernetes_validate.validate(o, kubernetes_validate.latest_version(), strict=True)
+        except kubernetes_validate.ValidationError as e:
+            fail(where, f"kubernetes-validate: {o['kind']}: {'.'.join(map(str, e.path))}: {e.message}")
+    print(f"{where}: kubernetes-validate {kubernetes_validate.latest_version()} saw {len(objects)} objects, {len(pods)} pods")
+
+
 def main():
     crd = None
     if os.environ.get("MUSTER_MPIJOB_CRD"):
@@ -218,11 +287,13 @@ def main():
         for o in objects:
             if o["kind"] == "MPIJob":
                 operator_rules(o)
+                check(MPIJOB, o, path)
                 if crd:
                     check(crd, o, path)
             else:
                 core(o, path)
         together(objects)
+        strictly(objects, path)
     for line in failures:
         print(line, file=sys.stderr)
     return 1 if failures else 0

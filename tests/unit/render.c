@@ -226,6 +226,32 @@ static void mpijob(void **state)
     has(&out, "{key: topology.kubernetes.io/region, operator: In, values: [\"LAS1\"]}");
     has(&out, "\"590\"]}}");
     assert_null(strstr(out.data, "--workers"));
+    assert_null(strstr(out.data, "ownerReferences"));
+    mu_buf_release(&out);
+}
+
+/* Everything but the job itself belongs to the job, once its uid is known. */
+static void owner(void **state)
+{
+    mu_buf_t out = MU_BUF_INIT;
+    int owned = 0;
+    (void)state;
+    assert_int_equal(verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data",
+                          "owner_uid=0a1b2c3d-4e5f-6789-abcd-ef0123456789", NULL),
+                     MU_OK);
+    for (const char *at = out.data; (at = strstr(at, "ownerReferences:\n")); at++)
+        owned++;
+    assert_int_equal(owned, 3);
+    has(&out, "kind: MPIJob, name: tiny-model, uid: \"0a1b2c3d-4e5f-6789-abcd-ef0123456789\"}");
+    assert_null(strstr(strstr(out.data, "\nkind: MPIJob\n"), "ownerReferences"));
+    static const char *const bad[] = {"owner_uid=", "owner_uid=muster",
+                                      "owner_uid=0a1b2c3d-4e5f-6789-abcd-ef012345678g",
+                                      "owner_uid=0a1b2c3d-4e5f-6789-abcd-ef01234567890"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", bad[i], NULL),
+                         MU_USAGE);
+        has(&said, "wants the job's uid");
+    }
     mu_buf_release(&out);
 }
 
@@ -272,6 +298,7 @@ int main(void)
         cmocka_unit_test(parameters_have_types),
         cmocka_unit_test(slurm_script),
         cmocka_unit_test(mpijob),
+        cmocka_unit_test(owner),
         cmocka_unit_test(what_cannot_work_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
