@@ -42,6 +42,8 @@ cat >"$played/kubectl" <<'END'
 #!/bin/bash
 case "$*" in
 "apply -f -") cat >"$played/applied.yaml" && [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$played/applied.yaml" ;;
+"get mpijob muster -o jsonpath={.metadata.uid}") echo 7f3c2a10-5b1e-4d7c-9a43-0f5e6d7c8b9a ;;
+"delete mpijob muster") grep -q 'uid: "7f3c2a10' "$played/applied.yaml" ;;
 "apply -k "*) [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$3" ;;
 "delete mpijob,"*" -l app.kubernetes.io/instance=muster") # every kind that is rendered, and its label
     kinds=$(sed -n 's/^kind: //p' "$played/applied.yaml" | tr 'A-Z' 'a-z' | sort | paste -sd,)
@@ -73,7 +75,7 @@ put_in() {
     sed -E -e "s#CONFIG\.\.\.#$scratch/model.yml#; s#RUN_DIR#$scratch/run#; s#\bRUN\b#$scratch/run#; s#--data DIR#--data $scratch/data#" \
         -e "s#--hostfile FILE#--hostfile $scratch/hosts#; s#a:2,b:2#localhost:2#; s#N\+1#3#; s#--workers N#--workers 2#" \
         -e 's#\[key=value\.\.\.\]#seed=5#; s#\[--gpu NAME \| --device-memory SIZE\]#--gpu A100#; s#--mfu FRACTION#--mfu 0.5#' \
-        -e 's# SECONDS# 5#; s#\bJOB\b#17#; s#instance=NAME#instance=muster#; s#\[(--[^]]*)\]#\1#g' \
+        -e 's# SECONDS# 5#; s#\bJOB\b#17#; s#(instance=|mpijob )NAME#\1muster#; s#\[(--[^]]*)\]#\1#g' \
         -e "s#^(muster render mpijob .*volumes=)[^ ]*#\1runs:$scratch#" <<<"$1"
 }
 
