@@ -144,7 +144,7 @@ static mu_status_t look_at_hosts(check_t *check)
     static const mu_need_t need[] = {
         [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
     mu_needs_t needs;
-    MU_TRY(mu_needs_of(check->config, &needs));
+    MU_TRY(mu_needs_of(check->config, true, &needs));
     mu_preflight_want_t want = {.run_dir = check->run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank,

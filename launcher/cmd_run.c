@@ -167,7 +167,7 @@ static mu_status_t check_hosts(run_t *r)
     static const mu_need_t need[] = {
         [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
     mu_needs_t needs;
-    MU_TRY(mu_needs_of(r->plan.config, &needs));
+    MU_TRY(mu_needs_of(r->plan.config, r->plan.more == NULL, &needs));
     mu_preflight_want_t want = {.run_dir = r->plan.run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank,

@@ -82,6 +82,7 @@ struct mu_net {
     /* generation */
     mu_array_t *cache; /* [layers], each [capacity][heads][2][head_dim] */
     int64_t capacity, length;
+    mu_array_t slice; /* [chunk][vocab]: another worker's logits; tp > 1, from the first use on */
 
     void **memory; /* what mu_net_free() gives back */
     int memory_count, memory_cap;

@@ -58,19 +58,11 @@ static mu_status_t report(trainer_t *t, const mu_report_t *report)
                         "MPI_Send of a report");
 }
 
-/* Looks after the peers while it waits: a device waits for one that broke for ever. */
-static mu_status_t wait_device(trainer_t *t)
-{
-    mu_comm_t *const groups[] = {t->place.tp, t->place.dp};
-    MU_TRY(mu_comm_sync(groups, 2));
-    return t->device->ops->sync(t->device);
-}
-
 /* Mean loss of `micro_batches` micro batches on each replica, over all of them. */
 static mu_status_t mean_loss(trainer_t *t, int64_t micro_batches, double *out)
 {
     mu_net_loss_t loss;
-    MU_TRY(wait_device(t));
+    MU_TRY(mu_place_wait(&t->place));
     MU_TRY(mu_net_take_loss(t->net, &loss));
     double sum = loss.mean_sum;
     MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F64, &sum, 1));
@@ -118,7 +110,7 @@ static mu_status_t update(trainer_t *t, mu_report_t *r)
     }
     r->optimizer_step = t->optimizer_step;
     r->scale = t->scale;
-    return wait_device(t);
+    return mu_place_wait(&t->place);
 }
 
 static mu_status_t step(trainer_t *t, int64_t number)
