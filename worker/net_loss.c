@@ -2,6 +2,7 @@
  * The head and the loss (gpt-neox mpu/cross_entropy.py): logits of a slice of the vocabulary, a chunk of
  * tokens at a time, turned into their gradient in place.
  */
+#include "common/buf.h"
 #include "common/log.h"
 #include "kernels/convert.h"
 #include "worker/net_impl.h"
