@@ -166,12 +166,16 @@ static mu_status_t check_hosts(run_t *r)
 {
     static const mu_need_t need[] = {
         [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
+    static const mu_need_t rdma[] = {[MU_TRANSPORT_AUTO] = MU_NEED_AUTO,
+                                     [MU_TRANSPORT_RDMA] = MU_NEED_YES,
+                                     [MU_TRANSPORT_TCP] = MU_NEED_NO};
     mu_needs_t needs;
     MU_TRY(mu_needs_of(r->plan.config, r->plan.more == NULL, &needs));
     mu_preflight_want_t want = {.run_dir = r->plan.run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank,
                                 .gpus = need[r->plan.config->muster.device],
+                                .rdma = rdma[r->plan.config->muster.transport],
                                 .token = r->state.token,
                                 .attempt = r->state.attempt + 1,
                                 .stop = &signals};

@@ -20,6 +20,7 @@ typedef struct exchange {
     mu_ready_t *ready;
     const mu_preflight_want_t *want;
     mu_back_t *back;
+    const char *hca; /* NCCL_IB_HCA, the user's */
     char token[33], *cookie_path, *cookie_name, *daemon;
     double seconds;
     double *asked; /* wall clock when host i was asked; 0: not asked */
@@ -28,6 +29,24 @@ typedef struct exchange {
     json_t **facts;
     int waiting;
 } exchange_t;
+
+/* NULL when it is empty. */
+static const char *of_environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* By which rule the user wants RoCE's GID to be chosen; the worker then chooses none (worker/place_nccl.c). */
+static char *rule_for_gid(void)
+{
+    static const char *const rules[] = {"NCCL_IB_GID_INDEX", "NCCL_IB_ADDR_FAMILY", "NCCL_IB_ADDR_RANGE",
+                                        "NCCL_IB_ROCE_VERSION_NUM"};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (of_environment(rules[i]))
+            return mu_format("%s=%s", rules[i], of_environment(rules[i]));
+    return NULL;
+}
 
 static mu_status_t random_token(char out[33])
 {
@@ -102,6 +121,8 @@ static void ask_host(exchange_t *x, int i)
             json_pack("{s:s, s:I}", "token", x->want->token, "last", (json_int_t)(x->want->attempt - 1)));
     if (x->daemon)
         json_object_set_new(ask, "daemon", json_string(x->daemon));
+    if (x->hca)
+        json_object_set_new(ask, "hca", json_string(x->hca));
     add_paths(ask);
     char *text = json_dumps(ask, JSON_COMPACT | JSON_ENSURE_ASCII);
     char *line = mu_format(MU_PROBE_ASK "%s\n", text);
@@ -195,6 +216,7 @@ static mu_preflight_report_t *judge(exchange_t *x)
     report->hosts = x->ready->hosts;
     report->gpus = mu_calloc((size_t)n, sizeof *report->gpus);
     report->facts = x->facts;
+    report->gid = rule_for_gid();
     for (int i = 0; i < n; i++)
         report->looked_at += x->asked[i] > 0;
     mu_judge_t all = {.hosts = x->ready->hosts,
@@ -204,6 +226,7 @@ static mu_preflight_report_t *judge(exchange_t *x)
                       .cookie = x->token,
                       .asked_daemon = x->daemon != NULL,
                       .asked_back = x->asked_back,
+                      .hca = x->hca,
                       .report = report};
     mu_preflight_judge(&all);
     x->facts = NULL;
@@ -214,7 +237,10 @@ mu_status_t mu_preflight_run(mu_ready_t *ready, const mu_preflight_want_t *want,
 {
     int n = ready->hosts->count;
     int64_t begin = mu_now_ns();
-    exchange_t x = {.ready = ready, .want = want, .seconds = want->timeout > 0 ? want->timeout : TIMEOUT};
+    exchange_t x = {.ready = ready,
+                    .want = want,
+                    .hca = of_environment("NCCL_IB_HCA"),
+                    .seconds = want->timeout > 0 ? want->timeout : TIMEOUT};
     mu_preflight_report_t *report = NULL;
     mu_status_t status;
     x.asked = mu_calloc((size_t)n, sizeof *x.asked);
@@ -264,5 +290,6 @@ void mu_preflight_free(mu_preflight_report_t *report)
     free(report->finding);
     free(report->facts);
     free(report->gpus);
+    free(report->gid);
     free(report);
 }

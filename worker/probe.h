@@ -23,13 +23,16 @@
  * is gone). */
 mu_status_t mu_probe_main(void);
 
-/* The facts for one question; a new reference. Keys of `ask`, all optional:
- *     "sweep": {"token", "last"}                 end processes and remove folders of the run
- * (common/sweep.h); alone in the question, nothing else is looked at "storage": {"dir", "cookie", "seconds"}
- * look at the run directory; cookie: name of a file in it "back": {"address", "port", "token", "seconds"}
- * connect to the launcher, send the token "daemon": "/usr/bin/orted"                 mpirun's program on this
- * side "paths": {"nvml", "ibverbs", "sys", "shm", "proc"}  where to look instead of the usual places The
- * facts: see docs/readiness.md. */
+/* The facts for one question (docs/readiness.md, worker/probe_*.c); a new reference. Keys of `ask`, all optional:
+ *
+ *     "sweep"    {"token", "last"}: end processes and remove folders of the run (common/sweep.h); alone in the
+ *                question, nothing else is looked at
+ *     "storage"  {"dir", "cookie"}: look at the run directory; cookie: name of a file in it
+ *     "back"     {"address", "port", "token", "seconds"}: connect to the launcher, send the token
+ *     "daemon"   "/usr/bin/orted": mpirun's program on this side
+ *     "hca"      "mlx5_0,mlx5_1": the RDMA ports to use, as in NCCL_IB_HCA
+ *     "paths"    {"nvml", "ibverbs", "sys", "shm", "proc", "dev"}: where to look instead of the usual places
+ *     "seconds"  for each part that can hang; 10 */
 json_t *mu_probe_answer(const json_t *ask);
 
 #endif
