@@ -266,9 +266,10 @@ static mu_status_t make_gradients(mu_net_t *net)
     if (!net->options.training)
         return MU_OK;
     int64_t rows = net->rows, h = net->model.hidden;
-    void *sums;
-    MU_TRY(mu_net_get_memory(net, MU_MEM_WORKSPACE, MU_NET_SUMS * (int64_t)sizeof *net->sums, &sums));
-    net->sums = sums;
+    void *numbers;
+    MU_TRY(
+        mu_net_get_memory(net, MU_MEM_WORKSPACE, MU_NET_NUMBERS * (int64_t)sizeof *net->numbers, &numbers));
+    net->numbers = numbers;
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dy));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dnormed));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dln2));
@@ -359,9 +360,9 @@ mu_comm_t *mu_net_shard(const mu_net_t *net)
     return net->options.shard;
 }
 
-double *mu_net_sums(const mu_net_t *net)
+double *mu_net_numbers(const mu_net_t *net)
 {
-    return net->sums;
+    return net->numbers;
 }
 
 void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const float *host)

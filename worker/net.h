@@ -92,8 +92,8 @@ const mu_net_flat_t *mu_net_flat(const mu_net_t *net);
 mu_comm_t *mu_net_shard(const mu_net_t *net); /* options.shard */
 
 /* Numbers on the device for whoever needs a few (worker/optimizer.h); NULL without training. */
-enum { MU_NET_SUMS = 4 };
-double *mu_net_sums(const mu_net_t *net);
+enum { MU_NET_NUMBERS = 4 };
+double *mu_net_numbers(const mu_net_t *net);
 
 /* Elements first .. first + n - 1 of a parameter's local slice, from the host: into the master, where it is
  * owned, and rounded into the weight. */

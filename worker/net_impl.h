@@ -62,7 +62,7 @@ struct mu_net {
     float *max, *sums;       /* [chunk], [2][chunk] */
     int32_t *ids, *labels;   /* [rows] */
     float *weights;          /* [rows] */
-    double *sums;            /* [MU_NET_SUMS], with training */
+    double *numbers;         /* [MU_NET_NUMBERS], with training */
     double *loss; /* [MU_NET_PENDING] on the device: the loss summed over one call's counted tokens */
 
     /* backward; NULL without training */

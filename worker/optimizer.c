@@ -4,7 +4,7 @@
 
 /* Sums of squares by who else holds other parts of the same tensors; neighbours in this order, so that each
  * group sums one piece. */
-enum { BY_DP, BY_DP_AND_TP, BY_TP, WHOLE, SUMS = MU_NET_SUMS };
+enum { BY_DP, BY_DP_AND_TP, BY_TP, WHOLE, SUMS = MU_NET_NUMBERS };
 
 static int sum_of(const mu_net_param_t *param, bool divided)
 {
@@ -18,7 +18,7 @@ mu_status_t mu_optimizer_norm_begin(mu_net_t *net)
 {
     mu_device_t *dev = mu_net_device(net);
     mu_comm_t *shard = mu_net_shard(net);
-    double *sums = mu_net_sums(net);
+    double *sums = mu_net_numbers(net);
     dev->ops->zero(dev, sums, SUMS * (int64_t)sizeof *sums);
     for (int i = 0; i < mu_net_param_count(net); i++) {
         const mu_net_param_t *param = mu_net_param(net, i);
@@ -36,7 +36,7 @@ mu_status_t mu_optimizer_norm_end(mu_net_t *net, double *out)
     mu_comm_t *const groups[] = {mu_net_tp(net), mu_net_shard(net)};
     double squares[SUMS];
     MU_TRY(mu_comm_sync(groups, 2));
-    MU_TRY(dev->ops->get(dev, squares, mu_net_sums(net), sizeof squares));
+    MU_TRY(dev->ops->get(dev, squares, mu_net_numbers(net), sizeof squares));
     *out = sqrt(squares[BY_DP] + squares[BY_DP_AND_TP] + squares[BY_TP] + squares[WHOLE]);
     return MU_OK;
 }
