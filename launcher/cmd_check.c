@@ -3,6 +3,7 @@
 #include "launcher/needs.h"
 #include "launcher/preflight.h"
 #include "launcher/ready.h"
+#include "launcher/run_plan.h"
 #include "launcher/ssh.h"
 #include "common/config.h"
 #include "common/file.h"
@@ -153,6 +154,7 @@ static mu_status_t look_at_hosts(check_t *check)
                                 .memory_per_slot = needs.rank,
                                 .gpus = need[check->config->muster.device],
                                 .rdma = rdma[check->config->muster.transport],
+                                .controller_here = mu_run_plan_controller_here(check->config),
                                 .stop = &stop};
     mu_status_t status = mu_preflight_run(check->ready, &want, &check->report);
     if (check->report)

@@ -176,6 +176,7 @@ static mu_status_t check_hosts(run_t *r)
                                 .memory_per_slot = needs.rank,
                                 .gpus = need[r->plan.config->muster.device],
                                 .rdma = rdma[r->plan.config->muster.transport],
+                                .controller_here = mu_run_plan_controller_here(r->plan.config),
                                 .token = r->state.token,
                                 .attempt = r->state.attempt + 1,
                                 .stop = &signals};

@@ -1,7 +1,8 @@
 /* The exchange: one question down every open login, connections back, one answer each, all within one
- * deadline. */
+ * deadline; then the hosts among themselves (preflight_mesh.c). */
 #include "launcher/preflight_internal.h"
 #include "launcher/preflight_back.h"
+#include "launcher/preflight_mesh.h"
 #include "launcher/ready_internal.h"
 #include "common/clock.h"
 #include "common/file.h"
@@ -21,6 +22,7 @@ typedef struct exchange {
     const mu_preflight_want_t *want;
     mu_back_t *back;
     const char *hca; /* NCCL_IB_HCA, the user's */
+    mu_preflight_mesh_t *mesh;
     char token[33], *cookie_path, *cookie_name, *daemon;
     double seconds;
     double *asked; /* wall clock when host i was asked; 0: not asked */
@@ -123,6 +125,8 @@ static void ask_host(exchange_t *x, int i)
         json_object_set_new(ask, "daemon", json_string(x->daemon));
     if (x->hca)
         json_object_set_new(ask, "hca", json_string(x->hca));
+    if (x->mesh && !host.local)
+        json_object_set_new(ask, "mesh", mu_preflight_mesh_ask(x->mesh));
     add_paths(ask);
     char *text = json_dumps(ask, JSON_COMPACT | JSON_ENSURE_ASCII);
     char *line = mu_format(MU_PROBE_ASK "%s\n", text);
@@ -227,6 +231,7 @@ static mu_preflight_report_t *judge(exchange_t *x)
                       .asked_daemon = x->daemon != NULL,
                       .asked_back = x->asked_back,
                       .hca = x->hca,
+                      .mesh = x->mesh,
                       .report = report};
     mu_preflight_judge(&all);
     x->facts = NULL;
@@ -252,13 +257,17 @@ mu_status_t mu_preflight_run(mu_ready_t *ready, const mu_preflight_want_t *want,
     if (want->run_dir)
         MU_TRY_GOTO(status, write_cookie(&x), done);
     MU_TRY_GOTO(status, mu_back_new(want->return_port, x.token, &x.back), done);
+    x.mesh = mu_preflight_mesh_new(ready, want, x.token);
     MU_TRY_GOTO(status, exchange(&x), done);
+    if (x.mesh)
+        MU_TRY_GOTO(status, mu_preflight_mesh_run(x.mesh, x.facts, want->stop), done);
     report = judge(&x);
     report->seconds = (double)(mu_now_ns() - begin) * 1e-9;
     status = report->fatal ? MU_PREFLIGHT : MU_OK;
     *out = report;
 done:
     mu_back_free(x.back);
+    mu_preflight_mesh_free(x.mesh);
     if (x.cookie_path && unlink(x.cookie_path) != 0 && errno != ENOENT)
         mu_warn("%s: cannot remove: %s", x.cookie_path, strerror(errno));
     for (int i = 0; i < n; i++) {

@@ -25,6 +25,7 @@ typedef struct mu_preflight_want {
     mu_need_t rdma;            /* between hosts; AUTO: as good as the hosts have it. NO: TCP is to be taken */
     int return_port;           /* where probes connect back to; 0: a free one of the control's (ports.h) */
     const char *return_host; /* our address for them; NULL: each host's own view (mu_ready_host_t.launcher) */
+    bool controller_here;    /* a rank is to run on this machine, even if the list does not name it */
     const char *daemon;      /* mpirun's program there; NULL: orted or prted, as PATH finds it here */
     const char
         *token; /* of the run: what attempts before `attempt` left on other hosts is removed; NULL: not */

@@ -4,6 +4,8 @@
 
 #include "launcher/preflight.h"
 
+typedef struct mu_preflight_mesh mu_preflight_mesh_t; /* launcher/preflight_mesh.h */
+
 /* The checks of one preflight: what was asked for, what all hosts answered. missing[i]: why host i is looked
  * at but has no facts; NULL otherwise. */
 typedef struct mu_judge {
@@ -14,15 +16,17 @@ typedef struct mu_judge {
     const char *cookie;     /* that every host should have read */
     const bool *asked_back; /* of host i: this machine needs no way back */
     bool asked_daemon;
-    const char *hca; /* NCCL_IB_HCA, where the user has set it; else NULL */
+    const char *hca;                 /* NCCL_IB_HCA, where the user has set it; else NULL */
+    const mu_preflight_mesh_t *mesh; /* NULL: whether hosts reach each other was not asked */
     mu_preflight_report_t *report;
 } mu_judge_t;
 
 /* Decides everything; no I/O. Fills finding, count, fatal, checks, gpus and rdma of the report. */
 void mu_preflight_judge(mu_judge_t *judge);
-/* The judge's further parts: GPUs; InfiniBand and RoCE. */
+/* The judge's further parts: GPUs; InfiniBand and RoCE; who reaches whom. */
 void mu_preflight_judge_devices(mu_judge_t *judge);
 void mu_preflight_judge_rdma(mu_judge_t *judge);
+void mu_preflight_mesh_judge(const mu_preflight_mesh_t *mesh, mu_judge_t *judge);
 /* What host i has for RDMA and what NCCL is told there, in a few words; NULL when it has no such device.
  * free() it. */
 char *mu_preflight_network(const mu_preflight_report_t *report, int host);

@@ -332,4 +332,6 @@ void mu_preflight_judge(mu_judge_t *judge)
     if (judge->want->run_dir)
         judge->report->checks += 4 + (judge->want->checkpoint_bytes != 0);
     mu_preflight_judge_devices(judge);
+    if (judge->mesh)
+        mu_preflight_mesh_judge(judge->mesh, judge);
 }

@@ -8,6 +8,9 @@
  *     out  MUSTER-HELLO 1 {"version", "build", "host", "pid"}    at once; build is the digest of this program
  *     in   MUSTER-ASK {...}                                      what to look at (mu_probe_answer)
  *     out  MUSTER-FACTS {...}                                    what was seen
+ *     in   MUSTER-MESH {"seconds", "to": [[address, port], ...]} after a question with "mesh": to dial other hosts
+ *     out  MUSTER-MESH {"state": "ok", "seen": ["ok", "refused", ...]}   of each, in the same order (common/mesh.h)
+ *     in   MUSTER-MESH {}                                        nobody dials any more; no answer
  *
  * A login shell may print lines of its own before the hello: the reader skips to the word MUSTER-HELLO at the
  * beginning of a line.
@@ -15,6 +18,7 @@
 #ifndef MU_WORKER_PROBE_H
 #define MU_WORKER_PROBE_H
 
+#include "common/mesh.h"
 #include "common/probe_words.h"
 #include "common/status.h"
 #include <jansson.h>
@@ -34,5 +38,13 @@ mu_status_t mu_probe_main(void);
  *     "paths"    {"nvml", "ibverbs", "sys", "shm", "proc", "dev"}: where to look instead of the usual places
  *     "seconds"  for each part that can hang; 10 */
 json_t *mu_probe_answer(const json_t *ask);
+
+/* For "mesh": {"interfaces", "port", "ports", "token"} in the question: listens, and says where ("state": "ok",
+ * "address", "port") or why not. *mesh is NULL then; it is the caller's to free. */
+json_t *mu_probe_mesh_listen(const json_t *wish, mu_mesh_t **mesh);
+/* Dials whom a line MUSTER-MESH names. False: it names nobody in the right way. */
+bool mu_probe_mesh_dial(mu_mesh_t *mesh, const json_t *line);
+/* What it answers in the end. */
+json_t *mu_probe_mesh_seen(const mu_mesh_t *mesh, int peers);
 
 #endif
