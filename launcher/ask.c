@@ -92,17 +92,24 @@ static void add_all(mu_args_t *to, const mu_args_t *from)
         mu_args_add(to, from->v[i]);
 }
 
-mu_status_t mu_ask_one(const mu_ask_t *ask)
+/* muster-worker's own verb with the same words, and `flag` where there is one. */
+static mu_args_t worker_line(const mu_ask_t *ask, const char *flag)
 {
     mu_args_t args = {0};
     mu_args_add(&args, ask->verb->name);
     add_all(&args, &ask->own);
-    if (ask->help)
-        mu_args_add(&args, "--help");
+    if (flag)
+        mu_args_add(&args, flag);
     mu_args_add(&args, "--");
     add_all(&args, &ask->keys);
     if (ask->checkpoint)
         mu_args_add(&args, ask->checkpoint);
+    return args;
+}
+
+mu_status_t mu_ask_one(const mu_ask_t *ask)
+{
+    mu_args_t args = worker_line(ask, ask->help ? "--help" : NULL);
     mu_status_t status = mu_cmd_worker(args.n, args.v);
     mu_args_free(&args);
     return status;
@@ -114,6 +121,15 @@ mu_status_t mu_ask_whole_path(const char *path, char **out)
 {
     *out = realpath(path, NULL);
     return *out ? MU_OK : mu_fail(MU_NOINPUT, "%s: %s", path, strerror(errno));
+}
+
+/* Whatever can be found wrong here is said before anyone waits for hosts. */
+static mu_status_t check(const mu_ask_t *ask)
+{
+    mu_args_t args = worker_line(ask, "--check");
+    mu_status_t status = mu_cmd_worker_wait(args.n, args.v);
+    mu_args_free(&args);
+    return status;
 }
 
 /* The model's own configuration, as the checkpoint carries it, in a file that a run can be made of. */
@@ -204,6 +220,7 @@ out:
 mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_args_t *words)
 {
     mu_checkpoint_t *checkpoint;
+    MU_TRY(check(ask));
     MU_TRY(mu_checkpoint_newest(ask->checkpoint, INT64_MAX, &checkpoint));
     if (!checkpoint)
         return mu_fail(MU_NOINPUT, "%s: there is no checkpoint", ask->checkpoint);
@@ -212,11 +229,8 @@ mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_arg
                                          (long long)getpid());
     mu_status_t status = run(ask, checkpoint, dir, keys, words);
     mu_checkpoint_close(checkpoint);
-    /* logs tell nothing of a bad command line */
-    if (!ask->run_dir && (status == MU_OK || status == MU_USAGE)) {
-        mu_status_t removed = mu_remove_tree(dir);
-        status = status == MU_OK ? removed : status;
-    }
+    if (status == MU_OK && !ask->run_dir)
+        status = mu_remove_tree(dir);
     free(dir);
     return status;
 }

@@ -41,7 +41,8 @@ const char *mu_ask_value(const mu_ask_t *ask, const char *name);
 
 mu_status_t mu_ask_one(const mu_ask_t *ask);
 /* A run of the checkpoint's own configuration, with `keys` (key=value, in which the user's have their place) on
- * top; `words` go to the ranks behind it. Prints the answer. */
+ * top; `words` go to the ranks behind it. Prints the answer. What muster-worker's own verb would not begin with
+ * is refused at once, with its status. */
 mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_args_t *words);
 
 /* The absolute path of what is there. Errors: MU_NOINPUT. */

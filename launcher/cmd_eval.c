@@ -1,7 +1,6 @@
 #include "launcher/cmd_eval.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "dataset/dataset.h"
 #include "launcher/ask.h"
 
 static const mu_ask_verb_t verb = {"eval",
@@ -30,10 +29,7 @@ static mu_status_t by_many(const mu_ask_t *ask)
     const char *split = mu_ask_value(ask, "--split"), *length = mu_ask_value(ask, "--seq-length"),
                *threads = mu_ask_value(ask, "--threads"), *data = mu_ask_value(ask, "--data");
     mu_args_t keys = {0}, words = {0};
-    mu_data_split_t known;
     char *path;
-    if (split)
-        MU_TRY(mu_data_split_parse(split, &known));
     if (!ask->checkpoint || !data)
         return mu_fail(MU_USAGE, "eval needs one checkpoint and --data: see `muster eval --help`");
     MU_TRY(data_path(data, &path));

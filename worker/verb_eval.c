@@ -34,7 +34,7 @@ static const char usage[] =
 typedef struct options {
     const char *checkpoint, *data;
     mu_data_split_t split;
-    bool json, help;
+    bool json, help, check;      /* check: only whether it could begin, for a launcher */
     int64_t threads, seq_length; /* 0: not given */
     char **overrides;            /* key=value */
     int noverrides;
@@ -51,6 +51,9 @@ static mu_status_t option(options_t *o, int opt)
         return MU_OK;
     case 'h':
         o->help = true;
+        return MU_OK;
+    case 'c':
+        o->check = true;
         return MU_OK;
     case 's':
         return mu_data_split_parse(optarg, &o->split);
@@ -70,6 +73,7 @@ static mu_status_t parse(int argc, char **argv, options_t *o)
                                           {"split", required_argument, 0, 's'},
                                           {"json", no_argument, 0, 'j'},
                                           {"help", no_argument, 0, 'h'},
+                                          {"check", no_argument, 0, 'c'},
                                           {"threads", required_argument, 0, 't'},
                                           {"seq-length", required_argument, 0, 'l'},
                                           {0, 0, 0, 0}};
@@ -113,6 +117,8 @@ static mu_status_t evaluate(const options_t *o)
     if (o->seq_length > 0)
         MU_TRY_GOTO(status, mu_loaded_set_length(&l, o->seq_length), out);
     MU_TRY_GOTO(status, mu_eval_open(&l, o->data, l.config->split, o->split, &data), out);
+    if (o->check)
+        goto out;
     MU_TRY_GOTO(status, mu_loaded_weights(&l, NULL, MU_EVAL_ROWS), out);
     mu_loaded_words(&l, words, sizeof words);
     mu_info("computing in %s", words);

@@ -67,6 +67,9 @@ static mu_status_t option(mu_generate_t *o, int opt)
     case 'h':
         o->help = true;
         return MU_OK;
+    case 'c':
+        o->check = true;
+        return MU_OK;
     default:
         return mu_fail(MU_USAGE, "see `muster generate --help`");
     }
@@ -82,6 +85,7 @@ mu_status_t mu_generate_parse(int argc, char **argv, mu_generate_t *o)
                                           {"seed", required_argument, 0, 's'},
                                           {"threads", required_argument, 0, 'j'},
                                           {"help", no_argument, 0, 'h'},
+                                          {"check", no_argument, 0, 'c'},
                                           {0, 0, 0, 0}};
     *o = (mu_generate_t){.max_new_tokens = -1};
     for (int opt; (opt = getopt_long(argc, argv, "", longs, NULL)) != -1;)
@@ -114,9 +118,13 @@ static mu_status_t generate(const mu_generate_t *asked)
     mu_status_t status;
     MU_TRY(mu_loaded_describe(asked->checkpoint, asked->overrides, asked->noverrides, &l));
     writer_t writer = {l.tokenizer, MU_BUF_INIT};
+    if (asked->check)
+        mu_log_level_set(MU_LOG_ERROR); /* the ranks will say the rest */
     if (asked->threads > 0)
         l.config->muster.threads_per_worker = asked->threads;
     MU_TRY_GOTO(status, mu_generation_begin(&l, l.config, asked, &g), out);
+    if (asked->check)
+        goto out;
     MU_TRY_GOTO(status, mu_loaded_weights(&l, NULL, 1), out);
     mu_loaded_words(&l, words, sizeof words);
     mu_info("computing in %s", words);

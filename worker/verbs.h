@@ -11,7 +11,8 @@
 /* muster-worker CONFIG... [key=value...]: a rank of a training run. argv[0] is the program. Forks its guard,
  * then needs mpirun or srun around it. */
 mu_status_t mu_verb_train(int argc, char **argv);
-/* muster-worker eval CKPT --data DIR ...: one process, no MPI. */
+/* muster-worker eval CKPT --data DIR ...: one process, no MPI. With --check it ends where it would begin to
+ * compute; so does generate. */
 mu_status_t mu_verb_eval(int argc, char **argv);
 /* muster-worker generate CKPT --prompt TEXT ...: one process, no MPI. */
 mu_status_t mu_verb_generate(int argc, char **argv);
