@@ -245,6 +245,7 @@ bool mu_env_allowed(const char *name, size_t n, bool ranks)
                                          "MUSTER_CUDA_LIBRARY",
                                          "MUSTER_NCCL_LIBRARY",
                                          "MUSTER_SHARE_GPU",
+                                         "MUSTER_SYSFS",
                                          "HDF5_USE_FILE_LOCKING",
                                          "DATA_PATH",
                                          "MODEL_PATH",

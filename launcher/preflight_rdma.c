@@ -154,7 +154,8 @@ static void judge_open(mu_judge_t *judge, int i, const json_t *ibverbs)
 static void judge_memlock(mu_judge_t *judge, int i)
 {
     const json_t *memlock = mu_judge_at(judge->facts[i], "resources.memlock");
-    if (json_is_integer(memlock) && json_integer_value(memlock) == -1)
+    if ((json_is_integer(memlock) && json_integer_value(memlock) == -1) ||
+        json_is_true(mu_judge_at(judge->facts[i], "resources.ipc_lock")))
         return;
     mu_judge_find(judge, i, true, "limits.memlock",
                   json_is_integer(memlock)

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUFFER = 64 << 10, LOCAL_WRITE = 1 }; /* IBV_ACCESS_LOCAL_WRITE */
+enum {
+    BUFFER = 16 << 20, /* more than the usual limits of locked memory, 64 KiB and 8 MiB */
+    LOCAL_WRITE = 1    /* IBV_ACCESS_LOCAL_WRITE */
+};
 
 bool mu_ibverbs_open(const char *path, mu_ibverbs_t *out, char *why, size_t size)
 {

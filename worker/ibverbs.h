@@ -49,7 +49,7 @@ typedef enum mu_ibverbs_step {
     MU_IBVERBS_LIST,     /* the library does not list the device */
     MU_IBVERBS_OPEN,     /* ... */
     MU_IBVERBS_DOMAIN,   /* no protection domain */
-    MU_IBVERBS_REGISTER, /* 64 KiB of memory cannot be registered */
+    MU_IBVERBS_REGISTER, /* 16 MiB of memory cannot be registered */
     MU_IBVERBS_GID,      /* the GID cannot be asked for */
     MU_IBVERBS_FINE
 } mu_ibverbs_step_t;

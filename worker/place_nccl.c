@@ -10,38 +10,15 @@ typedef struct network {
     char *log;        /* NCCL's, where it is ours to read; else NULL */
 } network_t;
 
-/* NCCL_IB_GID_INDEX for RoCE: NCCL before 2.21 would take index 0, which no router knows. Later ones search,
- * by rules that the user may have given. */
-static void tell_gid(const mu_port_t *port, int n)
-{
-    static const char *const rules[] = {"NCCL_IB_ADDR_FAMILY", "NCCL_IB_ADDR_RANGE",
-                                        "NCCL_IB_ROCE_VERSION_NUM"};
-    char text[16];
-    int index;
-    if (!mu_ports_gid_index(port, n, &index))
-        return;
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (getenv(rules[i]))
-            return;
-    snprintf(text, sizeof text, "%d", index);
-    setenv("NCCL_IB_GID_INDEX", text, 0);
-}
-
 /* What the user has set stays. */
 static void tell(const mu_run_t *run, network_t *net)
 {
-    char text[1100], interfaces[512] = "";
+    char interfaces[512] = "";
     const char *include = getenv("OMPI_MCA_btl_tcp_if_include");
-    mu_port_t port[MU_PORTS];
-    int n = mu_ports_read("/sys", port);
-    mu_ports_choose(port, n, getenv("NCCL_IB_HCA"));
-    mu_ports_hca(port, n, net->ports, sizeof net->ports);
-    tell_gid(port, n);
+    const char *sys = getenv("MUSTER_SYSFS");
+    mu_ports_tell(sys && *sys ? sys : "/sys", net->ports, sizeof net->ports);
     if (run->config->muster.transport == MU_TRANSPORT_TCP)
         setenv("NCCL_IB_DISABLE", "1", 0);
-    snprintf(text, sizeof text, "=%s", net->ports);
-    if (net->ports[0])
-        setenv("NCCL_IB_HCA", text, 0);
     if (include)
         mu_transport_interfaces(include, interfaces, sizeof interfaces);
     if (interfaces[0])

@@ -197,3 +197,25 @@ bool mu_ports_gid_index(const mu_port_t *port, int n, int *out)
         *out = index;
     return index >= 0;
 }
+
+void mu_ports_tell(const char *sys, char *out, size_t size)
+{
+    static const char *const rules[] = {"NCCL_IB_ADDR_FAMILY", "NCCL_IB_ADDR_RANGE",
+                                        "NCCL_IB_ROCE_VERSION_NUM"};
+    mu_port_t port[MU_PORTS];
+    int index, n = mu_ports_read(sys, port);
+    bool ruled = false;
+    mu_ports_choose(port, n, getenv("NCCL_IB_HCA"));
+    mu_ports_hca(port, n, out, size);
+    char *exact = mu_format("=%s", out);
+    if (out[0])
+        setenv("NCCL_IB_HCA", exact, 0);
+    free(exact);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        ruled = ruled || getenv(rules[i]);
+    if (!ruled && mu_ports_gid_index(port, n, &index)) {
+        char *text = mu_format("%d", index);
+        setenv("NCCL_IB_GID_INDEX", text, 0);
+        free(text);
+    }
+}

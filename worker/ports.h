@@ -1,6 +1,10 @@
 /*
  * The InfiniBand and RoCE ports of this host as sysfs tells them, and which of them NCCL is to use.
  *
+ *     mu_ports_tell("/sys", text, sizeof text);                  before NCCL is opened
+ *
+ * or, to look at them,
+ *
  *     mu_port_t port[MU_PORTS];
  *     int n = mu_ports_read("/sys", port);
  *     mu_ports_choose(port, n, getenv("NCCL_IB_HCA"));
@@ -51,5 +55,10 @@ void mu_ports_hca(const mu_port_t *port, int n, char *out, size_t size);
 /* Whether all used ports are RoCE and have their usable GID at one index, which is what NCCL_IB_GID_INDEX can
  * say. NCCL before 2.21 takes index 0 when it is told nothing; later ones search each port. */
 bool mu_ports_gid_index(const mu_port_t *port, int n, int *out);
+
+/* All of the above for this process: sets NCCL_IB_HCA and, unless NCCL has another rule for it
+ * (NCCL_IB_ADDR_FAMILY, NCCL_IB_ADDR_RANGE, NCCL_IB_ROCE_VERSION_NUM), NCCL_IB_GID_INDEX, where the environment
+ * does not. out: as mu_ports_hca. */
+void mu_ports_tell(const char *sys, char *out, size_t size);
 
 #endif

@@ -79,7 +79,7 @@ static json_t *trouble(const json_t *ask, const mu_port_t *port, const mu_ibverb
         break;
     case MU_IBVERBS_REGISTER:
         cause = trial->error == ENOMEM ? "memlock" : "register";
-        words = mu_format("64 KiB of memory cannot be registered: %s", strerror(trial->error));
+        words = mu_format("16 MiB of memory cannot be registered: %s", strerror(trial->error));
         break;
     case MU_IBVERBS_GID:
         cause = "gid";

@@ -313,6 +313,12 @@ static void rdma_by_need(void **state)
     mu_preflight_free(report);
 
     want = usual_want();
+    report = judge("resources",
+                   "{\"cores\": 64, \"memory\": 549755813888, \"shm\": 34359738368, \"nofile\": 65536, "
+                   "\"memlock\": 65536, \"ipc_lock\": true}",
+                   &want, NULL);
+    assert_int_equal(report->count, 0); /* the limit does not bind there */
+    mu_preflight_free(report);
     report = judge("ibverbs.ports", "[]", &want, NULL);
     assert_int_equal(findings_of(report, "net.ports"), 1); /* unlike the others */
     mu_preflight_free(report);
@@ -505,6 +511,7 @@ static void probe_sees_limits(void **state)
 {
     (void)state;
     put("proc/self/cgroup", "0::/a/b\n");
+    put("proc/self/status", "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t0000000000004000\n");
     put("proc/meminfo", "MemTotal: 100 kB\nMemAvailable: 8388608 kB\n");
     put("cg/fs/cgroup/a/memory.max", "1073741824\n");
     put("cg/fs/cgroup/a/memory.current", "73741824\n");
@@ -514,6 +521,7 @@ static void probe_sees_limits(void **state)
         "{\"paths\": {\"sys\": \"%s/cg\", \"proc\": \"%s/proc\", \"shm\": \"%s/absent\"}}", dir, dir, dir);
     assert_int_equal(json_integer_value(mu_judge_at(facts, "resources.memory")), 1000000000);
     assert_int_equal(json_integer_value(mu_judge_at(facts, "resources.cores")), 1);
+    assert_true(json_is_true(mu_judge_at(facts, "resources.ipc_lock")));
     assert_int_equal(json_integer_value(mu_judge_at(facts, "resources.shm")), -1);
     json_decref(facts);
     facts = facts_for("{\"daemon\": \"%s/absent\"}", dir);

@@ -181,6 +181,9 @@ static void the_gid_of_roce_crosses_routers(void **state)
     assert_string_equal(names, "mlx5_0:1,mlx5_1:1");
     assert_int_equal(port[1].gid_index, 2);
     assert_false(mu_ports_gid_index(port, 2, &index));
+    put_gid("roce", "mlx5_1/ports/1", 3, "2001:0db8:0000:0000:0000:0000:0000:0002\n", "RoCE v2\n");
+    read_tree("roce", NULL, port, names, sizeof names);
+    assert_int_equal(port[1].gid_index, 2); /* the first */
 
     put_port("bare", "mlx5_0/ports/1", UP, NDR, ETH); /* where none has an address all are shown */
     put_gid("bare", "mlx5_0/ports/1", 0, LOCAL, "RoCE v2\n");
@@ -188,6 +191,39 @@ static void the_gid_of_roce_crosses_routers(void **state)
     expect_hca("bare", NULL, "mlx5_0:1");
     read_tree("bare", NULL, port, names, sizeof names);
     assert_int_equal(port[0].gid_index, -1);
+}
+
+static void expect_told(const char *tree, const char *ports, const char *hca, const char *index)
+{
+    char names[256], *sys = mu_path_join(dir, tree);
+    mu_ports_tell(sys, names, sizeof names);
+    assert_string_equal(names, ports);
+    assert_string_equal(getenv("NCCL_IB_HCA") ? getenv("NCCL_IB_HCA") : "", hca);
+    assert_string_equal(getenv("NCCL_IB_GID_INDEX") ? getenv("NCCL_IB_GID_INDEX") : "", index);
+    unsetenv("NCCL_IB_HCA");
+    unsetenv("NCCL_IB_GID_INDEX");
+    free(sys);
+}
+
+static void nccl_is_told_what_the_user_has_not(void **state)
+{
+    (void)state;
+    put_port("told", "mlx5_0/ports/1", UP, NDR, ETH);
+    put_gid("told", "mlx5_0/ports/1", 0, LOCAL, "IB/RoCE v1\n");
+    put_gid("told", "mlx5_0/ports/1", 1, IPV4, "RoCE v2\n");
+    unsetenv("NCCL_IB_HCA");
+    unsetenv("NCCL_IB_GID_INDEX");
+    expect_told("absent", "", "", "");
+    expect_told("ib", "mlx5_0:1,mlx5_1:1", "=mlx5_0:1,mlx5_1:1", "");
+    expect_told("told", "mlx5_0:1", "=mlx5_0:1", "1");
+    setenv("NCCL_IB_HCA", "mlx5", 1);
+    setenv("NCCL_IB_GID_INDEX", "5", 1);
+    expect_told("told", "mlx5_0:1", "mlx5", "5");
+    setenv("NCCL_IB_HCA", "mlx6", 1);
+    expect_told("told", "", "mlx6", "");
+    setenv("NCCL_IB_ADDR_FAMILY", "AF_INET6", 1);
+    expect_told("told", "mlx5_0:1", "=mlx5_0:1", "");
+    unsetenv("NCCL_IB_ADDR_FAMILY");
 }
 
 /* ---- distance ---- */
@@ -355,6 +391,7 @@ static void put_host(void)
         free(device);
         free(gid);
     }
+    put_in(cards[1].path, "infiniband_verbs/uverbs3/ibdev", "another\n");
     put_in(cards[1].path, "infiniband_verbs/uverbs4/ibdev", "mlx5_0\n");
     put_in(cards[4].path, "infiniband_verbs/uverbs5/ibdev", "mlx5_1\n");
     put_link("pci/bus/pci/drivers/nvidia/0000:1a:00.0", cards[0].path);
@@ -414,6 +451,7 @@ static void the_probe_tells_a_good_host(void **state)
     assert_string_equal(text_at(json_object_get(gpus, "0000:1a:00.0"), "nearest"), "mlx5_0");
     assert_string_equal(text_at(json_object_get(gpus, "0000:1a:00.0"), "distance"), "same switch");
     assert_string_equal(text_at(json_object_get(gpus, "0000:8b:00.0"), "distance"), "across sockets");
+    assert_string_equal(text_at(json_object_get(gpus, "0000:8b:00.0"), "nearest"), "mlx5_0"); /* the first */
     json_decref(seen);
     seen = look("", ", \"hca\": \"mlx5_1\"");
     assert_string_equal(text_at(seen, "hca"), "mlx5_1:1");
@@ -431,7 +469,7 @@ static void the_probe_tells_what_does_not_open(void **state)
         {"hidden", "driver", "no driver"},
         {"closed", "open", "No such device"},
         {"domain", "open", "protection domain"},
-        {"memlock", "memlock", "64 KiB of memory cannot be registered"},
+        {"memlock", "memlock", "16 MiB of memory cannot be registered"},
         {"refused", "register", "not permitted"},
         {"no_gid", "gid", "GID 3 cannot be read: Input/output error"},
         {"other_gid", "gid", "GID 3 is 0000:0000:0000:0000:0000:ffff:0a00:0065, but 0000:"},
@@ -550,6 +588,7 @@ int main(void)
         cmocka_unit_test(active_and_fast_ports_are_chosen),
         cmocka_unit_test(the_users_choice_is_read_as_nccl_reads_it),
         cmocka_unit_test(the_gid_of_roce_crosses_routers),
+        cmocka_unit_test(nccl_is_told_what_the_user_has_not),
         cmocka_unit_test(distances_are_those_of_the_tree),
         cmocka_unit_test(a_port_is_tried),
         cmocka_unit_test(another_library_is_refused),

@@ -107,7 +107,7 @@ int ibv_dealloc_pd(void *domain)
 void *ibv_reg_mr(void *domain, void *address, size_t length, int access)
 {
     struct device *device = (struct device *)(void *)((char *)domain - 1);
-    must(device->domains > 0 && access == 1);
+    must(device->domains > 0 && access == 1 && length > 8 << 20);
     memset(address, 0x5a, length);
     if (has("memlock") || has("refused")) {
         errno = has("memlock") ? ENOMEM : EPERM;
