@@ -547,11 +547,13 @@ static mu_status_t whole_run(run_t *r)
     catch_signals();
     r->fit = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->fit);
     r->gpus = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->gpus);
-    mu_progress_begin(&r->progress, r->plan.config->log_interval);
+    mu_screen_t *screen = mu_screen_open(STDERR_FILENO);
+    mu_progress_begin(&r->progress, screen, r->plan.config->log_interval);
     mu_status_t status = start_and_watch(r, &outcome);
     mu_progress_end(&r->progress);
     finish(r, status, &outcome);
     clean_up(r);
+    mu_screen_close(screen);
     return status;
 }
 
