@@ -496,6 +496,7 @@ static void bad_words_are_no_pass(void **state)
         mu_preflight_mesh_hear_seen(&member, answer);
         if (member.told != answers[i].told || member.told != !member.missing)
             fail_msg("%s", answers[i].answer);
+        json_decref(answer);
         free(member.missing);
     }
     mu_member_t member = {0};
