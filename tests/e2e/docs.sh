@@ -101,6 +101,19 @@ for page in docs/bare-metal.md docs/slurm.md docs/kubernetes.md docs/plan.md; do
     [ $ran -gt $before ] || fail "$page has no command that can be found"
 done
 
+# README: the commands for a text of one's own, in their order
+page=README.md
+mkdir "$scratch/own"
+sed 's/^train_iters: .*/train_iters: 2/; s/^eval_interval: .*/eval_interval: 2/; s/^eval_iters: .*/eval_iters: 1/
+     s/^seq_length: .*/seq_length: 32/; s/^\(train_.*batch_size.*: \).*/\12/' configs/quickstart.yml >"$scratch/own/my.yml"
+head -c 300000 "$scratch/data.txt" >"$scratch/own/my.txt"
+"${python:-python3}" -c 'import json, sys; print(json.dumps({"text": sys.stdin.read()}))' <README.md | gzip >"$scratch/own/more.jsonl.gz"
+sed -n '/^## Your own text/,/^## Your own hosts/s,^    build/release/bin/,,p' README.md >"$scratch/readme"
+[ "$(wc -l <"$scratch/readme")" -eq 5 ] || fail "README.md: five commands are wanted: $(cat "$scratch/readme")"
+while IFS= read -r line; do
+    (cd "$scratch/own" && timeout 120 bash -c "$line") >"$scratch/out" 2>"$scratch/err" </dev/null || fail "README.md: $line: $(tail -n 8 "$scratch/err")"
+done <"$scratch/readme"
+
 # ---- what else the pages say and can be looked up ----
 
 # the plan that is shown is the plan that is made
