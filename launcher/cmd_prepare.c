@@ -167,9 +167,9 @@ static mu_status_t parse(int argc, char **argv, options_t *o)
     if (o->help)
         return MU_OK;
     if (o->configs.count == 0)
-        return mu_fail(MU_USAGE, "no CONFIG given: muster prepare CONFIG... --input PATH...");
+        return mu_fail(MU_USAGE, "prepare: no CONFIG given: see muster prepare --help");
     if (o->inputs.count == 0)
-        return mu_fail(MU_USAGE, "no --input given: name files or directories, or - for stdin");
+        return mu_fail(MU_USAGE, "prepare: no --input given: name files or directories, or - for stdin");
     return MU_OK;
 }
 

@@ -428,6 +428,7 @@ mu_status_t mu_cmd_tokenizer(int argc, char **argv)
         free(a.inputs);
         return status;
     }
-    return mu_fail(MU_USAGE, "tokenizer: found '%s', wanted train, encode or decode: muster tokenizer --help",
-                   verb);
+    return mu_fail(MU_USAGE,
+                   "tokenizer: %s%s%strain, encode or decode is wanted: see muster tokenizer --help",
+                   *verb ? "not '" : "", verb, *verb ? "': " : "");
 }

@@ -1,9 +1,9 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/log.h"
+#include "common/streams.h"
 #include "launcher/cmd_check.h"
 #include "launcher/cmd_config.h"
 #include "launcher/cmd_eval.h"
-#include "launcher/cmd_generate.h"
 #include "launcher/cmd_inspect.h"
 #include "launcher/cmd_plan.h"
 #include "launcher/cmd_prepare.h"
@@ -31,7 +31,7 @@ static const verb_t verbs[] = {
     {"render", "the files that run a config under Slurm or Kubernetes", mu_cmd_render},
     {"inspect", "what a checkpoint, a run or a data set holds; is it whole?", mu_cmd_inspect},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_eval},
-    {"generate", "text from a checkpoint and a prompt", mu_cmd_generate},
+    {"generate", "text from a checkpoint and a prompt", mu_cmd_worker},
     {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker},
     {"export", "a checkpoint into a Hugging Face model", mu_cmd_worker},
 };
@@ -46,22 +46,28 @@ static void help(FILE *out)
                  "exit codes: docs/exit-codes.md\n");
 }
 
-int main(int argc, char **argv)
+static mu_status_t obey(int argc, char **argv)
 {
     if (argc < 2) {
         help(stderr);
-        return mu_status_exit(mu_fail(MU_USAGE, "no verb given"));
+        return mu_fail(MU_USAGE, "no verb given");
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         help(stdout);
-        return 0;
+        return MU_OK;
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("muster %s\n", MU_VERSION);
-        return 0;
+        return MU_OK;
     }
     for (int i = 0; i < VERBS; i++)
         if (strcmp(argv[1], verbs[i].name) == 0)
-            return mu_status_exit(verbs[i].run(argc - 1, argv + 1));
-    return mu_status_exit(mu_fail(MU_USAGE, "no verb '%s': muster --help lists them", argv[1]));
+            return verbs[i].run(argc - 1, argv + 1);
+    return mu_fail(MU_USAGE, "no verb '%s': muster --help lists them", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    mu_streams_begin();
+    return mu_status_exit(mu_streams_end(obey(argc, argv)));
 }

@@ -1,8 +1,18 @@
 #include "common/log.h"
+#include "common/streams.h"
 #include "worker/probe.h"
 #include "worker/verbs.h"
 
-int main(int argc, char **argv)
+static const char usage[] =
+    "usage: mpirun -np N+1 muster-worker CONFIG... [key=value...]   a controller and N workers, by hand\n"
+    "       muster-worker --drain RUN_DIR [SECONDS]                 this host goes: save, and end its ranks\n"
+    "       muster-worker --probe                                   what `muster` asks of a host\n"
+    "\n"
+    "`muster run` starts the ranks with mpirun, watches them and starts them again. By hand the config must "
+    "name\n"
+    "`save`, the run directory. The verbs eval, generate, import and export are muster's.\n";
+
+static mu_status_t obey(int argc, char **argv)
 {
     static const struct {
         const char *name;
@@ -13,12 +23,27 @@ int main(int argc, char **argv)
         {"generate", mu_verb_generate},
         {"import", mu_verb_import},
     };
-    if (argc == 2 && strcmp(argv[1], "--probe") == 0)
-        return mu_status_exit(mu_probe_main());
-    if (argc > 1 && strcmp(argv[1], "--drain") == 0)
-        return mu_status_exit(mu_verb_drain(argc - 1, argv + 1));
-    for (size_t i = 0; argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
-        if (strcmp(argv[1], verbs[i].name) == 0)
-            return mu_status_exit(verbs[i].run(argc - 1, argv + 1));
-    return mu_status_exit(mu_verb_train(argc, argv));
+    const char *word = argc > 1 ? argv[1] : "";
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        fputs(usage, stdout);
+        return mu_streams_end(MU_OK);
+    }
+    if (strcmp(word, "--version") == 0) {
+        printf("muster-worker %s\n", MU_VERSION);
+        return mu_streams_end(MU_OK);
+    }
+    if (argc == 2 && strcmp(word, "--probe") == 0)
+        return mu_probe_main();
+    if (strcmp(word, "--drain") == 0)
+        return mu_verb_drain(argc - 1, argv + 1);
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(word, verbs[i].name) == 0)
+            return mu_streams_end(verbs[i].run(argc - 1, argv + 1));
+    return mu_verb_train(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    mu_streams_begin();
+    return mu_status_exit(obey(argc, argv));
 }

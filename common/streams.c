@@ -1,0 +1,25 @@
+#include "common/streams.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+void mu_streams_begin(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) /* lower ones are open: open() gives this number */
+            (void)!open("/dev/null",
+                        fd == STDERR_FILENO ? O_WRONLY : O_RDONLY); /* so that writing a result fails */
+}
+
+mu_status_t mu_streams_end(mu_status_t status)
+{
+    bool failed = ferror(stdout) != 0; /* before now: errno is of something else */
+    int error = fflush(stdout) != 0 ? errno : 0;
+    if (status != MU_OK || (!failed && error == 0))
+        return status;
+    return mu_fail(MU_IO, "standard output: cannot write%s%s: the result is not complete", error ? ": " : "",
+                   error ? strerror(error) : "");
+}

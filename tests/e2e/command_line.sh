@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# What every verb does with its command line and its streams: --help, options that are not there, a stdout that is full or
+# closed, a reader that has gone, files that may not be read.
+. "$(dirname "$0")/lib.sh"
+
+verbs=$(muster --help | sed -nE 's/^  ([a-z]+)  .*/\1/p')
+[ "$(wc -w <<<"$verbs")" -ge 14 ] || fail "verbs: $verbs"
+declare -A first=([render]=slurm [tokenizer]=train) # the word that comes before options
+for verb in $verbs; do
+    muster "$verb" --help >"$scratch/out" 2>"$scratch/err" || fail "muster $verb --help"
+    grep -q "^usage: muster $verb" "$scratch/out" && [ ! -s "$scratch/err" ] || fail "muster $verb --help: $(cat "$scratch/out" "$scratch/err")"
+    expect_exit 2 muster "$verb" ${first[$verb]:-} --no-such-option x >"$scratch/out" 2>"$scratch/err"
+    [ ! -s "$scratch/out" ] && grep -q -- "no-such-option" "$scratch/err" || fail "muster $verb --no-such-option: $(cat "$scratch/err")"
+    expect_exit 2 muster "$verb" >"$scratch/out" 2>"$scratch/err"
+    grep -q -- "--help" "$scratch/err" || fail "muster $verb alone: $(cat "$scratch/err")"
+    expect_exit 74 muster "$verb" --help >/dev/full 2>/dev/null
+    expect_exit 74 muster "$verb" --help >&- 2>/dev/null
+done
+muster-worker --help | grep -q '^usage: mpirun' || fail "muster-worker --help"
+[[ $(muster --version) =~ ^muster\ [0-9] && $(muster-worker --version) =~ ^muster-worker\ [0-9] ]] || fail "--version"
+
+# closed streams: what is opened next does not get their numbers
+muster tokenizer train --input "$MUSTER_SOURCE/README.md" --vocab-size 300 --output "$scratch/data.json" <&- >&- 2>&-
+muster tokenizer encode --tokenizer "$scratch/data.json" --input "$MUSTER_SOURCE/README.md" --json 2>&- | head -c 1 >"$scratch/out"
+[ "$(cat "$scratch/out")" = "[" ] || fail "encode with a closed stderr: $(cat "$scratch/out")"
+muster prepare "$scratch/model.yml" --input "$MUSTER_SOURCE/README.md" --output "$scratch/data" <&- 2>&- >"$scratch/out"
+muster inspect "$scratch/data" --verify >/dev/null || fail "a data set made with closed streams"
+expect_exit 74 muster inspect "$scratch/data" --json >/dev/full 2>/dev/null
+expect_exit 74 muster tokenizer encode --tokenizer "$scratch/data.json" --input "$MUSTER_SOURCE/README.md" >/dev/full 2>/dev/null
+
+# a reader that has gone ends a filter as it ends any
+got=0
+(set +o pipefail; muster config --keys || echo $? >"$scratch/code") | head -n 1 >/dev/null
+[ ! -e "$scratch/code" ] || got=$(cat "$scratch/code")
+[ "$got" -eq 0 ] || [ "$got" -eq 141 ] || fail "muster config --keys | head: $got"
+
+# what may not be read is an input that is missing, not a storage that failed
+touch "$scratch/secret.yml" && chmod 0 "$scratch/secret.yml"
+if [ "$(id -u)" -ne 0 ]; then
+    expect_exit 66 muster config "$scratch/secret.yml" 2>/dev/null
+elif setpriv --reuid 65534 --clear-groups "$MUSTER_BIN/muster" --version >/dev/null 2>&1; then
+    chmod 711 "$scratch"
+    expect_exit 66 setpriv --reuid 65534 --clear-groups "$MUSTER_BIN/muster" config "$scratch/secret.yml" 2>/dev/null
+fi
+expect_exit 66 muster config "$scratch" 2>/dev/null
