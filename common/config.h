@@ -19,6 +19,7 @@
 #define MU_COMMON_CONFIG_H
 
 #include "common/buf.h"
+#include "common/log.h"
 #include "common/model.h"
 #include "common/status.h"
 #include <stdbool.h>
@@ -87,7 +88,7 @@ typedef struct mu_config {
     bool finetune, no_load_optim, no_save_optim, eod_mask_loss, checkpoint_activations;
 
     /* data and files */
-    char *data_path, *split, *vocab_file, *merge_file, *tokenizer_type, *save, *load, *hostfile;
+    char *data_path, *split, *vocab_file, *merge_file, *save, *load, *hostfile;
     char **train_data_paths, **valid_data_paths, **test_data_paths;       /* NULL-terminated, or NULL */
     mu_reals_t train_data_weights, valid_data_weights, test_data_weights; /* one a path */
     bool weight_by_num_documents;
@@ -105,7 +106,8 @@ typedef struct mu_config {
         int64_t threads_per_worker; /* 0: auto */
         mu_device_choice_t device;
         mu_transport_choice_t transport; /* of NCCL between hosts */
-        char *ssh_args, *controller_host, *log_level;
+        char *ssh_args, *controller_host;
+        mu_log_level_t log_level;
         int64_t lookahead; /* global batches the controller sends ahead */
         bool overlap;      /* gradients are reduced over dp while backward goes on */
     } muster;
@@ -131,12 +133,6 @@ mu_status_t mu_config_load(char *const *paths, int npaths, char *const *override
 /* The same from one file's text, as a checkpoint carries it; `name` stands for the file in messages. Nothing
  * is taken from the environment. */
 mu_status_t mu_config_load_text(const char *name, const char *text, mu_config_t **out);
-/* The same for a model that is to be used, here and now: what its training was told about its machines
- * (mu_config_elsewhere) is forgotten, then key=value arguments win. */
-mu_status_t mu_config_load_trained(const char *name, const char *text, char *const *overrides, int noverrides,
-                                   mu_config_t **out);
-/* key=value that give the keys about machines their defaults; ends with NULL. */
-extern const char *const mu_config_elsewhere[];
 /* Makes batch and layout fit a world, and says what it decided (mu_config_notes). May be called again, for
  * another world or once model.vocab is known. With world->workers 0 tp is set and dp, workers, and those of
  * the three batch sizes that depend on dp, stay 0. Errors: MU_CONFIG, with the layouts that fit. */
@@ -169,6 +165,18 @@ void mu_config_write_json(const mu_config_t *config, mu_buf_t *out);
 void mu_config_write_keys(mu_buf_t *out);
 /* Digest of what must agree on every host: the effective values. out: MU_DIGEST_HEX bytes. */
 void mu_config_digest(const mu_config_t *config, char *out);
+
+/* The course of the learning rate, as the keys say it together. */
+typedef struct mu_lr_course {
+    int32_t style; /* mu_decay_style_t */
+    int32_t padding;
+    int64_t iters; /* over which it decays */
+    double lr, min_lr, warmup;
+} mu_lr_course_t;
+
+mu_lr_course_t mu_config_lr_course(const mu_config_t *config);
+/* Makes it the config's; which keys it was written with is forgotten. */
+void mu_config_lr_follow(mu_config_t *config, const mu_lr_course_t *course);
 
 /* The learning rate for the update that follows `done` finished updates (gpt-neox megatron/learning_rates.py;
  * clamped past the end, where gpt-neox's cosine rises again). */

@@ -2,11 +2,35 @@
 
 #include <math.h>
 
+static int64_t decay_iters(const mu_config_t *c)
+{
+    return c->lr_decay_iters > 0      ? c->lr_decay_iters
+           : c->lr_decay_fraction > 0 ? (int64_t)floor((double)c->train_iters * c->lr_decay_fraction)
+                                      : c->train_iters;
+}
+
+mu_lr_course_t mu_config_lr_course(const mu_config_t *c)
+{
+    return (mu_lr_course_t){.style = (int32_t)c->lr_decay_style,
+                            .iters = decay_iters(c),
+                            .lr = c->lr,
+                            .min_lr = c->min_lr,
+                            .warmup = c->warmup};
+}
+
+void mu_config_lr_follow(mu_config_t *c, const mu_lr_course_t *course)
+{
+    c->lr_decay_style = (mu_decay_style_t)course->style;
+    c->lr_decay_iters = course->iters;
+    c->lr_decay_fraction = 0;
+    c->lr = course->lr;
+    c->min_lr = course->min_lr;
+    c->warmup = course->warmup;
+}
+
 double mu_config_lr(const mu_config_t *c, int64_t done)
 {
-    double iters = c->lr_decay_iters > 0      ? (double)c->lr_decay_iters
-                   : c->lr_decay_fraction > 0 ? floor((double)c->train_iters * c->lr_decay_fraction)
-                                              : (double)c->train_iters;
+    double iters = (double)decay_iters(c);
     double warmup = c->warmup * iters, n = (double)done;
     if (warmup > 0 && n <= warmup)
         return fmax(c->lr * fmax(1, n) / warmup, c->min_lr);

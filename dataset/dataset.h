@@ -26,6 +26,8 @@ const char *mu_data_split_name(mu_data_split_t split);
 /* The value of --split. Errors: MU_USAGE. */
 mu_status_t mu_data_split_parse(const char *name, mu_data_split_t *out);
 
+#define MU_SPLIT_DEFAULT "969, 30, 1" /* gpt-neox's */
+
 typedef struct mu_dataset_options {
     const char *split; /* "969, 30, 1": cuts a .bin/.idx. A prepared directory is cut already; there another
                         * split than its own is warned of. NULL: "969, 30, 1" */

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 enum { HEADER = 34, CHUNK = 65536, ENDS = 1 << 20 };
-static const char DEFAULT_SPLIT[] = "969, 30, 1";
 
 typedef struct indexed {
     char *bin_path, *idx_path;
@@ -33,7 +32,7 @@ static mu_status_t open_file(const char *path, int *fd, int64_t *bytes)
     struct stat st;
     *fd = open(path, O_RDONLY | O_CLOEXEC);
     if (*fd < 0)
-        return mu_fail(errno == ENOENT ? MU_NOINPUT : MU_IO, "%s: cannot open: %s", path, strerror(errno));
+        return mu_fail(mu_open_status(errno), "%s: cannot open: %s", path, strerror(errno));
     if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode))
         return mu_fail(MU_NOINPUT, "%s: not a regular file", path);
     *bytes = st.st_size;
@@ -265,6 +264,6 @@ mu_status_t mu_indexed_open(mu_dataset_t *ds, const mu_dataset_options_t *option
     MU_TRY(check_documents(own, &h));
     ds->documents = h.sequences;
     ds->vocab_checked = options->vocab > 0 ? options->vocab : (int64_t)INT32_MAX + 1;
-    MU_TRY(mu_split_bounds(options->split ? options->split : DEFAULT_SPLIT, ds->documents, ds->bounds));
+    MU_TRY(mu_split_bounds(options->split ? options->split : MU_SPLIT_DEFAULT, ds->documents, ds->bounds));
     return make_version(ds, own);
 }

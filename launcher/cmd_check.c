@@ -3,7 +3,6 @@
 #include "launcher/needs.h"
 #include "launcher/preflight.h"
 #include "launcher/ready.h"
-#include "launcher/run_plan.h"
 #include "launcher/ssh.h"
 #include "common/config.h"
 #include "common/file.h"
@@ -56,15 +55,15 @@ static mu_status_t parse(int argc, char **argv, check_args_t *args)
         } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             args->help = true;
         } else if (word[0] == '-') {
-            return mu_fail(MU_USAGE, "no option %s: muster check --help lists them", word);
-        } else if (strchr(word, '=')) {
+            return mu_fail(MU_USAGE, "check: no option '%s': see muster check --help", word);
+        } else if (mu_config_is_override(word)) {
             args->override[args->overrides++] = argv[i];
         } else {
             args->file[args->files++] = argv[i];
         }
     }
     if (!args->help && args->files == 0)
-        return mu_fail(MU_USAGE, "no config given: muster check CONFIG...");
+        return mu_fail(MU_USAGE, "check: no CONFIG given: see muster check --help");
     if (args->hosts && args->hostfile)
         return mu_fail(MU_USAGE, "--hosts and --hostfile exclude each other");
     return MU_OK;
@@ -144,17 +143,12 @@ static mu_status_t look_at_hosts(check_t *check)
 {
     static const mu_need_t need[] = {
         [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
-    static const mu_need_t rdma[] = {[MU_TRANSPORT_AUTO] = MU_NEED_AUTO,
-                                     [MU_TRANSPORT_RDMA] = MU_NEED_YES,
-                                     [MU_TRANSPORT_TCP] = MU_NEED_NO};
     mu_needs_t needs;
-    MU_TRY(mu_needs_of(check->config, true, &needs));
+    MU_TRY(mu_needs_of(check->config, &needs));
     mu_preflight_want_t want = {.run_dir = check->run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank,
                                 .gpus = need[check->config->muster.device],
-                                .rdma = rdma[check->config->muster.transport],
-                                .controller_here = mu_run_plan_controller_here(check->config),
                                 .stop = &stop};
     mu_status_t status = mu_preflight_run(check->ready, &want, &check->report);
     if (check->report)
@@ -203,6 +197,7 @@ mu_status_t mu_cmd_check(int argc, char **argv)
         goto done;
     }
     MU_TRY_GOTO(status, mu_config_load(args.file, args.files, args.override, args.overrides, &config), done);
+    mu_log_level_set(config->muster.log_level);
     MU_TRY_GOTO(status, make_tmp(&tmp), done);
     catch_signals();
     status = check_all(&args, config, tmp);

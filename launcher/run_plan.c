@@ -96,15 +96,27 @@ static char *absolute(const char *path)
     return mu_path_join(here, path);
 }
 
+/* mpirun starts the ranks where we are, and the config's relative paths begin there. */
+static mu_status_t check_here(void)
+{
+    char here[PATH_MAX];
+    if (getcwd(here, sizeof here))
+        return MU_OK;
+    return mu_fail(MU_PREFLIGHT, "the current directory cannot be used: %s: change to one that is there",
+                   strerror(errno));
+}
+
 mu_status_t mu_run_plan_find(mu_run_plan_t *p)
 {
     mu_world_t unknown = {.device_has_fp16 = true};
     MU_TRY(mu_config_load(p->files, p->nfiles, p->overrides, p->noverrides, &p->config));
+    mu_log_level_set(p->config->muster.log_level);
     MU_TRY(mu_config_resolve(p->config,
                              &unknown)); /* what fits no world is said before anyone waits for hosts */
     const char *dir = p->dir_option ? p->dir_option : p->config->save;
     if (!dir || !*dir)
         return mu_fail(MU_CONFIG, "no run directory: give --run-dir DIR, or `save` in the config");
+    MU_TRY(check_here());
     p->run_dir = absolute(dir);
     mu_hosts_query_t query = {
         .hosts = p->hosts_option, .hostfile = p->hostfile, .config_hostfile = p->config->hostfile};
@@ -132,11 +144,6 @@ static bool sees_data(const mu_config_t *config)
     for (char *const *p = config->valid_data_paths; seen && p && *p; p++)
         seen = sees_path(*p);
     return seen;
-}
-
-bool mu_run_plan_controller_here(const mu_config_t *config)
-{
-    return !config->muster.controller_host && sees_data(config);
 }
 
 /* Places for `workers`, and the config for what fits there; fewer when the batch does not divide. */

@@ -23,9 +23,10 @@
 #ifndef MU_WORKER_DEAL_H
 #define MU_WORKER_DEAL_H
 
+#include "common/config.h"
+#include "common/loss_scale.h"
 #include "common/status.h"
 #include "worker/grow.h"
-#include "common/loss_scale.h"
 #include <limits.h>
 #include <stdint.h>
 
@@ -47,6 +48,7 @@ typedef struct mu_setup {
     int64_t optimizer_step; /* updates that AdamW has made */
     int64_t train_iters;    /* of the run; with train_epochs they follow from the data */
     mu_loss_scale_t scale;  /* as the checkpoint has it */
+    mu_lr_course_t course;  /* the checkpoint's, which is to be followed; iters 0: the configuration's is */
     char run_id[40];
     char path[PATH_MAX];
 } mu_setup_t;
@@ -72,7 +74,6 @@ typedef struct mu_report {
     int32_t skipped;    /* 1: overflow under loss scaling; the update was not made */
     int32_t padding;
     double loss, grad_norm, lr, step_ms, data_wait_ms, comm_ms;
-    double peer_wait_ms;    /* of comm_ms, what not all replicas waited: the controller fills it in */
     double loss_scale;      /* of this step; 0: none */
     int64_t optimizer_step; /* after this step */
     mu_loss_scale_t scale;  /* after this step */

@@ -122,7 +122,7 @@ static void write_common(reader_t *r, int64_t layers, int64_t hidden, int64_t he
                 "seq_length: %lld\nmax_position_embeddings: %lld\npadded_vocab_size: %lld\n",
                 (long long)layers, (long long)hidden, (long long)heads, (long long)ffn, (long long)positions,
                 (long long)positions, (long long)get_count(r, "vocab_size", 0));
-    mu_buf_addf(r->yaml, "tokenizer_type: HFTokenizer\ninit_method: normal\ninit_method_std: %.17g\n",
+    mu_buf_addf(r->yaml, "init_method: normal\ninit_method_std: %.17g\n",
                 get_number(r, r->root, "initializer_range", 0.02));
 }
 

@@ -24,21 +24,33 @@ static void set_rule(mu_start_t *start, char *text)
 /* Fills what follows from start->checkpoint; `resume`: go on with its steps and samples. */
 static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool optimizer)
 {
-    const mu_config_t *c = run->config;
+    mu_config_t *c = run->config;
     const mu_manifest_t *m = mu_checkpoint_manifest(start->checkpoint);
     const char *path = mu_checkpoint_path(start->checkpoint);
     mu_setup_t *setup = &start->setup;
+    mu_lr_course_t course = {0};
     int embedding = mu_checkpoint_find(start->checkpoint, "embed_in.weight");
     if (embedding < 0)
         return mu_fail(MU_DATA, "%s: has no tensor embed_in.weight", path);
     if (snprintf(setup->path, sizeof setup->path, "%s", path) >= (int)sizeof setup->path)
         return mu_fail(MU_CONFIG, "%s: the path is too long", path);
     if (m->info.config)
-        MU_TRY(mu_agree(c, path, m->info.config, resume));
+        MU_TRY(mu_agree(c, path, m->info.config, resume, &course));
+    if (optimizer && !m->optimizer)
+        return mu_fail(
+            MU_CONFIG,
+            "%s: was saved without optimizer state (no_save_optim): set no_load_optim to go on with "
+            "an empty one",
+            path);
     setup->vocab = m->tensors[embedding].shape[0];
     setup->kind = optimizer ? MU_SETUP_RESUME : MU_SETUP_WEIGHTS;
     setup->optimizer_step = optimizer ? m->info.optimizer_step : 0;
     setup->scale = resume ? m->info.loss_scale : (mu_loss_scale_t){0};
+    setup->course = (mu_lr_course_t){0};
+    if (resume && c->use_checkpoint_lr_scheduler && course.iters > 0) {
+        setup->course = course;
+        mu_config_lr_follow(c, &course);
+    }
     start->done = resume ? m->info.step : 0;
     start->samples = resume ? m->info.samples : 0;
     start->parent = m->info.step;
@@ -47,12 +59,16 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
     return MU_OK;
 }
 
+/* A run's own moments are taken when they are there, whatever no_load_optim says of `load`: a restart goes on where
+ * the run was. */
 static mu_status_t resume_own(mu_run_t *run, mu_start_t *start)
 {
-    snprintf(start->setup.run_id, sizeof start->setup.run_id, "%s",
-             mu_checkpoint_manifest(start->checkpoint)->info.run_id);
-    MU_TRY(adopt(run, start, true, true));
-    set_rule(start, mu_format("resuming %s", mu_checkpoint_path(start->checkpoint)));
+    const mu_manifest_t *m = mu_checkpoint_manifest(start->checkpoint);
+    bool optimizer = m->optimizer || !run->config->no_load_optim;
+    snprintf(start->setup.run_id, sizeof start->setup.run_id, "%s", m->info.run_id);
+    MU_TRY(adopt(run, start, true, optimizer));
+    set_rule(start, mu_format("resuming %s%s", mu_checkpoint_path(start->checkpoint),
+                              optimizer ? "" : " with an empty optimizer"));
     return MU_OK;
 }
 
@@ -65,15 +81,28 @@ static bool same_directory(const mu_run_t *run, const char *load)
     return same;
 }
 
+static mu_status_t refuse_load(const mu_config_t *c)
+{
+    char *foreign = mu_path_join(c->load, "config.json");
+    bool theirs = mu_is_file(foreign);
+    free(foreign);
+    if (theirs)
+        return mu_fail(
+            MU_NOINPUT,
+            "load '%s': is a Hugging Face directory: make a checkpoint of it, `muster import %s --output "
+            "CKPT`, and load that",
+            c->load, c->load);
+    return mu_fail(MU_NOINPUT,
+                   "load '%s': there is no checkpoint; without `load` the run starts from random weights",
+                   c->load);
+}
+
 static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
 {
     const mu_config_t *c = run->config;
     MU_TRY(mu_checkpoint_newest(c->load, below, &start->checkpoint));
     if (!start->checkpoint)
-        return mu_fail(
-            MU_NOINPUT,
-            "load '%s' (%s): there is no checkpoint; without `load` the run starts from random weights",
-            c->load, mu_config_origin(c, "load"));
+        return refuse_load(c);
     bool resume = !c->finetune;
     MU_TRY(adopt(run, start, resume, resume && !c->no_load_optim));
     set_rule(start, mu_format("%s %s", resume ? "going on from" : "weights from",
@@ -249,8 +278,9 @@ static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
         return mu_fail(MU_CONFIG,
                        "data_path is not set: name a directory made by `muster prepare`, or the prefix of a "
                        ".bin/.idx pair");
+    /* RUN/config.yml writes defaults out: this one is no wish for another split than the data's */
     mu_mixture_options_t options = {.path = c->data_path,
-                                    .split = mu_config_given(c, "split") ? c->split : NULL,
+                                    .split = strcmp(c->split, MU_SPLIT_DEFAULT) == 0 ? NULL : c->split,
                                     .train = {c->train_data_paths, c->train_data_weights.value},
                                     .valid = {c->valid_data_paths, c->valid_data_weights.value},
                                     .by_documents = c->weight_by_num_documents,
@@ -276,6 +306,7 @@ static mu_status_t settle_steps(mu_run_t *run, mu_start_t *start)
                            (long long)c->train_epochs, mu_config_origin(c, "train_epochs"),
                            (long long)c->train_batch_size);
         mu_info("train_epochs %lld are %lld steps", (long long)c->train_epochs, (long long)c->train_iters);
+        c->train_epochs = 0; /* from here on it is a run of so many steps; checkpoints say so too */
     }
     start->setup.train_iters = c->train_iters;
     return MU_OK;
@@ -317,10 +348,10 @@ mu_status_t mu_start_open(mu_run_t *run, mu_start_t *out)
     mu_status_t status = mu_checkpoint_clean(dir);
     free(dir);
     MU_TRY(status);
-    MU_TRY(choose(run, out, INT64_MAX));
     MU_TRY(open_data(run, out));
+    MU_TRY(settle_steps(run, out)); /* a checkpoint's schedule is compared with them */
+    MU_TRY(choose(run, out, INT64_MAX));
     MU_TRY(settle_data(run, out));
-    MU_TRY(settle_steps(run, out));
     find_best(run, out);
     return MU_OK;
 }

@@ -63,6 +63,27 @@ cp -r "$scratch/first" "$scratch/other3"
 run 78 other3 data_path="$scratch/data2"
 says other3 'data version'
 
+# the checkpoint's schedule, and not the configuration's, when that is asked for
+cp -r "$scratch/first" "$scratch/kept"
+rm -r "$scratch/kept/checkpoints/step-00000008"
+run 0 kept optimizer.params.lr=2.0e-3 warmup=0.5 lr_decay_style=linear use_checkpoint_lr_scheduler=true
+[ "$(last kept)" = "$(last first)" ] || fail "with the checkpoint's schedule another end: $(last kept), not $(last first)"
+
+# moments that were not saved: told, and with no_load_optim begun anew
+run 0 bare no_save_optim=true exit_interval=4
+run 78 bare
+says bare 'no_load_optim'
+rm "$scratch/bare/verdict.json"
+run 0 bare no_load_optim=true
+says bare 'resuming .*step-00000004 with an empty optimizer'
+
+# a run of epochs goes on as the run of steps that it is
+sed '/^train_iters/d' "$scratch/model.yml" >"$scratch/epochs.yml"
+epochs() { muster run "$scratch/epochs.yml" --workers 2 --run-dir "$scratch/epochs" train_epochs=1 train_batch_size=512 "$@" >"$scratch/epochs.out" 2>&1; }
+epochs exit_interval=1 || { cat "$scratch/epochs.out" >&2; fail "a run of one epoch"; }
+epochs || { cat "$scratch/epochs.out" >&2; fail "a run of one epoch does not go on"; }
+says epochs 'resuming .*step-00000001'
+
 # eval and generate
 muster eval "$scratch/first" --data "$scratch/data" --split test --json >"$scratch/eval"
 grep -qE '^\{"loss": [0-9.]+, "ppl": [0-9.]+, "bits_per_byte": [0-9.]+, "tokens": [0-9]+' "$scratch/eval" || fail "$(cat "$scratch/eval")"
@@ -70,6 +91,7 @@ muster eval "$scratch/first/checkpoints/step-00000004" --data "$scratch/data" --
 awk -F'[:,]' 'NR == FNR { a = $2; next } { exit !($2 > a) }' "$scratch/eval" "$scratch/eval4" || fail "step 4 is no worse than step 8"
 expect_exit 66 muster eval "$scratch/empty" --data "$scratch/data" 2>/dev/null
 expect_exit 66 muster eval "$scratch/first" --data "$scratch/nowhere" 2>/dev/null
+expect_exit 0 muster eval "$scratch/epochs" --data "$scratch/data" >/dev/null 2>&1
 expect_exit 2 muster eval "$scratch/first" 2>/dev/null
 greedy() { muster generate "$scratch/first" --prompt 'static int ' --max-new-tokens 12 "$@" | tr '\0' '0'; }
 [ "$(greedy)" = "$(greedy)" ] && [[ $(greedy) == 'static int '* ]] || fail "greedy text: $(greedy)"
