@@ -1,5 +1,6 @@
 #include "common/digest.h"
 #include "common/buf.h"
+#include "common/file.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -56,7 +57,7 @@ mu_status_t mu_digest_file(const char *path, char out[MU_DIGEST_HEX])
     enum { BLOCK = 1 << 20 };
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return mu_fail(errno == ENOENT ? MU_NOINPUT : MU_IO, "%s: cannot open: %s", path, strerror(errno));
+        return mu_fail(mu_open_status(errno), "%s: cannot open: %s", path, strerror(errno));
     mu_digest_t *digest = mu_digest_new();
     char *block = mu_alloc(BLOCK);
     mu_status_t status = MU_OK;

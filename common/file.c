@@ -123,12 +123,28 @@ out:
     return status;
 }
 
+mu_status_t mu_open_status(int error)
+{
+    switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+    case EACCES:
+    case EPERM:
+    case EISDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case ENXIO: /* a socket */
+        return MU_NOINPUT;
+    default:
+        return MU_IO;
+    }
+}
+
 mu_status_t mu_file_read(const char *path, size_t limit, mu_buf_t *out)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return mu_fail(errno == ENOENT || errno == ENOTDIR ? MU_NOINPUT : MU_IO, "%s: cannot open: %s", path,
-                       strerror(errno));
+        return mu_fail(mu_open_status(errno), "%s: cannot open: %s", path, strerror(errno));
     mu_status_t status = MU_OK;
     size_t total = 0;
     for (;;) {
@@ -137,8 +153,7 @@ mu_status_t mu_file_read(const char *path, size_t limit, mu_buf_t *out)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            status =
-                mu_fail(errno == EISDIR ? MU_NOINPUT : MU_IO, "%s: cannot read: %s", path, strerror(errno));
+            status = mu_fail(mu_open_status(errno), "%s: cannot read: %s", path, strerror(errno));
         if (n <= 0)
             break;
         total += (size_t)n;

@@ -14,8 +14,12 @@
 
 /* Replaces `path` by `n` bytes, durably. mode: as open(2)'s. Errors: MU_IO. */
 mu_status_t mu_file_replace(const char *path, const void *bytes, size_t n, mode_t mode);
-/* Adds the file's content to `out`; refuses files over `limit` bytes with MU_DATA. MU_NOINPUT: absent. */
+/* Adds the file's content to `out`; refuses files over `limit` bytes with MU_DATA. MU_NOINPUT: absent, or not for
+ * us to read; MU_IO: the storage failed. */
 mu_status_t mu_file_read(const char *path, size_t limit, mu_buf_t *out);
+/* The status of an input that open(2) or opendir(3) refused with `error`: MU_NOINPUT when it is not there or may not be
+ * read, which another try does not change, else MU_IO. */
+mu_status_t mu_open_status(int error);
 /* write(2) and pwrite(2) until all is written; false with errno set otherwise. */
 bool mu_write_all(int fd, const void *bytes, size_t n);
 bool mu_pwrite_all(int fd, const void *bytes, size_t n, off_t offset);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,7 +47,7 @@ void mu_run_state_json(const mu_run_state_t *s, mu_buf_t *out)
 {
     json_t *json = json_object();
 #define PUT_I(name) json_object_set_new(json, #name, json_integer(s->name));
-#define PUT_F(name) json_object_set_new(json, #name, json_real(s->name));
+#define PUT_F(name) json_object_set_new(json, #name, isfinite(s->name) ? json_real(s->name) : json_null());
 #define PUT_S(name) json_object_set_new(json, #name, text_json(s->name));
     STATE_FIELDS(PUT_I, PUT_F, PUT_S)
 #undef PUT_I
@@ -85,10 +86,15 @@ mu_status_t mu_run_state_read(const char *dir, mu_run_state_t *s)
 {
     char *path = mu_path_join(dir, "run.json");
     mu_status_t status = MU_OK;
+    if (access(path, R_OK) != 0) {
+        status = errno == ENOENT || errno == ENOTDIR
+                     ? mu_fail(MU_NOINPUT, "%s: no run.json there: is it a run directory?", dir)
+                     : mu_fail(mu_open_status(errno), "%s: cannot read: %s", path, strerror(errno));
+        goto out;
+    }
     json_t *json = load(path);
     if (!json) {
-        status = mu_is_file(path) ? mu_fail(MU_DATA, "%s: damaged: not a JSON object", path)
-                                  : mu_fail(MU_NOINPUT, "%s: no run.json there: is it a run directory?", dir);
+        status = mu_fail(MU_DATA, "%s: damaged: not a JSON object", path);
         goto out;
     }
     memset(s, 0, sizeof *s);

@@ -59,8 +59,7 @@ static mu_status_t need(prepared_t *own, part_t *part)
     }
     part->fd = open(part->path, O_RDONLY | O_CLOEXEC);
     if (part->fd < 0)
-        return mu_fail(errno == ENOENT ? MU_NOINPUT : MU_IO, "%s: cannot open: %s", part->path,
-                       strerror(errno));
+        return mu_fail(mu_open_status(errno), "%s: cannot open: %s", part->path, strerror(errno));
     own->open++;
     return MU_OK;
 }

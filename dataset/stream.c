@@ -1,5 +1,6 @@
 #include "dataset/stream.h"
 #include "common/buf.h"
+#include "common/file.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -42,8 +43,7 @@ static mu_status_t fill(mu_stream_t *s)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return mu_fail(errno == EISDIR ? MU_NOINPUT : MU_IO, "%s: cannot read: %s", s->path,
-                           strerror(errno));
+            return mu_fail(mu_open_status(errno), "%s: cannot read: %s", s->path, strerror(errno));
         s->eof = n == 0;
         s->end += (size_t)n;
         s->consumed += (uint64_t)n;

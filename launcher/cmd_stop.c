@@ -11,7 +11,9 @@ static const char usage[] =
     "\n"
     "exit codes: 0 it has ended, or none was running; 66 no run there; 74 still saving\n";
 
-enum { WAIT_MS = 120000 };
+/* A launcher writes run.json once a second. One that has no lock there (the volume may know none) and is silent for
+ * this long is gone. */
+enum { WAIT_MS = 120000, SILENT_S = 30 };
 
 static bool goes_on(const mu_run_state_t *s)
 {
@@ -19,11 +21,16 @@ static bool goes_on(const mu_run_state_t *s)
            strcmp(s->state, "stopped") != 0;
 }
 
+static bool is_gone(const char *dir, const mu_run_state_t *s)
+{
+    return !mu_rundir_is_claimed(dir) && mu_wall_seconds() - s->time > SILENT_S;
+}
+
 static mu_status_t stop_run(const char *dir, mu_stop_t how)
 {
     mu_run_state_t state;
     MU_TRY(mu_run_state_read(dir, &state));
-    if (!goes_on(&state) || (!mu_rundir_is_claimed(dir) && mu_wall_seconds() - state.time > 30)) {
+    if (!goes_on(&state) || is_gone(dir, &state)) {
         mu_info("%s: nothing runs there (state %s)", dir, state.state);
         return MU_OK;
     }
@@ -32,8 +39,16 @@ static mu_status_t stop_run(const char *dir, mu_stop_t how)
             how == MU_STOP_NOW ? "stop now" : "save and stop");
     for (int waited = 0; waited < WAIT_MS; waited += 200) {
         mu_sleep_ms(200);
-        if (mu_run_state_read(dir, &state) == MU_OK && !goes_on(&state)) {
+        if (mu_run_state_read(dir, &state) != MU_OK)
+            continue;
+        if (!goes_on(&state)) {
             mu_info("%s: %s at step %lld", dir, state.state, (long long)state.step);
+            return MU_OK;
+        }
+        if (is_gone(dir, &state)) {
+            mu_stop_forget(dir);
+            mu_info("%s: its launcher is gone (state %s at step %lld): nothing runs there", dir, state.state,
+                    (long long)state.step);
             return MU_OK;
         }
     }

@@ -182,22 +182,25 @@ static mu_status_t publish(const export_t *e, const char *output)
     return sync_parent(output);
 }
 
-static bool is_free(const char *path)
+static mu_status_t refuse_used(const char *path)
 {
     DIR *dir = opendir(path);
     int entries = 0;
+    if (!dir && errno == ENOENT)
+        return MU_OK;
     if (!dir)
-        return errno == ENOENT;
+        return mu_fail(MU_RUNDIR, "%s: cannot become a directory: %s", path, strerror(errno));
     while (readdir(dir))
         entries++;
     closedir(dir);
-    return entries <= 2; /* . and .. */
+    return entries <= 2 /* . and .. */
+               ? MU_OK
+               : mu_fail(MU_RUNDIR, "%s: is there already: name a directory that does not exist", path);
 }
 
 static mu_status_t make_dir(export_t *e, const char *output)
 {
-    if (!is_free(output))
-        return mu_fail(MU_RUNDIR, "%s: is there already: name a directory that does not exist", output);
+    MU_TRY(refuse_used(output));
     e->dir = mu_format("%s.tmp-%ld", output, (long)getpid());
     return mu_make_dirs(e->dir, 0777);
 }

@@ -15,7 +15,7 @@ mu_status_t mu_foreign_open(mu_foreign_t *list, const char *path)
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block */
     if (fd < 0)
-        return mu_fail(errno == ENOENT ? MU_NOINPUT : MU_IO, "%s: cannot open: %s", path, strerror(errno));
+        return mu_fail(mu_open_status(errno), "%s: cannot open: %s", path, strerror(errno));
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(fd);
         return mu_fail(MU_DATA, "%s: is no regular file", path);

@@ -57,7 +57,7 @@ static mu_status_t list_names(const char *dir, mu_checkpoint_list_t *out)
     if (!stream && (errno == ENOENT || errno == ENOTDIR))
         return MU_OK;
     if (!stream)
-        return mu_fail(MU_IO, "%s: cannot read directory: %s", dir, strerror(errno));
+        return mu_fail(mu_open_status(errno), "%s: cannot read directory: %s", dir, strerror(errno));
     errno = 0;
     for (struct dirent *e; (e = readdir(stream)); errno = 0) {
         int64_t step;
