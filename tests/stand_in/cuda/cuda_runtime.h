@@ -15,7 +15,6 @@
 #define __constant__ static
 #define __grid_constant__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__    __attribute__((noinline))
 #define __align__(n)    alignas(n)
 #define __launch_bounds__(...)
 /* Blocks do not overlap in time, so a block's static memory is the program's. */
