@@ -6,7 +6,7 @@
 
 static struct {
     pthread_mutex_t lock;
-    char tag[32];
+    char tag[32], newest_error[512];
     mu_log_level_t level;
     mu_log_sink_t sink;
     void *arg;
@@ -42,6 +42,13 @@ void mu_log_sink_set(mu_log_sink_t sink, void *arg)
     pthread_mutex_unlock(&state.lock);
 }
 
+void mu_log_newest_error(char *out, size_t size)
+{
+    pthread_mutex_lock(&state.lock);
+    snprintf(out, size, "%.*s", (int)strcspn(state.newest_error, "\n"), state.newest_error);
+    pthread_mutex_unlock(&state.lock);
+}
+
 static void write_all(const char *bytes, size_t length)
 {
     while (length > 0) {
@@ -64,6 +71,8 @@ void mu_vlog(mu_log_level_t level, const char *format, va_list args)
     pthread_mutex_lock(&state.lock);
     if (level <= state.level) {
         vsnprintf(text, sizeof text, format, args);
+        if (level == MU_LOG_ERROR)
+            snprintf(state.newest_error, sizeof state.newest_error, "%.511s", text);
         int n = snprintf(line, sizeof line, "%s: %s%s\n", state.tag, prefix[level], text);
         size_t length = (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
         if (state.sink) {

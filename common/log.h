@@ -10,6 +10,7 @@
 
 #include "common/status.h"
 #include <stdarg.h>
+#include <stddef.h>
 
 typedef enum mu_log_level { MU_LOG_ERROR, MU_LOG_WARN, MU_LOG_INFO, MU_LOG_DEBUG } mu_log_level_t;
 
@@ -30,6 +31,9 @@ void mu_vlog(mu_log_level_t level, const char *format, va_list args) __attribute
 #define mu_warn(...)  mu_log(MU_LOG_WARN, __VA_ARGS__)
 #define mu_info(...)  mu_log(MU_LOG_INFO, __VA_ARGS__)
 #define mu_debug(...) mu_log(MU_LOG_DEBUG, __VA_ARGS__)
+
+/* The first line of the newest error that was logged here, without its tag; "" before the first. */
+void mu_log_newest_error(char *out, size_t size);
 
 /* Logs an error and returns its status: return mu_fail(MU_IO, "%s: cannot write: %s", path, strerror(errno));
  */

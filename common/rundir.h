@@ -2,7 +2,7 @@
  * The run directory: who owns it, and the small files that say how the run is (docs/run-directory.md).
  *
  *     mu_rundir_claim(dir, &claim)          makes the folders; one launcher a directory
- *     mu_verdict_read(dir, digest, &v)      has this very config already ended for good?
+ *     mu_verdict_read(dir, digest, &v)      has this very request already ended for good?
  *     mu_run_state_json(), _parse()         run.json
  *     mu_event_json()                       a line of events.jsonl
  *     mu_stop_ask(), mu_stop_asked()        the file `stop`
@@ -29,7 +29,7 @@ typedef struct mu_run_state {
     double loss, valid_loss, tokens_per_s; /* 0 before there is one */
     double started, time;                  /* seconds since 1970: the launcher's start; this writing */
     int64_t exit_code;                     /* -1 while it goes on */
-    char reason[700];                      /* why it ended or restarts, for people; "" otherwise */
+    char reason[1200];                     /* why it ended or restarts, for people; "" otherwise */
     char token[33];                        /* marks the run's processes: MUSTER_RUN_TOKEN; no secret */
     char version[32], mpi[64];
     char data_version[64], config_digest[40];
@@ -59,7 +59,7 @@ bool mu_rundir_is_claimed(const char *dir);
 typedef struct mu_verdict {
     mu_status_t status;
     char config_digest[40];
-    char reason[700];
+    char reason[1200];
 } mu_verdict_t;
 
 mu_status_t mu_verdict_write(const char *dir, const mu_verdict_t *verdict);

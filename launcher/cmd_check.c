@@ -43,13 +43,13 @@ static mu_status_t parse(int argc, char **argv, check_args_t *args)
     args->override = mu_calloc((size_t)argc, sizeof *args->override);
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
-        size_t o = 0, count = sizeof options / sizeof *options;
-        while (o < count && strcmp(word, options[o].name) != 0)
+        size_t o = 0, count = sizeof options / sizeof *options, n = strcspn(word, "=");
+        while (o < count && (strlen(options[o].name) != n || memcmp(word, options[o].name, n) != 0))
             o++;
         if (o < count) {
-            if (i + 1 == argc)
-                return mu_fail(MU_USAGE, "%s lacks its value", word);
-            *(const char **)((char *)args + options[o].offset) = argv[++i];
+            if (!word[n] && i + 1 == argc)
+                return mu_fail(MU_USAGE, "check: %s lacks its value", word);
+            *(const char **)((char *)args + options[o].offset) = word[n] ? word + n + 1 : argv[++i];
         } else if (strcmp(word, "--json") == 0) {
             args->json = true;
         } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
@@ -65,7 +65,7 @@ static mu_status_t parse(int argc, char **argv, check_args_t *args)
     if (!args->help && args->files == 0)
         return mu_fail(MU_USAGE, "check: no CONFIG given: see muster check --help");
     if (args->hosts && args->hostfile)
-        return mu_fail(MU_USAGE, "--hosts and --hostfile exclude each other");
+        return mu_fail(MU_USAGE, "check: --hosts and --hostfile exclude each other");
     return MU_OK;
 }
 
@@ -198,6 +198,9 @@ mu_status_t mu_cmd_check(int argc, char **argv)
     }
     MU_TRY_GOTO(status, mu_config_load(args.file, args.files, args.override, args.overrides, &config), done);
     mu_log_level_set(config->muster.log_level);
+    const char *missing = mu_config_missing(config);
+    if (missing)
+        mu_info("a part of a configuration: a run also needs %s", missing);
     MU_TRY_GOTO(status, make_tmp(&tmp), done);
     catch_signals();
     status = check_all(&args, config, tmp);

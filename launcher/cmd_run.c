@@ -33,7 +33,8 @@ typedef struct run {
     bool *fit; /* of each host: it may be used */
     int *gpus; /* of each host */
     uint8_t key[MU_CONTROL_KEY_BYTES];
-    char verdict_digest[MU_DIGEST_HEX], file_digest[MU_DIGEST_HEX];
+    char config_digest[MU_DIGEST_HEX], file_digest[MU_DIGEST_HEX];
+    char verdict_digest[MU_DIGEST_HEX]; /* of all that was asked for: config, workers, hosts */
 } run_t;
 
 /* ---- the run directory ---- */
@@ -71,7 +72,7 @@ static void read_past(run_t *r)
     gethostname(r->state.host, sizeof r->state.host - 1);
     snprintf(r->state.version, sizeof r->state.version, "%s", MU_VERSION);
     snprintf(r->state.mpi, sizeof r->state.mpi, "%s", r->plan.mpirun.version);
-    snprintf(r->state.config_digest, sizeof r->state.config_digest, "%s", r->verdict_digest);
+    snprintf(r->state.config_digest, sizeof r->state.config_digest, "%s", r->config_digest);
     r->state.started = mu_wall_seconds();
 }
 
@@ -83,17 +84,28 @@ static void forget_requests(const run_t *r)
     mu_drain_take(r->plan.run_dir, host);
 }
 
+/* A verdict stands as long as the same is asked for. Hosts that a scheduler gave are not asked for. */
+static void digest_request(run_t *r)
+{
+    const mu_run_plan_t *p = &r->plan;
+    mu_config_digest(p->config, r->config_digest);
+    char *text = mu_format("config %s\nworkers %lld\nhosts %s\nhostfile %s\n", r->config_digest,
+                           (long long)p->workers_option, p->hosts_option ? p->hosts_option : "",
+                           p->hostfile ? p->hostfile : "");
+    mu_digest_bytes(text, strlen(text), r->verdict_digest);
+    free(text);
+}
+
 static mu_status_t claim_directory(run_t *r)
 {
     mu_verdict_t verdict;
     MU_TRY(mu_rundir_claim(r->plan.run_dir, &r->claim));
-    mu_config_digest(r->plan.config, r->verdict_digest);
+    digest_request(r);
     MU_TRY(mu_verdict_read(r->plan.run_dir, r->verdict_digest, &verdict));
     if (verdict.status != MU_OK)
         return mu_fail(verdict.status,
-                       "%s/verdict.json: this run has ended for good: %s: change the config, or mend the "
-                       "cause and remove "
-                       "the file",
+                       "%s/verdict.json: this run has ended for good: %s: change the config or the options, "
+                       "or mend the cause and remove the file",
                        r->plan.run_dir, verdict.reason);
     read_past(r);
     forget_requests(r);
@@ -459,16 +471,29 @@ static void tell_refused(run_t *r)
         }
 }
 
+/* Why it ended, for run.json and the verdict. What another start would only repeat is told with its own words, since
+ * the next one tells nothing else. */
+static void set_reason(run_t *r, mu_status_t status, const mu_outcome_t *o)
+{
+    char newest[256];
+    mu_log_newest_error(newest, sizeof newest);
+    bool last = mu_status_is_final(status);
+    const char *words = !*o->who ? newest : o->last_line;
+    if (*o->who)
+        snprintf(r->state.reason, sizeof r->state.reason, "%s %s%s%s", o->who, o->what,
+                 last && *words ? ": " : "", last ? words : "");
+    else
+        snprintf(r->state.reason, sizeof r->state.reason, "%s",
+                 last && *words ? words : mu_status_text(status));
+}
+
 /* The last lines, run.json, and the verdict. */
 static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
 {
     const char *word = status == MU_OK ? "done" : status == MU_STOPPED ? "stopped" : "failed";
     tell_refused(r);
     r->state.exit_code = mu_status_exit(status);
-    if (*o->who)
-        snprintf(r->state.reason, sizeof r->state.reason, "%s %s", o->who, o->what);
-    else
-        snprintf(r->state.reason, sizeof r->state.reason, "%s", mu_status_text(status));
+    set_reason(r, status, o);
     mu_scribe_event(r->supervisor.scribe, "end", NULL, -1, "exit %d: %s", mu_status_exit(status),
                     r->state.reason);
     set_state(r, word);

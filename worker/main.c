@@ -39,6 +39,11 @@ static mu_status_t obey(int argc, char **argv)
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (strcmp(word, verbs[i].name) == 0)
             return mu_streams_end(verbs[i].run(argc - 1, argv + 1));
+    if (*word == '\0' || *word == '-')
+        return mu_fail(MU_USAGE,
+                       *word ? "no option '%s': see muster-worker --help"
+                             : "no CONFIG given%s: see muster-worker --help",
+                       word);
     return mu_verb_train(argc, argv);
 }
 

@@ -65,6 +65,15 @@ says 'verdict.json: this run has ended for good'
 diff "$scratch/events" "$run/events.jsonl" || fail "it started something"
 expect_exit 0 muster run "$scratch/model.yml" --workers 2 --run-dir "$run" 2>"$run.err" # another config: another run
 
+# the reason is written in words, and other options are another request
+run=$scratch/crowded
+for i in 1 2; do
+    expect_exit 78 muster run "$scratch/model.yml" --hosts localhost:1 --workers 2 --run-dir "$run" 2>"$run.err"
+    says '2 workers do not fit 1 slots'
+done
+grep -q 'do not fit 1 slots' "$run/verdict.json" || fail "the verdict: $(cat "$run/verdict.json")"
+expect_exit 0 muster run "$scratch/model.yml" --hosts localhost:1 --workers 1 --run-dir "$run" 2>"$run.err"
+
 expect_exit 2 muster run "$scratch/model.yml" --wrokers 2 2>/dev/null
 expect_exit 2 muster run 2>/dev/null
 expect_exit 66 muster status "$scratch/nowhere" 2>/dev/null
