@@ -1,5 +1,6 @@
 # A run over three hosts: the controller beside the launcher on the first, a worker on each of the others. It comes to its
-# end; then a host is cut off: it is named, and its rank does not go on alone.
+# end, and its model is evaluated and writes over the same hosts. Then a host is cut off: it is named, and its rank does not
+# go on alone.
 . "$(dirname "$0")/lab.sh"
 lab_begin
 for name in head one two; do lab_host $name; done
@@ -19,6 +20,16 @@ muster prepare "$LAB/model.yml" --input "$LAB/data.txt" --output "$LAB/data" >/d
 lab_in head "$LAB/bin/muster" run "$LAB/model.yml" --hosts one:1,two:1 --run-dir "$LAB/run/whole" 2>"$LAB/whole.err" ||
     lab_fail "exit $?"
 grep -q 'done: step 20' "$LAB/whole.err" || lab_fail "it does not say that it is done"
+
+# the model evaluated by both, and cut in two on one of them: what one process gives
+ask() {
+    lab_in head "$LAB/bin/muster" "$@" muster.threads_per_worker=1 2>"$LAB/ask.err" | tr '\0' '0' || lab_fail "$1: exit $?"
+}
+many=$(ask eval "$LAB/run/whole" --data "$LAB/data" --hosts one:1,two:1)
+[[ $many == *$'\n'loss* && $many == "$(ask eval "$LAB/run/whole" --data "$LAB/data")" ]] || lab_fail "eval over hosts: $many"
+prompt=$'static "int"\n: $x \'y\' '
+many=$(ask generate "$LAB/run/whole" --prompt "$prompt" --hosts two:2 --workers 2)
+[[ ${#many} -gt 40 && $many == "$(ask generate "$LAB/run/whole" --prompt "$prompt")" ]] || lab_fail "generate over hosts: $many"
 for name in head one two; do
     left=$(lab_in $name bash -c 'ls -d /tmp/muster-* /dev/shm/muster-* /tmp/*/ompi* 2>/dev/null' || true)
     [ -z "$left" ] || lab_fail "left on $name: $left"
