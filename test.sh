@@ -4,7 +4,7 @@
 #
 #   style  scripts/check-style
 #   gcc    release build, warnings are errors; the tests of every label
-#   asan   clang, address and undefined-behaviour sanitizers, warnings are errors; unit, mpi and standin tests, 5 or 30
+#   asan   clang, address and undefined-behaviour sanitizers, warnings are errors; unit, mpi and standin tests, 4 or 12
 #          seconds of search by each fuzz target (MUSTER_FUZZ_SECONDS)
 #   parity the gcc stage's programs beside PyTorch (apt), Transformers and tokenizers (PyPI, in build/parity-python)
 #   tsan   clang, thread sanitizer; the unit tests of what runs threads (tests/CMakeLists.txt lists them)

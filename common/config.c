@@ -363,6 +363,31 @@ mu_status_t mu_config_load_text(const char *name, const char *text, mu_config_t 
     return load(&(input_t){.name = name, .text = text}, out);
 }
 
+const char *const mu_config_elsewhere[] = {"hostfile=null",
+                                           "muster.controller_host=null",
+                                           "muster.device=auto",
+                                           "muster.min_hosts=0",
+                                           "muster.threads_per_worker=0",
+                                           "muster.transport=auto",
+                                           NULL};
+
+mu_status_t mu_config_load_trained(const char *name, const char *text, char *const *overrides, int noverrides,
+                                   mu_config_t **out)
+{
+    enum { ELSEWHERE = sizeof mu_config_elsewhere / sizeof *mu_config_elsewhere - 1 };
+    char **all = mu_calloc((size_t)(ELSEWHERE + noverrides), sizeof *all);
+    for (int i = 0; i < ELSEWHERE; i++)
+        all[i] = mu_strdup(mu_config_elsewhere[i]);
+    for (int i = 0; i < noverrides; i++)
+        all[ELSEWHERE + i] = overrides[i];
+    mu_status_t status = load(
+        &(input_t){.name = name, .text = text, .overrides = all, .noverrides = ELSEWHERE + noverrides}, out);
+    for (int i = 0; i < ELSEWHERE; i++)
+        free(all[i]);
+    free(all);
+    return status;
+}
+
 void mu_config_free(mu_config_t *config)
 {
     if (!config)

@@ -133,6 +133,12 @@ mu_status_t mu_config_load(char *const *paths, int npaths, char *const *override
 /* The same from one file's text, as a checkpoint carries it; `name` stands for the file in messages. Nothing
  * is taken from the environment. */
 mu_status_t mu_config_load_text(const char *name, const char *text, mu_config_t **out);
+/* The same for a model that is to be used, here and now: what its training was told about its machines
+ * (mu_config_elsewhere) is forgotten, then key=value arguments win. */
+mu_status_t mu_config_load_trained(const char *name, const char *text, char *const *overrides, int noverrides,
+                                   mu_config_t **out);
+/* key=value that give the keys about machines their defaults; ends with NULL. */
+extern const char *const mu_config_elsewhere[];
 /* Makes batch and layout fit a world, and says what it decided (mu_config_notes). May be called again, for
  * another world or once model.vocab is known. With world->workers 0 tp is set and dp, workers, and those of
  * the three batch sizes that depend on dp, stay 0. Errors: MU_CONFIG, with the layouts that fit. */

@@ -502,7 +502,8 @@ const mu_key_t mu_keys[] = {
     INT("muster.lookahead", "4", 1, 4096, CONFIG(muster.lookahead),
         "global batches that the controller sends ahead"),
     BOOL("muster.overlap", "true", CONFIG(muster.overlap),
-         "sum gradients over replicas while backward goes on; false: behind it, the same numbers"),
+         "replicas exchange gradients beside backward and weights beside forward; false: behind, the same "
+         "numbers"),
     INT("muster.vocab_parallel_size", "null", 1, 65536, AT(vocab_parallel_size),
         "model_parallel_size that pads the vocabulary; the files' own when not given"),
 };

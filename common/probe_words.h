@@ -5,6 +5,7 @@
 #define MU_PROBE_HELLO "MUSTER-HELLO 1 "
 #define MU_PROBE_ASK   "MUSTER-ASK "
 #define MU_PROBE_FACTS "MUSTER-FACTS "
+#define MU_PROBE_MESH  "MUSTER-MESH "
 #define MU_PROBE_LINE  (1 << 20) /* longest line, in bytes */
 
 #endif

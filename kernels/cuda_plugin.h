@@ -51,6 +51,8 @@ typedef struct mu_cuda_plugin_table {
     void (*mark_free)(mu_device_t *dev, void *mark); /* NULL is nothing */
     mu_status_t (*mark_passed)(mu_device_t *dev, void *mark, bool *out);
     mu_status_t (*mark_ms)(mu_device_t *dev, void *from, void *to, double *out);
+    /* What is enqueued on `stream` from now on runs after the mark. The host does not wait. */
+    mu_status_t (*mark_wait)(mu_device_t *dev, void *stream, void *mark);
 } mu_cuda_plugin_t;
 
 /* Changes with the shapes that both sides must agree on. */

@@ -3,6 +3,7 @@
 #include "launcher/needs.h"
 #include "launcher/preflight.h"
 #include "launcher/ready.h"
+#include "launcher/run_plan.h"
 #include "launcher/ssh.h"
 #include "common/config.h"
 #include "common/file.h"
@@ -143,12 +144,17 @@ static mu_status_t look_at_hosts(check_t *check)
 {
     static const mu_need_t need[] = {
         [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
+    static const mu_need_t rdma[] = {[MU_TRANSPORT_AUTO] = MU_NEED_AUTO,
+                                     [MU_TRANSPORT_RDMA] = MU_NEED_YES,
+                                     [MU_TRANSPORT_TCP] = MU_NEED_NO};
     mu_needs_t needs;
-    MU_TRY(mu_needs_of(check->config, &needs));
+    MU_TRY(mu_needs_of(check->config, true, &needs));
     mu_preflight_want_t want = {.run_dir = check->run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank,
                                 .gpus = need[check->config->muster.device],
+                                .rdma = rdma[check->config->muster.transport],
+                                .controller_here = mu_run_plan_controller_here(check->config),
                                 .stop = &stop};
     mu_status_t status = mu_preflight_run(check->ready, &want, &check->report);
     if (check->report)

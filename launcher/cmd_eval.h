@@ -1,10 +1,8 @@
 /*
- * muster eval CKPT --data DIR [--split S] [--json] [--hosts H | --hostfile F] [--workers N] [--run-dir DIR]
- *             [key=value...]
+ * muster eval CKPT --data DIR [--split S] [--seq-length N] [--json] [key=value...] [--hosts H | --hostfile F]
+ *             [--workers N] [--run-dir DIR]
  *
- * Without host options it is muster-worker's own verb, in one process. With them the ranks are started and
- * watched as those of a run, in a run directory of their own, and rank 0 leaves the result there. argv[0] is
- * "eval".
+ * Without host options one process; with them as many replicas as fit (launcher/ask.h).
  */
 #ifndef MU_LAUNCHER_CMD_EVAL_H
 #define MU_LAUNCHER_CMD_EVAL_H

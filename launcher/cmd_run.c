@@ -178,12 +178,17 @@ static mu_status_t check_hosts(run_t *r)
 {
     static const mu_need_t need[] = {
         [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
+    static const mu_need_t rdma[] = {[MU_TRANSPORT_AUTO] = MU_NEED_AUTO,
+                                     [MU_TRANSPORT_RDMA] = MU_NEED_YES,
+                                     [MU_TRANSPORT_TCP] = MU_NEED_NO};
     mu_needs_t needs;
-    MU_TRY(mu_needs_of(r->plan.config, &needs));
+    MU_TRY(mu_needs_of(r->plan.config, r->plan.more == NULL, &needs));
     mu_preflight_want_t want = {.run_dir = r->plan.run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank,
                                 .gpus = need[r->plan.config->muster.device],
+                                .rdma = rdma[r->plan.config->muster.transport],
+                                .controller_here = mu_run_plan_controller_here(r->plan.config),
                                 .token = r->state.token,
                                 .attempt = r->state.attempt + 1,
                                 .stop = &signals};
@@ -567,11 +572,13 @@ static mu_status_t whole_run(run_t *r)
     catch_signals();
     r->fit = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->fit);
     r->gpus = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->gpus);
-    mu_progress_begin(&r->progress, r->plan.config->log_interval);
+    mu_screen_t *screen = mu_screen_open(STDERR_FILENO);
+    mu_progress_begin(&r->progress, screen, r->plan.config->log_interval);
     mu_status_t status = start_and_watch(r, &outcome);
     mu_progress_end(&r->progress);
     finish(r, status, &outcome);
     clean_up(r);
+    mu_screen_close(screen);
     return status;
 }
 

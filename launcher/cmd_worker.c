@@ -3,6 +3,7 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 mu_status_t mu_worker_program(mu_buf_t *out)
@@ -36,4 +37,21 @@ mu_status_t mu_cmd_worker(int argc, char **argv)
 out:
     mu_buf_release(&program);
     return status;
+}
+
+mu_status_t mu_cmd_worker_wait(int argc, char **argv)
+{
+    int how;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        return mu_fail(MU_BUG, "no process for muster-worker: %s", strerror(errno));
+    if (pid == 0)
+        _exit(mu_status_exit(mu_cmd_worker(argc, argv)));
+    while (waitpid(pid, &how, 0) < 0)
+        if (errno != EINTR)
+            return mu_fail(MU_BUG, "muster-worker: %s", strerror(errno));
+    if (WIFEXITED(how))
+        return mu_status_from_exit(WEXITSTATUS(how));
+    return mu_fail(MU_BUG, "muster-worker %s was ended by signal %d", argv[0], WTERMSIG(how));
 }

@@ -4,6 +4,7 @@
 #include "launcher/cmd_check.h"
 #include "launcher/cmd_config.h"
 #include "launcher/cmd_eval.h"
+#include "launcher/cmd_generate.h"
 #include "launcher/cmd_inspect.h"
 #include "launcher/cmd_plan.h"
 #include "launcher/cmd_prepare.h"
@@ -31,7 +32,7 @@ static const verb_t verbs[] = {
     {"render", "the files that run a config under Slurm or Kubernetes", mu_cmd_render},
     {"inspect", "what a checkpoint, a run or a data set holds; is it whole?", mu_cmd_inspect},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_eval},
-    {"generate", "text from a checkpoint and a prompt", mu_cmd_worker},
+    {"generate", "text from a checkpoint and a prompt", mu_cmd_generate},
     {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker},
     {"export", "a checkpoint into a Hugging Face model", mu_cmd_worker},
 };

@@ -1,5 +1,6 @@
 #include "launcher/mpirun.h"
 #include "common/log.h"
+#include "common/num.h"
 #include "launcher/ports.h"
 
 #include <errno.h>
@@ -127,6 +128,26 @@ static void add_network(builder_t *b, const mu_mpi_job_t *job)
     rank_set(b, "btl_tcp_port_range_v4", count);
 }
 
+static int user_number(const char *name, int ours)
+{
+    const char *text = getenv(name);
+    int64_t n;
+    return text && mu_parse_i64(text, &n) && n > 0 && n <= 65535 ? (int)n : ours;
+}
+
+mu_rank_net_t mu_mpirun_rank_net(const char *ours)
+{
+    const char *pml = getenv("OMPI_MCA_pml"), *btl = getenv("OMPI_MCA_btl");
+    const char *interfaces = getenv("OMPI_MCA_btl_tcp_if_include");
+    mu_rank_net_t net = {.interfaces = interfaces && *interfaces ? interfaces : ours};
+    net.tcp = (!pml || strstr(pml, "ob1")) && (!btl || (strstr(btl, "tcp") != NULL) == (*btl != '^'));
+    net.port = user_number("OMPI_MCA_btl_tcp_port_min_v4", MU_PORT_RANK);
+    net.ports = user_number("OMPI_MCA_btl_tcp_port_range_v4", MU_PORT_RANK_COUNT);
+    if (net.ports > 65536 - net.port)
+        net.ports = 65536 - net.port;
+    return net;
+}
+
 /* Both the user's and ours, since ours name key and port: Kubeflow's MPI operator always sets the variable.
  * Of an option that is there twice ssh takes the first. */
 static void add_ssh_args(builder_t *b, const char *ours)
@@ -224,6 +245,7 @@ bool mu_env_allowed(const char *name, size_t n, bool ranks)
                                          "MUSTER_CUDA_LIBRARY",
                                          "MUSTER_NCCL_LIBRARY",
                                          "MUSTER_SHARE_GPU",
+                                         "MUSTER_SYSFS",
                                          "HDF5_USE_FILE_LOCKING",
                                          "DATA_PATH",
                                          "MODEL_PATH",

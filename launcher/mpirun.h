@@ -52,6 +52,13 @@ void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_
 /* From an allow-list of this process's environment, job->vars, and mpirun's own needs. Nothing else goes to a
  * rank: no token of a model hub, no key of a cloud. */
 void mu_mpirun_env(const mu_mpi_job_t *job, mu_args_t *out);
+/* How ranks on several hosts reach each other: as mu_mpirun_args() says it, or the user by OMPI_MCA_ variables. */
+typedef struct mu_rank_net {
+    bool tcp;               /* false: the user has chosen another transport */
+    const char *interfaces; /* `ours`, or the user's; valid until the environment changes */
+    int port, ports;        /* the first that ranks listen on, and how many */
+} mu_rank_net_t;
+mu_rank_net_t mu_mpirun_rank_net(const char *ours);
 /* Whether a rank that ended with this code did so inside Open MPI 5, because a peer's connection broke: it
  * aborts with MPI_ERR_UNKNOWN there, where 4 goes on waiting. The cause is elsewhere. */
 bool mu_mpirun_lost_peer(int64_t exit_code);

@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+enum { ROWS_AT_ONCE = 8 }; /* sequences of an evaluation's call */
+
 static mu_status_t find_vocab(const mu_config_t *c, int64_t *out)
 {
     mu_tokenizer_t *tok;
@@ -17,7 +19,19 @@ static mu_status_t find_vocab(const mu_config_t *c, int64_t *out)
     return mu_config_padded_vocab(c, ids, out);
 }
 
-mu_status_t mu_needs_of(const mu_config_t *config, mu_needs_t *out)
+/* Of a net that does not train: the weights, and the activations of one layer at a time. */
+static uint64_t use_of(const mu_model_t *model, mu_plan_shape_t shape)
+{
+    mu_model_t layer = *model;
+    mu_plan_memory_t all, one;
+    layer.layers = 1;
+    shape.micro_batch = ROWS_AT_ONCE;
+    mu_plan_memory(model, &shape, &all);
+    mu_plan_memory(&layer, &shape, &one);
+    return (uint64_t)(all.weights + one.activations + all.loss + all.workspace + all.communication);
+}
+
+mu_status_t mu_needs_of(const mu_config_t *config, bool trains, mu_needs_t *out)
 {
     mu_model_t model = config->model;
     mu_plan_memory_t memory;
@@ -31,6 +45,10 @@ mu_status_t mu_needs_of(const mu_config_t *config, mu_needs_t *out)
                              .micro_batch = mu_max_i64(1, config->micro_batch),
                              .checkpoint_activations = config->checkpoint_activations,
                              .mixed = config->precision != MU_FP32};
+    if (!trains) {
+        out->rank = use_of(&model, shape);
+        return MU_OK;
+    }
     mu_plan_memory(&model, &shape, &memory);
     out->rank = (uint64_t)mu_plan_memory_total(&memory);
     out->checkpoint = (uint64_t)mu_model_parameters(&model) * (config->no_save_optim ? 4 : 12);

@@ -12,7 +12,8 @@ typedef struct mu_needs {
     uint64_t rank;       /* bytes of memory of one rank; 0: not known */
 } mu_needs_t;
 
-/* `config` is resolved, for an unknown world at least. Errors: those of reading vocab_file. */
-mu_status_t mu_needs_of(const mu_config_t *config, mu_needs_t *out);
+/* `config` is resolved, for an unknown world at least. `trains`: else the model is only used, and nothing saved.
+ * Errors: those of reading vocab_file. */
+mu_status_t mu_needs_of(const mu_config_t *config, bool trains, mu_needs_t *out);
 
 #endif

@@ -1,7 +1,8 @@
 /* The exchange: one question down every open login, connections back, one answer each, all within one
- * deadline. */
+ * deadline; then the hosts among themselves (preflight_mesh.c). */
 #include "launcher/preflight_internal.h"
 #include "launcher/preflight_back.h"
+#include "launcher/preflight_mesh.h"
 #include "launcher/ready_internal.h"
 #include "common/clock.h"
 #include "common/file.h"
@@ -20,6 +21,8 @@ typedef struct exchange {
     mu_ready_t *ready;
     const mu_preflight_want_t *want;
     mu_back_t *back;
+    const char *hca; /* NCCL_IB_HCA, the user's */
+    mu_preflight_mesh_t *mesh;
     char token[33], *cookie_path, *cookie_name, *daemon;
     double seconds;
     double *asked; /* wall clock when host i was asked; 0: not asked */
@@ -28,6 +31,24 @@ typedef struct exchange {
     json_t **facts;
     int waiting;
 } exchange_t;
+
+/* NULL when it is empty. */
+static const char *of_environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* By which rule the user wants RoCE's GID to be chosen; the worker then chooses none (worker/place_nccl.c). */
+static char *rule_for_gid(void)
+{
+    static const char *const rules[] = {"NCCL_IB_GID_INDEX", "NCCL_IB_ADDR_FAMILY", "NCCL_IB_ADDR_RANGE",
+                                        "NCCL_IB_ROCE_VERSION_NUM"};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (of_environment(rules[i]))
+            return mu_format("%s=%s", rules[i], of_environment(rules[i]));
+    return NULL;
+}
 
 static mu_status_t random_token(char out[33])
 {
@@ -102,6 +123,10 @@ static void ask_host(exchange_t *x, int i)
             json_pack("{s:s, s:I}", "token", x->want->token, "last", (json_int_t)(x->want->attempt - 1)));
     if (x->daemon)
         json_object_set_new(ask, "daemon", json_string(x->daemon));
+    if (x->hca)
+        json_object_set_new(ask, "hca", json_string(x->hca));
+    if (x->mesh && !host.local)
+        json_object_set_new(ask, "mesh", mu_preflight_mesh_ask(x->mesh));
     add_paths(ask);
     char *text = json_dumps(ask, JSON_COMPACT | JSON_ENSURE_ASCII);
     char *line = mu_format(MU_PROBE_ASK "%s\n", text);
@@ -195,6 +220,7 @@ static mu_preflight_report_t *judge(exchange_t *x)
     report->hosts = x->ready->hosts;
     report->gpus = mu_calloc((size_t)n, sizeof *report->gpus);
     report->facts = x->facts;
+    report->gid = rule_for_gid();
     for (int i = 0; i < n; i++)
         report->looked_at += x->asked[i] > 0;
     mu_judge_t all = {.hosts = x->ready->hosts,
@@ -204,6 +230,8 @@ static mu_preflight_report_t *judge(exchange_t *x)
                       .cookie = x->token,
                       .asked_daemon = x->daemon != NULL,
                       .asked_back = x->asked_back,
+                      .hca = x->hca,
+                      .mesh = x->mesh,
                       .report = report};
     mu_preflight_judge(&all);
     x->facts = NULL;
@@ -214,7 +242,10 @@ mu_status_t mu_preflight_run(mu_ready_t *ready, const mu_preflight_want_t *want,
 {
     int n = ready->hosts->count;
     int64_t begin = mu_now_ns();
-    exchange_t x = {.ready = ready, .want = want, .seconds = want->timeout > 0 ? want->timeout : TIMEOUT};
+    exchange_t x = {.ready = ready,
+                    .want = want,
+                    .hca = of_environment("NCCL_IB_HCA"),
+                    .seconds = want->timeout > 0 ? want->timeout : TIMEOUT};
     mu_preflight_report_t *report = NULL;
     mu_status_t status;
     x.asked = mu_calloc((size_t)n, sizeof *x.asked);
@@ -226,13 +257,17 @@ mu_status_t mu_preflight_run(mu_ready_t *ready, const mu_preflight_want_t *want,
     if (want->run_dir)
         MU_TRY_GOTO(status, write_cookie(&x), done);
     MU_TRY_GOTO(status, mu_back_new(want->return_port, x.token, &x.back), done);
+    x.mesh = mu_preflight_mesh_new(ready, want, x.token);
     MU_TRY_GOTO(status, exchange(&x), done);
+    if (x.mesh)
+        MU_TRY_GOTO(status, mu_preflight_mesh_run(x.mesh, x.facts, want->stop), done);
     report = judge(&x);
     report->seconds = (double)(mu_now_ns() - begin) * 1e-9;
     status = report->fatal ? MU_PREFLIGHT : MU_OK;
     *out = report;
 done:
     mu_back_free(x.back);
+    mu_preflight_mesh_free(x.mesh);
     if (x.cookie_path && unlink(x.cookie_path) != 0 && errno != ENOENT)
         mu_warn("%s: cannot remove: %s", x.cookie_path, strerror(errno));
     for (int i = 0; i < n; i++) {
@@ -264,5 +299,6 @@ void mu_preflight_free(mu_preflight_report_t *report)
     free(report->finding);
     free(report->facts);
     free(report->gpus);
+    free(report->gid);
     free(report);
 }

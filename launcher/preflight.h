@@ -22,8 +22,10 @@ typedef struct mu_preflight_want {
     uint64_t memory_per_slot;  /* bytes of host memory a rank needs; 0: unknown, not checked */
     uint64_t shm_per_slot;     /* bytes in /dev/shm a rank needs; 0: 4 MiB */
     mu_need_t gpus;            /* AUTO: wanted everywhere as soon as one host has any */
+    mu_need_t rdma;            /* between hosts; AUTO: as good as the hosts have it. NO: TCP is to be taken */
     int return_port;           /* where probes connect back to; 0: a free one of the control's (ports.h) */
     const char *return_host; /* our address for them; NULL: each host's own view (mu_ready_host_t.launcher) */
+    bool controller_here;    /* a rank is to run on this machine, even if the list does not name it */
     const char *daemon;      /* mpirun's program there; NULL: orted or prted, as PATH finds it here */
     const char
         *token; /* of the run: what attempts before `attempt` left on other hosts is removed; NULL: not */
@@ -45,6 +47,8 @@ typedef struct mu_preflight_report {
     int looked_at;    /* hosts; those that were not ready are not looked at */
     int checks;       /* made on each */
     double seconds;
+    bool rdma; /* InfiniBand and RoCE were judged: GPUs on several hosts, and TCP is not asked for */
+    char *gid; /* "NCCL_IB_GID_INDEX=3" or another rule for RoCE's GID, where the user has set one */
     const mu_hosts_t *hosts;
     int *gpus;      /* of host i: GPUs that a rank may use; 0 if none */
     json_t **facts; /* of host i: what its probe saw, and "clock_offset" (s its clock is ahead); or NULL */

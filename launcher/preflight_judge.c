@@ -39,8 +39,13 @@ static const char *text_at(const json_t *facts, const char *path)
     return json_string_value(mu_judge_at(facts, path));
 }
 
-/* Text of a host, safe for a terminal; free() it. */
-static char *shown(const char *text)
+const char *mu_judge_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "unknown";
+}
+
+char *mu_judge_shown(const char *text)
 {
     mu_buf_t out = MU_BUF_INIT;
     mu_text_escape(text ? text : "unknown", text ? strlen(text) : 7, 200, &out);
@@ -88,8 +93,8 @@ static void find_others(mu_judge_t *judge, const char *check, const char *const 
     for (int i = 0; i < n; i++) {
         if (!value[i] || strcmp(value[i], common) == 0)
             continue;
-        char *safe = shown(common);
-        mu_judge_find(judge, i, fatal, check, shown(value[i]),
+        char *safe = mu_judge_shown(common);
+        mu_judge_find(judge, i, fatal, check, mu_judge_shown(value[i]),
                       mu_format("%s, as on %d of %d hosts", safe, times, n), fix);
         free(safe);
     }
@@ -171,7 +176,7 @@ static void judge_state(mu_judge_t *judge, const char *part, const char *check, 
         const char *state = text_at(its, "state"), *detail = text_at(its, "detail");
         if (!judge->facts[i] || (asked && !asked[i]) || (state && strcmp(state, "ok") == 0))
             continue;
-        mu_judge_find(judge, i, true, check, shown(detail ? detail : state), mu_strdup(wanted), fix);
+        mu_judge_find(judge, i, true, check, mu_judge_shown(detail ? detail : state), mu_strdup(wanted), fix);
     }
 }
 
@@ -195,7 +200,8 @@ static void judge_volume(mu_judge_t *judge, int i, const json_t *storage)
     if (cookie ? strcmp(cookie, judge->cookie) == 0 : !step || strcmp(step, "cookie") != 0)
         return; /* the same volume, or a trouble that comes before and has its own finding */
     const char *right = right_mount(judge);
-    char *seen = shown(text_at(storage, "mount")), *wanted = shown(right ? right : "no host sees it");
+    char *seen = mu_judge_shown(text_at(storage, "mount")),
+         *wanted = mu_judge_shown(right ? right : "no host sees it");
     mu_judge_find(judge, i, true, "storage.same_volume", mu_format("sees %s", seen),
                   mu_format("this machine's volume (%s)", wanted),
                   "mount the run directory's volume at the same path on that host");
@@ -212,7 +218,7 @@ static void judge_storage_of(mu_judge_t *judge, int i)
     judge_volume(judge, i, storage);
     if (!state || (strcmp(state, "ok") != 0 && (!step || strcmp(step, "cookie") != 0))) {
         bool hung = json_is_true(json_object_get(storage, "timeout"));
-        char *safe = shown(detail);
+        char *safe = mu_judge_shown(detail);
         mu_judge_find(judge, i, true, hung ? "storage.answers" : "storage.write",
                       step && !hung ? mu_format("%s fails: %s", step, safe) : mu_strdup(safe),
                       mu_format("create, write, fsync, rename and unlink in %s", judge->want->run_dir),
@@ -300,7 +306,7 @@ void mu_preflight_judge(mu_judge_t *judge)
         judge->report->gpus[i] =
             judge->want->gpus == MU_NEED_NO ? 0 : (int)json_array_size(json_object_get(gpu, "devices"));
         if (judge->missing[i])
-            mu_judge_find(judge, i, true, "probe.answer", shown(judge->missing[i]),
+            mu_judge_find(judge, i, true, "probe.answer", mu_judge_shown(judge->missing[i]),
                           mu_strdup("the facts of that host"),
                           "log in there and start muster-worker --probe by hand");
     }
@@ -326,4 +332,6 @@ void mu_preflight_judge(mu_judge_t *judge)
     if (judge->want->run_dir)
         judge->report->checks += 4 + (judge->want->checkpoint_bytes != 0);
     mu_preflight_judge_devices(judge);
+    if (judge->mesh)
+        mu_preflight_mesh_judge(judge->mesh, judge);
 }

@@ -57,6 +57,38 @@ static void tell(const mu_preflight_report_t *report, const group_t *group)
     mu_buf_release(&text);
 }
 
+/* What RDMA there is, a line for all hosts that have the same. */
+static void tell_network(const mu_preflight_report_t *report)
+{
+    int n = report->hosts->count;
+    char **words = mu_calloc((size_t)n + 1, sizeof *words);
+    bool *told = mu_calloc((size_t)n + 1, sizeof *told);
+    for (int i = 0; i < n; i++)
+        words[i] = mu_preflight_network(report, i);
+    for (int i = 0; i < n; i++) {
+        mu_buf_t line = MU_BUF_INIT;
+        int count = 0;
+        if (!words[i] || told[i])
+            continue;
+        mu_buf_addf(&line, "RDMA%s on ", report->rdma ? "" : " (not used)");
+        for (int k = i; k < n; k++) {
+            if (!words[k] || strcmp(words[k], words[i]) != 0)
+                continue;
+            told[k] = true;
+            if (++count <= NAMES_SHOWN)
+                mu_buf_addf(&line, "%s%s", count > 1 ? ", " : "", name_of(report, k));
+        }
+        if (count > NAMES_SHOWN)
+            mu_buf_addf(&line, " and %d more", count - NAMES_SHOWN);
+        mu_info("%s: %s", line.data, words[i]);
+        mu_buf_release(&line);
+    }
+    for (int i = 0; i < n; i++)
+        free(words[i]);
+    free(words);
+    free(told);
+}
+
 static int unfit_hosts(const mu_preflight_report_t *report)
 {
     int n = 0;
@@ -87,6 +119,7 @@ void mu_preflight_print(const mu_preflight_report_t *report)
                  unfit_hosts(report), report->looked_at, mu_status_exit(MU_PREFLIGHT));
     for (int g = 0; g < n; g++)
         tell(report, &groups[g]);
+    tell_network(report);
     mu_info("%d checks on %d host%s took %.1f s", report->checks, report->looked_at,
             report->looked_at == 1 ? "" : "s", report->seconds);
     free(groups);

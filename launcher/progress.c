@@ -34,23 +34,22 @@ void mu_progress_text(const mu_beat_t *b, double left, mu_buf_t *out)
         mu_buf_addf(out, "  checkpoint %lld", (long long)b->last_checkpoint);
 }
 
-static void put(const char *before, const char *line, const char *after)
+static void put(mu_progress_t *p, const char *before, const char *line, const char *after)
 {
     mu_buf_t text = MU_BUF_INIT;
     mu_buf_addf(&text, "%s%s%s", before, line, after);
-    if (write(STDERR_FILENO, text.data, text.len) < 0)
-        text.len = 0; /* nobody reads stderr any more: the run goes on */
+    mu_screen_write(p->screen, text.data, text.len);
     mu_buf_release(&text);
 }
 
 void mu_progress_print(mu_progress_t *p, const char *line)
 {
     if (!p->terminal || !*p->line) {
-        put("", line, "\n");
+        put(p, "", line, "\n");
         return;
     }
-    put("\r\033[K", line, "\n");
-    put("", p->line, "");
+    put(p, "\r\033[K", line, "\n");
+    put(p, "", p->line, "");
 }
 
 static void sink(mu_log_level_t level, const char *line, void *arg)
@@ -59,10 +58,11 @@ static void sink(mu_log_level_t level, const char *line, void *arg)
     mu_progress_print(arg, line);
 }
 
-void mu_progress_begin(mu_progress_t *p, int64_t log_interval)
+void mu_progress_begin(mu_progress_t *p, mu_screen_t *screen, int64_t log_interval)
 {
     const char *term = getenv("TERM");
-    *p = (mu_progress_t){.log_interval = log_interval > 0 ? log_interval : 1, .shown_step = -1};
+    *p = (mu_progress_t){
+        .screen = screen, .log_interval = log_interval > 0 ? log_interval : 1, .shown_step = -1};
     p->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     mu_log_sink_set(sink, p);
 }
@@ -94,7 +94,7 @@ void mu_progress_beat(mu_progress_t *p, const mu_beat_t *b, int64_t now)
     p->shown_ns = now;
     if (p->terminal) {
         snprintf(p->line, sizeof p->line, "%s", text.data);
-        put("\r\033[K", p->line, "");
+        put(p, "\r\033[K", p->line, "");
     } else {
         mu_info("%s", text.data);
     }
@@ -103,8 +103,8 @@ void mu_progress_beat(mu_progress_t *p, const mu_beat_t *b, int64_t now)
 
 void mu_progress_end(mu_progress_t *p)
 {
-    mu_log_sink_set(NULL, NULL);
+    mu_screen_log(p->screen);
     if (p->terminal && *p->line)
-        put("", "", "\n");
+        put(p, "", "", "\n");
     p->line[0] = '\0';
 }

@@ -7,15 +7,17 @@
 
 #include "common/buf.h"
 #include "common/control.h"
+#include "launcher/screen.h"
 
 typedef struct mu_progress {
+    mu_screen_t *screen;
     bool terminal;
     int64_t log_interval, shown_step, shown_ns, first_step, first_ns;
     char line[256]; /* on the terminal now, "" if none */
 } mu_progress_t;
 
-/* Becomes the log's sink. One at a time. */
-void mu_progress_begin(mu_progress_t *progress, int64_t log_interval);
+/* Becomes the log's sink, until its end, when the screen is that again. One at a time. */
+void mu_progress_begin(mu_progress_t *progress, mu_screen_t *screen, int64_t log_interval);
 /* After a heartbeat of the controller. */
 void mu_progress_beat(mu_progress_t *progress, const mu_beat_t *beat, int64_t now);
 /* A line of a rank, already safe for a terminal. */

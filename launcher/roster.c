@@ -107,6 +107,23 @@ void mu_roster_death(mu_roster_t *r, int rank, const mu_death_t *death, int64_t 
     m->orderly = ours || ended;
 }
 
+static void put_off(int64_t *time, int64_t pause, int64_t now)
+{
+    if (*time != 0)
+        *time = *time + pause < now ? *time + pause : now;
+}
+
+void mu_roster_pause(mu_roster_t *r, int64_t pause, int64_t now)
+{
+    put_off(&r->begin_ns, pause, now);
+    r->last_step_ns = 0; /* no sample of a step that the pause was a part of */
+    for (int i = 0; i < r->size; i++) {
+        put_off(&r->member[i].heard_ns, pause, now);
+        put_off(&r->member[i].progress_ns, pause, now);
+        put_off(&r->member[i].deaf_ns, pause, now);
+    }
+}
+
 /* The 99th percentile of fifty samples is their maximum; 0 while there are too few to say. */
 static double slowest_step(const mu_roster_t *r)
 {

@@ -72,6 +72,10 @@ bool mu_roster_hello(mu_roster_t *roster, const mu_hello_t *hello, int64_t now);
 void mu_roster_beat(mu_roster_t *roster, int rank, const mu_beat_t *beat, int64_t now);
 void mu_roster_death(mu_roster_t *roster, int rank, const mu_death_t *death, int64_t now);
 
+/* The launcher itself has stood still for `pause` ns until now (its machine was paused, its process stopped): what
+ * it did not hear meanwhile says nothing about anyone, so that this time is not counted. Deaths stand. */
+void mu_roster_pause(mu_roster_t *roster, int64_t pause, int64_t now);
+
 /* Seconds that a rank may stand still in a phase. */
 double mu_roster_limit(const mu_roster_t *roster, int64_t phase);
 /* The first trouble, deaths before hangs before silence; of several deaths the cause before those who

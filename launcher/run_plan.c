@@ -146,6 +146,11 @@ static bool sees_data(const mu_config_t *config)
     return seen;
 }
 
+bool mu_run_plan_controller_here(const mu_config_t *config)
+{
+    return !config->muster.controller_host && sees_data(config);
+}
+
 /* Places for `workers`, and the config for what fits there; fewer when the batch does not divide. */
 static mu_status_t fit_workers(mu_run_plan_t *p, const mu_hosts_t *hosts, int workers)
 {

@@ -13,7 +13,7 @@ typedef struct mu_run_plan {
     const char *hosts_option, *hostfile, *dir_option;
     int64_t workers_option; /* 0: not given */
     bool dry_run, help;
-    const mu_args_t *more; /* words for the ranks behind the config; NULL: none (`muster eval`) */
+    const mu_args_t *more; /* words for the ranks behind the config; NULL: none, they train */
 
     mu_config_t *config; /* resolved for `workers` once hosts are known */
     mu_hosts_t *hosts;
@@ -27,6 +27,8 @@ typedef struct mu_run_plan {
 mu_status_t mu_run_plan_parse(int argc, char **argv, mu_run_plan_t *plan);
 /* Loads the config, finds hosts, mpirun and muster-worker. Touches nothing. */
 mu_status_t mu_run_plan_find(mu_run_plan_t *plan);
+/* Whether the controller is to run on this machine, or may: it sees the training data, and no other is named. */
+bool mu_run_plan_controller_here(const mu_config_t *config);
 /* Fits workers, layout and places; again before each attempt, since hosts come and go. Of each host, as
  * preflight saw it: fit, whether it may be used; gpus. NULL: all, unknown. */
 mu_status_t mu_run_plan_fit(mu_run_plan_t *plan, const bool *fit, const int *gpus);

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 /* A turn waits so long for the first message, and lets others gather for so long: many guards are cheaper
- * that way. */
-enum { TICK_MS = 100, GATHER_MS = 5 };
+ * that way. When one took longer than the last of these, it was the launcher who stood still. */
+enum { TICK_MS = 100, GATHER_MS = 5, STILL_MS = 1000 };
 static const int64_t ms_ns = 1000000;
 /* How long to wait for an even earlier cause; for a cause behind a broken connection; for mpirun after the
  * ranks; for ranks after the order to die; between mpirun's signals; between two writings of run.json. */
@@ -33,6 +33,7 @@ typedef struct attempt {
     bool announced;
     char what[512]; /* as it was announced; heartbeats that come later tell less */
     int64_t trouble_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
+    int64_t turned_ns; /* the end of the last turn */
     int64_t lossy_ns;  /* when it was told that the network loses packets; 0: not, since ranks moved last */
     int64_t judged_ns; /* 0: a death was told, which cannot wait */
     int signals_sent;  /* to mpirun while killing */
@@ -362,6 +363,17 @@ static void turn(attempt_t *a)
     mu_sleep_ms(GATHER_MS);
 }
 
+static void notice_pause(attempt_t *a, int64_t now)
+{
+    int64_t still = now - a->turned_ns;
+    a->turned_ns = now;
+    if (still <= STILL_MS * ms_ns)
+        return;
+    mu_roster_pause(&a->roster, still, now);
+    mu_scribe_event(a->s->scribe, "paused", NULL, -1, "the launcher itself stood still for %.1f s",
+                    (double)still * 1e-9);
+}
+
 /* ---- the end ---- */
 
 static mu_status_t own_end(const attempt_t *a)
@@ -427,9 +439,11 @@ mu_status_t mu_supervise(mu_supervisor_t *s, mu_outcome_t *outcome)
     MU_TRY(mu_spawn(s->args->v, s->env->v, &a.mpirun));
     mu_roster_init(&a.roster, s->ranks, s->state->attempt, &s->limits, mu_now_ns());
     mu_progress_restart(s->progress);
+    a.turned_ns = mu_now_ns();
     for (;;) {
         turn(&a);
         int64_t now = mu_now_ns();
+        notice_pause(&a, now);
         pass_stop_on(&a, now);
         judge(&a, now);
         judge_mpirun(&a, now);

@@ -36,12 +36,14 @@ static mu_status_t settle(mu_comm_t *comm)
     if (!comm->pending)
         return MU_OK;
     comm->pending = false;
-    return comm->ops->wait(comm);
+    return comm->ops->wait(comm, UINT64_MAX);
 }
 
 mu_status_t mu_comm_allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count)
 {
     comm->sequence++;
+    if (comm->size == 1)
+        mu_page_progress(comm->page); /* a layer may take long where one worker has all of it */
     if (comm->size == 1 || count == 0)
         return MU_OK;
     int64_t before = mu_now_ns();
@@ -105,21 +107,41 @@ mu_status_t mu_comm_wait(mu_comm_t *comm)
     return status;
 }
 
+mu_status_t mu_comm_wait_until(mu_comm_t *comm, uint64_t last)
+{
+    if (!comm->pending)
+        return MU_OK;
+    int64_t before = mu_now_ns();
+    mu_status_t status = comm->ops->wait(comm, last);
+    comm->wait_ns += mu_now_ns() - before;
+    return status;
+}
+
 mu_status_t mu_comm_sync(mu_comm_t *const *comms, int count)
 {
     static const struct timespec between = {.tv_nsec = 20000};
-    for (;;) {
-        bool all = true;
-        for (int i = 0; i < count; i++) {
+    mu_status_t status = MU_OK;
+    for (bool all = false; status == MU_OK && !all;) {
+        all = true;
+        for (int i = 0; status == MU_OK && i < count; i++) {
             bool idle = true;
             if (comms[i] && comms[i]->ops->poll)
-                MU_TRY(comms[i]->ops->poll(comms[i], &idle));
+                status = comms[i]->ops->poll(comms[i], &idle);
             all = all && idle;
         }
-        if (all)
-            return MU_OK;
-        nanosleep(&between, NULL);
+        if (status == MU_OK && !all)
+            nanosleep(&between, NULL);
     }
+    /* one group's operations may stand behind another's on the device */
+    for (int i = 0; status != MU_OK && i < count; i++)
+        mu_comm_abandon(comms[i]);
+    return status;
+}
+
+void mu_comm_abandon(mu_comm_t *comm)
+{
+    if (comm && comm->ops->abandon)
+        comm->ops->abandon(comm);
 }
 
 int64_t mu_comm_take_wait_ns(mu_comm_t *comm)

@@ -15,8 +15,9 @@
  *     mu_comm_begin_reduce_scatter(dp, MU_TYPE_F32, b, part);      a and b are not touched now
  *     ... compute ...
  *     mu_comm_wait(dp);                                            a and b hold the results
- * They are carried out in the order of the calls. Any other operation on the same communicator waits for them
- * first. `part` has size + 1 numbers, in elements, not decreasing: member r owns elements part[r] up to
+ * They are carried out in the order of the calls; comm->sequence behind a begin is its number, by which one
+ * waits for it and those before it alone: mu_comm_wait_until(). Any other operation on the same communicator
+ * waits for them all first. `part` has size + 1 numbers, in elements, not decreasing: member r owns elements part[r] up to
  * part[r + 1] of the buffer, those below part[0] and from part[size] on are not touched; it is the same on
  * every member and need not outlive the call.
  */
@@ -60,10 +61,11 @@ typedef struct mu_comm_ops {
     mu_status_t (*allreduce)(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count);
     mu_status_t (*broadcast)(mu_comm_t *comm, int root, void *buf, int64_t bytes);
     mu_status_t (*begin)(mu_comm_t *comm, const mu_begun_t *what);
-    mu_status_t (*wait)(mu_comm_t *comm);
+    mu_status_t (*wait)(mu_comm_t *comm, uint64_t last); /* for what was begun up to this number */
     /* Where operations are enqueued on a device; NULL where calls return when they are done. */
     mu_status_t (*poll)(mu_comm_t *comm, bool *idle);
     int64_t (*take_wait_ns)(mu_comm_t *comm);
+    void (*abandon)(mu_comm_t *comm); /* may be NULL */
     void (*free)(mu_comm_t *comm);
 } mu_comm_ops_t;
 
@@ -89,14 +91,21 @@ mu_status_t mu_comm_begin_reduce_scatter(mu_comm_t *comm, mu_type_t type, void *
 mu_status_t mu_comm_begin_all_gather(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part);
 /* Until all that was begun is done; with nothing begun it returns at once. Not a collective of its own. */
 mu_status_t mu_comm_wait(mu_comm_t *comm);
+/* Until what was begun up to number `last` is done. All members wait for the same numbers in the same order
+ * as regards their other operations, on whatever communicator. */
+mu_status_t mu_comm_wait_until(mu_comm_t *comm, uint64_t last);
 /* Called before the host waits for the device: until all that was enqueued on these communicators of one
  * device is done, with an eye on the peers. NULL entries are nothing. Errors: MU_NETWORK (a peer broke),
- * MU_HUNG. */
+ * MU_HUNG; then all of them are abandoned. */
 mu_status_t mu_comm_sync(mu_comm_t *const *comms, int count);
 /* What the computation waited for operations, in ns, since the last call; of a device after mu_comm_sync().
  */
 int64_t mu_comm_take_wait_ns(mu_comm_t *comm);
-void mu_comm_free(mu_comm_t *comm);
+/* Gives up: what is enqueued on a device ends without a result, so that the device can be left, and a mover
+ * leaves what was begun alone. Nothing but mu_comm_free() may be called afterwards. NULL is nothing. Not a
+ * collective. */
+void mu_comm_abandon(mu_comm_t *comm);
+void mu_comm_free(mu_comm_t *comm); /* NULL is nothing */
 
 const char *mu_begun_name(mu_begun_kind_t kind); /* as on the page: "allreduce", "reduce_scatter" */
 /* Bytes from the first part to the last, in the place of a buffer. */

@@ -111,14 +111,14 @@ static mu_status_t begin(mu_comm_t *comm, const mu_begun_t *what)
 }
 
 /* The page names the oldest operation under way, so a member that waits says for which. */
-static mu_status_t wait_all(mu_comm_t *comm)
+static mu_status_t wait_until(mu_comm_t *comm, uint64_t last)
 {
     group_t *g = comm->impl;
     uint64_t shown = 0;
     mu_mover_lock(g->mover);
-    for (const mu_piece_t *p; (p = mu_queue_oldest(&g->queue)) != NULL;) {
+    for (const mu_piece_t *p; (p = mu_queue_oldest(&g->queue)) != NULL && p->sequence <= last;) {
         if (p->sequence != shown)
-            mu_page_collective_begin(comm->page, comm->name, shown = p->sequence, mu_begun_name(p->kind),
+            mu_page_collective_begin(comm->page, comm->name, shown = p->sequence, mu_begun_name(p->operation),
                                      p->bytes);
         int oldest = (int)(p - g->queue.piece);
         mu_queue_move(&g->queue);
@@ -135,6 +135,13 @@ static mu_status_t wait_all(mu_comm_t *comm)
     return status;
 }
 
+/* What is in flight stays so; nobody starts more. */
+static void abandon(mu_comm_t *comm)
+{
+    group_t *g = comm->impl;
+    mu_mover_detach(g->mover, &g->queue);
+}
+
 static void release(mu_comm_t *comm)
 {
     group_t *g = comm->impl;
@@ -148,7 +155,8 @@ static const mu_comm_ops_t mpi_ops = {.name = "mpi",
                                       .allreduce = allreduce,
                                       .broadcast = broadcast,
                                       .begin = begin,
-                                      .wait = wait_all,
+                                      .wait = wait_until,
+                                      .abandon = abandon,
                                       .free = release};
 
 mu_comm_t *mu_comm_mpi(MPI_Comm mpi, const char *name, struct mu_page *page)

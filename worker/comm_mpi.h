@@ -10,7 +10,8 @@
  *     mu_comm_begin_...(dp, ...);  compute, and operations on tp;  mu_comm_wait(dp);
  *     mu_comm_free(...);  mu_mover_free(mover);
  * Calls of attached communicators exclude the mover. From a begin to its wait the owner makes no MPI call but
- * through them. Without a mover begun operations move in begin and wait alone; the bits are the same.
+ * through them and mu_mover_send(), mu_mover_recv(). Without a mover begun operations move in begin and wait
+ * alone; the bits are the same.
  */
 #ifndef MU_WORKER_COMM_MPI_H
 #define MU_WORKER_COMM_MPI_H
@@ -29,6 +30,12 @@ MPI_Comm mu_comm_mpi_group(const mu_comm_t *comm);
 /* Errors: MU_NOMEM (no thread could be made). */
 mu_status_t mu_mover_new(mu_mover_t **out);
 void mu_mover_free(mu_mover_t *mover); /* after the communicators; NULL is fine */
+/* MPI_Send and MPI_Recv of the owner's, which wait while the mover's operations move on. mover NULL: nothing
+ * but the call. Return what MPI does, for mu_mpi_check(). */
+int mu_mover_send(mu_mover_t *mover, const void *buf, int count, MPI_Datatype type, int to, int tag,
+                  MPI_Comm comm);
+int mu_mover_recv(mu_mover_t *mover, void *buf, int count, MPI_Datatype type, int from, int tag,
+                  MPI_Comm comm);
 /* mover NULL: nothing changes. Nothing is pending on `comm`. */
 void mu_comm_mpi_attach(mu_comm_t *comm, mu_mover_t *mover);
 

@@ -6,6 +6,8 @@
 #include "worker/nccl.h"
 #include "worker/page.h"
 
+#include <sched.h>
+
 /* From one mark on a stream to another: an operation, or the wait for begun ones. */
 typedef struct span {
     void *from, *to; /* from NULL: nothing waits for it, it is there to be named */
@@ -39,6 +41,11 @@ static mu_status_t abandon(mu_comm_t *comm, mu_status_t status)
     return status;
 }
 
+static void give_up(mu_comm_t *comm)
+{
+    (void)abandon(comm, MU_OK);
+}
+
 static mu_status_t broke(mu_comm_t *comm, int result, const char *what)
 {
     group_t *g = comm->impl;
@@ -48,26 +55,32 @@ static mu_status_t broke(mu_comm_t *comm, int result, const char *what)
                                                                 : "; NCCL_DEBUG=INFO makes it say more"));
 }
 
-/* A communicator made without blocking answers "in progress" until a call has taken effect. */
+/* A communicator made without blocking answers "in progress" until a call has taken effect: NCCL's own thread
+ * enqueues it, which takes tens of microseconds, or makes connections. */
 static mu_status_t taken(mu_comm_t *comm, int result, const char *what)
 {
     static const struct timespec between = {.tv_nsec = 200000};
+    static const int64_t soon_ns = 2000000;
     group_t *g = comm->impl;
-    int64_t end = mu_now_ns() + (int64_t)(g->limits.meet * 1e9);
+    int64_t began = mu_now_ns(), end = began + (int64_t)(g->limits.meet * 1e9);
     while (result == MU_NCCL_IN_PROGRESS) {
         int error = g->nccl.async_error(g->comm, &result);
         if (error != MU_NCCL_SUCCESS)
             result = error;
         if (result != MU_NCCL_IN_PROGRESS)
             break;
-        if (mu_now_ns() > end)
+        int64_t now = mu_now_ns();
+        if (now > end)
             return abandon(comm,
                            mu_fail(MU_NETWORK,
                                    "NCCL: %s: the %d workers of group %s did not come together in %g s; "
                                    "see that NCCL's ports are open between the hosts (NCCL_DEBUG=INFO "
                                    "makes it say more)",
                                    what, comm->size, comm->name, g->limits.meet));
-        nanosleep(&between, NULL);
+        if (now - began < soon_ns)
+            sched_yield();
+        else
+            nanosleep(&between, NULL);
     }
     return result == MU_NCCL_SUCCESS ? MU_OK : broke(comm, result, what);
 }
@@ -280,18 +293,32 @@ static mu_status_t begin(mu_comm_t *comm, const mu_begun_t *what)
     return add_span(comm, NULL, g->side, what->sequence, mu_begun_bytes(what, comm->size), name);
 }
 
+/* The newest begun operation up to number `last` that is not known to be done; NULL: there is none. */
+static const span_t *newest_begun(const group_t *g, uint64_t last)
+{
+    for (int i = g->count; i-- > 0;)
+        if (!g->span[i].from && g->span[i].sequence <= last)
+            return &g->span[i];
+    return NULL;
+}
+
 /* The device's own stream waits, not the host. */
-static mu_status_t wait_begun(mu_comm_t *comm)
+static mu_status_t wait_begun(mu_comm_t *comm, uint64_t last)
 {
     group_t *g = comm->impl;
     void *from, *own = g->cuda->stream(g->device);
-    MU_TRY(before(comm, &from));
-    mu_status_t status = g->cuda->stream_wait(g->device, own, g->side);
+    MU_TRY(usable(comm));
+    const span_t *span = newest_begun(g, last);
+    if (!span)
+        return MU_OK;
+    uint64_t sequence = span->sequence;
+    MU_TRY(g->cuda->mark_new(g->device, own, &from));
+    mu_status_t status = g->cuda->mark_wait(g->device, own, span->to);
     if (status != MU_OK) {
         g->cuda->mark_free(g->device, from);
         return status;
     }
-    return add_span(comm, from, own, comm->sequence, 0, "wait");
+    return add_span(comm, from, own, sequence, 0, "wait");
 }
 
 static void release(mu_comm_t *comm)
@@ -318,6 +345,7 @@ static const mu_comm_ops_t nccl_ops = {.name = "nccl",
                                        .wait = wait_begun,
                                        .poll = poll,
                                        .take_wait_ns = take_wait_ns,
+                                       .abandon = give_up,
                                        .free = release};
 
 /* --- making one --- */
@@ -397,6 +425,7 @@ mu_status_t mu_comm_nccl_new(mu_comm_t *host, mu_device_t *device, const mu_nccl
             free(g);
             free(comm);
         } else {
+            give_up(comm); /* leaving in order would wait for members that have failed */
             mu_comm_free(comm);
         }
         return status;

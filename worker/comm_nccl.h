@@ -8,11 +8,12 @@
  *     mu_comm_free(device_tp);                           before the device is closed
  *
  * Order. An operation sees what was enqueued on the device before it. A result of allreduce and broadcast is
- * there for what is enqueued later; of begun ones, for what is enqueued after mu_comm_wait(). None of them
- * makes the host wait, so an error of a peer shows later: in mu_comm_sync(), where the host polls NCCL's
- * asynchronous errors until the device has done its work, and names on the page the oldest operation that is
- * not done. When a peer broke, or nothing ends for `hang` seconds, the communicator is aborted and the error
- * is MU_NETWORK or MU_HUNG; nothing may be called on it then but mu_comm_free().
+ * there for what is enqueued later; of begun ones, for what is enqueued after mu_comm_wait() or
+ * mu_comm_wait_until(). None of them makes the host wait, so an error of a peer shows later: in
+ * mu_comm_sync(), where the host polls NCCL's asynchronous errors until the device has done its work, and
+ * names on the page the oldest operation that is not done. When a peer broke, or nothing ends for `hang`
+ * seconds, the communicators are aborted and the error is MU_NETWORK or MU_HUNG; nothing may be called on
+ * them then but mu_comm_free().
  *
  * Waiting. mu_comm_take_wait_ns() is the device's time in operations and in mu_comm_wait(), from marks on its
  * own stream: what the step would have been shorter without them.

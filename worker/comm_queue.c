@@ -4,6 +4,8 @@
 
 /* In shared memory 1 MiB pieces go several times faster than whole buffers (docs/measured.md). */
 static const int64_t piece_bytes = 1 << 20;
+/* Below this an allreduce is one message there and back: its time is latency. */
+static const int64_t shared_bytes = 1 << 17;
 
 void mu_queue_init(mu_queue_t *queue, MPI_Comm group)
 {
@@ -28,29 +30,81 @@ static void add(mu_queue_t *queue, const mu_piece_t *piece)
     queue->piece[queue->count++] = *piece;
 }
 
+/* Elements from .. from + n - 1 of what `piece` is a piece of. */
+static void add_range(mu_queue_t *queue, mu_piece_t piece, const mu_begun_t *what, int64_t from, int64_t n)
+{
+    if (n <= 0)
+        return;
+    piece.count = (int)n;
+    piece.buf = (char *)what->buf + from * mu_type_size(what->type);
+    add(queue, &piece);
+}
+
 /* The parts take turns, so that every member is at the receiving end of an equal share of what is in flight.
  */
-void mu_queue_add(mu_queue_t *queue, const mu_begun_t *what, MPI_Datatype type)
+static void add_parts(mu_queue_t *queue, mu_piece_t piece, const mu_begun_t *what)
 {
-    int parts = what->kind == MU_BEGUN_ALLREDUCE ? 1 : queue->size;
-    int64_t size = mu_type_size(what->type), most = piece_bytes / size, longest = 0;
-    for (int r = 0; r < parts; r++)
+    int64_t most = piece_bytes / mu_type_size(what->type), longest = 0;
+    for (int r = 0; r < queue->size; r++)
         longest = mu_max_i64(longest, what->part[r + 1] - what->part[r]);
-    mu_piece_t piece = {.kind = what->kind,
-                        .type = type,
-                        .sequence = what->sequence,
-                        .bytes = mu_begun_bytes(what, queue->size)};
     for (int64_t at = 0; at < longest; at += most) {
-        for (int r = 0; r < parts; r++) {
-            int64_t from = what->part[r] + at, n = mu_min_i64(most, what->part[r + 1] - from);
-            if (n <= 0)
-                continue;
-            piece.root = r;
-            piece.count = (int)n;
-            piece.buf = (char *)what->buf + from * size;
-            add(queue, &piece);
+        for (piece.root = 0; piece.root < queue->size; piece.root++) {
+            int64_t from = what->part[piece.root] + at;
+            add_range(queue, piece, what, from, mu_min_i64(most, what->part[piece.root + 1] - from));
         }
     }
+}
+
+/* One round of a large allreduce: `n` elements from `from` on, a share to each member, or from each. `before`:
+ * the first of the round's reductions, which its broadcasts wait for one by one; -1: these are they. */
+static void add_round(mu_queue_t *queue, mu_piece_t piece, const mu_begun_t *what, int64_t from, int64_t n,
+                      int before)
+{
+    for (piece.root = 0; piece.root < queue->size; piece.root++) {
+        int64_t begin = mu_part_begin(n, piece.root, queue->size);
+        int64_t end = mu_part_begin(n, piece.root + 1, queue->size);
+        if (begin == end)
+            continue;
+        piece.after = before < 0 ? -1 : before++;
+        add_range(queue, piece, what, from + begin, end - begin);
+    }
+}
+
+/* The reductions of a round go before the broadcasts of the one before it, so that members are never idle. */
+static void add_allreduce(mu_queue_t *queue, mu_piece_t piece, const mu_begun_t *what)
+{
+    int64_t size = mu_type_size(what->type), most = piece_bytes / size * queue->size, n = 0, last = 0;
+    int first = -1;
+    if (piece.bytes < shared_bytes) {
+        add_range(queue, piece, what, what->part[0], what->part[1] - what->part[0]);
+        return;
+    }
+    for (int64_t at = what->part[0]; at < what->part[1] || last > 0; at += n) {
+        int begins = queue->count;
+        n = mu_min_i64(most, what->part[1] - at);
+        piece.kind = MU_BEGUN_REDUCE_SCATTER;
+        if (n > 0)
+            add_round(queue, piece, what, at, n, -1);
+        piece.kind = MU_BEGUN_ALL_GATHER;
+        if (last > 0)
+            add_round(queue, piece, what, at - last, last, first);
+        first = begins;
+        last = n;
+    }
+}
+
+void mu_queue_add(mu_queue_t *queue, const mu_begun_t *what, MPI_Datatype type)
+{
+    mu_piece_t piece = {.kind = what->kind,
+                        .type = type,
+                        .after = -1,
+                        .operation = what->kind,
+                        .sequence = what->sequence,
+                        .bytes = mu_begun_bytes(what, queue->size)};
+    if (what->kind == MU_BEGUN_ALLREDUCE)
+        add_allreduce(queue, piece, what);
+    else
+        add_parts(queue, piece, what);
 }
 
 static int start(mu_queue_t *queue, const mu_piece_t *p, MPI_Request *request)
@@ -77,6 +131,18 @@ static void check(mu_queue_t *queue, int rc, const mu_piece_t *piece)
         queue->status = status;
 }
 
+/* The next piece waits for an earlier one, if for any that has started: all start in order. */
+static bool may_start(const mu_queue_t *queue)
+{
+    if (queue->next == queue->count || queue->status != MU_OK)
+        return false;
+    int after = queue->piece[queue->next].after;
+    for (int i = 0; after >= 0 && i < MU_QUEUE_FLIGHT; i++)
+        if (queue->flying[i] == after)
+            return false;
+    return true;
+}
+
 void mu_queue_move(mu_queue_t *queue)
 {
     for (int i = 0; i < MU_QUEUE_FLIGHT; i++) {
@@ -88,7 +154,7 @@ void mu_queue_move(mu_queue_t *queue)
                 continue;
             queue->flying[i] = -1;
         }
-        if (queue->next < queue->count && queue->status == MU_OK) {
+        if (may_start(queue)) {
             check(queue, start(queue, &queue->piece[queue->next], &queue->request[i]),
                   &queue->piece[queue->next]);
             queue->flying[i] = queue->next++;

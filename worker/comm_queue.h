@@ -3,20 +3,27 @@
  *
  * Pieces start in the order in which they were added, a few at a time, so every member starts the same ones
  * in the same order, as MPI demands; which of them are in flight depends on time and does not matter.
+ *
+ * A large allreduce goes as reductions of a share to each member and broadcasts from there: so every member
+ * adds, sends and receives as much as any other. (Open MPI's own in-place Iallreduce takes everything through
+ * one member.)
  */
 #ifndef MU_WORKER_COMM_QUEUE_H
 #define MU_WORKER_COMM_QUEUE_H
 
 #include "worker/comm_mpi.h"
 
-enum { MU_QUEUE_FLIGHT = 4 };
+enum { MU_QUEUE_FLIGHT = 8 };
 
 typedef struct mu_piece {
-    mu_begun_kind_t kind;
+    mu_begun_kind_t kind; /* how it is done: a reduce-scatter is a reduction, an all-gather a broadcast */
     MPI_Datatype type;
     int count, root; /* root: whose part it is; not for an allreduce */
     void *buf;
-    uint64_t sequence; /* of the operation, and its bytes */
+    int after; /* the piece that must be done before this one starts; -1: none */
+    /* of the operation that it is a piece of */
+    mu_begun_kind_t operation;
+    uint64_t sequence;
     int64_t bytes;
 } mu_piece_t;
 

@@ -186,7 +186,32 @@ static mu_status_t finish_row(controller_t *c, row_t *row)
     return status;
 }
 
-/* Loss and norm are the same on every replica; of the times the slowest counts. */
+/* Loss, norm and what follows from them are the same on every replica, or they train different models. */
+static mu_status_t check_equal(const mu_report_t *a, const mu_report_t *b)
+{
+    if (a->skipped == b->skipped && a->optimizer_step == b->optimizer_step &&
+        a->scale.scale == b->scale.scale)
+        return MU_OK;
+    return mu_fail(
+        MU_BUG,
+        "step %lld: the replicas disagree: update %lld, loss scale %g, and update %lld, loss scale %g",
+        (long long)a->step, (long long)a->optimizer_step, a->scale.scale, (long long)b->optimizer_step,
+        b->scale.scale);
+}
+
+/* Of the times the slowest counts. Who comes last to an exchange
+ * waits for its bytes alone: what others wait beyond the replica that waited least, they wait for peers. */
+static void add_times(mu_report_t *sum, const mu_report_t *r, bool first)
+{
+    double least = first ? r->comm_ms : fmin(sum->comm_ms - sum->peer_wait_ms, r->comm_ms);
+    mu_report_t was = *sum;
+    *sum = *r;
+    sum->step_ms = fmax(was.step_ms, r->step_ms);
+    sum->data_wait_ms = fmax(was.data_wait_ms, r->data_wait_ms);
+    sum->comm_ms = fmax(was.comm_ms, r->comm_ms);
+    sum->peer_wait_ms = sum->comm_ms - least;
+}
+
 static mu_status_t take_report(controller_t *c, const mu_report_t *r)
 {
     row_t *row = &c->rows[r->step % ROWS];
@@ -195,13 +220,9 @@ static mu_status_t take_report(controller_t *c, const mu_report_t *r)
         row->valid = *r;
         row->got_valid++;
     } else {
-        mu_report_t *s = &row->step;
-        double step_ms = fmax(s->step_ms, r->step_ms), data_ms = fmax(s->data_wait_ms, r->data_wait_ms),
-               comm_ms = fmax(s->comm_ms, r->comm_ms);
-        *s = *r;
-        s->step_ms = step_ms;
-        s->data_wait_ms = data_ms;
-        s->comm_ms = comm_ms;
+        if (row->got > 0)
+            MU_TRY(check_equal(&row->step, r));
+        add_times(&row->step, r, row->got == 0);
         row->got++;
     }
     if (row->got < dp || (mu_schedule_eval(c->config, r->step) && row->got_valid < dp))

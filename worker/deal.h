@@ -74,6 +74,7 @@ typedef struct mu_report {
     int32_t skipped;    /* 1: overflow under loss scaling; the update was not made */
     int32_t padding;
     double loss, grad_norm, lr, step_ms, data_wait_ms, comm_ms;
+    double peer_wait_ms;    /* of comm_ms, what not all replicas waited: the controller fills it in */
     double loss_scale;      /* of this step; 0: none */
     int64_t optimizer_step; /* after this step */
     mu_loss_scale_t scale;  /* after this step */

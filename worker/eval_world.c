@@ -1,11 +1,9 @@
 /* Evaluation by many: blocks of sequences go round robin to the leaders, two on the way to each. */
-#include "common/file.h"
-#include "common/log.h"
 #include "common/num.h"
-#include "worker/evaluation.h"
+#include "worker/answer.h"
 #include "worker/deal.h"
+#include "worker/evaluation.h"
 #include "worker/quiet.h"
-#include "worker/place.h"
 
 enum { AHEAD = 2 };
 
@@ -60,11 +58,9 @@ static mu_status_t write_result(const mu_run_t *run, const mu_loaded_t *model, c
                                 const mu_net_loss_t *sum)
 {
     mu_buf_t text = MU_BUF_INIT;
-    char *path = mu_path_join(run->dir, "result");
     mu_eval_result(model, data, run->eval_split, sum, run->eval_json, &text);
-    mu_status_t status = mu_file_replace(path, text.data, text.len, 0600);
+    mu_status_t status = mu_answer_write(run, &text);
     mu_buf_release(&text);
-    free(path);
     return status;
 }
 
@@ -80,7 +76,9 @@ static mu_status_t control(mu_run_t *run, const mu_loaded_t *model)
         lane[i].tokens =
             mu_alloc((size_t)(MU_EVAL_ROWS * (model->config->model.seq_length + 1)) * sizeof(int32_t));
     }
-    MU_TRY_GOTO(status, mu_eval_open(model, run->config->data_path, run->eval_split, &data), out);
+    MU_TRY_GOTO(status,
+                mu_eval_open(model, run->config->data_path, run->config->split, run->eval_split, &data), out);
+    MU_TRY_GOTO(status, mu_answer_hear(run), out);
     mu_page_phase(run->page, MU_PHASE_EVAL);
     MU_TRY_GOTO(status, deal(run, model, data, lane), out);
     MU_TRY_GOTO(status, collect(run, &sum), out);
@@ -112,6 +110,8 @@ static mu_status_t take(mu_groups_t *g, int64_t stride, int32_t *tokens, int64_t
     return *rows == 0 ? MU_OK : mu_comm_broadcast(g->tp, 0, tokens, *rows * stride * (int64_t)sizeof *tokens);
 }
 
+/* While the device computes a block the next one is taken; it is never further ahead than that, so that
+ * progress is the device's. */
 static mu_status_t work(mu_run_t *run, mu_loaded_t *model)
 {
     mu_groups_t *g = run->groups;
@@ -119,11 +119,11 @@ static mu_status_t work(mu_run_t *run, mu_loaded_t *model)
     int32_t *tokens = mu_alloc((size_t)(MU_EVAL_ROWS * stride) * sizeof *tokens);
     mu_net_loss_t sum;
     mu_status_t status;
-    mu_page_phase(run->page, MU_PHASE_LOAD);
-    MU_TRY_GOTO(status, mu_loaded_weights(model, MU_EVAL_ROWS, mu_place_threads(run), g->tp), out);
+    MU_TRY_GOTO(status, mu_answer_load(run, model, MU_EVAL_ROWS), out);
     mu_page_phase(run->page, MU_PHASE_EVAL);
     do {
         MU_TRY_GOTO(status, take(g, stride, tokens, &rows), out);
+        MU_TRY_GOTO(status, mu_place_wait(&model->place), out);
         if (rows > 0)
             MU_TRY_GOTO(status, mu_net_forward_loss(model->net, tokens, rows), out);
         mu_page_progress(run->page);
@@ -141,7 +141,7 @@ mu_status_t mu_eval_rank(mu_run_t *run)
 {
     mu_loaded_t model;
     mu_page_phase(run->page, MU_PHASE_SETUP);
-    MU_TRY(mu_loaded_describe(run->config->load, &model));
+    MU_TRY(mu_loaded_describe(run->config->load, NULL, 0, &model));
     mu_status_t status = mu_loaded_set_length(&model, run->config->model.seq_length);
     if (status == MU_OK)
         status = run->groups->controller ? control(run, &model)

@@ -38,11 +38,11 @@ static mu_status_t not_empty(const mu_loaded_t *l, const mu_dataset_t *data, mu_
                    (long long)mu_dataset_tokens(data, split), (long long)s);
 }
 
-mu_status_t mu_eval_open(const mu_loaded_t *model, const char *path, mu_data_split_t split,
-                         mu_dataset_t **out)
+mu_status_t mu_eval_open(const mu_loaded_t *model, const char *path, const char *ratios,
+                         mu_data_split_t split, mu_dataset_t **out)
 {
     /* a prepared directory is cut already; the split string is for .bin/.idx */
-    mu_dataset_options_t how = {.split = mu_is_dir(path) ? NULL : model->config->split,
+    mu_dataset_options_t how = {.split = mu_is_dir(path) ? NULL : ratios,
                                 .vocab = model->config->model.vocab};
     mu_dataset_t *data;
     MU_TRY(mu_dataset_open(path, &how, &data));

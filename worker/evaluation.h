@@ -15,9 +15,9 @@ enum { MU_EVAL_ROWS = 8 };
 
 mu_status_t mu_eval_length_parse(const char *text, int64_t *out); /* MU_USAGE */
 /* Opens the data that the model is to be measured on, and looks whether it is cut by the model's tokenizer
- * and holds a sequence. Errors: those of mu_dataset_open(); MU_CONFIG; MU_DATA. */
-mu_status_t mu_eval_open(const mu_loaded_t *model, const char *path, mu_data_split_t split,
-                         mu_dataset_t **out);
+ * and holds a sequence. ratios: config->split, for .bin/.idx. Errors: those of mu_dataset_open(); MU_CONFIG; MU_DATA. */
+mu_status_t mu_eval_open(const mu_loaded_t *model, const char *path, const char *ratios,
+                         mu_data_split_t split, mu_dataset_t **out);
 /* What goes to stdout: text, or one JSON object. */
 void mu_eval_result(const mu_loaded_t *model, const mu_dataset_t *data, mu_data_split_t split,
                     const mu_net_loss_t *sum, bool json, mu_buf_t *out);

@@ -1,16 +1,9 @@
 #include "worker/loaded.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "worker/precision.h"
 
-#include <sched.h>
-
-static int cores(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
-}
-
-static mu_status_t open_config(mu_loaded_t *l)
+static mu_status_t open_config(mu_loaded_t *l, char *const *overrides, int noverrides)
 {
     const char *path = mu_checkpoint_path(l->checkpoint);
     const mu_manifest_t *m = mu_checkpoint_manifest(l->checkpoint);
@@ -18,7 +11,7 @@ static mu_status_t open_config(mu_loaded_t *l)
     if (!m->info.config || embedding < 0)
         return mu_fail(MU_DATA, "%s: holds no %s", path,
                        m->info.config ? "tensor embed_in.weight" : "configuration");
-    MU_TRY(mu_config_load_text(path, m->info.config, &l->config));
+    MU_TRY(mu_config_load_trained(path, m->info.config, overrides, noverrides, &l->config));
     l->config->model.vocab = m->tensors[embedding].shape[0];
     return MU_OK;
 }
@@ -31,7 +24,7 @@ static mu_status_t open_tokenizer(mu_loaded_t *l)
     return status;
 }
 
-mu_status_t mu_loaded_describe(const char *path, mu_loaded_t *out)
+mu_status_t mu_loaded_describe(const char *path, char *const *overrides, int noverrides, mu_loaded_t *out)
 {
     mu_loaded_t l = {0};
     mu_status_t status;
@@ -40,7 +33,7 @@ mu_status_t mu_loaded_describe(const char *path, mu_loaded_t *out)
         status = mu_fail(MU_NOINPUT, "%s: there is no checkpoint", path);
         goto fail;
     }
-    MU_TRY_GOTO(status, open_config(&l), fail);
+    MU_TRY_GOTO(status, open_config(&l, overrides, noverrides), fail);
     MU_TRY_GOTO(status, open_tokenizer(&l), fail);
     *out = l;
     return MU_OK;
@@ -59,21 +52,24 @@ mu_status_t mu_loaded_set_length(mu_loaded_t *l, int64_t n)
     return MU_OK;
 }
 
-mu_status_t mu_loaded_weights(mu_loaded_t *l, int64_t micro_batch, int threads, mu_comm_t *tp)
+mu_status_t mu_loaded_weights(mu_loaded_t *l, mu_run_t *run, int64_t micro_batch)
 {
-    mu_net_options_t options = {.micro_batch = micro_batch, .eod = -1};
-    MU_TRY(mu_device_cpu_new(threads > 0 ? threads : cores(), &l->device));
-    if (!tp)
-        tp = l->self = mu_comm_self("tp");
-    MU_TRY(mu_net_new(l->device, &l->config->model, tp, &options, &l->net));
+    if (run)
+        l->config->precision = run->config->precision;
+    MU_TRY(run ? mu_place_make(run, &l->place) : mu_place_alone(l->config, &l->place));
+    mu_net_options_t options = {.micro_batch = micro_batch,
+                                .dtype = mu_precision_dtype(l->place.device, l->config->precision),
+                                .eod = -1};
+    MU_TRY(mu_net_new(l->place.device, &l->config->model, l->place.tp, &options, &l->net));
     return mu_state_load(l->net, l->checkpoint, false);
 }
 
-mu_status_t mu_loaded_open(const char *path, int64_t micro_batch, int threads, mu_loaded_t *out)
+mu_status_t mu_loaded_open(const char *path, char *const *overrides, int noverrides, int64_t micro_batch,
+                           mu_loaded_t *out)
 {
     mu_loaded_t l;
-    MU_TRY(mu_loaded_describe(path, &l));
-    mu_status_t status = mu_loaded_weights(&l, micro_batch, threads, NULL);
+    MU_TRY(mu_loaded_describe(path, overrides, noverrides, &l));
+    mu_status_t status = mu_loaded_weights(&l, NULL, micro_batch);
     if (status == MU_OK)
         *out = l;
     else
@@ -81,11 +77,18 @@ mu_status_t mu_loaded_open(const char *path, int64_t micro_batch, int threads, m
     return status;
 }
 
+void mu_loaded_words(const mu_loaded_t *l, char *out, size_t size)
+{
+    mu_buf_t numbers = MU_BUF_INIT;
+    mu_precision_words(l->config->precision, mu_net_flat(l->net)->weight.type, &numbers);
+    snprintf(out, size, "%s on %s", numbers.data, l->place.words);
+    mu_buf_release(&numbers);
+}
+
 void mu_loaded_close(mu_loaded_t *l)
 {
     mu_net_free(l->net);
-    mu_comm_free(l->self);
-    mu_device_close(l->device);
+    mu_place_free(&l->place);
     mu_tokenizer_free(l->tokenizer);
     mu_config_free(l->config);
     mu_checkpoint_close(l->checkpoint);

@@ -55,7 +55,8 @@ mu_status_t mu_metrics_add(mu_metrics_t *metrics, const mu_report_t *report, int
                {"step_ms", report->step_ms},
                {"tokens_per_s", report->step_ms > 0 ? (double)step_tokens * 1000 / report->step_ms : 0},
                {"data_wait_ms", report->data_wait_ms},
-               {"comm_ms", report->comm_ms}};
+               {"comm_ms", report->comm_ms},
+               {"peer_wait_ms", report->peer_wait_ms}};
     mu_buf_clear(line);
     mu_buf_addf(line, "{\"step\": %lld, \"samples\": %lld, \"tokens\": %lld", (long long)report->step,
                 (long long)samples, (long long)tokens);

@@ -3,6 +3,7 @@
 #include "common/log.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
 enum { QUEUES = 4 };
@@ -92,6 +93,41 @@ void mu_mover_unlock(mu_mover_t *m)
 void mu_mover_wake(mu_mover_t *m)
 {
     pthread_cond_signal(&m->work);
+}
+
+/* With the lock held. */
+static int complete(mu_mover_t *m, int rc, MPI_Request *request)
+{
+    for (int done = 0; rc == MPI_SUCCESS && !done;) {
+        (void)move_all(m);
+        rc = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+        if (rc == MPI_SUCCESS && !done)
+            sched_yield();
+    }
+    return rc;
+}
+
+int mu_mover_send(mu_mover_t *m, const void *buf, int count, MPI_Datatype type, int to, int tag,
+                  MPI_Comm comm)
+{
+    MPI_Request request;
+    if (!m)
+        return MPI_Send(buf, count, type, to, tag, comm);
+    mu_mover_lock(m);
+    int rc = complete(m, MPI_Isend(buf, count, type, to, tag, comm, &request), &request);
+    mu_mover_unlock(m);
+    return rc;
+}
+
+int mu_mover_recv(mu_mover_t *m, void *buf, int count, MPI_Datatype type, int from, int tag, MPI_Comm comm)
+{
+    MPI_Request request;
+    if (!m)
+        return MPI_Recv(buf, count, type, from, tag, comm, MPI_STATUS_IGNORE);
+    mu_mover_lock(m);
+    int rc = complete(m, MPI_Irecv(buf, count, type, from, tag, comm, &request), &request);
+    mu_mover_unlock(m);
+    return rc;
 }
 
 void mu_mover_attach(mu_mover_t *m, mu_queue_t *queue)

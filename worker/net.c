@@ -266,6 +266,10 @@ static mu_status_t make_gradients(mu_net_t *net)
     if (!net->options.training)
         return MU_OK;
     int64_t rows = net->rows, h = net->model.hidden;
+    void *numbers;
+    MU_TRY(
+        mu_net_get_memory(net, MU_MEM_WORKSPACE, MU_NET_NUMBERS * (int64_t)sizeof *net->numbers, &numbers));
+    net->numbers = numbers;
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dy));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dnormed));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dln2));
@@ -356,6 +360,11 @@ mu_comm_t *mu_net_shard(const mu_net_t *net)
     return net->options.shard;
 }
 
+double *mu_net_numbers(const mu_net_t *net)
+{
+    return net->numbers;
+}
+
 void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const float *host)
 {
     enum { PIECE = 1 << 16 };
@@ -391,6 +400,17 @@ void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg)
 mu_status_t mu_net_group_whole(mu_net_t *net, int group)
 {
     return net->whole ? net->whole(net->whole_arg, group) : MU_OK;
+}
+
+void mu_net_on_need(mu_net_t *net, mu_net_need_t need, void *arg)
+{
+    net->need = need;
+    net->need_arg = arg;
+}
+
+mu_status_t mu_net_group_need(mu_net_t *net, int group)
+{
+    return net->need ? net->need(net->need_arg, group) : MU_OK;
 }
 
 int mu_net_param_count(const mu_net_t *net)

@@ -8,7 +8,7 @@
  *         mu_net_zero_gradients(net);
  *         for each micro batch: mu_net_forward_backward(net, tokens, 1.0 / (accumulation * dp));
  *         sum the gradients over dp                                                 (worker/replicas.h)
- *         mu_optimizer_norm(), mu_optimizer_step()                                  (worker/optimizer.h)
+ *         mu_optimizer_norm(), mu_optimizer_step() or mu_replicas_update()          (worker/optimizer.h)
  *         mu_net_take_loss(net, &loss);
  *     mu_net_free(net);
  *
@@ -91,6 +91,10 @@ const mu_net_flat_t *mu_net_flat(const mu_net_t *net);
 
 mu_comm_t *mu_net_shard(const mu_net_t *net); /* options.shard */
 
+/* Numbers on the device for whoever needs a few (worker/optimizer.h); NULL without training. */
+enum { MU_NET_NUMBERS = 4 };
+double *mu_net_numbers(const mu_net_t *net);
+
 /* Elements first .. first + n - 1 of a parameter's local slice, from the host: into the master, where it is
  * owned, and rounded into the weight. */
 void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const float *host);
@@ -106,6 +110,11 @@ void mu_net_zero_gradients(mu_net_t *net);
  * the call. */
 typedef mu_status_t (*mu_net_whole_t)(void *arg, int group);
 void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg);
+
+/* While set (NULL ends it), called in every forward before it reads a group's weights, from the first group to
+ * the last; what makes them readable may be enqueued on the device. Its error ends the call. */
+typedef mu_status_t (*mu_net_need_t)(void *arg, int group);
+void mu_net_on_need(mu_net_t *net, mu_net_need_t need, void *arg);
 
 /* tokens: host, [micro_batch][seq_length + 1]; the first seq_length of each row are the input, the last
  * seq_length the labels. Adds to the gradients those of scale * (mean loss of the micro batch), and adds the

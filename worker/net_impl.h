@@ -36,6 +36,8 @@ struct mu_net {
 
     mu_net_whole_t whole; /* may be NULL */
     void *whole_arg;
+    mu_net_need_t need; /* may be NULL */
+    void *need_arg;
 
     mu_net_param_t *param;
     int param_count;
@@ -60,6 +62,7 @@ struct mu_net {
     float *max, *sums;       /* [chunk], [2][chunk] */
     int32_t *ids, *labels;   /* [rows] */
     float *weights;          /* [rows] */
+    double *numbers;         /* [MU_NET_NUMBERS], with training */
     double *loss; /* [MU_NET_PENDING] on the device: the loss summed over one call's counted tokens */
 
     /* backward; NULL without training */
@@ -82,6 +85,7 @@ struct mu_net {
     /* generation */
     mu_array_t *cache; /* [layers], each [capacity][heads][2][head_dim] */
     int64_t capacity, length;
+    mu_array_t slice; /* [chunk][vocab]: another worker's logits; tp > 1, from the first use on */
 
     void **memory; /* what mu_net_free() gives back */
     int memory_count, memory_cap;
@@ -99,7 +103,7 @@ typedef struct mu_net_place {
     bool cached;
 } mu_net_place_t;
 
-/* ids (device) -> net->hidden. Layer inputs are kept when training. */
+/* ids (device) -> net->hidden; the head's weights may be read then, too. Layer inputs are kept when training. */
 mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place);
 /* net->dy, the gradient of net->hidden, back to the embeddings. */
 mu_status_t mu_net_trunk_backward(mu_net_t *net);
@@ -107,6 +111,8 @@ mu_status_t mu_net_trunk_backward(mu_net_t *net);
 void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows);
 /* The whole vocabulary's logits of rows from .. from + rows - 1 of net->normed, rows <= chunk; out: host. */
 mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out);
+/* Waits, if somebody asked for it, until a group's weights may be read. */
+mu_status_t mu_net_group_need(mu_net_t *net, int group);
 /* Tells who asked that backward has finished with a group's gradients. */
 mu_status_t mu_net_group_whole(mu_net_t *net, int group);
 /* Host tokens to net->ids. */

@@ -2,6 +2,7 @@
  * The head and the loss (gpt-neox mpu/cross_entropy.py): logits of a slice of the vocabulary, a chunk of
  * tokens at a time, turned into their gradient in place.
  */
+#include "common/buf.h"
 #include "common/log.h"
 #include "kernels/convert.h"
 #include "worker/net_impl.h"
@@ -150,35 +151,45 @@ mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double
     return mu_net_trunk_backward(net);
 }
 
+/* To the host, from whichever worker's slice lies in `from`. */
+static mu_status_t get_logits(mu_net_t *net, mu_array_t from, int64_t rows, int root, void *narrow,
+                              float *out)
+{
+    int64_t count = rows * net->vocab;
+    float *wide = narrow;
+    MU_TRY(mu_comm_sync(&net->tp, 1));
+    MU_TRY(net->ops->get(net->dev, narrow, from.data, count * mu_dtype_size(from.type)));
+    if (from.type != MU_DTYPE_F32) {
+        wide = mu_alloc((size_t)count * sizeof *wide);
+        mu_convert_to_floats(wide, narrow, from.type, count);
+    }
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(out + r * net->model.vocab + root * net->vocab, wide + r * net->vocab,
+               (size_t)net->vocab * sizeof *out);
+    if (wide != narrow)
+        free(wide);
+    return MU_OK;
+}
+
 mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out)
 {
-    mu_dtype_t type = net->logits.type;
-    int64_t mine = rows * net->vocab, bytes = mine * mu_dtype_size(type);
-    void *slice = net->logits.data, *host = malloc((size_t)bytes);
-    float *wide = malloc((size_t)mine * sizeof *wide);
+    int64_t bytes = rows * net->vocab * mu_dtype_size(net->logits.type);
+    mu_array_t slice = net->logits;
     mu_status_t status = MU_OK;
-    head_logits(net, from, rows);
-    if (!host || !wide) {
-        status = mu_fail(MU_NOMEM, "no memory for %lld bytes of logits", (long long)bytes);
-        goto done;
-    }
+    if (net->tp->size > 1 && !net->slice.data)
+        MU_TRY(mu_net_get_array(net, MU_MEM_COMMUNICATION, net->chunk * net->vocab, &net->slice));
     if (net->tp->size > 1)
-        MU_TRY_GOTO(status, mu_device_alloc(net->dev, MU_MEM_COMMUNICATION, bytes, &slice), done);
-    for (int root = 0; root < net->tp->size; root++) {
-        if (slice != net->logits.data && root == net->tp->rank)
-            net->ops->copy(net->dev, slice, net->logits.data, bytes);
-        MU_TRY_GOTO(status, mu_comm_broadcast(net->tp, root, slice, bytes), done);
-        MU_TRY_GOTO(status, net->ops->get(net->dev, host, slice, bytes), done);
-        mu_convert_to_floats(wide, host, type, mine);
-        for (int64_t r = 0; r < rows; r++)
-            memcpy(out + r * net->model.vocab + root * net->vocab, wide + r * net->vocab,
-                   (size_t)net->vocab * sizeof *out);
+        slice = net->slice;
+    void *host = mu_alloc((size_t)bytes);
+    head_logits(net, from, rows);
+    for (int root = 0; status == MU_OK && root < net->tp->size; root++) {
+        if (net->tp->size > 1 && root == net->tp->rank)
+            net->ops->copy(net->dev, slice.data, net->logits.data, bytes);
+        status = mu_comm_broadcast(net->tp, root, slice.data, bytes);
+        if (status == MU_OK)
+            status = get_logits(net, slice, rows, root, host, out);
     }
-done:
-    if (slice != net->logits.data)
-        mu_device_free(net->dev, slice);
     free(host);
-    free(wide);
     return status;
 }
 

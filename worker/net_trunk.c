@@ -99,14 +99,17 @@ mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place)
 {
     int64_t rows = place->batch * place->seq, h = net->model.hidden;
     mu_array_t x = net->saved[0].x;
+    MU_TRY(mu_net_group_need(net, 0));
     net->ops->embedding_forward(net->dev, x, net->embed_in->weight, net->ids, rows, h, net->vocab_first,
                                 net->vocab);
     MU_TRY(reduce(net, x, rows * h));
     if (net->embed_pos)
         net->ops->position_forward(net->dev, x, net->embed_pos->weight, rows, place->seq, place->first, h);
-    for (int64_t l = 0; l < net->model.layers; l++)
+    for (int64_t l = 0; l < net->model.layers; l++) {
+        MU_TRY(mu_net_group_need(net, 1 + (int)l));
         MU_TRY(layer_forward(net, l, place));
-    return MU_OK;
+    }
+    return mu_net_group_need(net, mu_net_group_count(net) - 1);
 }
 
 void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows)

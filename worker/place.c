@@ -37,18 +37,21 @@ mu_status_t mu_place_neighbours(const mu_run_t *run, mu_neighbours_t *out)
     return status;
 }
 
-int mu_place_threads(const mu_run_t *run)
+/* muster.threads_per_worker, or a share of the host's cores. */
+static int threads_of(const mu_config_t *config, int sharers)
 {
     cpu_set_t set;
-    mu_neighbours_t near = {.count = 1};
-    int cores = 1;
-    if (run->config->muster.threads_per_worker > 0)
-        return (int)run->config->muster.threads_per_worker;
-    if (mu_place_neighbours(run, &near) != MU_OK)
-        near.count = 1;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        cores = CPU_COUNT(&set);
-    return cores / near.count > 0 ? cores / near.count : 1;
+    int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    if (config->muster.threads_per_worker > 0)
+        return (int)config->muster.threads_per_worker;
+    return cores / sharers > 0 ? cores / sharers : 1;
+}
+
+/* All workers call it. */
+static int share_of_threads(const mu_run_t *run)
+{
+    mu_neighbours_t near;
+    return threads_of(run->config, mu_place_neighbours(run, &near) == MU_OK ? near.count : 1);
 }
 
 /* Whether there is a driver to ask; without one a CUDA library built here says nothing about this host. A
@@ -120,12 +123,17 @@ static mu_status_t choose_gpu(const mu_run_t *run, int count, int *index)
     return share_gpu(run, &near, count, index);
 }
 
+static void describe(mu_place_t *place)
+{
+    snprintf(place->words, sizeof place->words, "%s", place->device->description);
+}
+
 static mu_status_t make_cuda(mu_run_t *run, int count, mu_place_t *place)
 {
     int index;
     MU_TRY(choose_gpu(run, count, &index));
     MU_TRY(mu_device_cuda_new(index, &place->device));
-    snprintf(place->words, sizeof place->words, "%s", place->device->description);
+    describe(place);
     return mu_place_join(run, place);
 }
 
@@ -139,9 +147,9 @@ mu_status_t mu_place_make(mu_run_t *run, mu_place_t *out)
     if (status == MU_OK && gpus > 0) {
         status = make_cuda(run, gpus, &place);
     } else if (status == MU_OK) {
-        status = mu_device_cpu_new(mu_place_threads(run), &place.device);
+        status = mu_device_cpu_new(share_of_threads(run), &place.device);
         if (status == MU_OK)
-            snprintf(place.words, sizeof place.words, "%s", place.device->description);
+            describe(&place);
     }
     if (status != MU_OK) {
         mu_place_free(&place);
@@ -149,6 +157,27 @@ mu_status_t mu_place_make(mu_run_t *run, mu_place_t *out)
     }
     *out = place;
     return MU_OK;
+}
+
+mu_status_t mu_place_alone(const mu_config_t *config, mu_place_t *out)
+{
+    mu_place_t place = {.own = true};
+    int gpus;
+    MU_TRY(count_gpus(config->muster.device, &gpus));
+    MU_TRY(gpus > 0 ? mu_device_cuda_new(0, &place.device)
+                    : mu_device_cpu_new(threads_of(config, 1), &place.device));
+    describe(&place);
+    place.tp = mu_comm_self("tp");
+    place.dp = mu_comm_self("dp");
+    *out = place;
+    return MU_OK;
+}
+
+mu_status_t mu_place_wait(mu_place_t *place)
+{
+    mu_comm_t *const groups[] = {place->tp, place->dp};
+    MU_TRY(mu_comm_sync(groups, 2));
+    return place->device->ops->sync(place->device);
 }
 
 void mu_place_free(mu_place_t *place)

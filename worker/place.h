@@ -2,7 +2,7 @@
  * What a worker computes on, and with whom: its device, and the collectives for buffers in its memory.
  *
  *     mu_place_t place;
- *     mu_place_make(run, &place);           every active worker
+ *     mu_place_make(run, &place);           every active worker; one process alone: mu_place_alone()
  *     mu_net_new(place.device, ..., place.tp, ...);
  *     mu_place_free(&place);                behind the net, before the groups
  *
@@ -27,10 +27,11 @@ typedef struct mu_place {
 /* Errors: MU_GPU (no GPU where one is asked for, or it does not answer), MU_CONFIG (fewer GPUs than workers
  * on a host; a GPU on some hosts only), MU_NETWORK, MU_NOMEM. After an error the world must be torn down. */
 mu_status_t mu_place_make(mu_run_t *run, mu_place_t *out);
+/* The same for one process without MPI: the first GPU that it sees, or the cores that it may use; groups of
+ * one. Errors: MU_GPU, MU_NOMEM. */
+mu_status_t mu_place_alone(const mu_config_t *config, mu_place_t *out);
+/* Waits for the device, and looks after the peers while it does: a device waits for one that broke for ever. */
+mu_status_t mu_place_wait(mu_place_t *place);
 void mu_place_free(mu_place_t *place); /* one filled with zeros is nothing */
-
-/* Threads of one worker on CPUs: muster.threads_per_worker, or its share of the host's cores. All workers
- * call it. */
-int mu_place_threads(const mu_run_t *run);
 
 #endif

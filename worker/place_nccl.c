@@ -2,6 +2,7 @@
 #include "common/buf.h"
 #include "common/log.h"
 #include "worker/comm_nccl.h"
+#include "worker/ports.h"
 #include "worker/transport.h"
 
 typedef struct network {
@@ -12,14 +13,12 @@ typedef struct network {
 /* What the user has set stays. */
 static void tell(const mu_run_t *run, network_t *net)
 {
-    char text[1100], interfaces[512] = "";
+    char interfaces[512] = "";
     const char *include = getenv("OMPI_MCA_btl_tcp_if_include");
-    mu_transport_ports("/sys", net->ports, sizeof net->ports);
+    const char *sys = getenv("MUSTER_SYSFS");
+    mu_ports_tell(sys && *sys ? sys : "/sys", net->ports, sizeof net->ports);
     if (run->config->muster.transport == MU_TRANSPORT_TCP)
         setenv("NCCL_IB_DISABLE", "1", 0);
-    snprintf(text, sizeof text, "=%s", net->ports);
-    if (net->ports[0])
-        setenv("NCCL_IB_HCA", text, 0);
     if (include)
         mu_transport_interfaces(include, interfaces, sizeof interfaces);
     if (interfaces[0])

@@ -159,49 +159,130 @@ static bool say_hello(int fd)
     return said;
 }
 
-/* One line of the launcher. A line that is no question gets an answer that says so. */
-static bool answer_line(int fd, const char *line, size_t n)
+/* What lasts from line to line. */
+typedef struct probe {
+    int out;
+    mu_buf_t in;
+    mu_mesh_t *mesh; /* NULL: does not listen */
+    int peers;       /* being dialed; -1: none are */
+} probe_t;
+
+static json_t *object_of(const char *line, size_t n, const char *word)
 {
-    size_t word = strlen(MU_PROBE_ASK);
-    json_t *ask = NULL, *facts;
-    if (n > word && memcmp(line, MU_PROBE_ASK, word) == 0)
-        ask = json_loadb(line + word, n - word, JSON_REJECT_DUPLICATES, NULL);
-    facts = json_is_object(ask) ? mu_probe_answer(ask) : mu_probe_state("error", "not a question");
-    bool said = say(fd, MU_PROBE_FACTS, facts);
-    json_decref(ask);
+    size_t length = strlen(word);
+    json_t *object = n > length ? json_loadb(line + length, n - length, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    if (json_is_object(object))
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+/* A line that is no question gets an answer that says so. */
+static bool answer_ask(probe_t *probe, json_t *ask)
+{
+    json_t *facts = ask ? mu_probe_answer(ask) : mu_probe_state("error", "not a question");
+    const json_t *wish = json_object_get(ask, "mesh");
+    if (wish) {
+        mu_mesh_free(probe->mesh);
+        json_object_set_new(facts, "mesh", mu_probe_mesh_listen(wish, &probe->mesh));
+        probe->peers = -1;
+    }
+    bool said = say(probe->out, MU_PROBE_FACTS, facts);
     json_decref(facts);
     return said;
 }
 
-mu_status_t mu_probe_main(void)
+static bool answer_mesh(probe_t *probe, const json_t *line)
 {
-    mu_buf_t in = MU_BUF_INIT;
-    mu_status_t status = MU_OK;
-    /* a library that prints something must not print into the protocol */
-    int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-    mu_log_tag("muster-worker --probe");
-    signal(SIGPIPE, SIG_IGN);
-    if (out < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || !say_hello(out))
-        return mu_fail(MU_IO, "cannot write the hello: %s", strerror(errno));
-    while (status == MU_OK) {
+    bool said = true;
+    if (line && json_object_size(line) == 0) {
+        mu_mesh_free(probe->mesh);
+        probe->mesh = NULL;
+        probe->peers = -1;
+    } else if (line && probe->mesh && mu_probe_mesh_dial(probe->mesh, line)) {
+        probe->peers = (int)json_array_size(json_object_get(line, "to"));
+    } else {
+        json_t *error = mu_probe_state("error", probe->mesh ? "not a list of hosts" : "not listening");
+        said = say(probe->out, MU_PROBE_MESH, error);
+        json_decref(error);
+    }
+    return said;
+}
+
+static bool answer_line(probe_t *probe, const char *line, size_t n)
+{
+    bool mesh = n > strlen(MU_PROBE_MESH) && memcmp(line, MU_PROBE_MESH, strlen(MU_PROBE_MESH)) == 0;
+    bool ask = n > strlen(MU_PROBE_ASK) && memcmp(line, MU_PROBE_ASK, strlen(MU_PROBE_ASK)) == 0;
+    json_t *object = mesh || ask ? object_of(line, n, mesh ? MU_PROBE_MESH : MU_PROBE_ASK) : NULL;
+    bool said = mesh ? answer_mesh(probe, object) : answer_ask(probe, object);
+    json_decref(object);
+    return said;
+}
+
+static bool tell_mesh(probe_t *probe)
+{
+    json_t *seen = mu_probe_mesh_seen(probe->mesh, probe->peers);
+    bool said = say(probe->out, MU_PROBE_MESH, seen);
+    probe->peers = -1;
+    json_decref(seen);
+    return said;
+}
+
+/* Until there is something to read; meanwhile other hosts are served and dialed. */
+static bool wait_for_line(probe_t *probe)
+{
+    struct pollfd fds[1 + MU_MESH_FDS] = {{STDIN_FILENO, POLLIN, 0}};
+    while (!fds[0].revents) {
+        if (probe->peers >= 0 && mu_mesh_done(probe->mesh) && !tell_mesh(probe))
+            return false;
+        int n = probe->mesh ? mu_mesh_gather(probe->mesh, fds + 1) : 0;
+        if (poll(fds, (nfds_t)n + 1, probe->peers >= 0 ? 50 : -1) < 0) {
+            if (errno != EINTR)
+                return false;
+            continue;
+        }
+        if (probe->mesh)
+            mu_mesh_serve(probe->mesh, fds + 1);
+    }
+    return true;
+}
+
+static mu_status_t answer_lines(probe_t *probe)
+{
+    mu_buf_t *in = &probe->in;
+    for (;;) {
         char bytes[4096], *newline;
+        if (!wait_for_line(probe))
+            return mu_fail(MU_IO, "cannot write facts: %s", strerror(errno));
         ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            break;
-        mu_buf_add(&in, bytes, (size_t)n);
-        while (status == MU_OK && (newline = memchr(in.data, '\n', in.len))) {
-            size_t length = (size_t)(newline - in.data);
-            if (!answer_line(out, in.data, length))
-                status = mu_fail(MU_IO, "cannot write facts: %s", strerror(errno));
-            memmove(in.data, newline + 1, in.len - length);
-            in.len -= length + 1;
+            return MU_OK;
+        mu_buf_add(in, bytes, (size_t)n);
+        while ((newline = memchr(in->data, '\n', in->len))) {
+            size_t length = (size_t)(newline - in->data);
+            if (!answer_line(probe, in->data, length))
+                return mu_fail(MU_IO, "cannot write facts: %s", strerror(errno));
+            memmove(in->data, newline + 1, in->len - length);
+            in->len -= length + 1;
         }
-        if (in.len > MU_PROBE_LINE)
-            status = mu_fail(MU_IO, "a question is longer than %d bytes", MU_PROBE_LINE);
+        if (in->len > MU_PROBE_LINE)
+            return mu_fail(MU_IO, "a question is longer than %d bytes", MU_PROBE_LINE);
     }
-    mu_buf_release(&in);
-    close(out);
+}
+
+mu_status_t mu_probe_main(void)
+{
+    /* a library that prints something must not print into the protocol */
+    probe_t probe = {.out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3), .in = MU_BUF_INIT, .peers = -1};
+    mu_log_tag("muster-worker --probe");
+    signal(SIGPIPE, SIG_IGN);
+    if (probe.out < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || !say_hello(probe.out))
+        return mu_fail(MU_IO, "cannot write the hello: %s", strerror(errno));
+    mu_status_t status = answer_lines(&probe);
+    mu_mesh_free(probe.mesh);
+    mu_buf_release(&probe.in);
+    close(probe.out);
     return status;
 }

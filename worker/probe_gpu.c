@@ -1,7 +1,7 @@
 /*
  * GPUs through NVML, opened at run time. Only what the documented ABI of NVML fixes is declared here (NVML
  * API Reference: nvmlInit_v2, nvmlDeviceGetCount_v2, nvmlDeviceGetMemoryInfo, nvmlDeviceGetTotalEccErrors,
- * nvmlDeviceGetRemappedRows, nvmlDeviceGetComputeRunningProcesses_v3).
+ * nvmlDeviceGetRemappedRows, nvmlDeviceGetComputeRunningProcesses_v3, nvmlDeviceGetPciInfo_v3).
  */
 #include "worker/probe_internal.h"
 #include "common/buf.h"
@@ -18,6 +18,12 @@ typedef struct process_info {
     unsigned int gpu_instance, compute_instance;
 } process_info_t;
 
+typedef struct pci_info {
+    char legacy[16];
+    unsigned int domain, bus, device, ids[2];
+    char text[32];
+} pci_info_t;
+
 enum { NVML_OK = 0, ECC_UNCORRECTED = 1, ECC_VOLATILE = 0, PROCESSES = 32 };
 
 /* Fills the struct below; a function that this NVML lacks stays NULL. */
@@ -33,6 +39,7 @@ enum { NVML_OK = 0, ECC_UNCORRECTED = 1, ECC_VOLATILE = 0, PROCESSES = 32 };
     X(ecc, "nvmlDeviceGetTotalEccErrors", (device_t, int, int, unsigned long long *))                        \
     X(remapped, "nvmlDeviceGetRemappedRows",                                                                 \
       (device_t, unsigned int *, unsigned int *, unsigned int *, unsigned int *))                            \
+    X(pci, "nvmlDeviceGetPciInfo_v3", (device_t, pci_info_t *))                                              \
     X(processes, "nvmlDeviceGetComputeRunningProcesses_v3", (device_t, unsigned int *, process_info_t *))
 
 typedef struct nvml {
@@ -56,7 +63,8 @@ static bool open_nvml(const char *path, nvml_t *nvml)
 static json_t *look_at_device(const nvml_t *nvml, unsigned int index)
 {
     device_t device;
-    char uuid[96] = "", name[96] = "";
+    char uuid[96] = "", name[96] = "", address[32] = "";
+    pci_info_t pci = {0};
     memory_info_t memory = {0};
     unsigned long long ecc = 0;
     unsigned int corrected = 0, uncorrected = 0, pending = 0, failure = 0, count = PROCESSES;
@@ -69,15 +77,17 @@ static json_t *look_at_device(const nvml_t *nvml, unsigned int index)
     if (error)
         return json_pack("{s:i, s:i}", "index", (int)index, "error", error);
     nvml->name(device, name, sizeof name);
+    if (nvml->pci && nvml->pci(device, &pci) == NVML_OK) /* as sysfs writes it */
+        snprintf(address, sizeof address, "%04x:%02x:%02x.0", pci.domain, pci.bus, pci.device);
     /* devices without ECC or row remapping answer "not supported" here: nothing is wrong with them */
     if (!nvml->ecc || nvml->ecc(device, ECC_UNCORRECTED, ECC_VOLATILE, &ecc) != NVML_OK)
         ecc = 0;
     if (!nvml->remapped || nvml->remapped(device, &corrected, &uncorrected, &pending, &failure) != NVML_OK)
         pending = failure = 0;
-    json_t *seen = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:[]}", "index", (int)index, "uuid",
-                             uuid, "name", name, "memory", (json_int_t)memory.total, "used",
-                             (json_int_t)memory.used, "ecc_uncorrected", (json_int_t)ecc, "remap_pending",
-                             pending != 0, "remap_failed", failure != 0, "processes");
+    json_t *seen = json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:[]}", "index", (int)index,
+                             "uuid", uuid, "name", name, "pci", address, "memory", (json_int_t)memory.total,
+                             "used", (json_int_t)memory.used, "ecc_uncorrected", (json_int_t)ecc,
+                             "remap_pending", pending != 0, "remap_failed", failure != 0, "processes");
     if (nvml->processes && nvml->processes(device, &count, process) == NVML_OK)
         for (unsigned int i = 0; i < count && i < PROCESSES; i++)
             json_array_append_new(json_object_get(seen, "processes"),

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <gnu/libc-version.h>
 #include <link.h>
+#include <linux/capability.h>
 #include <mpi.h>
 #include <sched.h>
 #include <sys/resource.h>
@@ -183,6 +184,23 @@ static json_t *limit_of(int which)
     return json_integer(limit.rlim_cur == RLIM_INFINITY ? -1 : (json_int_t)limit.rlim_cur);
 }
 
+/* CAP_IPC_LOCK: the limit of locked memory does not bind this process; in a user namespace it may all the
+ * same, which only a registration shows (ibverbs.h). */
+static bool may_lock(const char *proc)
+{
+    char path[4096], line[256];
+    unsigned long long effective = 0;
+    snprintf(path, sizeof path, "%s/self/status", proc);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "CapEff: %llx", &effective) == 1)
+            break;
+    fclose(file);
+    return (effective >> CAP_IPC_LOCK & 1) != 0;
+}
+
 json_t *mu_probe_resources(const json_t *ask)
 {
     const char *proc = mu_probe_path(ask, "proc", "/proc");
@@ -198,6 +216,7 @@ json_t *mu_probe_resources(const json_t *ask)
     json_t *seen = json_pack("{s:i, s:I, s:o, s:o, s:o}", "cores", cores, "memory", (json_int_t)memory,
                              "nofile", limit_of(RLIMIT_NOFILE), "memlock", limit_of(RLIMIT_MEMLOCK), "nproc",
                              limit_of(RLIMIT_NPROC));
+    json_object_set_new(seen, "ipc_lock", json_boolean(may_lock(proc)));
     bool has_shm = statvfs(mu_probe_path(ask, "shm", "/dev/shm"), &shm) == 0;
     json_object_set_new(seen, "shm",
                         json_integer(has_shm ? (json_int_t)(shm.f_bavail * shm.f_frsize) : (json_int_t)-1));

@@ -1,12 +1,8 @@
-/* The network as this host sees it: the way back to the launcher, and InfiniBand or RoCE ports. */
+/* The way back to the launcher. */
 #include "worker/probe_internal.h"
 #include "common/buf.h"
 #include "common/clock.h"
-#include "common/file.h"
-#include "worker/sysfs.h"
 
-#include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
@@ -75,57 +71,4 @@ json_t *mu_probe_back(const json_t *ask)
     if (got < 3 || memcmp(reply, "ok\n", 3) != 0)
         return mu_probe_state("error", "connected, but it is not this launcher that answers");
     return mu_probe_state("ok", NULL);
-}
-
-static void add_ports(const char *device_dir, const char *device, json_t *ports)
-{
-    struct dirent **list;
-    char *dir = mu_path_join(device_dir, "ports");
-    int n = scandir(dir, &list, mu_sysfs_visible, alphasort);
-    for (int i = 0; i < n; i++) {
-        char state[64], rate[64], link[64];
-        char *port = mu_path_join(dir, list[i]->d_name);
-        char *name = mu_format("%s:%s", device, list[i]->d_name);
-        mu_sysfs_line(port, "state", state, sizeof state); /* "4: ACTIVE" */
-        mu_sysfs_line(port, "rate", rate, sizeof rate);    /* "400 Gb/sec (4X NDR)" */
-        mu_sysfs_line(port, "link_layer", link, sizeof link);
-        const char *word = strchr(state, ' ');
-        json_array_append_new(ports, json_pack("{s:s, s:s, s:s, s:s}", "name", name, "state",
-                                               word ? word + 1 : state, "rate", rate, "link", link));
-        free(name);
-        free(port);
-        free(list[i]);
-    }
-    if (n >= 0)
-        free(list);
-    free(dir);
-}
-
-json_t *mu_probe_ibverbs(const json_t *ask)
-{
-    struct dirent **list;
-    char *dir = mu_path_join(mu_probe_path(ask, "sys", "/sys"), "class/infiniband");
-    int n = scandir(dir, &list, mu_sysfs_visible, alphasort);
-    if (n <= 0) {
-        if (n == 0)
-            free(list);
-        free(dir);
-        return mu_probe_state("absent", "no device in sysfs");
-    }
-    json_t *ports = json_array();
-    for (int i = 0; i < n; i++) {
-        char *device = mu_path_join(dir, list[i]->d_name);
-        add_ports(device, list[i]->d_name, ports);
-        free(device);
-        free(list[i]);
-    }
-    free(list);
-    free(dir);
-    void *library = dlopen(mu_probe_path(ask, "ibverbs", "libibverbs.so.1"), RTLD_NOW | RTLD_LOCAL);
-    json_t *seen =
-        library ? mu_probe_state("ok", NULL) : mu_probe_state("error", "libibverbs.so.1 is not there");
-    if (library)
-        dlclose(library);
-    json_object_set_new(seen, "ports", ports);
-    return seen;
 }

@@ -70,20 +70,78 @@ mu_status_t mu_replicas_finish(mu_replicas_t *r)
     return mu_comm_wait(r->dp);
 }
 
-mu_status_t mu_replicas_weights(mu_replicas_t *r)
+/* --- weights --- */
+
+static mu_status_t spread(mu_replicas_t *r, int group)
 {
-    if (!mu_net_shard(r->net) || r->dp->size == 1)
-        return MU_OK;
     mu_status_t status = MU_OK;
     int64_t *part = mu_alloc((size_t)(r->dp->size + 1) * sizeof *part);
     for (int i = 0; status == MU_OK && i < mu_net_param_count(r->net); i++) {
         const mu_net_param_t *p = mu_net_param(r->net, i);
-        if (p->tensor.dims != 2)
+        if (p->group != group || p->tensor.dims != 2)
             continue;
         parts_of(p, r->dp->size, mu_dtype_size(p->weight.type), part);
         status = mu_comm_begin_all_gather(r->dp, MU_TYPE_BYTE, p->weight.data, part);
     }
     free(part);
-    mu_status_t waited = mu_comm_wait(r->dp);
-    return status != MU_OK ? status : waited;
+    r->number[group] = r->dp->sequence;
+    return status;
+}
+
+/* Until group `last` is under way. */
+static mu_status_t spread_to(mu_replicas_t *r, int last)
+{
+    while (r->begun <= last && r->begun < mu_net_group_count(r->net))
+        MU_TRY(spread(r, r->begun++));
+    return MU_OK;
+}
+
+/* How many groups are under way before forward needs them. With tensor parallelism forward has sums of its
+ * own, and of several communicators NCCL starts operations in the order of the calls: a layer's sum would
+ * wait until the last group but one is there. So the next group is begun when one is needed. */
+static int ahead(const mu_replicas_t *r)
+{
+    return mu_net_tp(r->net)->size > 1 ? 1 : mu_net_group_count(r->net);
+}
+
+static mu_status_t need(void *arg, int group)
+{
+    mu_replicas_t *r = arg;
+    MU_TRY(spread_to(r, group + ahead(r)));
+    MU_TRY(mu_comm_wait_until(r->dp, r->number[group]));
+    return group < mu_net_group_count(r->net) - 1 ? MU_OK : mu_replicas_settle(r);
+}
+
+mu_status_t mu_replicas_update(mu_replicas_t *r, const mu_optimizer_t *optimizer, double norm, int64_t t)
+{
+    int groups = mu_net_group_count(r->net);
+    bool divided = mu_net_shard(r->net) && r->dp->size > 1;
+    if (!r->number)
+        r->number = mu_calloc((size_t)groups, sizeof *r->number);
+    r->begun = 0;
+    for (int group = 0; group < groups; group++) {
+        mu_optimizer_step_group(r->net, optimizer, norm, t, group);
+        if (divided && r->overlap && group <= ahead(r))
+            MU_TRY(spread_to(r, group));
+    }
+    r->due = divided;
+    if (divided && r->overlap)
+        mu_net_on_need(r->net, need, r);
+    return r->overlap ? MU_OK : mu_replicas_settle(r);
+}
+
+mu_status_t mu_replicas_settle(mu_replicas_t *r)
+{
+    if (!r->due)
+        return MU_OK;
+    r->due = false;
+    mu_net_on_need(r->net, NULL, NULL);
+    MU_TRY(spread_to(r, mu_net_group_count(r->net) - 1));
+    return mu_comm_wait(r->dp);
+}
+
+void mu_replicas_release(mu_replicas_t *r)
+{
+    free(r->number);
+    r->number = NULL;
 }

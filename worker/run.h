@@ -15,7 +15,8 @@ typedef struct mu_run {
     mu_page_t *page;      /* may be NULL */
     bool eval, eval_json; /* `muster eval` on this split instead of training; the result is to be JSON */
     mu_data_split_t eval_split;
-    bool orderly; /* set by the controller: every worker has been told to end */
+    struct mu_generate *generate; /* what `muster generate` asks instead; NULL: nothing */
+    bool orderly;                 /* set by the controller: every worker has been told to end */
 } mu_run_t;
 
 /* "RUN/checkpoints"; free() it. */

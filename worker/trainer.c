@@ -32,18 +32,23 @@ typedef struct trainer {
     bool first; /* no step was made yet */
 } trainer_t;
 
+static mu_status_t receive_share(trainer_t *t)
+{
+    t->taken++;
+    return mu_mpi_check(mu_mover_recv(t->groups->mover, t->tokens, (int)t->share_ids, MPI_INT32_T, 0,
+                                      MU_TAG_TOKENS, t->groups->control),
+                        "MPI_Recv of tokens");
+}
+
 /* The leader takes the next share from the controller and passes it to its replica. */
 static mu_status_t take_tokens(trainer_t *t)
 {
     mu_groups_t *g = t->groups;
     if (g->leader) {
         int64_t before = mu_now_ns();
-        MU_TRY(mu_mpi_check(MPI_Recv(t->tokens, (int)t->share_ids, MPI_INT32_T, 0, MU_TAG_TOKENS, g->control,
-                                     MPI_STATUS_IGNORE),
-                            "MPI_Recv of tokens"));
+        MU_TRY(receive_share(t));
         t->data_wait_ns += mu_now_ns() - before;
-        t->taken++;
-        MU_TRY(mu_mpi_check(MPI_Send(&t->taken, 1, MPI_INT64_T, 0, MU_TAG_TOOK, g->control),
+        MU_TRY(mu_mpi_check(mu_mover_send(g->mover, &t->taken, 1, MPI_INT64_T, 0, MU_TAG_TOOK, g->control),
                             "MPI_Send of credit"));
     }
     mu_page_progress(t->run->page);
@@ -54,23 +59,23 @@ static mu_status_t report(trainer_t *t, const mu_report_t *report)
 {
     if (!t->groups->leader)
         return MU_OK;
-    return mu_mpi_check(MPI_Send(report, sizeof *report, MPI_BYTE, 0, MU_TAG_REPORT, t->groups->control),
+    return mu_mpi_check(mu_mover_send(t->groups->mover, report, sizeof *report, MPI_BYTE, 0, MU_TAG_REPORT,
+                                      t->groups->control),
                         "MPI_Send of a report");
 }
 
-/* Looks after the peers while it waits: a device waits for one that broke for ever. */
-static mu_status_t wait_device(trainer_t *t)
+/* Until nothing is under way and all weights are there. */
+static mu_status_t settle(trainer_t *t)
 {
-    mu_comm_t *const groups[] = {t->place.tp, t->place.dp};
-    MU_TRY(mu_comm_sync(groups, 2));
-    return t->device->ops->sync(t->device);
+    MU_TRY(mu_replicas_settle(&t->replicas));
+    return mu_place_wait(&t->place);
 }
 
 /* Mean loss of `micro_batches` micro batches on each replica, over all of them. */
 static mu_status_t mean_loss(trainer_t *t, int64_t micro_batches, double *out)
 {
     mu_net_loss_t loss;
-    MU_TRY(wait_device(t));
+    MU_TRY(mu_place_wait(&t->place));
     MU_TRY(mu_net_take_loss(t->net, &loss));
     double sum = loss.mean_sum;
     MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F64, &sum, 1));
@@ -100,12 +105,13 @@ static int64_t take_wait_ns(trainer_t *t)
     return t->place.own ? ns + mu_comm_take_wait_ns(t->place.tp) + mu_comm_take_wait_ns(t->place.dp) : ns;
 }
 
-/* The update, unless the gradients overflow. */
+/* The update, unless the gradients overflow. What it began goes on beside what follows: the report, the next
+ * share of tokens, the next forward. */
 static mu_status_t update(trainer_t *t, mu_report_t *r)
 {
     const mu_config_t *c = t->config;
     double factor = mu_loss_scale_factor(&t->scale);
-    MU_TRY(mu_optimizer_norm(t->net, &r->grad_norm));
+    MU_TRY(mu_optimizer_norm_end(t->net, &r->grad_norm));
     r->grad_norm /= factor;
     bool whole = isfinite(r->loss) && isfinite(r->grad_norm);
     r->finite = mu_loss_scale_step(&t->scale, &c->loss_scale, !whole);
@@ -113,12 +119,11 @@ static mu_status_t update(trainer_t *t, mu_report_t *r)
     if (whole) {
         mu_optimizer_t adam = {r->lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping,
                                factor};
-        mu_optimizer_step(t->net, &adam, r->grad_norm, ++t->optimizer_step);
-        MU_TRY(mu_replicas_weights(&t->replicas));
+        MU_TRY(mu_replicas_update(&t->replicas, &adam, r->grad_norm, ++t->optimizer_step));
     }
     r->optimizer_step = t->optimizer_step;
     r->scale = t->scale;
-    return wait_device(t);
+    return c->muster.overlap ? MU_OK : settle(t);
 }
 
 static mu_status_t step(trainer_t *t, int64_t number)
@@ -132,6 +137,7 @@ static mu_status_t step(trainer_t *t, int64_t number)
     mu_page_phase(t->run->page, t->first ? MU_PHASE_FIRST_STEP : MU_PHASE_STEP);
     MU_TRY(take_tokens(t));
     MU_TRY(forward_backward(t));
+    MU_TRY(mu_optimizer_norm_begin(t->net));
     MU_TRY(mean_loss(t, c->accumulation, &r.loss));
     MU_TRY(update(t, &r));
     t->first = false;
@@ -180,10 +186,12 @@ static mu_status_t save(trainer_t *t, const mu_command_t *command)
                             .read = mu_state_read,
                             .arg = t->net};
     mu_shard_t shard;
+    mu_status_t status;
     mu_saved_t saved = {.step = command->step};
     mu_buf_t message = MU_BUF_INIT;
     int64_t began = mu_now_ns();
     mu_page_phase(t->run->page, MU_PHASE_SAVE);
+    MU_TRY_GOTO(status, settle(t), out);
     saved.status = (int32_t)mu_shard_write(&plan, &shard);
     saved.seconds = (double)(mu_now_ns() - began) * 1e-9;
     if (saved.status == MU_OK)
@@ -193,33 +201,30 @@ static mu_status_t save(trainer_t *t, const mu_command_t *command)
         mu_shard_pack(&shard, &message);
         mu_shard_release(&shard);
     }
-    mu_status_t status =
-        mu_mpi_check(MPI_Send(message.data, (int)message.len, MPI_BYTE, 0, MU_TAG_SAVED, g->control),
-                     "MPI_Send of a shard's list");
+    status = mu_mpi_check(MPI_Send(message.data, (int)message.len, MPI_BYTE, 0, MU_TAG_SAVED, g->control),
+                          "MPI_Send of a shard's list");
     mu_buf_release(&message);
+out:
     free(dir);
     return status;
 }
 
-/* At the end the tokens that were sent ahead and are not wanted any more are taken off the wire. */
+/* At the end the tokens that were sent ahead and are not wanted any more are taken off the wire, and what the
+ * last step left under way is waited for. */
 static mu_status_t drain(trainer_t *t, int64_t sent)
 {
-    while (t->groups->leader && t->taken < sent) {
-        MU_TRY(mu_mpi_check(MPI_Recv(t->tokens, (int)t->share_ids, MPI_INT32_T, 0, MU_TAG_TOKENS,
-                                     t->groups->control, MPI_STATUS_IGNORE),
-                            "MPI_Recv of tokens"));
-        t->taken++;
-    }
-    return MU_OK;
+    while (t->groups->leader && t->taken < sent)
+        MU_TRY(receive_share(t));
+    return settle(t);
 }
 
 static mu_status_t next_command(trainer_t *t, mu_command_t *out)
 {
     mu_groups_t *g = t->groups;
     if (g->leader)
-        MU_TRY(mu_mpi_check(
-            MPI_Recv(out, sizeof *out, MPI_BYTE, 0, MU_TAG_COMMAND, g->control, MPI_STATUS_IGNORE),
-            "MPI_Recv of a command"));
+        MU_TRY(
+            mu_mpi_check(mu_mover_recv(g->mover, out, sizeof *out, MPI_BYTE, 0, MU_TAG_COMMAND, g->control),
+                         "MPI_Recv of a command"));
     return mu_comm_broadcast(g->tp, 0, out, sizeof *out);
 }
 
@@ -252,6 +257,7 @@ static mu_status_t make_net(trainer_t *t)
         return MU_OK;
     mu_net_free(t->net);
     t->net = NULL;
+    mu_replicas_release(&t->replicas);
     mu_net_options_t options = {.micro_batch = c->micro_batch,
                                 .dtype = mu_precision_dtype(t->device, c->precision),
                                 .seq_length = c->model.seq_length,
@@ -337,6 +343,11 @@ mu_status_t mu_trainer_run(mu_run_t *run)
         mu_page_phase(run->page,
                       MU_PHASE_FINISH); /* leaving is in order, also from a run that cannot start */
 out:
+    if (status != MU_OK) { /* a device is not left while it waits for peers */
+        mu_comm_abandon(t.place.tp);
+        mu_comm_abandon(t.place.dp);
+    }
+    mu_replicas_release(&t.replicas);
     mu_net_free(t.net);
     mu_place_free(&t.place);
     free(t.tokens);

@@ -1,54 +1,10 @@
 #include "worker/transport.h"
 #include "common/buf.h"
-#include "common/file.h"
 #include "common/num.h"
-#include "worker/sysfs.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <ifaddrs.h>
 #include <net/if.h>
-
-enum { PORTS = 64 };
-
-typedef struct port {
-    char name[80];
-    double rate; /* Gb/s */
-} port_t;
-
-/* state: "4: ACTIVE", rate: "400 Gb/sec (4X NDR)" */
-static int active_ports(const char *sys, port_t ports[PORTS])
-{
-    struct dirent **devices, **numbers;
-    char state[64], rate[64];
-    char *dir = mu_path_join(sys, "class/infiniband");
-    int found = 0, n = scandir(dir, &devices, mu_sysfs_visible, alphasort);
-    for (int i = 0; i < n; i++) {
-        char *below = mu_format("%s/%s/ports", dir, devices[i]->d_name);
-        int m = scandir(below, &numbers, mu_sysfs_visible, alphasort);
-        for (int j = 0; j < m; j++) {
-            char *port = mu_path_join(below, numbers[j]->d_name);
-            mu_sysfs_line(port, "state", state, sizeof state);
-            mu_sysfs_line(port, "rate", rate, sizeof rate);
-            if (strstr(state, "ACTIVE") && found < PORTS &&
-                strlen(devices[i]->d_name) + strlen(numbers[j]->d_name) < sizeof ports[0].name - 1) {
-                snprintf(ports[found].name, sizeof ports[found].name, "%.60s:%.16s", devices[i]->d_name,
-                         numbers[j]->d_name);
-                ports[found++].rate = strtod(rate, NULL);
-            }
-            free(port);
-            free(numbers[j]);
-        }
-        if (m >= 0)
-            free(numbers);
-        free(below);
-        free(devices[i]);
-    }
-    if (n >= 0)
-        free(devices);
-    free(dir);
-    return found;
-}
 
 /* Adds a name to a list separated by commas; one that does not fit is left out. */
 static void add_name(char *out, size_t size, const char *name)
@@ -59,19 +15,6 @@ static void add_name(char *out, size_t size, const char *name)
     if (have > 0)
         out[have++] = ',';
     memcpy(out + have, name, need + 1);
-}
-
-void mu_transport_ports(const char *sys, char *out, size_t size)
-{
-    port_t ports[PORTS];
-    double fastest = 0;
-    int n = active_ports(sys, ports);
-    out[0] = '\0';
-    for (int i = 0; i < n; i++)
-        fastest = ports[i].rate > fastest ? ports[i].rate : fastest;
-    for (int i = 0; i < n; i++)
-        if (ports[i].rate >= fastest / 2)
-            add_name(out, size, ports[i].name);
 }
 
 /* --- interfaces --- */

@@ -1,9 +1,9 @@
 /*
- * How NCCL reaches other hosts: what this host has, what NCCL is told, what it says it took.
+ * How NCCL reaches other hosts: over which interfaces it may, and what it says that it took. worker/ports.h
+ * chooses among RDMA ports.
  *
- *     mu_transport_ports("/sys", ports, sizeof ports);            "mlx5_0:1,mlx5_1:1"; "" without RDMA
  *     mu_transport_interfaces(include, names, sizeof names);      "=eth0"
- *     ... NCCL_IB_HCA, NCCL_SOCKET_IFNAME, NCCL_DEBUG_FILE are set; communicators are made ...
+ *     ... NCCL_SOCKET_IFNAME, NCCL_DEBUG_FILE are set; communicators are made ...
  *     mu_transport_read(log, &seen);
  *
  * NCCL has no call that tells the transport; its log does, one line a channel ("Channel 00/0 : 0[0] -> 1[0]
@@ -15,10 +15,6 @@
 #include "common/status.h"
 #include <stdbool.h>
 #include <stddef.h>
-
-/* The active RDMA ports below SYS/class/infiniband, in the form of NCCL_IB_HCA, those left out that have less
- * than half of the fastest one's rate (they are for management). Cut to whole names that fit. */
-void mu_transport_ports(const char *sys, char *out, size_t size);
 
 /* This host's interfaces that `include` names, in the form of NCCL_SOCKET_IFNAME. include: names and IPv4
  * networks ("10.1.0.0/16") separated by commas, as Open MPI's btl_tcp_if_include. "" when none is here. */

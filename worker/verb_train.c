@@ -4,6 +4,7 @@
 #include "common/num.h"
 #include "worker/controller.h"
 #include "worker/evaluation.h"
+#include "worker/generation.h"
 #include "worker/guard.h"
 #include "worker/opening.h"
 #include "worker/quiet.h"
@@ -17,8 +18,9 @@ static int64_t environment_number(const char *name, int64_t otherwise)
     return text && mu_parse_i64(text, &value) ? value : otherwise;
 }
 
-/* CONFIG... [key=value...], and from `muster eval`: --eval SPLIT [--json]. */
-static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run)
+/* CONFIG... [key=value...]; from `muster eval`: --eval SPLIT [--json]; from `muster generate`: --generate and
+ * its own options up to the end. */
+static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_generate_t *generate)
 {
     char **paths = mu_calloc((size_t)argc, sizeof *paths),
          **overrides = mu_calloc((size_t)argc, sizeof *overrides);
@@ -28,6 +30,10 @@ static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run)
         if (strcmp(argv[i], "--eval") == 0 && i + 1 < argc) {
             run->eval = true;
             status = mu_data_split_parse(argv[++i], &run->eval_split);
+        } else if (strcmp(argv[i], "--generate") == 0) {
+            run->generate = generate;
+            status = mu_generate_parse(argc - i, argv + i, generate);
+            break;
         } else if (strcmp(argv[i], "--json") == 0)
             run->eval_json = true;
         else if (mu_config_is_override(argv[i]))
@@ -76,6 +82,7 @@ static mu_status_t take_part(mu_run_t *run)
     MU_TRY(mu_groups_make(run->config->tp, run->config->dp, run->page, &groups));
     run->groups = &groups;
     mu_status_t status = run->eval           ? mu_eval_rank(run)
+                         : run->generate     ? mu_generate_rank(run)
                          : groups.controller ? mu_controller_run(run)
                          : groups.idle       ? mu_opening_idle(run)
                                              : mu_trainer_run(run);
@@ -93,6 +100,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
 {
     mu_guard_config_t guard = {.config_path = argc > 1 ? argv[1] : NULL};
     mu_run_t run = {0};
+    mu_generate_t generate = {0};
     int provided;
     char tag[32];
     mu_status_t status;
@@ -100,7 +108,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
     snprintf(tag, sizeof tag, "rank %lld",
              (long long)environment_number("OMPI_COMM_WORLD_RANK", environment_number("PMIX_RANK", 0)));
     mu_log_tag(tag);
-    MU_TRY(read_arguments(argc, argv, &run));
+    MU_TRY_GOTO(status, read_arguments(argc, argv, &run, &generate), out);
     MU_TRY_GOTO(status, prepare_run(&run), out);
     mu_page_phase(run.page, MU_PHASE_MPI_INIT);
     if (MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
@@ -112,6 +120,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
 out:
     if (run.page)
         atomic_store(&run.page->status, (int32_t)status);
+    free(generate.overrides);
     mu_config_free(run.config);
     return status;
 }

@@ -207,6 +207,8 @@ static mu_status_t plugin_mark_passed(mu_device_t *dev, void *mark, bool *out)
 {
     (void)dev;
     cudaError_t error = cudaEventQuery((cudaEvent_t)mark);
+    if (error == cudaErrorNotReady)
+        (void)cudaGetLastError(); /* as in plugin_stream_idle */
     if (error != cudaSuccess && error != cudaErrorNotReady)
         return mu_cuda_status(error, "asking a mark");
     *out = error == cudaSuccess;
@@ -220,6 +222,13 @@ static mu_status_t plugin_mark_ms(mu_device_t *dev, void *from, void *to, double
     TRY_CUDA(cudaEventSynchronize((cudaEvent_t)to), "waiting for a mark");
     TRY_CUDA(cudaEventElapsedTime(&ms, (cudaEvent_t)from, (cudaEvent_t)to), "reading the time of marks");
     *out = (double)ms;
+    return MU_OK;
+}
+
+static mu_status_t plugin_mark_wait(mu_device_t *dev, void *stream, void *mark)
+{
+    TRY_CUDA(cudaSetDevice(mu_cuda(dev)->index), "choosing the GPU");
+    TRY_CUDA(cudaStreamWaitEvent((cudaStream_t)stream, (cudaEvent_t)mark, 0), "waiting for a mark");
     return MU_OK;
 }
 
@@ -348,7 +357,7 @@ extern "C" __attribute__((visibility("default"))) const mu_cuda_plugin_t *mu_cud
     static const mu_cuda_plugin_t plugin = {
         MU_VERSION,        MU_CUDA_LAYOUT,     device_count,       device_new,         plugin_stream,
         plugin_stream_new, plugin_stream_free, plugin_stream_wait, plugin_stream_idle, plugin_mark_new,
-        plugin_mark_free,  plugin_mark_passed, plugin_mark_ms};
+        plugin_mark_free,  plugin_mark_passed, plugin_mark_ms,     plugin_mark_wait};
     if (!host)
         return NULL;
     mu_cuda_host = host;

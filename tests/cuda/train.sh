@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Training on GPUs through NCCL gives the losses of training on CPUs: one worker, two replicas, tp 2 x dp 2 with divided
-# optimizer state, in fp32 and in bf16; a checkpoint of GPUs goes on on CPUs. All workers share one card (MUSTER_SHARE_GPU).
+# optimizer state, in fp32, in bf16, and in fp16 with its loss scale, whose skipped steps all workers agree on; a checkpoint
+# of GPUs goes on on CPUs. All workers share one card (MUSTER_SHARE_GPU).
 # Where no card is, the environment names the stand-ins: MUSTER_CUDA_LIBRARY, MUSTER_NCCL_LIBRARY.
 . "$MUSTER_SOURCE/tests/e2e/lib.sh"
 export MUSTER_SHARE_GPU=1
@@ -35,10 +36,43 @@ done
 train half 4 2 zero_optimization.stage=1 precision=bfloat16
 grep -qE 'numbers .*bf16' "$scratch/half.out" || { cat "$scratch/half.out" >&2; fail "not in bf16"; }
 same_losses "$scratch/cpu.losses" "$scratch/half.losses" 1e-2 || fail "bf16 on GPUs is not near fp32 on the CPU"
-train behind 2 1 muster.overlap=false
-cmp "$scratch/dp2.losses" "$scratch/behind.losses" || fail "overlap changes the bits"
+train behind 4 2 zero_optimization.stage=1 muster.overlap=false
+cmp "$scratch/both.losses" "$scratch/behind.losses" || fail "overlap changes the bits"
+
+# the first scales overflow: no update, and the schedule waits
+scaling=(precision=fp16 fp16.initial_scale_power=25 fp16.hysteresis=1 train_iters=8)
+values() { sed -n "s/.*\"$2\": \([^,}]*\).*/\1/p" "$scratch/$1/metrics.jsonl" | tr '\n' ' '; }
+train scaled 4 2 zero_optimization.stage=1 "${scaling[@]}"
+train alone 1 1 "${scaling[@]}"
+for key in loss_scale skipped lr; do
+    [ "$(values scaled $key)" = "$(values alone $key)" ] || fail "$key: $(values scaled $key), and alone $(values alone $key)"
+done
+grep -q '^33554432 16777216 ' <<<"$(values scaled loss_scale)" || fail "the scales: $(values scaled loss_scale)"
+grep -q '^true .*false ' <<<"$(values scaled skipped)" || fail "skipped: $(values scaled skipped)"
+same_losses "$scratch/alone.losses" "$scratch/scaled.losses" 1e-2 || fail "fp16: one GPU and four differ"
 
 # three steps on GPUs with divided optimizer state, three on CPUs
 train mixed 2 1 zero_optimization.stage=1 lr_decay_iters=6 exit_interval=3
 train mixed 1 1 muster.device=cpu lr_decay_iters=6
 same_losses "$scratch/cpu.losses" "$scratch/mixed.losses" 1e-4 || fail "a checkpoint of GPUs does not go on on CPUs"
+
+# eval and generate: the checkpoint's own precision, on the card unless told otherwise
+head -c 1000 "$scratch/data.txt" >"$scratch/short.txt"
+muster prepare "$scratch/model.yml" --input "$scratch/short.txt" --output "$scratch/short" split=0,1,0 >/dev/null 2>&1
+loss() { # loss NAME ARGUMENT...: the loss, and in NAME.log what it was computed on
+    muster eval "$scratch/card" --data "$scratch/short" --json "${@:2}" 2>"$scratch/$1.log" | sed -nE 's/.*"loss": ([^,]+),.*/\1/p'
+}
+text() { muster generate "$scratch/card" --prompt 'static int ' --max-new-tokens 4 "$@" 2>"$scratch/text.log" | tr '\0' '0'; }
+said() { grep -qE "computing in $2" "$scratch/$1.log" || { cat "$scratch/$1.log" >&2; fail "$1: not in $2"; }; }
+near() { awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { d = (a - b) / b; exit !(d < t && d > -t) }' || fail "loss $1 and $2"; }
+want=$(loss eval-cpu muster.device=cpu)
+said eval-cpu 'fp32 on cpu'
+near "$(loss eval-card)" "$want" 1e-5
+said eval-card 'fp32 on cuda'
+near "$(loss eval-many --workers 2 model_parallel_size=2 precision=bfloat16)" "$want" 1e-3
+said eval-many 'bf16 on cuda.*NCCL 2'
+want=$(text muster.device=cpu)
+[ "$(text)" = "$want" ] || fail "the card writes $(text), the CPU $want"
+said text 'fp32 on cuda'
+[ "$(text --workers 2)" = "$want" ] || fail "two cards write $(text --workers 2), the CPU $want"
+said text 'fp32 on cuda.*NCCL 2'

@@ -23,6 +23,9 @@ muster inspect "$scratch/ckpt" --verify >"$scratch/inspect" || { cat "$scratch/i
 muster eval "$scratch/first" --data "$scratch/data" --json >"$scratch/a" || fail "eval of the run"
 muster eval "$scratch/ckpt" --data "$scratch/data" --seq-length 64 --json >"$scratch/b" || fail "eval of the import"
 [ "$(sed 's/, "step".*//' "$scratch/a")" = "$(sed 's/, "step".*//' "$scratch/b")" ] || fail "$(cat "$scratch/a" "$scratch/b")"
+# an import knows nothing of training; many workers take it all the same
+muster eval "$scratch/ckpt" --data "$scratch/data" --seq-length 64 --json --workers 2 >"$scratch/many" || fail "eval of the import by two"
+[ "$(cut -c1-15 "$scratch/many")" = "$(cut -c1-15 "$scratch/b")" ] || fail "$(cat "$scratch/many" "$scratch/b")"
 muster export "$scratch/ckpt" --output "$scratch/hf2"
 cmp "$scratch/hf/model.safetensors" "$scratch/hf2/model.safetensors" || fail "a second export differs"
 

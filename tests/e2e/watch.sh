@@ -7,7 +7,7 @@ begin() {
     shift
     run=$scratch/$name
     [ ! -f "$run/metrics.jsonl" ] || before=$(wc -l <"$run/metrics.jsonl")
-    muster run "$scratch/model.yml" --workers 2 --run-dir "$run" train_iters=1000000 lr_decay_iters=1000000 \
+    muster run "$scratch/model.yml" --workers 2 --run-dir "$run" train_iters=100000 lr_decay_iters=100000 \
         eval_interval=1000000 checkpoint_factor=1000000 "$@" >"$run.out" 2>"$run.err" &
     launcher=$!
     wait_for 30 steps_done $((before + 20))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Optimizer state divided over the replicas gives the numbers of whole state, in every layout; sums behind backward give
-# the bits of sums within it; a run changes stage and layout at a checkpoint; each stage resumes bit for bit.
+# Optimizer state divided over the replicas gives the numbers of whole state, in every layout; exchanges behind the
+# computation give the bits of those beside it; a run changes stage and layout at a checkpoint; each stage resumes bit for bit.
 . "$(dirname "$0")/lib.sh"
 # three replicas divide neither the vocabulary of 512 nor the width of 64 evenly
 sed -i 's/^train_batch_size: 16/train_batch_size: 12/' "$scratch/model.yml"
@@ -23,9 +23,11 @@ for layout in "2 1" "3 1" "4 2"; do
         fail "$workers workers, tp $tp: stage 0 and 1 differ"
 done
 
-for stage in 0 1; do
-    train "behind-$stage" 2 1 $stage muster.overlap=false
-    cmp "$scratch/2-1-$stage.losses" "$scratch/behind-$stage.losses" || fail "stage $stage: overlap changes the bits"
+for run in "2 1 0" "2 1 1" "4 2 1"; do
+    read -r workers tp stage <<<"$run"
+    train behind "$workers" "$tp" "$stage" muster.overlap=false
+    cmp "$scratch/$workers-$tp-$stage.losses" "$scratch/behind.losses" || fail "$run: overlap changes the bits"
+    rm -r "$scratch/behind"
 done
 
 # to step 8 one way, on another way

@@ -1,6 +1,7 @@
 /* What two hosts' probes say of themselves, with a NUL between: any JSON; a third host is as a host should
  * be. */
-#include "launcher/preflight_internal.h"
+#include "launcher/preflight_mesh.h"
+#include "launcher/ready_internal.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { HOSTS = 3 };
@@ -19,6 +20,22 @@ static json_t *take(const char *text, size_t n)
         return facts;
     json_decref(facts);
     return NULL;
+}
+
+/* Where each listens and whom it has reached, as its facts say too. */
+static void hear(mu_preflight_mesh_t *mesh, json_t *const *facts)
+{
+    for (int i = 0; i < HOSTS; i++) {
+        mu_member_t *m = &mesh->member[i];
+        m->host = i;
+        mu_preflight_mesh_hear_place(m, facts[i]);
+        m->peers = mu_preflight_mesh_peers(HOSTS, i, m->peer);
+        if (m->listens)
+            mu_preflight_mesh_hear_seen(m, json_object_get(facts[i], "mesh"));
+        FUZZ_CHECK(!m->told || !m->missing);
+        FUZZ_CHECK(m->told || m->missing);
+    }
+    mesh->members = HOSTS;
 }
 
 /* Every finding is of a host that was looked at and can be shown. */
@@ -60,6 +77,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     report->facts[2] = take(good, sizeof good - 1);
     for (int i = 0; i < HOSTS; i++)
         missing[i] = report->facts[i] ? NULL : silent;
+    struct mu_ready ready = {.hosts = hosts};
+    mu_member_t member[HOSTS] = {0};
+    mu_preflight_mesh_t mesh = {
+        .ready = &ready, .interfaces = "lo", .port = 29500, .ports = 500, .member = member};
+    hear(&mesh, report->facts);
     mu_judge_t all = {.hosts = hosts,
                       .want = &want,
                       .facts = report->facts,
@@ -67,9 +89,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                       .cookie = cookie,
                       .asked_back = asked_back,
                       .asked_daemon = true,
+                      .mesh = &mesh,
                       .report = report};
     mu_preflight_judge(&all);
     check(report, (const char *const *)missing);
+    for (int i = 0; i < HOSTS; i++)
+        free(member[i].missing);
     mu_preflight_free(report);
     mu_hosts_free(hosts);
     free(first);

@@ -5,7 +5,7 @@ deaths=${MUSTER_DEATHS:-6} seed=${MUSTER_SEED:-$$}
 RANDOM=$seed
 echo "$deaths deaths, MUSTER_SEED=$seed"
 fleet head one two three
-begin random --hosts head:1,one:1,two:1,three:1 muster.max_restarts=1000 train_iters=1000000 lr_decay_iters=1000000 \
+begin random --hosts head:1,one:1,two:1,three:1 muster.max_restarts=1000 train_iters=100000 lr_decay_iters=100000 \
     checkpoint_factor=5 eval_interval=1000000
 
 host_of=([0]=head [1]=head [2]=one [3]=two [4]=three)

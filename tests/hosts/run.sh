@@ -46,8 +46,8 @@ none_on_two() {
     [ "$(ranks two)" -eq 0 ]
 }
 
-lab_in head "$LAB/bin/muster" run "$LAB/model.yml" --hosts one:1,two:1 --run-dir "$LAB/run/cut" train_iters=1000000 \
-    lr_decay_iters=1000000 2>"$LAB/cut.err" &
+lab_in head "$LAB/bin/muster" run "$LAB/model.yml" --hosts one:1,two:1 --run-dir "$LAB/run/cut" train_iters=100000 \
+    lr_decay_iters=100000 2>"$LAB/cut.err" &
 launcher=$!
 lab_wait_for "twenty steps" stepping
 [ "$(ranks two)" -eq 1 ] || lab_fail "$(ranks two) ranks on the second host"

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/run_lib.sh"
 seconds=${MUSTER_SECONDS:-20}
 fleet head one two
-begin lossy --hosts one:1,two:1 train_iters=1000000 lr_decay_iters=1000000 eval_interval=1000000 checkpoint_factor=1000000 \
+begin lossy --hosts one:1,two:1 train_iters=100000 lr_decay_iters=100000 eval_interval=1000000 checkpoint_factor=1000000 \
     muster.max_restarts=0
 wait_for 60 step_past 60
 sleep 3 # heartbeats that show how long steps take

@@ -128,6 +128,41 @@ static void begun_sums(mu_comm_t *comm, mu_comm_t *other)
     }
 }
 
+/* The owner's own messages go to and fro meanwhile, round the ring. */
+static void pass_round(const mu_comm_t *comm, mu_mover_t *mover)
+{
+    MPI_Comm group = mu_comm_mpi_group(comm);
+    int next = (comm->rank + 1) % comm->size, before = (comm->rank + comm->size - 1) % comm->size, got = -1;
+    if (comm->size == 1)
+        return;
+    CHECK(mu_mover_send(mover, &comm->rank, 1, MPI_INT, next, 7, group) == MPI_SUCCESS);
+    CHECK(mu_mover_recv(mover, &got, 1, MPI_INT, before, 7, group) == MPI_SUCCESS);
+    CHECK(got == before);
+}
+
+static void waits_for_the_first_alone(mu_comm_t *comm, const mu_comm_t *other, mu_mover_t *mover)
+{
+    enum { OPERATIONS = 5 };
+    int64_t count = 300007;
+    float *x[OPERATIONS];
+    uint64_t number[OPERATIONS];
+    for (int k = 0; k < OPERATIONS; k++) {
+        x[k] = filled(comm, count);
+        CHECK(mu_comm_begin_allreduce(comm, MU_TYPE_F32, x[k], count) == MU_OK);
+        number[k] = comm->sequence;
+    }
+    for (int k = 0; k < OPERATIONS; k++) {
+        pass_round(other, mover);
+        CHECK(mu_comm_wait_until(comm, number[k]) == MU_OK);
+        CHECK(wrong_sums(comm, x[k], 0, count) == 0);
+        CHECK(comm->pending == (comm->size > 1));
+    }
+    CHECK(mu_comm_wait_until(comm, number[0]) == MU_OK); /* long done */
+    CHECK(mu_comm_wait(comm) == MU_OK && !comm->pending);
+    for (int k = 0; k < OPERATIONS; k++)
+        free(x[k]);
+}
+
 /* Parts of unequal size, an empty one among them, and a border on both sides. */
 static void make_parts(const mu_comm_t *comm, int64_t n, int64_t *part)
 {
@@ -218,6 +253,8 @@ int main(int argc, char **argv)
     half_sums_are_rounded_once(comm);
     begun_sums(comm, comm);
     begun_sums(moved, other);
+    waits_for_the_first_alone(comm, other, NULL);
+    waits_for_the_first_alone(moved, other, mover);
     static const int64_t sizes[] = {7, 1000, 300007, 2097152};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         begun_parts(comm, sizes[i]);

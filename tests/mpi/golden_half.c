@@ -52,9 +52,9 @@ static void curve(mu_dtype_t dtype, double scale, int tp, int stage, int micro, 
         fill_tokens(w, step);
         scaled_gradients(w, micro, scale);
         losses[step] = mean_loss(w);
-        mu_optimizer_step(w->net, &optimizer, norm(w) / scale, step + 1);
-        assert_int_equal(mu_replicas_weights(&w->replicas), MU_OK);
+        assert_int_equal(mu_replicas_update(&w->replicas, &optimizer, norm(w) / scale, step + 1), MU_OK);
     }
+    assert_int_equal(mu_replicas_settle(&w->replicas), MU_OK);
     if (dtype != MU_DTYPE_F32)
         masters_are_the_parameters(w);
     tear_down(w);

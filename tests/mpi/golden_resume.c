@@ -118,6 +118,7 @@ static void across(int tp_before, int stage_before, int micro_before, int tp_aft
     set_up(w, tp_before, stage_before, &model, &before);
     golden_fill(w->net);
     train(w, micro_before, 0, STOP);
+    assert_int_equal(mu_replicas_settle(&w->replicas), MU_OK);
     save(w, &model, dir);
     tear_down(w);
 

@@ -47,6 +47,8 @@ static inline void set_up(worker_t *w, int tp, int stage, const mu_model_t *mode
 
 static inline void tear_down(worker_t *w)
 {
+    assert_int_equal(mu_replicas_settle(&w->replicas), MU_OK);
+    mu_replicas_release(&w->replicas);
     mu_net_free(w->net);
     mu_device_close(w->dev);
     mu_comm_free(w->tp);
@@ -85,8 +87,7 @@ static inline void gradients(worker_t *w, int micro)
 
 static inline void update(worker_t *w, double norm, int step)
 {
-    mu_optimizer_step(w->net, &golden_optimizer, norm, step + 1);
-    assert_int_equal(mu_replicas_weights(&w->replicas), MU_OK);
+    assert_int_equal(mu_replicas_update(&w->replicas, &golden_optimizer, norm, step + 1), MU_OK);
 }
 
 static inline double mean_loss(worker_t *w)

@@ -83,11 +83,12 @@ static mu_status_t dump_gradients(job_t *j)
 
 static mu_status_t run(job_t *j, const char *checkpoint)
 {
+    static char *const cpu[] = {"muster.device=cpu", "muster.threads_per_worker=1"};
     MU_TRY(read_tokens(j));
     MU_TRY(mu_make_dirs(j->out, 0755));
-    MU_TRY(mu_loaded_open(checkpoint, j->rows, 1, &j->model));
+    MU_TRY(mu_loaded_open(checkpoint, cpu, 2, j->rows, &j->model));
     mu_net_options_t options = {.micro_batch = j->rows, .seq_length = j->n, .training = true, .eod = -1};
-    MU_TRY(mu_net_new(j->model.device, &j->model.config->model, j->model.self, &options, &j->net));
+    MU_TRY(mu_net_new(j->model.place.device, &j->model.config->model, j->model.place.tp, &options, &j->net));
     MU_TRY(mu_state_load(j->net, j->model.checkpoint, false));
     MU_TRY(dump_logits(j));
     return dump_gradients(j);

@@ -44,7 +44,7 @@ ended "$job" ended 75
 [ -d "$R/ended/checkpoints/step-$(printf %08d "$(steps ended)")" ] || lab_fail "no checkpoint after TERM"
 echo "TERM to the script: checkpoint, no requeue"
 
-job=$(submit cancelled train_iters=1000000)
+job=$(submit cancelled train_iters=100000)
 wait_for_step cancelled 10 60
 cluster_in head scancel "$job"
 cluster_wait "$job" gone 30

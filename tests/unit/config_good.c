@@ -282,6 +282,34 @@ static void the_environment_gives_paths(void **state)
     unsetenv("DATA_PATH");
 }
 
+/* A model that is used elsewhere than it was trained. */
+static void a_trained_model_forgets_its_machines(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "precision: bfloat16\nseq_length: 64\nhostfile: /nowhere\n"
+        "muster: {device: cuda, threads_per_worker: 3, min_hosts: 4, controller_host: a, "
+        "transport: rdma, lookahead: 7}\n";
+    char *const overrides[] = {"muster.threads_per_worker=2", "seq_length=32"};
+    mu_config_t *c;
+    assert_int_equal(mu_config_load_trained("checkpoint", text, NULL, 0, &c), MU_OK);
+    assert_int_equal(c->muster.device, MU_DEVICE_AUTO);
+    assert_int_equal(c->muster.transport, MU_TRANSPORT_AUTO);
+    assert_int_equal(c->muster.threads_per_worker, 0);
+    assert_int_equal(c->muster.min_hosts, 0);
+    assert_null(c->muster.controller_host);
+    assert_null(c->hostfile);
+    assert_int_equal(c->precision, MU_BF16);
+    assert_int_equal(c->muster.lookahead, 7);
+    mu_config_free(c);
+    assert_int_equal(mu_config_load_trained("checkpoint", text, overrides, 2, &c), MU_OK);
+    assert_int_equal(c->muster.threads_per_worker, 2);
+    assert_int_equal(c->model.seq_length, 32);
+    mu_config_free(c);
+    char *const bad[] = {"no_such_key=1"};
+    assert_int_equal(mu_config_load_trained("checkpoint", text, bad, 1, &c), MU_CONFIG);
+}
+
 static void precision_is_read_in_all_its_spellings(void **state)
 {
     (void)state;
@@ -393,6 +421,7 @@ int main(void)
         cmocka_unit_test(the_command_line_wins),
         cmocka_unit_test(files_merge_and_need_no_suffix),
         cmocka_unit_test(the_environment_gives_paths),
+        cmocka_unit_test(a_trained_model_forgets_its_machines),
         cmocka_unit_test(precision_is_read_in_all_its_spellings),
         cmocka_unit_test(full_attention_is_read_in_all_its_forms),
         cmocka_unit_test(keys_without_effect_are_said_once),

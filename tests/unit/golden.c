@@ -4,6 +4,7 @@
 #include "common/buf.h"
 #include "kernels/cuda_load.h"
 #include "tests/unit/golden_model.h"
+#include "worker/generation.h"
 #include "worker/init.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -398,6 +399,53 @@ static void generation_equals_the_full_pass(void **state)
     }
 }
 
+enum { PROMPT = 5, NEW_TOKENS = 16 };
+
+static mu_status_t keep(void *arg, int32_t id)
+{
+    mu_ids_add(arg, id);
+    return MU_OK;
+}
+
+/* Greedy text of the cache is that of computing everything again for each token. */
+static void greedy_text_equals_recomputing(void **state)
+{
+    (void)state;
+    mu_model_t models[] = {gpt2_like(), neox_like()};
+    int count = NEW_TOKENS / sample_step(4);
+    for (int k = 0; k < 2; k++) {
+        mu_net_options_t options = {.micro_batch = 1, .eod = -1};
+        mu_sampling_t greedy = {0};
+        mu_generation_t g = {.prompt = MU_IDS_INIT, .most = count, .eod = -1};
+        mu_ids_t text = MU_IDS_INIT;
+        bench_t b = {.dev = make_device(2), .tp = mu_comm_self("tp")};
+        assert_int_equal(mu_net_new(b.dev, &models[k], b.tp, &options, &b.net), MU_OK);
+        assert_int_equal(mu_init_weights(b.net, 3), MU_OK);
+        assert_int_equal(mu_sampler_new(&greedy, 101, &g.sampler), MU_OK);
+        int32_t tokens[37] = {0};
+        for (int i = 0; i < PROMPT; i++) {
+            tokens[i] = 11 * i + 7;
+            mu_ids_add(&g.prompt, tokens[i]);
+        }
+        assert_int_equal(mu_generation_run(&g, b.net, b.tp, keep, &text), MU_OK);
+        assert_int_equal(text.len, count);
+        static float all[37 * 101];
+        for (int i = 0; i < count; i++) { /* what lies behind is not seen */
+            assert_int_equal(mu_net_logits(b.net, tokens, all), MU_OK);
+            tokens[PROMPT + i] = mu_sampler_next(g.sampler, all + (PROMPT + i - 1) * 101);
+            assert_int_equal(text.data[i], tokens[PROMPT + i]);
+        }
+        /* the first token that it chose, as the end of the text */
+        g.eod = text.data[0];
+        text.len = 0;
+        assert_int_equal(mu_generation_run(&g, b.net, b.tp, keep, &text), MU_OK);
+        assert_int_equal(text.len, 0);
+        mu_ids_release(&text);
+        mu_generation_end(&g);
+        tear_down(&b);
+    }
+}
+
 static void bad_input_is_refused(void **state)
 {
     (void)state;
@@ -464,6 +512,7 @@ int main(void)
         cmocka_unit_test(recomputing_gives_the_same_bits),
         cmocka_unit_test(learned_positions_and_a_tied_head_have_true_gradients),
         cmocka_unit_test(generation_equals_the_full_pass),
+        cmocka_unit_test(greedy_text_equals_recomputing),
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(two_workers_hold_half_each),
     };

@@ -85,6 +85,7 @@ static void check_gradients(mu_net_t *net, const expected_t *e, const char *name
 static void logits_loss_and_gradients_are_those_of_transformers(void **state)
 {
     (void)state;
+    static char *const cpu[] = {"muster.device=cpu", "muster.threads_per_worker=1"};
     for (int i = 0; i < MODELS; i++) {
         expected_t e;
         mu_loaded_t l;
@@ -92,9 +93,9 @@ static void logits_loss_and_gradients_are_those_of_transformers(void **state)
         mu_net_loss_t loss;
         char *path = imported(models[i]);
         load_expected(models[i], &e);
-        assert_int_equal(mu_loaded_open(path, e.rows, 1, &l), MU_OK);
+        assert_int_equal(mu_loaded_open(path, cpu, 2, e.rows, &l), MU_OK);
         mu_net_options_t options = {.micro_batch = e.rows, .seq_length = e.n, .training = true, .eod = -1};
-        assert_int_equal(mu_net_new(l.device, &l.config->model, l.self, &options, &net), MU_OK);
+        assert_int_equal(mu_net_new(l.place.device, &l.config->model, l.place.tp, &options, &net), MU_OK);
         assert_int_equal(mu_state_load(net, l.checkpoint, false), MU_OK);
         check_logits(net, &e, models[i]);
         assert_int_equal(mu_net_forward_backward(net, e.tokens, 1), MU_OK);

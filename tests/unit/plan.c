@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "kernels/device.h"
 #include "launcher/cmd_plan.h"
+#include "launcher/needs.h"
 #include "launcher/plan.h"
 #include "worker/net.h"
 
@@ -73,6 +74,40 @@ static void compare_as(mu_dtype_t dtype, const mu_model_t *model, int tp, int sh
     mu_net_free(net);
     mu_device_close(device);
     mu_comm_free(self);
+}
+
+/* What preflight asks of a host for an evaluation: never less than is allocated, and not much more. */
+static void use_is_what_is_allocated(void **state)
+{
+    (void)state;
+    static const char text[] = "num_layers: 3\nhidden_size: 64\nnum_attention_heads: 4\nseq_length: 64\n"
+                               "max_position_embeddings: 128\npos_emb: rotary\npadded_vocab_size: 8192\n"
+                               "gpt_j_residual: %s\nprecision: %s\n";
+    for (int i = 0; i < 4; i++) {
+        char *yaml = mu_format(text, i % 2 ? "true" : "false", i / 2 ? "bfloat16" : "fp32");
+        mu_config_t *config;
+        mu_needs_t needs, training;
+        mu_device_t *device;
+        mu_net_t *net;
+        mu_comm_t *self = mu_comm_self("tp");
+        mu_net_options_t options = {
+            .micro_batch = 8, .dtype = i / 2 ? MU_DTYPE_BF16 : MU_DTYPE_F32, .eod = -1};
+        assert_int_equal(mu_config_load_text("model", yaml, &config), MU_OK);
+        assert_int_equal(mu_needs_of(config, true, &training), MU_OK);
+        assert_int_equal(mu_needs_of(config, false, &needs), MU_OK);
+        config->model.vocab = config->padded_vocab_size;
+        assert_int_equal(mu_device_cpu_new(1, &device), MU_OK);
+        assert_int_equal(mu_net_new(device, &config->model, self, &options, &net), MU_OK);
+        double held = (double)device->total.current;
+        if ((double)needs.rank < held || (double)needs.rank > 1.5 * held)
+            fail_msg("%.0f bytes are allocated, %.0f asked for", held, (double)needs.rank);
+        assert_true(needs.checkpoint == 0 && training.checkpoint > 0);
+        mu_net_free(net);
+        mu_device_close(device);
+        mu_comm_free(self);
+        mu_config_free(config);
+        free(yaml);
+    }
 }
 
 static void compare(const mu_model_t *model, int tp, int shards, int64_t micro, bool checkpoint)
@@ -364,6 +399,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_what_is_allocated),
+        cmocka_unit_test(use_is_what_is_allocated),
         cmocka_unit_test(cards_have_names),
         cmocka_unit_test_setup_teardown(recipe, set_up, tear_down),
         cmocka_unit_test_setup_teardown(published_counts, set_up, tear_down),

@@ -45,14 +45,19 @@ static const char good[] =
     " \"storage\": {\"state\": \"ok\", \"mount\": \"nfs4 filer:/vol3 at /ckpt\", \"cookie\": \"" COOKIE "\","
     "               \"free\": 1099511627776, \"inodes\": 1000000},"
     " \"gpu\": {\"state\": \"ok\", \"driver\": \"570.1\", \"devices\": ["
-    "   {\"index\": 0, \"uuid\": \"GPU-4f2a9c31-1\", \"name\": \"H\", \"memory\": 80, \"used\": 0,"
+    "   {\"index\": 0, \"uuid\": \"GPU-4f2a9c31-1\", \"name\": \"H\", \"pci\": \"0000:1a:00.0\", \"memory\": "
+    "80, \"used\": 0,"
     "    \"ecc_uncorrected\": 0, \"remap_pending\": false, \"remap_failed\": false, \"processes\": []},"
     "   {\"index\": 1, \"uuid\": \"GPU-5\", \"name\": \"H\", \"memory\": 80, \"used\": 0, "
     "\"ecc_uncorrected\": 0,"
     "    \"remap_pending\": false, \"remap_failed\": false, \"processes\": []}]},"
-    " \"ibverbs\": {\"state\": \"ok\", \"ports\": [{\"name\": \"mlx5_0:1\", \"state\": \"ACTIVE\", \"rate\": "
-    "\"400\","
-    "               \"link\": \"InfiniBand\"}]}}";
+    " \"ibverbs\": {\"state\": \"ok\", \"hca\": \"mlx5_0:1\", \"gpu_direct\": \"DMA-BUF\", \"ports\": ["
+    "   {\"name\": \"mlx5_0:1\", \"state\": \"ACTIVE\", \"rate\": \"400\", \"link\": \"InfiniBand\", "
+    "\"used\": true,"
+    "    \"gid\": \"fe80:0000:0000:0000:0000:0000:0000:0001\", \"gid_index\": 0, \"trouble\": null},"
+    "   {\"name\": \"mlx5_1:1\", \"state\": \"ACTIVE\", \"rate\": \"10\", \"link\": \"Ethernet\", \"used\": "
+    "false}],"
+    "  \"gpus\": {\"0000:1a:00.0\": {\"nearest\": \"mlx5_0\", \"distance\": \"same switch\"}}}}";
 
 static mu_preflight_want_t usual_want(void)
 {
@@ -83,6 +88,16 @@ static void set_at(json_t *facts, const char *path, const char *value)
     }
 }
 
+static int findings_of(const mu_preflight_report_t *report, const char *check)
+{
+    int n = 0;
+    for (int i = 0; i < report->count; i++)
+        n += strcmp(report->finding[i].check, check) == 0;
+    return n;
+}
+
+static const char *user_hca, *user_gid;
+
 /* Judges three hosts h1, h2, h3 with two slots each; h3's facts have `value` at `path`. */
 static mu_preflight_report_t *judge(const char *path, const char *value, const mu_preflight_want_t *want,
                                     const char *missing)
@@ -98,6 +113,7 @@ static mu_preflight_report_t *judge(const char *path, const char *value, const m
     report->looked_at = 3;
     report->gpus = mu_calloc(3, sizeof *report->gpus);
     report->facts = mu_calloc(3, sizeof *report->facts);
+    report->gid = user_gid ? mu_strdup(user_gid) : NULL;
     for (int i = 0; i < 3 - (missing != NULL); i++)
         assert_non_null(report->facts[i] = json_loads(good, 0, NULL));
     if (path)
@@ -109,6 +125,7 @@ static mu_preflight_report_t *judge(const char *path, const char *value, const m
                       .cookie = COOKIE,
                       .asked_back = asked_back,
                       .asked_daemon = true,
+                      .hca = user_hca,
                       .report = report};
     mu_preflight_judge(&all);
     free(why[2]);
@@ -192,9 +209,19 @@ static void each_check_fails(void **state)
         {"gpu.devices.0.used", "4294967296", "gpu.busy", true, "4.00 GiB in use", "idle"},
         {"gpu.devices.0.processes", "[41, 42]", "gpu.busy", true, "by process 41, 42", "idle"},
         {"ibverbs", "{\"state\": \"absent\"}", "net.ports", true, "no active port",
-         "1 active ports at 400 InfiniBand"},
-        {"ibverbs.ports.0.state", "\"DOWN\"", "net.ports", true, "no active port", "1 active"},
-        {"ibverbs.ports.0.rate", "\"200\"", "net.ports", true, "1 active ports at 200", "at 400"},
+         "1 port at 400 InfiniBand, as on 2 of 3"},
+        {"ibverbs.ports.0.used", "false", "net.ports", true, "no active port", "1 port"},
+        {"ibverbs.ports.1.used", "true", "net.ports", true, "2 ports at 400 and 10 InfiniBand and Ethernet",
+         "1 port"},
+        {"ibverbs.ports.0.rate", "\"200\"", "net.ports", true, "1 port at 200", "at 400"},
+        {"ibverbs.ports.0.link", "\"Ethernet\"", "net.ports", true, "400 Ethernet", "400 InfiniBand"},
+        {"ibverbs.ports.0.trouble", "{\"cause\": \"missing\", \"detail\": \"/dev/x is not there\"}",
+         "net.device", true, "mlx5_0:1: /dev/x is not there", "opens"},
+        {"ibverbs.ports.0.gid", "\"fe80:0000:0000:0001:0000:0000:0000:0001\"", "net.subnet", false,
+         "fe80:0000:0000:0001", "fe80:0000:0000:0000, as on 2 of 3"},
+        {"ibverbs.gpu_direct", "\"\"", "gpu.direct", false, "neither", "host's memory"},
+        {"ibverbs.gpus", "{\"0000:1a:00.0\": {\"nearest\": \"mlx5_0\", \"distance\": \"across sockets\"}}",
+         "gpu.nic", false, "GPU 0 (GPU-4f2a9c31): the nearest is mlx5_0, across sockets", "own socket"},
         {"ibverbs.state", "\"error\"", "net.ibverbs", true, "unknown", "library"},
         {"ibverbs", "", "net.ibverbs", true, "unknown", "library"},
     };
@@ -245,6 +272,93 @@ static void gpus_by_need(void **state)
     want.gpus = MU_NEED_YES;
     report = judge("gpu", absent, &want, NULL);
     assert_int_equal(report->fatal, 1);
+    mu_preflight_free(report);
+}
+
+/* The third host's ports are RoCE without a GID: only the user's own index helps. */
+static void roce_needs_an_address(void **state)
+{
+    (void)state;
+    mu_preflight_want_t want = usual_want();
+    const char *port =
+        "[{\"name\": \"mlx5_0:1\", \"state\": \"ACTIVE\", \"rate\": \"400\", \"link\": \"Ethernet\","
+        " \"used\": true, \"trouble\": null}]";
+    mu_preflight_report_t *report = judge("ibverbs.ports", port, &want, NULL);
+    assert_int_equal(findings_of(report, "net.gid"), 1);
+    mu_preflight_free(report);
+    user_gid = "NCCL_IB_GID_INDEX=1";
+    report = judge("ibverbs.ports", port, &want, NULL);
+    assert_int_equal(findings_of(report, "net.gid"), 0);
+    said[0] = '\0';
+    mu_preflight_print(report);
+    assert_non_null(strstr(said, "NCCL_IB_HCA=mlx5_0:1, NCCL_IB_GID_INDEX=1, "));
+    user_gid = NULL;
+    mu_preflight_free(report);
+}
+
+static void rdma_by_need(void **state)
+{
+    (void)state;
+    const char *closed = "{\"cause\": \"memlock\", \"detail\": \"x\"}";
+    mu_preflight_want_t want = usual_want();
+    want.rdma = MU_NEED_NO; /* TCP is asked for */
+    mu_preflight_report_t *report = judge("ibverbs.ports.0.trouble", closed, &want, NULL);
+    assert_int_equal(report->count, 0);
+    assert_false(report->rdma);
+    mu_preflight_free(report);
+    want.rdma = MU_NEED_AUTO;
+    want.gpus = MU_NEED_NO; /* nothing but NCCL uses it */
+    report = judge("ibverbs.ports.0.trouble", closed, &want, NULL);
+    assert_int_equal(report->count, 0);
+    mu_preflight_free(report);
+
+    want = usual_want();
+    report = judge("resources",
+                   "{\"cores\": 64, \"memory\": 549755813888, \"shm\": 34359738368, \"nofile\": 65536, "
+                   "\"memlock\": 65536, \"ipc_lock\": true}",
+                   &want, NULL);
+    assert_int_equal(report->count, 0); /* the limit does not bind there */
+    mu_preflight_free(report);
+    report = judge("ibverbs.ports", "[]", &want, NULL);
+    assert_int_equal(findings_of(report, "net.ports"), 1); /* unlike the others */
+    mu_preflight_free(report);
+    want.rdma = MU_NEED_YES;
+    report = judge("ibverbs.ports", "[]", &want, NULL);
+    assert_int_equal(findings_of(report, "net.ports"), 2); /* and none at all */
+    mu_preflight_free(report);
+    user_hca = "mlx9";
+    report = judge("ibverbs.ports.0.used", "false", &want, NULL);
+    assert_int_equal(findings_of(report, "net.hca"), 1);
+    assert_non_null(strstr(report->finding[0].found, "NCCL_IB_HCA=mlx9 names no active port"));
+    user_hca = NULL;
+    mu_preflight_free(report);
+}
+
+/* What NCCL will be told is said once for all hosts that are alike. */
+static void rdma_is_told(void **state)
+{
+    (void)state;
+    mu_preflight_want_t want = usual_want();
+    mu_preflight_report_t *report = judge("ibverbs.gid_index", "3", &want, NULL);
+    said[0] = '\0';
+    mu_preflight_print(report);
+    assert_non_null(strstr(
+        said, "RDMA on h1, h2: 1 port at 400 InfiniBand, NCCL_IB_HCA=mlx5_0:1, GPUDirect by DMA-BUF\n"));
+    assert_non_null(strstr(said,
+                           "RDMA on h3: 1 port at 400 InfiniBand, NCCL_IB_HCA=mlx5_0:1, NCCL_IB_GID_INDEX=3, "
+                           "GPUDirect by DMA-BUF\n"));
+    mu_preflight_free(report);
+    want.rdma = MU_NEED_NO;
+    report = judge("ibverbs.gpu_direct", "\"\"", &want, NULL);
+    said[0] = '\0';
+    mu_preflight_print(report);
+    assert_non_null(strstr(said, "RDMA (not used) on h1, h2: "));
+    assert_non_null(strstr(said, ", no GPUDirect\n"));
+    mu_preflight_free(report);
+    report = judge("ibverbs", "{\"state\": \"absent\"}", &want, NULL);
+    said[0] = '\0';
+    mu_preflight_print(report);
+    assert_null(strstr(said, "h3"));
     mu_preflight_free(report);
 }
 
@@ -355,30 +469,6 @@ static void probe_survives_dead_storage(void **state)
     free(fifo);
 }
 
-static void probe_sees_ports(void **state)
-{
-    (void)state;
-    put("sys/class/infiniband/mlx5_0/ports/1/state", "4: ACTIVE\n");
-    put("sys/class/infiniband/mlx5_0/ports/1/rate", "400 Gb/sec (4X NDR)\n");
-    put("sys/class/infiniband/mlx5_0/ports/1/link_layer", "InfiniBand\n");
-    put("sys/class/infiniband/mlx5_1/ports/1/state", "1: DOWN\n");
-    json_t *facts = facts_for("{\"paths\": {\"sys\": \"%s/sys\", \"ibverbs\": \"libc.so.6\"}}", dir);
-    assert_string_equal(text_at(facts, "ibverbs.state"), "ok");
-    json_t *ports = json_object_get(json_object_get(facts, "ibverbs"), "ports");
-    assert_int_equal(json_array_size(ports), 2);
-    assert_string_equal(text_at(json_array_get(ports, 0), "name"), "mlx5_0:1");
-    assert_string_equal(text_at(json_array_get(ports, 0), "state"), "ACTIVE");
-    assert_string_equal(text_at(json_array_get(ports, 0), "rate"), "400 Gb/sec (4X NDR)");
-    assert_string_equal(text_at(json_array_get(ports, 1), "state"), "DOWN");
-    json_decref(facts);
-    facts = facts_for("{\"paths\": {\"sys\": \"%s/sys\", \"ibverbs\": \"%s/no-library.so\"}}", dir, dir);
-    assert_string_equal(text_at(facts, "ibverbs.state"), "error");
-    json_decref(facts);
-    facts = facts_for("{\"paths\": {\"sys\": \"%s/absent\"}}", dir);
-    assert_string_equal(text_at(facts, "ibverbs.state"), "absent");
-    json_decref(facts);
-}
-
 /* tests/unit/stand_ins/nvml.c does what its environment says. */
 static void probe_sees_gpus(void **state)
 {
@@ -393,6 +483,7 @@ static void probe_sees_gpus(void **state)
     json_t *devices = json_object_get(json_object_get(facts, "gpu"), "devices");
     assert_int_equal(json_array_size(devices), 2);
     assert_string_equal(text_at(json_array_get(devices, 1), "uuid"), "GPU-stand-in-1");
+    assert_string_equal(text_at(json_array_get(devices, 1), "pci"), "0000:8b:00.0");
     assert_int_equal(json_integer_value(mu_judge_at(json_array_get(devices, 0), "ecc_uncorrected")), 0);
     json_decref(facts);
     setenv("STAND_IN_NVML", "ecc remap busy", 1);
@@ -420,6 +511,7 @@ static void probe_sees_limits(void **state)
 {
     (void)state;
     put("proc/self/cgroup", "0::/a/b\n");
+    put("proc/self/status", "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t0000000000004000\n");
     put("proc/meminfo", "MemTotal: 100 kB\nMemAvailable: 8388608 kB\n");
     put("cg/fs/cgroup/a/memory.max", "1073741824\n");
     put("cg/fs/cgroup/a/memory.current", "73741824\n");
@@ -429,6 +521,7 @@ static void probe_sees_limits(void **state)
         "{\"paths\": {\"sys\": \"%s/cg\", \"proc\": \"%s/proc\", \"shm\": \"%s/absent\"}}", dir, dir, dir);
     assert_int_equal(json_integer_value(mu_judge_at(facts, "resources.memory")), 1000000000);
     assert_int_equal(json_integer_value(mu_judge_at(facts, "resources.cores")), 1);
+    assert_true(json_is_true(mu_judge_at(facts, "resources.ipc_lock")));
     assert_int_equal(json_integer_value(mu_judge_at(facts, "resources.shm")), -1);
     json_decref(facts);
     facts = facts_for("{\"daemon\": \"%s/absent\"}", dir);
@@ -498,10 +591,12 @@ int main(void)
         cmocka_unit_test(each_check_fails),
         cmocka_unit_test(hosts_without_facts_fail),
         cmocka_unit_test(gpus_by_need),
+        cmocka_unit_test(roce_needs_an_address),
+        cmocka_unit_test(rdma_by_need),
+        cmocka_unit_test(rdma_is_told),
         cmocka_unit_test(report_reads_well),
         cmocka_unit_test(probe_sees_storage),
         cmocka_unit_test(probe_survives_dead_storage),
-        cmocka_unit_test(probe_sees_ports),
         cmocka_unit_test(probe_sees_gpus),
         cmocka_unit_test(probe_sees_limits),
         cmocka_unit_test(way_back),

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static const int64_t second = 1000000000;
@@ -56,6 +57,33 @@ static mu_trouble_t judged(const mu_roster_t *r, int64_t now)
     mu_trouble_t t;
     mu_roster_judge(r, now, &t);
     return t;
+}
+
+/* The launcher stood still, not they: nobody is lost, deaf or hung for that, and whoever stays silent is found
+ * later by as much. */
+static void a_pause_of_the_launcher_is_nobodys_fault(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t now = warm(&r, 20);
+    mu_beat_t deaf = r.member[2].beat;
+    deaf.sequence++;
+    deaf.unanswered_ms = 3000;
+    mu_roster_beat(&r, 2, &deaf, now);
+    now += 30 * second;
+    assert_int_equal(judged(&r, now).kind, MU_TROUBLE_LOST);
+    mu_roster_pause(&r, 30 * second, now);
+    assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
+    assert_int_equal(judged(&r, now + 6 * second).kind, MU_TROUBLE_NONE);
+    assert_int_equal(judged(&r, now + 11 * second).kind, MU_TROUBLE_LOST);
+    /* what was heard in the turn of the pause is not put into the future */
+    mu_beat_t b = r.member[1].beat;
+    b.sequence++;
+    b.progress++;
+    mu_roster_beat(&r, 1, &b, now);
+    mu_roster_pause(&r, 5 * second, now);
+    assert_true(r.member[1].heard_ns <= now && r.member[1].progress_ns <= now);
+    mu_roster_free(&r);
 }
 
 static void only_this_attempt_and_world_are_let_in(void **state)
@@ -426,7 +454,7 @@ static void equal_lines_are_shown_once(void **state)
 {
     (void)state;
     mu_fold_t f = {0};
-    mu_progress_t p = {0};
+    mu_progress_t p = {.screen = mu_screen_open(STDERR_FILENO)};
     assert_true(mu_fold_line(&f, 3, "rank 3: warning: the disk is slow", 0));
     for (int i = 4; i < 35; i++) {
         char line[64];
@@ -437,11 +465,13 @@ static void equal_lines_are_shown_once(void **state)
     assert_int_equal(f.line[0].others, 31);
     mu_fold_flush(&f, &p, 10 * second);
     assert_true(mu_fold_line(&f, 4, "rank 4: warning: the disk is slow", 11 * second));
+    mu_screen_close(p.screen);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_pause_of_the_launcher_is_nobodys_fault),
         cmocka_unit_test(only_this_attempt_and_world_are_let_in),
         cmocka_unit_test(the_cause_comes_before_those_who_follow),
         cmocka_unit_test(a_lost_peer_is_no_cause),

@@ -21,31 +21,6 @@ static void put_file(const char *name, const char *text)
     free(path);
 }
 
-static void put_port(const char *port, const char *state, const char *rate)
-{
-    char name[256];
-    snprintf(name, sizeof name, "class/infiniband/%s/state", port);
-    put_file(name, state);
-    snprintf(name, sizeof name, "class/infiniband/%s/rate", port);
-    put_file(name, rate);
-}
-
-static void active_and_fast_ports_are_taken(void **state)
-{
-    (void)state;
-    char ports[256], few[16];
-    mu_transport_ports(dir, ports, sizeof ports);
-    assert_string_equal(ports, "");
-    put_port("mlx5_0/ports/1", "4: ACTIVE\n", "400 Gb/sec (4X NDR)\n");
-    put_port("mlx5_1/ports/1", "4: ACTIVE\n", "200 Gb/sec (4X HDR)\n");
-    put_port("mlx5_2/ports/1", "1: DOWN\n", "400 Gb/sec (4X NDR)\n");
-    put_port("mlx5_3/ports/2", "4: ACTIVE\n", "25 Gb/sec (1X EDR)\n"); /* the management's */
-    mu_transport_ports(dir, ports, sizeof ports);
-    assert_string_equal(ports, "mlx5_0:1,mlx5_1:1");
-    mu_transport_ports(dir, few, sizeof few);
-    assert_string_equal(few, "mlx5_0:1");
-}
-
 static void interfaces_by_name_and_by_network(void **state)
 {
     (void)state;
@@ -103,7 +78,6 @@ static int remove_dir(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(active_and_fast_ports_are_taken),
         cmocka_unit_test(interfaces_by_name_and_by_network),
         cmocka_unit_test(the_log_tells_the_transport),
     };

@@ -127,6 +127,31 @@ static void begun_beside_the_device(mu_comm_t *comm, mu_comm_t *other)
     CHECK(y[0] == (float)comm->size && y[1] == 2 * (float)comm->size);
 }
 
+/* Each is waited for alone, and the device goes on with it while the others are under way. */
+static void one_after_the_other(mu_comm_t *comm)
+{
+    enum { OPERATIONS = 4 };
+    float x[OPERATIONS][N], *p[OPERATIONS];
+    uint64_t number[OPERATIONS];
+    for (int k = 0; k < OPERATIONS; k++) {
+        fill(x[k], comm->rank);
+        p[k] = to_device(x[k], sizeof x[k]);
+        CHECK(mu_comm_begin_allreduce(comm, MU_TYPE_F32, p[k], N) == MU_OK);
+        number[k] = comm->sequence;
+    }
+    for (int k = 0; k < OPERATIONS; k++) {
+        CHECK(mu_comm_wait_until(comm, number[k]) == MU_OK);
+        dev->ops->scale(dev, p[k], N, 0.5);
+    }
+    CHECK(mu_comm_sync(&comm, 1) == MU_OK);
+    CHECK(mu_comm_wait_until(comm, number[0]) == MU_OK); /* long done */
+    for (int k = 0; k < OPERATIONS; k++) {
+        take_back(comm, x[k], p[k], sizeof x[k]);
+        for (int i = 0; i < N; i++)
+            CHECK(x[k][i] == 0.5F * sum_at(comm->size, i));
+    }
+}
+
 static void parts(mu_comm_t *comm, const int64_t *part)
 {
     float x[N];
@@ -228,6 +253,7 @@ int main(int argc, char **argv)
     every_type(a);
     from_the_last(a);
     begun_beside_the_device(b, a);
+    one_after_the_other(b);
     equal_and_unequal_parts(b);
     a_peer_that_does_not_come(host_a);
     mu_comm_free(a);

@@ -326,7 +326,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
     CUstream_st *s = resolve(stream);
     want(s, s->enqueued);
     d().to_do.notify_all();
-    return s->queue.empty() ? cudaSuccess : cudaErrorNotReady;
+    return s->queue.empty() ? cudaSuccess : mu_stand_in_error(cudaErrorNotReady); /* kept, as on a card */
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags)
@@ -389,7 +389,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
         return cudaSuccess;
     want(e.stream, e.stream->enqueued);
     d().to_do.notify_all();
-    return cudaErrorNotReady;
+    return mu_stand_in_error(cudaErrorNotReady);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)

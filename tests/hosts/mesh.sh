@@ -1,0 +1,92 @@
+# Hosts that all reach the launcher but not each other: a firewall that drops, one that rejects, a way on which only
+# small packets pass, all ports closed, no address in MPI's network. Each is named with its hosts, at once, and 80; a good
+# set of hosts passes.
+. "$(dirname "$0")/lab.sh"
+lab_begin
+hosts=(a b c d e f)
+lab_host head
+for name in "${hosts[@]}"; do
+    lab_host $name
+    lab_sshd $name
+done
+lab_hostfile "${hosts[@]}"
+
+check() {
+    status=0
+    lab_in head env "${environment[@]}" "$LAB/bin/muster" check "$LAB_CONFIG" --hostfile "$LAB/hostfile" "$@" \
+        >"$LAB/out" 2>"$LAB/check.err" || status=$?
+    cat "$LAB/check.err"
+}
+
+expect() { # HOSTS FOUND
+    grep -A1 -- "  net.mesh  *$1\$" "$LAB/check.err" | grep -q "found: $2; wanted" || lab_fail "'$1: $2' is not told"
+}
+
+environment=(A=A)
+check --json
+[ "$status" -eq 0 ] || lab_fail "good hosts: exit code $status"
+if grep -q net.mesh "$LAB/check.err" "$LAB/out"; then lab_fail "good hosts are named"; fi
+grep -q '"cannot_reach": {}' "$LAB/out" || lab_fail "they were not asked"
+
+# closed AT FROM HOW...: packets from FROM to the ranks' ports of AT
+closed() {
+    lab_in "$1" iptables -A INPUT -s "${LAB_ADDRESS[$2]}" -p tcp --dport 29500:29999 "${@:3}"
+}
+closed a b -j DROP
+closed b a -j DROP
+closed c d -j REJECT --reject-with icmp-port-unreachable
+closed f e -m length --length 1400:65535 -j DROP
+
+# a run that may do without three hosts goes on with those that reach each other
+cat >"$LAB/more.yml" <<END
+{optimizer: {type: Adam, params: {lr: 1.0e-3}}, train_batch_size: 12, muster: {max_restarts: 0, min_hosts: 3}}
+END
+mkdir "$LAB/path"
+cat >"$LAB/path/mpirun" <<END
+#!/bin/sh
+[ "\$1" != --version ] || exec $(command -v mpirun) --version
+while [ "\$1" != --hostfile ]; do shift; done
+cat "\$2" >$LAB/chosen
+exit 3
+END
+chmod +x "$LAB/path/mpirun"
+
+delay=$(lab_reaping_delay)
+begin=$EPOCHREALTIME
+status=0
+lab_in head env PATH="$LAB/path:$PATH" "$LAB/bin/muster" run "$LAB_CONFIG" "$LAB/more.yml" --hostfile "$LAB/hostfile" \
+    --run-dir "$LAB/run/fewer" 2>"$LAB/check.err" || status=$?
+took=$(lab_seconds_since "$begin")
+cat "$LAB/check.err"
+echo "took $took s"
+[ "$status" -eq 83 ] || lab_fail "exit $status, wanted 83: mpirun's own failure"
+[ "$(tr '\n' ' ' <"$LAB/chosen")" = "head slots=1 a slots=2 c slots=2 e slots=2 " ] || lab_fail "started on: $(cat "$LAB/chosen")"
+lab_at_most "$took" 15 "$delay" || lab_fail "took $took s"
+grep -q "NOT STARTED: 3 of 6 hosts failed preflight (exit 80" "$LAB/check.err" || lab_fail "does not count them"
+expect b "neither reaches nor is reached by a (TCP ${LAB_ADDRESS[a]}:295[0-9]*: timed out)"
+expect d "cannot reach c (TCP ${LAB_ADDRESS[c]}:295[0-9]*: refused)"
+expect f "is not reached by e (TCP, ports 29500 to 29999: small packets pass, large ones are lost)"
+grep -q "fix: set one MTU" "$LAB/check.err" || lab_fail "does not say what to do"
+
+for name in "${hosts[@]}"; do
+    lab_in $name iptables -F
+    lab_in $name iptables -A INPUT -p tcp --dport 29500:29999 -j DROP
+done
+lab_in head iptables -A INPUT -p tcp --dport 29500:29999 -j DROP
+check
+[ "$status" -eq 80 ] || lab_fail "all ports closed: exit code $status instead of 80"
+expect "a, b, c, d, e, f" "neither reaches nor is reached by any other host (TCP, ports 29500 to 29999: timed out)"
+for name in head "${hosts[@]}"; do lab_in $name iptables -F; done
+
+environment=(OMPI_MCA_btl_tcp_if_include=10.8.0.0/24)
+check
+[ "$status" -eq 80 ] || lab_fail "another network: exit code $status instead of 80"
+expect "this machine, a, b, c, d, e, f" "no address of 10.8.0.0/24"
+
+# one host alone: what it has instead is told; the others meet there
+number=1
+for name in head a b c d e; do lab_in $name ip address add "10.8.0.$((number++))/24" dev eth0; done
+check
+[ "$status" -eq 80 ] || lab_fail "one host in another network: exit code $status instead of 80"
+expect f "no address of 10.8.0.0/24 (it has eth0 ${LAB_ADDRESS[f]})"
+grep -q "NOT STARTED: 1 of 6 hosts" "$LAB/check.err" || lab_fail "others are named"
