@@ -5,6 +5,7 @@
 : "${MUSTER_STAND_INS:?the folder of the stand-ins for NVML and libibverbs}"
 export MUSTER_NVML=$MUSTER_STAND_INS/libstand_in_nvml.so MUSTER_IBVERBS=$MUSTER_STAND_INS/libstand_in_ibverbs.so
 export MUSTER_SYSFS=sys HOSTS=$scratch/hosts
+export OMPI_MCA_btl_tcp_if_include=lo # all hosts are this machine
 unset NCCL_IB_HCA NCCL_IB_GID_INDEX
 mkdir "$scratch/path"
 export PATH=$scratch/path:$PATH
