@@ -26,6 +26,13 @@ mu_status_t mu_mpi_check(int rc, const char *what)
     return mu_fail(MU_NETWORK, "%s failed: %.*s", what, length, text);
 }
 
+void mu_comm_mpi_prepare(void)
+{
+    static const char binomial[] = "2"; /* a tree, of whole messages; both in 4.1 and 5 */
+    setenv("OMPI_MCA_coll_libnbc_ireduce_algorithm", binomial, 0);
+    setenv("OMPI_MCA_coll_libnbc_ibcast_algorithm", binomial, 0);
+}
+
 static MPI_Datatype mpi_type(mu_type_t type)
 {
     switch (type) {

@@ -21,6 +21,10 @@
 
 typedef struct mu_mover mu_mover_t;
 
+/* Before MPI_Init, by every rank: says in the environment, where the user has not, which of Open MPI's
+ * algorithms begun operations take. Its own choice cuts a message into 32 KiB which go one after the other,
+ * and each waits until somebody looks: five times as long between two ranks (docs/measured.md). */
+void mu_comm_mpi_prepare(void);
 /* Takes over `group` (freed by mu_comm_free). Every member calls it. A group of one needs no MPI call later.
  */
 mu_comm_t *mu_comm_mpi(MPI_Comm group, const char *name, struct mu_page *page);

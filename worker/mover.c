@@ -2,6 +2,7 @@
 #include "common/buf.h"
 #include "common/log.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <time.h>
@@ -18,6 +19,10 @@ struct mu_mover {
     mu_queue_t *queue[QUEUES];
     int count;
     bool stop;
+    /* Open MPI's switch for yielding in calls that find nothing to do, as ranks that share cores are told to.
+     * The mover only looks, and sleeps then: a yield would hand the core to the computation for some
+     * milliseconds at each look. NULL: there is no such switch. */
+    bool (*set_yield)(bool yield);
 };
 
 static bool move_all(mu_mover_t *m)
@@ -32,12 +37,22 @@ static bool move_all(mu_mover_t *m)
     return any;
 }
 
+/* Calls of MPI exclude each other, so the switch is back before the owner's next one. */
+static bool look(mu_mover_t *m)
+{
+    bool yields = m->set_yield && m->set_yield(false);
+    bool any = move_all(m);
+    if (yields)
+        m->set_yield(true);
+    return any;
+}
+
 static void *run(void *arg)
 {
     mu_mover_t *m = arg;
     pthread_mutex_lock(&m->lock);
     while (!m->stop) {
-        if (!move_all(m)) {
+        if (!look(m)) {
             pthread_cond_wait(&m->work, &m->lock);
             continue;
         }
@@ -52,6 +67,7 @@ static void *run(void *arg)
 mu_status_t mu_mover_new(mu_mover_t **out)
 {
     mu_mover_t *m = mu_calloc(1, sizeof *m);
+    *(void **)&m->set_yield = dlsym(RTLD_DEFAULT, "opal_progress_set_yield_when_idle");
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->work, NULL);
     if (pthread_create(&m->thread, NULL, run, m) != 0) {

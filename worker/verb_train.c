@@ -111,6 +111,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
     MU_TRY_GOTO(status, read_arguments(argc, argv, &run, &generate), out);
     MU_TRY_GOTO(status, prepare_run(&run), out);
     mu_page_phase(run.page, MU_PHASE_MPI_INIT);
+    mu_comm_mpi_prepare();
     if (MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
         status = mu_fail(MU_NETWORK, "MPI_Init failed");
         goto out;

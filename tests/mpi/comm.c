@@ -243,6 +243,7 @@ int main(int argc, char **argv)
 {
     int provided;
     mu_mover_t *mover = NULL;
+    mu_comm_mpi_prepare();
     MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
     CHECK(provided >= MPI_THREAD_SERIALIZED && mu_mover_new(&mover) == MU_OK);
     mu_comm_t *comm = make("all", NULL), *moved = make("moved", mover), *other = make("other", mover);

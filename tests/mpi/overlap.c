@@ -84,6 +84,7 @@ static void beside_is_behind(void **state)
 int main(int argc, char **argv)
 {
     int provided;
+    mu_comm_mpi_prepare();
     MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
     MPI_Comm_size(MPI_COMM_WORLD, &world_size);
