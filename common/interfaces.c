@@ -52,13 +52,18 @@ static bool is_inside(const struct sockaddr *sa, const network_t *network)
     return rest == 0 || ((address[whole] ^ network->address[whole]) >> (8 - rest)) == 0;
 }
 
+static bool is_named(const struct ifaddrs *i, const char *word)
+{
+    return strcmp(i->ifa_name, word) == 0 || (strcmp(word, "*") == 0 && !(i->ifa_flags & IFF_LOOPBACK));
+}
+
 static const struct ifaddrs *find(const struct ifaddrs *list, const char *word)
 {
     network_t network;
     const struct ifaddrs *six = NULL;
     bool is_network = parse_network(word, &network);
     for (const struct ifaddrs *i = list; i; i = i->ifa_next) {
-        if (!counts(i) || !(is_network ? is_inside(i->ifa_addr, &network) : strcmp(i->ifa_name, word) == 0))
+        if (!counts(i) || !(is_network ? is_inside(i->ifa_addr, &network) : is_named(i, word)))
             continue;
         if (i->ifa_addr->sa_family == AF_INET)
             return i;

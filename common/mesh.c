@@ -113,8 +113,8 @@ static int listen_at(const char *address, int port)
     return -1;
 }
 
-bool mu_mesh_new(const char *interfaces, int port, int ports, const char *token, mu_buf_t *why,
-                 mu_mesh_t **out)
+bool mu_mesh_new(const char *interfaces, const char *instead, int port, int ports, const char *token,
+                 mu_buf_t *why, mu_mesh_t **out)
 {
     mu_mesh_t *mesh = mu_calloc(1, sizeof *mesh);
     mu_buf_t have = MU_BUF_INIT;
@@ -126,7 +126,8 @@ bool mu_mesh_new(const char *interfaces, int port, int ports, const char *token,
     if (!mu_interface_address(interfaces, mesh->self.address, &have)) {
         mu_buf_addf(why, "no address of %s" MU_MESH_HAS "%s)", interfaces,
                     have.len ? have.data : "none at all");
-        goto fail;
+        if (!instead || !mu_interface_address(instead, mesh->self.address, &have))
+            goto fail;
     }
     errno = EADDRINUSE;
     for (int i = 0; i < ports && mesh->fd < 0 && errno == EADDRINUSE; i++) {
@@ -134,6 +135,7 @@ bool mu_mesh_new(const char *interfaces, int port, int ports, const char *token,
         mesh->fd = listen_at(mesh->self.address, port + i);
     }
     if (mesh->fd < 0) {
+        mu_buf_clear(why);
         mu_buf_addf(why, "cannot listen on %s, ports %d to %d: %s", mesh->self.address, port,
                     port + ports - 1, strerror(errno));
         goto fail;

@@ -61,12 +61,14 @@ typedef struct mu_mesh_peer {
     int port;
 } mu_mesh_peer_t;
 
-#define MU_MESH_HAS " (it has " /* in *why, before the addresses of a host that lacks the right one */
+#define MU_MESH_HAS " (it has " /* in *why, before the addresses that there are */
 
 /* Listens at the address that `interfaces` chooses (common/interfaces.h), on the first free one of `ports` ports from
- * `port` on. token: MU_MESH_TOKEN characters. False, and *why (cleared first) tells the reason. */
-bool mu_mesh_new(const char *interfaces, int port, int ports, const char *token, mu_buf_t *why,
-                 mu_mesh_t **out);
+ * `port` on; where it chooses none, as the list `instead` does (NULL: nowhere), and *why tells what is lacking, since
+ * Open MPI too takes what there is then. token: MU_MESH_TOKEN characters. False, and *why (cleared first) tells the
+ * reason. */
+bool mu_mesh_new(const char *interfaces, const char *instead, int port, int ports, const char *token,
+                 mu_buf_t *why, mu_mesh_t **out);
 /* Where the others find it. */
 mu_mesh_peer_t mu_mesh_self(const mu_mesh_t *mesh);
 /* Dials at most MU_MESH_PEERS peers, once; who has not answered at deadline_ns (mu_now_ns()) has failed. */

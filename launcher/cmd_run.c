@@ -199,6 +199,7 @@ static mu_status_t check_hosts(run_t *r)
         return status;
     mu_preflight_print(report);
     status = choose_hosts(r, report, status);
+    snprintf(r->plan.interfaces, sizeof r->plan.interfaces, "%s", report->interfaces);
     mu_preflight_free(report);
     return status;
 }

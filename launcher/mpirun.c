@@ -135,12 +135,18 @@ static int user_number(const char *name, int ours)
     return text && mu_parse_i64(text, &n) && n > 0 && n <= 65535 ? (int)n : ours;
 }
 
+/* Whether a list of components ("ob1", "self,tcp", "^openib") leaves this one in; NULL: no list. */
+static bool allows(const char *list, const char *component)
+{
+    return !list || (strstr(list, component) != NULL) == (*list != '^');
+}
+
 mu_rank_net_t mu_mpirun_rank_net(const char *ours)
 {
     const char *pml = getenv("OMPI_MCA_pml"), *btl = getenv("OMPI_MCA_btl");
     const char *interfaces = getenv("OMPI_MCA_btl_tcp_if_include");
     mu_rank_net_t net = {.interfaces = interfaces && *interfaces ? interfaces : ours};
-    net.tcp = (!pml || strstr(pml, "ob1")) && (!btl || (strstr(btl, "tcp") != NULL) == (*btl != '^'));
+    net.tcp = allows(pml, "ob1") && allows(btl, "tcp");
     net.port = user_number("OMPI_MCA_btl_tcp_port_min_v4", MU_PORT_RANK);
     net.ports = user_number("OMPI_MCA_btl_tcp_port_range_v4", MU_PORT_RANK_COUNT);
     if (net.ports > 65536 - net.port)

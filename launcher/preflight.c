@@ -126,7 +126,7 @@ static void ask_host(exchange_t *x, int i)
     if (x->hca)
         json_object_set_new(ask, "hca", json_string(x->hca));
     if (x->mesh && !host.local)
-        json_object_set_new(ask, "mesh", mu_preflight_mesh_ask(x->mesh));
+        json_object_set_new(ask, "mesh", mu_preflight_mesh_ask(x->mesh, i));
     add_paths(ask);
     char *text = json_dumps(ask, JSON_COMPACT | JSON_ENSURE_ASCII);
     char *line = mu_format(MU_PROBE_ASK "%s\n", text);
@@ -220,6 +220,8 @@ static mu_preflight_report_t *judge(exchange_t *x)
     report->hosts = x->ready->hosts;
     report->gpus = mu_calloc((size_t)n, sizeof *report->gpus);
     report->facts = x->facts;
+    if (x->mesh)
+        snprintf(report->interfaces, sizeof report->interfaces, "%s", x->mesh->route.interfaces);
     report->gid = rule_for_gid();
     for (int i = 0; i < n; i++)
         report->looked_at += x->asked[i] > 0;

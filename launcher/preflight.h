@@ -50,7 +50,8 @@ typedef struct mu_preflight_report {
     bool rdma; /* InfiniBand and RoCE were judged: GPUs on several hosts, and TCP is not asked for */
     char *gid; /* "NCCL_IB_GID_INDEX=3" or another rule for RoCE's GID, where the user has set one */
     const mu_hosts_t *hosts;
-    int *gpus;      /* of host i: GPUs that a rank may use; 0 if none */
+    char interfaces[64]; /* for mpirun: those towards all hosts elsewhere (launcher/route.h); "": unknown */
+    int *gpus;           /* of host i: GPUs that a rank may use; 0 if none */
     json_t **facts; /* of host i: what its probe saw, and "clock_offset" (s its clock is ahead); or NULL */
 } mu_preflight_report_t;
 

@@ -1,7 +1,6 @@
 #include "launcher/preflight_mesh.h"
 #include "launcher/mpirun.h"
 #include "launcher/ready_internal.h"
-#include "launcher/route.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/probe_words.h"
@@ -57,20 +56,24 @@ static bool is_ready(const mu_ready_t *ready, int i)
     return ready->host[i].phase == MU_PHASE_READY;
 }
 
-/* The network of the first host elsewhere, which is the one that mpirun will be told. */
+/* The way to the hosts elsewhere, which is what mpirun will be told. */
 static bool find_network(mu_preflight_mesh_t *mesh)
 {
     const mu_ready_t *ready = mesh->ready;
-    mu_route_t route = {0};
+    mu_route_t *all = &mesh->route;
     for (int i = 0; i < ready->hosts->count; i++) {
+        mu_route_t route;
         if (!is_ready(ready, i) || ready->host[i].local)
             continue;
         const char *address = ready->host[i].address;
-        if (mu_route_to(*address ? address : ready->hosts->host[i].name, &route) == MU_OK && !route.here)
-            break;
-        route = (mu_route_t){0};
+        if (mu_route_to(*address ? address : ready->hosts->host[i].name, &route) != MU_OK || route.here)
+            continue;
+        if (*all->address)
+            mu_route_add(all, &route);
+        else
+            *all = route;
     }
-    mu_rank_net_t net = mu_mpirun_rank_net(route.interfaces);
+    mu_rank_net_t net = mu_mpirun_rank_net(all->interfaces);
     if (!net.tcp) {
         mu_info(
             "OMPI_MCA_pml or OMPI_MCA_btl choose another transport than TCP: whether hosts reach each other "
@@ -90,15 +93,24 @@ static mu_member_t *join(mu_preflight_mesh_t *mesh, int host)
     return member;
 }
 
+/* Where a host listens that has no address in MPI's network: at the one that it is known by, or at any. */
+static char *instead_of(const char *address)
+{
+    return mu_format("%s%s*", address, !*address ? "" : strchr(address, ':') ? "/128," : "/32,");
+}
+
 static void join_here(mu_preflight_mesh_t *mesh, int host)
 {
     mu_member_t *member = join(mesh, host);
     mu_buf_t why = MU_BUF_INIT;
-    member->listens = mu_mesh_new(mesh->interfaces, mesh->port, mesh->ports, mesh->token, &why, &mesh->here);
+    char *instead = instead_of(mesh->route.address);
+    member->listens =
+        mu_mesh_new(mesh->interfaces, instead, mesh->port, mesh->ports, mesh->token, &why, &mesh->here);
+    free(instead);
     if (member->listens)
         member->self = mu_mesh_self(mesh->here);
-    else
-        member->missing = mu_buf_detach(&why);
+    if (why.len)
+        *(member->listens ? &member->instead : &member->missing) = mu_buf_detach(&why);
     mu_buf_release(&why);
 }
 
@@ -132,10 +144,13 @@ mu_preflight_mesh_t *mu_preflight_mesh_new(mu_ready_t *ready, const mu_preflight
 
 /* ---- what is asked ---- */
 
-json_t *mu_preflight_mesh_ask(const mu_preflight_mesh_t *mesh)
+json_t *mu_preflight_mesh_ask(const mu_preflight_mesh_t *mesh, int i)
 {
-    return json_pack("{s:s, s:i, s:i, s:s}", "interfaces", mesh->interfaces, "port", mesh->port, "ports",
-                     mesh->ports, "token", mesh->token);
+    char *instead = instead_of(mesh->ready->host[i].address);
+    json_t *ask = json_pack("{s:s, s:s, s:i, s:i, s:s}", "interfaces", mesh->interfaces, "instead", instead,
+                            "port", mesh->port, "ports", mesh->ports, "token", mesh->token);
+    free(instead);
+    return ask;
 }
 
 static mu_login_t *login_of(const mu_preflight_mesh_t *mesh, const mu_member_t *member)
@@ -204,6 +219,8 @@ void mu_preflight_mesh_hear_place(mu_member_t *member, const json_t *facts)
         snprintf(member->self.address, sizeof member->self.address, "%s", address);
         member->self.port = (int)port;
         member->listens = true;
+        const char *instead = json_string_value(json_object_get(place, "instead"));
+        member->instead = instead ? mu_strdup(instead) : NULL;
     } else {
         miss(member, !facts ? "gave no facts" : !ok && detail ? detail : "does not say where it listens");
     }
@@ -348,6 +365,7 @@ void mu_preflight_mesh_free(mu_preflight_mesh_t *mesh)
         if (member->listens && !is_here(mesh, member))
             mu_login_write(login_of(mesh, member), end, strlen(end));
         free(member->missing);
+        free(member->instead);
     }
     mu_mesh_free(mesh->here);
     free(mesh->member);

@@ -15,6 +15,7 @@
 
 #include "common/mesh.h"
 #include "launcher/preflight_internal.h"
+#include "launcher/route.h"
 
 enum { MU_MESH_ALL = 128 }; /* so many members each dial all others */
 
@@ -24,6 +25,7 @@ typedef struct mu_member {
     mu_mesh_peer_t self;
     char *missing; /* why it does not take part, or does not tell; NULL otherwise */
     bool listens;
+    char *instead; /* what it lacks, when it listens elsewhere than in MPI's network; NULL otherwise */
     int peer[MU_MESH_PEERS]; /* members that it dials */
     int peers;
     mu_mesh_result_t result[MU_MESH_PEERS]; /* when `told` */
@@ -33,6 +35,7 @@ typedef struct mu_member {
 struct mu_preflight_mesh {
     mu_ready_t *ready;
     char interfaces[256], token[MU_MESH_TOKEN + 1];
+    mu_route_t route; /* to the hosts elsewhere */
     int port, ports;
     mu_mesh_t *here; /* this machine's, which is member 0 then; NULL: takes no part, or cannot listen */
     mu_member_t *member;
@@ -45,7 +48,8 @@ int mu_preflight_mesh_peers(int n, int i, int peer[MU_MESH_PEERS]);
 
 mu_preflight_mesh_t *mu_preflight_mesh_new(mu_ready_t *ready, const mu_preflight_want_t *want,
                                            const char *token);
-json_t *mu_preflight_mesh_ask(const mu_preflight_mesh_t *mesh);
+/* For host i of the list. */
+json_t *mu_preflight_mesh_ask(const mu_preflight_mesh_t *mesh, int i);
 /* Also adds "cannot_reach" to the "mesh" of the facts. Errors: MU_STOPPED. */
 mu_status_t mu_preflight_mesh_run(mu_preflight_mesh_t *mesh, json_t *const *facts,
                                   const volatile sig_atomic_t *stop);

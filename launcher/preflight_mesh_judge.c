@@ -161,32 +161,35 @@ static void find_broken(const mu_preflight_mesh_t *mesh, const side_t *side, int
     free(fix);
 }
 
-/* Hosts that all lack an address are told in one line, so without what each has. */
-static size_t shown_of(const char *missing, int silent)
+/* What the host lacks; without what it has, when others lack it too, so that they are told in one line. */
+static char *lacks(const mu_preflight_mesh_t *mesh, const char *instead)
 {
-    const char *detail = strstr(missing, MU_MESH_HAS);
-    return silent > 1 && detail ? (size_t)(detail - missing) : strlen(missing);
+    const char *has = strstr(instead, MU_MESH_HAS);
+    int others = -1;
+    for (int i = 0; i < mesh->members; i++)
+        others += mesh->member[i].instead != NULL;
+    char *text = mu_format("%.*s", (int)(has && others > 0 ? has - instead : (long)strlen(instead)), instead);
+    char *shown = mu_judge_shown(text);
+    free(text);
+    return shown;
 }
 
-static void find_missing(const mu_preflight_mesh_t *mesh, mu_judge_t *judge)
+/* Hosts that say nothing, or that MPI's list of interfaces does not fit: Open MPI ignores it there. */
+static void find_others(const mu_preflight_mesh_t *mesh, mu_judge_t *judge)
 {
-    int silent = 0;
-    for (int i = 0; i < mesh->members; i++)
-        silent += !mesh->member[i].listens;
     for (int i = 0; i < mesh->members; i++) {
         const mu_member_t *m = &mesh->member[i];
-        if (!m->missing || (m->host >= 0 && !judge->facts[m->host]))
-            continue; /* who gave no facts is told already */
-        char *why = mu_format("%.*s", (int)shown_of(m->missing, silent), m->missing);
-        char *wanted = m->listens ? mu_strdup("its word on every other host")
-                                  : mu_format("a free port from %d to %d at an address of %s", mesh->port,
-                                              mesh->port + mesh->ports - 1, mesh->interfaces);
-        mu_judge_find(
-            judge, m->host, true, CHECK, mu_judge_shown(why), wanted,
-            m->listens ? "log in there and start muster-worker --probe by hand"
-                       : "give it an address there; or name the interfaces or networks that MPI is to use: "
-                         "OMPI_MCA_btl_tcp_if_include and OMPI_MCA_oob_tcp_if_include");
-        free(why);
+        if (m->instead)
+            mu_judge_find(
+                judge, m->host, false, CHECK, lacks(mesh, m->instead),
+                mu_format("an address of %s, where MPI is to talk; it takes what there is", mesh->interfaces),
+                "name what every host has: OMPI_MCA_btl_tcp_if_include, "
+                "OMPI_MCA_oob_tcp_if_include");
+        if (m->missing && (m->host < 0 || judge->facts[m->host])) /* else it is told already */
+            mu_judge_find(judge, m->host, true, CHECK, mu_judge_shown(m->missing),
+                          mu_format("its word on every other host, and a free port from %d to %d", mesh->port,
+                                    mesh->port + mesh->ports - 1),
+                          "log in there and start muster-worker --probe by hand");
     }
 }
 
@@ -198,7 +201,7 @@ void mu_preflight_mesh_judge(const mu_preflight_mesh_t *mesh, mu_judge_t *judge)
     for (int i = 0; i < mesh->members; i++)
         if (side[i].blamed)
             find_broken(mesh, &side[i], mesh->member[i].host, judge);
-    find_missing(mesh, judge);
+    find_others(mesh, judge);
     judge->report->checks++;
     for (int i = 0; i < mesh->members; i++)
         free(side[i].broken);

@@ -36,25 +36,27 @@ static bool source_of(const struct addrinfo *to, struct sockaddr_storage *out)
     return ok;
 }
 
-static void name_network(const struct ifaddrs *i, char *out, size_t size)
+static void name_network(const struct ifaddrs *i, const struct sockaddr *to, char *out, size_t size)
 {
-    size_t n;
-    const uint8_t *address = address_bytes(i->ifa_addr, &n);
+    size_t n, m;
+    const uint8_t *address = address_bytes(i->ifa_addr, &n), *other = address_bytes(to, &m);
     const uint8_t *mask = i->ifa_netmask ? address_bytes(i->ifa_netmask, &n) : NULL;
     int bits = 0;
+    bool inside = n == m;
     uint8_t net[16];
     for (size_t k = 0; k < n; k++) {
         net[k] = (uint8_t)(address[k] & (mask ? mask[k] : 0xff));
         bits += mask ? __builtin_popcount(mask[k]) : 8;
+        inside = inside && net[k] == (other[k] & (mask ? mask[k] : 0xff));
     }
     char text[INET6_ADDRSTRLEN];
-    if (n == 4 && bits < 31 && inet_ntop(AF_INET, net, text, sizeof text))
+    if (n == 4 && inside && bits < 31 && inet_ntop(AF_INET, net, text, sizeof text))
         snprintf(out, size, "%s/%d", text, bits);
     else
         snprintf(out, size, "%s", i->ifa_name);
 }
 
-static void find_interface(const struct sockaddr *ours, mu_route_t *route)
+static void find_interface(const struct sockaddr *ours, const struct sockaddr *to, mu_route_t *route)
 {
     struct ifaddrs *list;
     if (getifaddrs(&list) != 0)
@@ -62,7 +64,8 @@ static void find_interface(const struct sockaddr *ours, mu_route_t *route)
     for (const struct ifaddrs *i = list; i; i = i->ifa_next)
         if (i->ifa_addr && (i->ifa_addr->sa_family == AF_INET || i->ifa_addr->sa_family == AF_INET6) &&
             same_address(i->ifa_addr, ours)) {
-            name_network(i, route->interfaces, sizeof route->interfaces);
+            name_network(i, to, route->interfaces, sizeof route->interfaces);
+            snprintf(route->name, sizeof route->name, "%s", i->ifa_name);
             break;
         }
     freeifaddrs(list);
@@ -78,6 +81,7 @@ mu_status_t mu_route_to(const char *host, mu_route_t *out)
         route.here = true;
         snprintf(route.address, sizeof route.address, "127.0.0.1");
         snprintf(route.interfaces, sizeof route.interfaces, "lo");
+        snprintf(route.name, sizeof route.name, "lo");
         *out = route;
         return MU_OK;
     }
@@ -97,11 +101,17 @@ mu_status_t mu_route_to(const char *host, mu_route_t *out)
         size_t n;
         inet_ntop(ours.ss_family, address_bytes((const struct sockaddr *)&ours, &n), route.address,
                   sizeof route.address);
-        find_interface((const struct sockaddr *)&ours, &route);
+        find_interface((const struct sockaddr *)&ours, i->ai_addr, &route);
     }
     freeaddrinfo(found);
     if (!reached)
         return mu_fail(MU_UNREADY, "%s: no route from this host", host);
     *out = route;
     return MU_OK;
+}
+
+void mu_route_add(mu_route_t *route, const mu_route_t *other)
+{
+    if (strcmp(route->interfaces, other->interfaces) != 0)
+        snprintf(route->interfaces, sizeof route->interfaces, "%s", route->name);
 }

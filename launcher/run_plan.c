@@ -240,7 +240,7 @@ void mu_run_plan_command(const mu_run_plan_t *p, const mu_run_names_t *names, mu
                         .hostfile = names->hostfile,
                         .tmp_dir = names->tmp_dir,
                         .shm_dir = names->shm_dir,
-                        .interfaces = p->places.route.interfaces,
+                        .interfaces = *p->interfaces ? p->interfaces : p->places.route.interfaces,
                         .ssh_args = names->ssh_args,
                         .worker = p->worker,
                         .config = names->config,

@@ -39,8 +39,8 @@ mu_status_t mu_probe_main(void);
  *     "seconds"  for each part that can hang; 10 */
 json_t *mu_probe_answer(const json_t *ask);
 
-/* For "mesh": {"interfaces", "port", "ports", "token"} in the question: listens, and says where ("state": "ok",
- * "address", "port") or why not. *mesh is NULL then; it is the caller's to free. */
+/* For "mesh": {"interfaces", "instead", "port", "ports", "token"} in the question: listens (mu_mesh_new), and says where
+ * ("state": "ok", "address", "port", and "instead" when `interfaces` chooses nothing there) or why not. *mesh is NULL then; it is the caller's to free. */
 json_t *mu_probe_mesh_listen(const json_t *wish, mu_mesh_t **mesh);
 /* Dials whom a line MUSTER-MESH names. False: it names nobody in the right way. */
 bool mu_probe_mesh_dial(mu_mesh_t *mesh, const json_t *line);

@@ -10,6 +10,7 @@ static bool is_port(json_int_t port)
 json_t *mu_probe_mesh_listen(const json_t *wish, mu_mesh_t **mesh)
 {
     const char *interfaces = json_string_value(json_object_get(wish, "interfaces"));
+    const char *instead = json_string_value(json_object_get(wish, "instead"));
     const char *token = json_string_value(json_object_get(wish, "token"));
     json_int_t port = json_integer_value(json_object_get(wish, "port"));
     json_int_t ports = json_integer_value(json_object_get(wish, "ports"));
@@ -19,9 +20,11 @@ json_t *mu_probe_mesh_listen(const json_t *wish, mu_mesh_t **mesh)
     if (!interfaces || !token || strlen(token) != MU_MESH_TOKEN || !is_port(port) || ports < 1 ||
         !is_port(port + ports - 1))
         return mu_probe_state("error", "not a question about the network");
-    if (mu_mesh_new(interfaces, (int)port, (int)ports, token, &why, mesh)) {
+    if (mu_mesh_new(interfaces, instead, (int)port, (int)ports, token, &why, mesh)) {
         mu_mesh_peer_t self = mu_mesh_self(*mesh);
         seen = json_pack("{s:s, s:s, s:i}", "state", "ok", "address", self.address, "port", self.port);
+        if (why.len)
+            json_object_set_new(seen, "instead", json_string(why.data));
     } else {
         seen = mu_probe_state("error", why.data);
     }

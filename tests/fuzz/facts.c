@@ -93,8 +93,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                       .report = report};
     mu_preflight_judge(&all);
     check(report, (const char *const *)missing);
-    for (int i = 0; i < HOSTS; i++)
+    for (int i = 0; i < HOSTS; i++) {
         free(member[i].missing);
+        free(member[i].instead);
+    }
     mu_preflight_free(report);
     mu_hosts_free(hosts);
     free(first);

@@ -97,6 +97,8 @@ static void users_choice_wins(void **state)
     unsetenv("OMPI_MCA_btl");
     setenv("OMPI_MCA_pml", "ucx", 1);
     assert_false(mu_mpirun_rank_net("x").tcp);
+    setenv("OMPI_MCA_pml", "^ucx", 1);
+    assert_true(mu_mpirun_rank_net("x").tcp);
     unsetenv("OMPI_MCA_pml");
     unsetenv("OMPI_MCA_btl_tcp_if_include");
     unsetenv("OMPI_MCA_btl_tcp_port_min_v4");
@@ -109,7 +111,7 @@ static mu_mesh_t *mesh_on_loopback(const char *token)
 {
     mu_buf_t why = MU_BUF_INIT;
     mu_mesh_t *mesh = NULL;
-    if (!mu_mesh_new(LOOPBACK, MU_PORT_RANK, MU_PORT_RANK_COUNT, token, &why, &mesh))
+    if (!mu_mesh_new(LOOPBACK, NULL, MU_PORT_RANK, MU_PORT_RANK_COUNT, token, &why, &mesh))
         fail_msg("%s", why.data);
     mu_buf_release(&why);
     assert_in_range(mu_mesh_self(mesh).port, MU_PORT_RANK, MU_PORT_RANK + MU_PORT_RANK_COUNT - 1);
@@ -260,10 +262,16 @@ static void listening_can_fail(void **state)
     mu_buf_t why = MU_BUF_INIT;
     mu_mesh_t *mesh = mesh_on_loopback(TOKEN), *other = NULL;
     int port = mu_mesh_self(mesh).port;
-    assert_false(mu_mesh_new("203.0.113.0/24", port, 1, TOKEN, &why, &other));
+    assert_false(mu_mesh_new("203.0.113.0/24", NULL, port, 1, TOKEN, &why, &other));
     assert_non_null(strstr(why.data, "no address of 203.0.113.0/24 (it has "));
-    assert_false(mu_mesh_new(LOOPBACK, port, 1, TOKEN, &why, &other));
+    assert_false(mu_mesh_new("203.0.113.0/24", "203.0.113.1/32", port, 1, TOKEN, &why, &other));
+    assert_non_null(strstr(why.data, "no address of 203.0.113.0/24 (it has "));
+    assert_false(mu_mesh_new(LOOPBACK, LOOPBACK, port, 1, TOKEN, &why, &other));
     assert_non_null(strstr(why.data, "Address already in use"));
+    assert_true(mu_mesh_new("nowhere0", "203.0.113.1/32,lo", port, 500, TOKEN, &why, &other));
+    assert_string_equal(mu_mesh_self(other).address, "127.0.0.1");
+    assert_non_null(strstr(why.data, "no address of nowhere0 (it has "));
+    mu_mesh_free(other);
     mu_buf_release(&why);
     mu_mesh_free(mesh);
 }
@@ -488,6 +496,7 @@ static void bad_words_are_no_pass(void **state)
             fail_msg("%s: %s", places[i].facts, member.missing ? member.missing : "taken");
         json_decref(facts);
         free(member.missing);
+        assert_null(member.instead);
     }
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         mu_member_t member = {.peers = 2};
@@ -586,6 +595,7 @@ static void close_court(court_t *c)
     for (int i = 0; i < MEMBERS; i++) {
         json_decref(c->facts[i]);
         free(c->member[i].missing);
+        free(c->member[i].instead);
     }
     mu_preflight_free(c->report);
     mu_hosts_free(c->hosts);
@@ -683,7 +693,7 @@ static void silence_is_a_finding(void **state)
     c.member[1].told = false;
     c.member[1].missing = mu_strdup("does not say in time whom it reached");
     c.member[2].told = c.member[2].listens = false;
-    c.member[2].missing = mu_strdup("no address of \x1b[31m");
+    c.member[2].missing = mu_strdup("does not listen: \x1b[31m");
     c.member[3].told = c.member[3].listens = false; /* gave no facts: told elsewhere */
     c.member[3].missing = mu_strdup("gave no facts");
     json_decref(c.facts[2]);
@@ -691,9 +701,27 @@ static void silence_is_a_finding(void **state)
     judge(&c);
     assert_int_equal(c.report->count, 2);
     wants(&c, 0, 0, "does not say in time whom it reached", "--probe");
-    wants(&c, 1, 1, "no address of \\x1b[31m", "OMPI_MCA_btl_tcp_if_include");
-    assert_string_equal(c.report->finding[1].wanted,
-                        "a free port from 29500 to 29999 at an address of 10.0.0.0/24");
+    wants(&c, 1, 1, "does not listen: \\x1b[31m", "--probe");
+    close_court(&c);
+}
+
+/* Open MPI ignores a list of interfaces that fits nothing on a host: a warning, in one line for all such hosts. */
+static void another_network_is_a_warning(void **state)
+{
+    (void)state;
+    court_t c;
+    open_court(&c);
+    c.member[3].instead = mu_strdup("no address of ib0" MU_MESH_HAS "eth0 10.0.0.3)");
+    judge(&c);
+    assert_int_equal(c.report->count, 1);
+    assert_int_equal(c.report->fatal, 0);
+    assert_int_equal(c.report->finding[0].host, 2);
+    assert_string_equal(c.report->finding[0].found, "no address of ib0 (it has eth0 10.0.0.3)");
+    c.member[4].instead = mu_strdup("no address of ib0" MU_MESH_HAS "eth0 10.0.0.4)");
+    judge(&c);
+    assert_int_equal(c.report->count, 3);
+    assert_string_equal(c.report->finding[1].found, "no address of ib0");
+    assert_string_equal(c.report->finding[2].found, "no address of ib0");
     close_court(&c);
 }
 
@@ -708,7 +736,7 @@ int main(void)
         cmocka_unit_test(probe_refuses_bad_lines), cmocka_unit_test(probe_dials_and_is_dialed),
         cmocka_unit_test(bad_words_are_no_pass),   cmocka_unit_test(peers_are_few_and_connected),
         cmocka_unit_test(one_host_is_blamed_once), cmocka_unit_test(many_hosts_are_few_lines),
-        cmocka_unit_test(silence_is_a_finding),
+        cmocka_unit_test(silence_is_a_finding),    cmocka_unit_test(another_network_is_a_warning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
