@@ -1,4 +1,5 @@
 #include "common/model.h"
+#include "common/num.h"
 
 #include <math.h>
 
@@ -206,6 +207,13 @@ int64_t mu_model_parameters(const mu_model_t *model)
         total += t.shape[0] * t.shape[1];
     }
     return total;
+}
+
+int64_t mu_model_logit_rows(int64_t rows, int64_t vocab, int64_t most)
+{
+    enum { ALIGN = 16, LEAST = 64 };
+    int64_t limit = mu_max_i64(LEAST, most / vocab / ALIGN * ALIGN), pieces = (rows + limit - 1) / limit;
+    return mu_min_i64(rows, ((rows + pieces - 1) / pieces + ALIGN - 1) / ALIGN * ALIGN);
 }
 
 double mu_model_flops_per_token(const mu_model_t *model)

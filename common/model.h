@@ -110,6 +110,12 @@ void mu_tensor_owned(const mu_tensor_t *tensor, const int64_t count[2], int shar
 /* All parameters of the model, each counted once. */
 int64_t mu_model_parameters(const mu_model_t *model);
 
+/* Rows of logits [rows][vocab] that the head makes at a time: even pieces, multiples of 16 and at least 64, of no
+ * more elements than `most` where that leaves 64 rows. `most`: on CPUs what a cache holds; on GPUs, whose
+ * cache is small beside the head's weights, what reads those seldom enough. */
+enum { MU_LOGITS_CPU = 16 << 20, MU_LOGITS_GPU = 256 << 20 };
+int64_t mu_model_logit_rows(int64_t rows, int64_t vocab, int64_t most);
+
 /* Training FLOPs of one token, gpt-neox's formula with F = 3: 24 F L h^2 (1 + s/(6h) + V/(16 L h)). */
 double mu_model_flops_per_token(const mu_model_t *model);
 

@@ -116,9 +116,9 @@ typedef struct mu_device_ops {
 
     /* --- linear layers: x [rows][in], w [out][in], y [rows][out] --- */
 
-    /* y = x w^T (+ bias[out]) (+ y when accumulate). bias may be absent. */
+    /* y = x w^T (+ bias[out]) (+ plus). bias and plus may be absent; plus may be y. */
     void (*linear_forward)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
-                           int64_t rows, int64_t in, int64_t out, bool accumulate);
+                           mu_array_t plus, int64_t rows, int64_t in, int64_t out);
     /* pre = x w^T + bias; y = gelu(pre). */
     void (*linear_gelu_forward)(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
                                 mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act);
@@ -129,9 +129,9 @@ typedef struct mu_device_ops {
     void (*linear_gelu_backward_input)(mu_device_t *dev, mu_array_t dpre, mu_array_t dy, mu_array_t w,
                                        mu_array_t pre, int64_t rows, int64_t in, int64_t out,
                                        mu_activation_t act);
-    /* dw += dy^T x; dbias += column sums of dy (dbias may be NULL). */
+    /* dw += dy^T x, or = when fresh; dbias += column sums of dy (dbias may be NULL). */
     void (*linear_backward_weight)(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
-                                   int64_t rows, int64_t in, int64_t out);
+                                   int64_t rows, int64_t in, int64_t out, bool fresh);
 
     /* --- embeddings: table [count][hidden] holds the vocabulary's rows first .. first + count - 1 --- */
 
@@ -157,6 +157,15 @@ typedef struct mu_device_ops {
     void (*layernorm_backward)(mu_device_t *dev, mu_array_t dx, float *dw, float *db, mu_array_t dy,
                                mu_array_t x, mu_array_t w, const float *mean, const float *rstd, int64_t rows,
                                int64_t hidden, bool accumulate);
+
+    /* Two norms of one input, which have the same mean and rstd. Neither dy1 nor dy2 may be dx. */
+    void (*layernorm_pair_forward)(mu_device_t *dev, mu_array_t y1, mu_array_t y2, float *mean, float *rstd,
+                                   mu_array_t x, mu_array_t w1, mu_array_t b1, mu_array_t w2, mu_array_t b2,
+                                   int64_t rows, int64_t hidden, double eps);
+    void (*layernorm_pair_backward)(mu_device_t *dev, mu_array_t dx, float *dw1, float *db1, float *dw2,
+                                    float *db2, mu_array_t dy1, mu_array_t dy2, mu_array_t x, mu_array_t w1,
+                                    mu_array_t w2, const float *mean, const float *rstd, int64_t rows,
+                                    int64_t hidden, bool accumulate);
 
     /* --- elementwise --- */
 
@@ -222,6 +231,7 @@ struct mu_device {
     const mu_device_ops_t *ops;
     char description[128]; /* what bits depend on: "cpu, 2 threads, avx512, oneDNN 2.6.3" */
     int threads;
+    int64_t logits; /* that the head makes at a time: `most` of mu_model_logit_rows() */
     mu_memory_count_t memory[MU_MEM_KINDS], total;
     mu_status_t status;   /* first failure of an operation */
     struct mu_held *held; /* device.c only */

@@ -124,7 +124,8 @@ static void measure_memory(mu_plan_t *plan, const mu_plan_query_t *query)
                              .shards = c->zero_stage == 1 ? c->dp : 1,
                              .micro_batch = c->micro_batch,
                              .checkpoint_activations = c->checkpoint_activations,
-                             .mixed = plan->mixed};
+                             .mixed = plan->mixed,
+                             .gpu = plan->gpu};
     mu_plan_memory(&c->model, &shape, &plan->memory);
     shape.checkpoint_activations = !shape.checkpoint_activations;
     mu_plan_memory(&c->model, &shape, &other);
@@ -218,16 +219,16 @@ mu_status_t mu_plan_make(const mu_plan_query_t *query, mu_plan_t *out)
         status,
         mu_config_load(query->files, query->nfiles, query->overrides, query->noverrides, &plan.config), out);
     mu_config_t *c = plan.config;
-    bool gpu = c->muster.device != MU_DEVICE_CPU &&
+    plan.gpu = c->muster.device != MU_DEVICE_CPU &&
                (query->card || query->device_memory || c->muster.device == MU_DEVICE_CUDA);
-    plan.device = !gpu ? "cpu" : query->card ? query->card->name : "device";
-    if (query->card && !gpu) {
+    plan.device = !plan.gpu ? "cpu" : query->card ? query->card->name : "device";
+    if (query->card && !plan.gpu) {
         status = mu_fail(MU_CONFIG, "%s: muster.device is cpu: leave --gpu out, or add muster.device=cuda",
                          mu_config_origin(c, "muster.device"));
         goto out;
     }
     plan.mixed = c->precision != MU_FP32;
-    plan.numbers = !plan.mixed ? "fp32" : gpu && c->precision == MU_FP16 ? "fp16" : "bf16";
+    plan.numbers = !plan.mixed ? "fp32" : plan.gpu && c->precision == MU_FP16 ? "fp16" : "bf16";
     MU_TRY_GOTO(status, take_start(&plan), out);
     if (c->data_path && mu_dataset_exists(c->data_path)) {
         mu_dataset_options_t options = {.split = c->split};

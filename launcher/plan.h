@@ -39,6 +39,7 @@ typedef struct mu_plan {
     const char *device;     /* "cpu", a card's name, or "device" */
     const mu_card_t *card;
     double mfu;
+    bool gpu;            /* what it is planned for */
     bool mixed;          /* bf16 with fp32 masters, planned; else fp32 */
     const char *numbers; /* "fp32", "bf16", "fp16": what it will compute in */
     int64_t idle_workers;

@@ -1,7 +1,7 @@
 #include "launcher/plan_memory.h"
 #include "common/num.h"
 
-enum { ALIGN = 16, LOSS_FLOATS = 16 << 20, LOSS_ROWS = 64, PENDING_LOSSES = 256 };
+enum { ALIGN = 16, PENDING_LOSSES = 256 };
 
 static int64_t aligned(int64_t elements)
 {
@@ -33,15 +33,15 @@ void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_m
     int64_t vocab = m->vocab / shape->tp, heads = m->heads / shape->tp;
     int64_t norms = m->residual == MU_RESIDUAL_PARALLEL_TIED ? 1 : 2;
     int64_t inputs = m->residual == MU_RESIDUAL_SEQUENTIAL ? 2 : 1;
-    int64_t layer = rows * (e * (h * norms + 4 * w + 2 * f) + 4 * (heads + 2 * norms));
-    int64_t chunk = mu_min_i64(rows, mu_max_i64(LOSS_ROWS, LOSS_FLOATS / vocab / ALIGN * ALIGN));
+    int64_t layer = rows * (e * (h * norms + 4 * w + 2 * f) + 4 * (heads + 2 * inputs));
+    int64_t chunk = mu_model_logit_rows(rows, vocab, shape->gpu ? MU_LOGITS_GPU : MU_LOGITS_CPU);
     out->weights = p * e;
     out->gradients = p * 4;
     out->optimizer = owned * (shape->mixed ? 12 : 8);
     out->activations =
         m->layers * rows * h * e * inputs + layer * (shape->checkpoint_activations ? 1 : m->layers);
     out->loss = chunk * vocab * e + 12 * chunk;
-    out->workspace = e * rows * (6 * h + f + 4 * w) + 20 * rows + PENDING_LOSSES * 8;
+    out->workspace = e * rows * ((shape->tp > 1 ? 6 : 5) * h + f + 4 * w) + 20 * rows + PENDING_LOSSES * 8;
     if (m->position == MU_POSITION_ROTARY)
         out->workspace += 4 * m->max_positions * m->rotary_dims;
     out->communication = shape->tp > 1 ? e * rows * h + 16 * h : 0;

@@ -8,14 +8,14 @@
  *     weights        P e
  *     gradients      4 P                           fp32, summed over the micro batches of a step
  *     optimizer      8 Q                           AdamW's two moments; + 4 Q masters when e is 2
- *     layer          r (e (h norms + 4 w + 2 f) + 4 (n + 2 norms))
+ *     layer          r (e (h norms + 4 w + 2 f) + 4 (n + 2 inputs))
  *                                                  norms 2, or 1 where both branches share one: their outputs, qkv,
  *                                                  context, MLP before and after GELU; statistics
  *     activations    L (r h e inputs + layer)      inputs 2 in the sequential residual, else 1
  *                    L r h e inputs + layer        with checkpoint_activations: backward makes the rest again
- *     loss           c V e + 12 c                  c rows of logits at a time: 64 MiB / (4 V), at least 64
- *     workspace      e r (6 h + f + 4 w) + 20 r + 4 positions rotary_dims + 2048
- *                                                  gradients in flight, ids, tables
+ *     loss           c V e + 12 c                  c rows of logits at a time: mu_model_logit_rows()
+ *     workspace      e r (5 h + f + 4 w) + 20 r + 4 positions rotary_dims + 2048
+ *                                                  gradients in flight, ids, tables; with tp > 1 6 h
  *     communication  e r h + 16 h                  when tp > 1
  *
  * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and
@@ -36,6 +36,7 @@ typedef struct mu_plan_shape {
     int64_t micro_batch;
     bool checkpoint_activations;
     bool mixed; /* e = 2 with masters */
+    bool gpu;
 } mu_plan_shape_t;
 
 /* Bytes. */

@@ -8,10 +8,7 @@
 
 #include <math.h>
 
-enum { PARAM_ALIGN = 16, REDUCED_ALIGN = 64 };
-
-/* Logits in flight. Larger pieces reuse the head's weights more often; smaller ones stay in a cache. */
-static const int64_t head_floats = 16 << 20;
+enum { REDUCED_ALIGN = 64 };
 
 mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, void **out)
 {
@@ -67,13 +64,14 @@ static int group_of(const mu_net_t *net, const mu_tensor_t *tensor)
 
 static int64_t aligned(int64_t elements)
 {
-    return (elements + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+    return (elements + MU_NET_ALIGN - 1) / MU_NET_ALIGN * MU_NET_ALIGN;
 }
 
 /* Model order keeps a group together; in it the vectors go first, so that they are one message. */
 static void place_params(mu_net_t *net)
 {
     int64_t at = 0;
+    int *next = &net->flat.first;
     for (int first = 0, behind; first < net->param_count; first = behind) {
         behind = first;
         while (behind < net->param_count && net->param[behind].group == net->param[first].group)
@@ -84,9 +82,12 @@ static void place_params(mu_net_t *net)
                     continue;
                 net->param[i].at = at;
                 at += aligned(net->param[i].elements);
+                *next = i;
+                next = &net->param[i].next;
             }
         }
     }
+    *next = -1;
     net->flat.elements = at;
 }
 
@@ -154,7 +155,7 @@ static mu_status_t make_params(mu_net_t *net)
             MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->master));
     }
     int64_t owned = 0;
-    for (int i = 0; i < net->param_count; i++) {
+    for (int i = flat->first; i >= 0; i = net->param[i].next) {
         mu_net_param_t *p = &net->param[i];
         p->weight = mu_array_at(flat->weight, p->at);
         if (net->options.training) {
@@ -180,8 +181,9 @@ static mu_status_t make_saved_rest(mu_net_t *net, mu_layer_saved_t *s)
     MU_TRY(mu_net_get_floats(net, kind, rows, &s->mean1));
     MU_TRY(mu_net_get_floats(net, kind, rows, &s->rstd1));
     s->ln2 = s->ln1;
-    if (net->model.residual != MU_RESIDUAL_PARALLEL_TIED) {
+    if (net->model.residual != MU_RESIDUAL_PARALLEL_TIED)
         MU_TRY(mu_net_get_array(net, kind, rows * h, &s->ln2));
+    if (net->model.residual == MU_RESIDUAL_SEQUENTIAL) {
         MU_TRY(mu_net_get_floats(net, kind, rows, &s->mean2));
         MU_TRY(mu_net_get_floats(net, kind, rows, &s->rstd2));
     }
@@ -231,7 +233,7 @@ static mu_status_t make_rotary(mu_net_t *net)
 static mu_status_t make_head(mu_net_t *net)
 {
     void *p;
-    net->chunk = mu_min_i64(net->rows, mu_max_i64(64, head_floats / net->vocab / 16 * 16));
+    net->chunk = mu_model_logit_rows(net->rows, net->vocab, net->dev->logits);
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, net->chunk * net->vocab, &net->logits));
     MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, net->chunk, &net->max));
     MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, 2 * net->chunk, &net->sums));
@@ -286,7 +288,8 @@ static mu_status_t make_activations(mu_net_t *net)
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->normed));
     MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, rows, &net->mean));
     MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, rows, &net->rstd));
-    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->branch));
+    if (net->tp->size > 1)
+        MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->branch));
     MU_TRY(make_saved(net));
     MU_TRY(make_rotary(net));
     MU_TRY(make_head(net));
@@ -428,7 +431,23 @@ const mu_net_flat_t *mu_net_flat(const mu_net_t *net)
     return &net->flat;
 }
 
+/* Whether backward only adds to these gradients; the others begin as a product. */
+static bool only_added(const mu_net_t *net, const mu_net_param_t *p)
+{
+    return p->tensor.dims == 1 || p == net->embed_pos || (p == net->embed_in && p != net->embed_out);
+}
+
 void mu_net_zero_gradients(mu_net_t *net)
 {
-    net->ops->zero(net->dev, net->flat.gradient, net->flat.elements * (int64_t)sizeof *net->flat.gradient);
+    net->fresh = true;
+    for (int i = net->flat.first, next; i >= 0; i = next) {
+        const mu_net_param_t *first = &net->param[i], *last = first;
+        next = first->next;
+        if (!only_added(net, first))
+            continue;
+        for (; next >= 0 && only_added(net, &net->param[next]); next = last->next)
+            last = &net->param[next];
+        net->ops->zero(net->dev, first->gradient,
+                       (last->at + last->elements - first->at) * (int64_t)sizeof *first->gradient);
+    }
 }

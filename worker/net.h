@@ -31,6 +31,8 @@
 
 typedef struct mu_net mu_net_t;
 
+enum { MU_NET_ALIGN = 16 }; /* elements; parameters begin at multiples of this in the flat buffers */
+
 typedef struct mu_net_options {
     int64_t micro_batch;         /* sequences of one call, >= 1 */
     int64_t seq_length;          /* tokens of one sequence; 0: the model's */
@@ -50,7 +52,8 @@ typedef struct mu_net_param {
     mu_tensor_t tensor;
     int64_t offset[2], count[2]; /* this worker's slice: mu_tensor_slice() */
     int64_t elements;            /* count[0] * count[1], dense and row-major */
-    int64_t at;                  /* where it begins in the flat buffers, in elements; a multiple of 16 */
+    int64_t at;                  /* where it begins in the flat buffers, in elements */
+    int next;                    /* the index of the parameter that lies behind it there; -1: none */
     int64_t own, owned;          /* elements that this worker's optimizer updates */
     int group;                   /* mu_net_group_count() */
     mu_array_t weight;
@@ -59,8 +62,9 @@ typedef struct mu_net_param {
 
 /* All parameters in one buffer for each of weights and gradients, and what is owned of them in one for each
  * of m, v and masters: group by group, in a group the vectors before the matrices, each in model order.
- * Between parameters lie up to 15 elements that are and stay 0. */
+ * Behind each, up to the next multiple of MU_NET_ALIGN, lie elements that are and stay 0. */
 typedef struct mu_net_flat {
+    int first;        /* the index of the parameter at the beginning */
     int64_t elements; /* padding included */
     int64_t owned;    /* of m, v and masters */
     mu_array_t weight;
@@ -103,6 +107,7 @@ void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const
  * final norm with an untied head. A group lies in one piece in the flat buffers. */
 int mu_net_group_count(const mu_net_t *net);
 
+/* The next mu_net_forward_backward() begins the gradients anew; until then they hold nothing of use. */
 void mu_net_zero_gradients(mu_net_t *net);
 
 /* While set (NULL ends it), called within mu_net_forward_backward() when it adds nothing more to a group's

@@ -11,11 +11,11 @@ typedef struct mu_layer_saved {
     mu_array_t mid;       /* sequential residual: x + attention; else absent */
     mu_array_t ln1, ln2;  /* [rows][hidden]; tied norm: ln2 is ln1 */
     float *mean1, *rstd1; /* [rows] */
-    float *mean2, *rstd2;
-    mu_array_t qkv;      /* [rows][heads / tp][3][head_dim], turned */
-    mu_array_t ctx;      /* [rows][hidden / tp] */
-    float *lse;          /* [batch][heads / tp][seq] */
-    mu_array_t pre, act; /* [rows][ffn / tp] */
+    float *mean2, *rstd2; /* sequential residual; else both norms' are the first's */
+    mu_array_t qkv;       /* [rows][heads / tp][3][head_dim], turned */
+    mu_array_t ctx;       /* [rows][hidden / tp] */
+    float *lse;           /* [batch][heads / tp][seq] */
+    mu_array_t pre, act;  /* [rows][ffn / tp] */
 } mu_layer_saved_t;
 
 /* The parameters of one layer, by kind; absent ones (ln2 when tied) are NULL. */
@@ -57,13 +57,16 @@ struct mu_net {
     mu_array_t hidden;       /* [rows][hidden]: output of the last layer */
     mu_array_t normed;       /* [rows][hidden]: after the final norm */
     float *mean, *rstd;      /* the final norm's */
-    mu_array_t branch;       /* [rows][hidden]: partial sums before the reduction */
+    mu_array_t branch;       /* tp > 1: [rows][hidden], partial sums before the reduction */
     mu_array_t logits;       /* [chunk][vocab] */
     float *max, *sums;       /* [chunk], [2][chunk] */
     int32_t *ids, *labels;   /* [rows] */
     float *weights;          /* [rows] */
     double *numbers;         /* [MU_NET_NUMBERS], with training */
     double *loss; /* [MU_NET_PENDING] on the device: the loss summed over one call's counted tokens */
+
+    bool
+        fresh; /* nothing was added to the gradients yet: those of products hold what they held, to be replaced */
 
     /* backward; NULL without training */
     mu_array_t dy;      /* [rows][hidden]: gradient of the residual stream */

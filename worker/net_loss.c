@@ -51,7 +51,8 @@ static mu_status_t put_samples(mu_net_t *net, const int32_t *tokens, int64_t bat
 static void head_logits(mu_net_t *net, int64_t from, int64_t rows)
 {
     net->ops->linear_forward(net->dev, net->logits, mu_array_at(net->normed, from * net->model.hidden),
-                             net->embed_out->weight, MU_NO_ARRAY, rows, net->model.hidden, net->vocab, false);
+                             net->embed_out->weight, MU_NO_ARRAY, MU_NO_ARRAY, rows, net->model.hidden,
+                             net->vocab);
 }
 
 /* Rows from .. from + rows - 1: adds to *loss; net->logits are left as exp, net->sums as reduced. */
@@ -74,7 +75,7 @@ static void chunk_backward(mu_net_t *net, int64_t from, int64_t rows, double fac
     net->ops->cross_entropy_backward(net->dev, net->logits, net->sums, net->weights + from,
                                      net->labels + from, rows, net->vocab, net->vocab_first, factor);
     net->ops->linear_backward_weight(net->dev, net->embed_out->gradient, NULL, net->logits, x, rows, h,
-                                     net->vocab);
+                                     net->vocab, net->fresh && from == 0);
     net->ops->linear_backward_input(net->dev, mu_array_at(net->dnormed, from * h), net->logits,
                                     net->embed_out->weight, rows, h, net->vocab, false);
 }
@@ -148,7 +149,9 @@ mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double
     net->ops->layernorm_backward(net->dev, net->dy, net->lnf_w->gradient, net->lnf_b->gradient, net->dnormed,
                                  net->hidden, net->lnf_w->weight, net->mean, net->rstd, rows, h, false);
     MU_TRY(mu_net_group_whole(net, mu_net_group_count(net) - 1));
-    return mu_net_trunk_backward(net);
+    MU_TRY(mu_net_trunk_backward(net));
+    net->fresh = false;
+    return MU_OK;
 }
 
 /* To the host, from whichever worker's slice lies in `from`. */

@@ -40,6 +40,12 @@ static void turn(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, boo
     net->ops->rotary(net->dev, qkv, &r, inverse);
 }
 
+/* Whether both norms have the same input: then they are made together, with attention's. */
+static bool both_norms(const mu_net_t *net)
+{
+    return net->model.residual == MU_RESIDUAL_PARALLEL;
+}
+
 /* x -> ctx, keeping what backward needs */
 static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
 {
@@ -47,10 +53,15 @@ static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *pl
     mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = place->batch * place->seq, h = net->model.hidden;
     mu_attention_t shape = attention_shape(net, place);
-    net->ops->layernorm_forward(net->dev, s->ln1, s->mean1, s->rstd1, s->x, p->ln1_w->weight,
-                                p->ln1_b->weight, rows, h, net->model.norm_eps);
-    net->ops->linear_forward(net->dev, s->qkv, s->ln1, p->qkv_w->weight, p->qkv_b->weight, rows, h,
-                             3 * net->width, false);
+    if (both_norms(net))
+        net->ops->layernorm_pair_forward(net->dev, s->ln1, s->ln2, s->mean1, s->rstd1, s->x, p->ln1_w->weight,
+                                         p->ln1_b->weight, p->ln2_w->weight, p->ln2_b->weight, rows, h,
+                                         net->model.norm_eps);
+    else
+        net->ops->layernorm_forward(net->dev, s->ln1, s->mean1, s->rstd1, s->x, p->ln1_w->weight,
+                                    p->ln1_b->weight, rows, h, net->model.norm_eps);
+    net->ops->linear_forward(net->dev, s->qkv, s->ln1, p->qkv_w->weight, p->qkv_b->weight, MU_NO_ARRAY, rows,
+                             h, 3 * net->width);
     turn(net, s->qkv, place, false);
     if (place->cached)
         net->ops->attention_cached(net->dev, s->ctx, net->cache[l], s->qkv, place->first, &shape);
@@ -58,19 +69,33 @@ static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *pl
         net->ops->attention_forward(net->dev, s->ctx, s->lse, s->qkv, &shape);
 }
 
-/* x, or mid -> act */
+/* mid, or the norm that attention_forward() made -> act */
 static void mlp_forward(mu_net_t *net, int64_t l, int64_t rows)
 {
     const mu_layer_params_t *p = &net->layer[l];
     mu_layer_saved_t *s = &net->saved[l];
     int64_t h = net->model.hidden;
-    if (p->ln2_w) {
-        mu_array_t from = net->model.residual == MU_RESIDUAL_SEQUENTIAL ? s->mid : s->x;
-        net->ops->layernorm_forward(net->dev, s->ln2, s->mean2, s->rstd2, from, p->ln2_w->weight,
+    if (net->model.residual == MU_RESIDUAL_SEQUENTIAL)
+        net->ops->layernorm_forward(net->dev, s->ln2, s->mean2, s->rstd2, s->mid, p->ln2_w->weight,
                                     p->ln2_b->weight, rows, h, net->model.norm_eps);
-    }
     net->ops->linear_gelu_forward(net->dev, s->act, s->pre, s->ln2, p->fc1_w->weight, p->fc1_b->weight, rows,
                                   h, net->ffn, net->model.activation);
+}
+
+/* One worker has nobody to add to: each branch's last product adds what came before it to its own result. */
+static void layer_forward_alone(mu_net_t *net, int64_t l, const mu_net_place_t *place)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    mu_layer_saved_t *s = &net->saved[l];
+    int64_t rows = place->batch * place->seq, h = net->model.hidden;
+    bool sequential = net->model.residual == MU_RESIDUAL_SEQUENTIAL;
+    mu_array_t out = layer_output(net, l), mid = sequential ? s->mid : out;
+    attention_forward(net, l, place);
+    net->ops->linear_forward(net->dev, mid, s->ctx, p->dense_w->weight, p->dense_b->weight, s->x, rows,
+                             net->width, h);
+    mlp_forward(net, l, rows);
+    net->ops->linear_forward(net->dev, out, s->act, p->fc2_w->weight, p->fc2_b->weight, mid, rows, net->ffn,
+                             h);
 }
 
 static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
@@ -79,16 +104,20 @@ static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t 
     mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = place->batch * place->seq, h = net->model.hidden;
     bool sequential = net->model.residual == MU_RESIDUAL_SEQUENTIAL;
+    if (net->tp->size == 1) {
+        layer_forward_alone(net, l, place);
+        return MU_OK;
+    }
     attention_forward(net, l, place);
-    net->ops->linear_forward(net->dev, net->branch, s->ctx, p->dense_w->weight, MU_NO_ARRAY, rows, net->width,
-                             h, false);
+    net->ops->linear_forward(net->dev, net->branch, s->ctx, p->dense_w->weight, MU_NO_ARRAY, MU_NO_ARRAY,
+                             rows, net->width, h);
     if (sequential) {
         MU_TRY(reduce(net, net->branch, rows * h));
         net->ops->residual(net->dev, s->mid, s->x, net->branch, p->dense_b->weight, MU_NO_ARRAY, rows, h);
     }
     mlp_forward(net, l, rows);
-    net->ops->linear_forward(net->dev, net->branch, s->act, p->fc2_w->weight, MU_NO_ARRAY, rows, net->ffn, h,
-                             !sequential);
+    net->ops->linear_forward(net->dev, net->branch, s->act, p->fc2_w->weight, MU_NO_ARRAY,
+                             sequential ? MU_NO_ARRAY : net->branch, rows, net->ffn, h);
     MU_TRY(reduce(net, net->branch, rows * h));
     net->ops->residual(net->dev, layer_output(net, l), sequential ? s->mid : s->x, net->branch,
                        p->fc2_b->weight, sequential ? MU_NO_ARRAY : p->dense_b->weight, rows, h);
@@ -120,18 +149,23 @@ void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows)
                                 net->model.hidden, net->model.norm_eps);
 }
 
+static void weight_gradients(mu_net_t *net, const mu_net_param_t *w, const mu_net_param_t *b, mu_array_t dy,
+                             mu_array_t x, int64_t in, int64_t out)
+{
+    net->ops->linear_backward_weight(net->dev, w->gradient, b->gradient, dy, x, net->rows, in, out,
+                                     net->fresh);
+}
+
 /* dy -> dln2 */
 static void mlp_backward(mu_net_t *net, int64_t l)
 {
     const mu_layer_params_t *p = &net->layer[l];
     const mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = net->rows, h = net->model.hidden;
-    net->ops->linear_backward_weight(net->dev, p->fc2_w->gradient, p->fc2_b->gradient, net->dy, s->act, rows,
-                                     net->ffn, h);
+    weight_gradients(net, p->fc2_w, p->fc2_b, net->dy, s->act, net->ffn, h);
     net->ops->linear_gelu_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, s->pre, rows,
                                          net->ffn, h, net->model.activation);
-    net->ops->linear_backward_weight(net->dev, p->fc1_w->gradient, p->fc1_b->gradient, net->dact, s->ln2,
-                                     rows, h, net->ffn);
+    weight_gradients(net, p->fc1_w, p->fc1_b, net->dact, s->ln2, h, net->ffn);
     net->ops->linear_backward_input(net->dev, net->dln2, net->dact, p->fc1_w->weight, rows, h, net->ffn,
                                     false);
 }
@@ -144,14 +178,12 @@ static void attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *p
     const mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = net->rows, h = net->model.hidden;
     mu_attention_t shape = attention_shape(net, place);
-    net->ops->linear_backward_weight(net->dev, p->dense_w->gradient, p->dense_b->gradient, net->dy, s->ctx,
-                                     rows, net->width, h);
+    weight_gradients(net, p->dense_w, p->dense_b, net->dy, s->ctx, net->width, h);
     net->ops->linear_backward_input(net->dev, net->dctx, net->dy, p->dense_w->weight, rows, net->width, h,
                                     false);
     net->ops->attention_backward(net->dev, net->dqkv, net->dctx, s->qkv, s->ctx, s->lse, &shape);
     turn(net, net->dqkv, place, true);
-    net->ops->linear_backward_weight(net->dev, p->qkv_w->gradient, p->qkv_b->gradient, net->dqkv, s->ln1,
-                                     rows, h, 3 * net->width);
+    weight_gradients(net, p->qkv_w, p->qkv_b, net->dqkv, s->ln1, h, 3 * net->width);
     net->ops->linear_backward_input(net->dev, dln1, net->dqkv, p->qkv_w->weight, rows, h, 3 * net->width,
                                     accumulate);
 }
@@ -163,34 +195,46 @@ typedef struct norm {
     const float *mean, *rstd;
 } norm_t;
 
-/* net->dy += the gradients of the norms' inputs, summed over the group */
+/* dx (+)= the gradients of the norms' input, of which there are one or two; dw[i] and db[i] += the weights'. */
+static void norms_input(mu_net_t *net, mu_array_t dx, float *const dw[2], float *const db[2],
+                        const norm_t *norm, int count, bool accumulate)
+{
+    int64_t rows = net->rows, h = net->model.hidden;
+    if (count == 2)
+        net->ops->layernorm_pair_backward(net->dev, dx, dw[0], db[0], dw[1], db[1], norm[0].dln, norm[1].dln,
+                                          norm[0].x, norm[0].w->weight, norm[1].w->weight, norm[0].mean,
+                                          norm[0].rstd, rows, h, accumulate);
+    else
+        net->ops->layernorm_backward(net->dev, dx, dw[0], db[0], norm[0].dln, norm[0].x, norm[0].w->weight,
+                                     norm[0].mean, norm[0].rstd, rows, h, accumulate);
+}
+
+/* net->dy += the gradients of the norms' input, summed over the group */
 static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
 {
     int64_t rows = net->rows, h = net->model.hidden, weights = 2 * count * h;
-    if (net->tp->size == 1) {
-        for (int i = 0; i < count; i++)
-            net->ops->layernorm_backward(net->dev, net->dy, norm[i].w->gradient, norm[i].b->gradient,
-                                         norm[i].dln, norm[i].x, norm[i].w->weight, norm[i].mean,
-                                         norm[i].rstd, rows, h, true);
+    float *dw[2], *db[2], *parts = net->reduced_norms;
+    bool alone = net->tp->size == 1;
+    for (int i = 0; i < count; i++) {
+        dw[i] = alone ? norm[i].w->gradient : parts + 2 * i * h;
+        db[i] = alone ? norm[i].b->gradient : parts + (2 * i + 1) * h;
+    }
+    if (alone) {
+        norms_input(net, net->dy, dw, db, norm, count, true);
         return MU_OK;
     }
-    net->ops->zero(net->dev, net->reduced_norms, weights * (int64_t)sizeof *net->reduced_norms);
-    for (int i = 0; i < count; i++) {
-        float *dw = net->reduced_norms + 2 * i * h;
-        net->ops->layernorm_backward(net->dev, net->reduced, dw, dw + h, norm[i].dln, norm[i].x,
-                                     norm[i].w->weight, norm[i].mean, norm[i].rstd, rows, h, i > 0);
-    }
+    net->ops->zero(net->dev, parts, weights * (int64_t)sizeof *parts);
+    norms_input(net, net->reduced, dw, db, norm, count, false);
     if (net->reduced.type == MU_DTYPE_F32) {
         MU_TRY(reduce(net, net->reduced, rows * h + weights));
     } else {
         MU_TRY(reduce(net, net->reduced, rows * h));
-        MU_TRY(reduce(net, mu_array_f32(net->reduced_norms), weights));
+        MU_TRY(reduce(net, mu_array_f32(parts), weights));
     }
     net->ops->add(net->dev, net->dy, net->reduced, rows * h);
     for (int i = 0; i < count; i++) {
-        float *dw = net->reduced_norms + 2 * i * h;
-        net->ops->add(net->dev, mu_array_f32(norm[i].w->gradient), mu_array_f32(dw), h);
-        net->ops->add(net->dev, mu_array_f32(norm[i].b->gradient), mu_array_f32(dw + h), h);
+        net->ops->add(net->dev, mu_array_f32(norm[i].w->gradient), mu_array_f32(dw[i]), h);
+        net->ops->add(net->dev, mu_array_f32(norm[i].b->gradient), mu_array_f32(db[i]), h);
     }
     return MU_OK;
 }
@@ -204,10 +248,9 @@ static mu_status_t layer_backward(mu_net_t *net, int64_t l, const mu_net_place_t
         mlp_forward(net, l, net->rows);
     }
     norm_t norm1 = {p->ln1_w, p->ln1_b, s->x, net->dnormed, s->mean1, s->rstd1};
-    norm_t norm2 = {p->ln2_w, p->ln2_b, s->x, net->dln2, s->mean2, s->rstd2};
+    norm_t norm2 = {p->ln2_w, p->ln2_b, s->mid, net->dln2, s->mean2, s->rstd2};
     mlp_backward(net, l);
     if (net->model.residual == MU_RESIDUAL_SEQUENTIAL) {
-        norm2.x = s->mid;
         MU_TRY(norms_backward(net, &norm2, 1));
         attention_backward(net, l, place, net->dnormed, false);
         return norms_backward(net, &norm1, 1);

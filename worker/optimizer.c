@@ -6,12 +6,48 @@
  * group sums one piece. */
 enum { BY_DP, BY_DP_AND_TP, BY_TP, WHOLE, SUMS = MU_NET_NUMBERS };
 
-static int sum_of(const mu_net_param_t *param, bool divided)
+static int sum_of(const mu_net_t *net, const mu_net_param_t *param)
 {
-    bool by_tp = param->tensor.split != MU_SPLIT_NONE;
-    if (divided && param->tensor.dims == 2)
+    bool by_tp = mu_net_tp(net)->size > 1 && param->tensor.split != MU_SPLIT_NONE;
+    if (mu_net_shard(net) && param->tensor.dims == 2)
         return by_tp ? BY_DP_AND_TP : BY_DP;
     return by_tp ? BY_TP : WHOLE;
+}
+
+static bool same_sum(const mu_net_t *net, const mu_net_param_t *a, const mu_net_param_t *b)
+{
+    return sum_of(net, a) == sum_of(net, b);
+}
+
+static bool same_update(const mu_net_t *net, const mu_net_param_t *a, const mu_net_param_t *b)
+{
+    (void)net;
+    return a->group == b->group && a->tensor.decay == b->tensor.decay;
+}
+
+/* Neighbours in the flat buffers that are alike and whole are taken as one. */
+typedef struct run {
+    const mu_net_param_t *first;
+    int64_t
+        n;    /* elements that the optimizer updates, from first's on; zeros between and behind are counted */
+    int next; /* the parameter behind; -1: none */
+} run_t;
+
+static run_t run_from(const mu_net_t *net, int index,
+                      bool (*alike)(const mu_net_t *, const mu_net_param_t *, const mu_net_param_t *))
+{
+    const mu_net_param_t *last = mu_net_param(net, index);
+    run_t run = {last, last->owned, last->next};
+    while (last->owned == last->elements) {
+        run.n = last->at + (last->elements + MU_NET_ALIGN - 1) / MU_NET_ALIGN * MU_NET_ALIGN - run.first->at;
+        run.next = last->next;
+        if (run.next < 0)
+            break;
+        last = mu_net_param(net, run.next);
+        if (!alike(net, run.first, last))
+            break;
+    }
+    return run;
 }
 
 mu_status_t mu_optimizer_norm_begin(mu_net_t *net)
@@ -20,10 +56,11 @@ mu_status_t mu_optimizer_norm_begin(mu_net_t *net)
     mu_comm_t *shard = mu_net_shard(net);
     double *sums = mu_net_numbers(net);
     dev->ops->zero(dev, sums, SUMS * (int64_t)sizeof *sums);
-    for (int i = 0; i < mu_net_param_count(net); i++) {
-        const mu_net_param_t *param = mu_net_param(net, i);
-        dev->ops->sum_squares(dev, sums + sum_of(param, shard != NULL), param->gradient + param->own,
-                              param->owned);
+    for (int i = mu_net_flat(net)->first; i >= 0;) {
+        run_t run = run_from(net, i, same_sum);
+        dev->ops->sum_squares(dev, sums + sum_of(net, run.first), run.first->gradient + run.first->own,
+                              run.n);
+        i = run.next;
     }
     if (shard)
         MU_TRY(mu_comm_allreduce(shard, MU_SUM, MU_TYPE_F64, sums + BY_DP, 2));
@@ -60,13 +97,15 @@ void mu_optimizer_step_group(mu_net_t *net, const mu_optimizer_t *optimizer, dou
                     .t = t};
     if (optimizer->loss_scale > 0)
         a.grad_scale /= optimizer->loss_scale;
-    for (int i = 0; i < mu_net_param_count(net); i++) {
-        const mu_net_param_t *p = mu_net_param(net, i);
+    for (int i = mu_net_flat(net)->first, next; i >= 0; i = next) {
+        run_t run = run_from(net, i, same_update);
+        const mu_net_param_t *p = run.first;
+        next = run.next;
         if (p->group != group)
             continue;
         a.weight_decay = p->tensor.decay ? optimizer->weight_decay : 0;
         dev->ops->adamw(dev, mu_array_at(p->weight, p->own), p->master, p->m, p->v, p->gradient + p->own,
-                        p->owned, &a);
+                        run.n, &a);
     }
 }
 

@@ -113,6 +113,8 @@ static const mu_device_ops_t cpu_ops = {
     .position_backward = mu_cpu_position_backward,
     .layernorm_forward = mu_cpu_layernorm_forward,
     .layernorm_backward = mu_cpu_layernorm_backward,
+    .layernorm_pair_forward = mu_cpu_layernorm_pair_forward,
+    .layernorm_pair_backward = mu_cpu_layernorm_pair_backward,
     .gelu_forward = mu_cpu_gelu_forward,
     .gelu_backward = mu_cpu_gelu_backward,
     .residual = mu_cpu_residual,
@@ -144,6 +146,7 @@ mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)
     mu_device_t *dev = mu_calloc(1, sizeof *dev);
     dev->ops = &cpu_ops;
     dev->threads = threads;
+    dev->logits = MU_LOGITS_CPU;
     dev->impl = cpu;
     char gemm[32];
     mu_gemm_version(gemm, sizeof gemm);

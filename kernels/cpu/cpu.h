@@ -74,7 +74,7 @@ void mu_cpu_run(mu_device_t *dev, int64_t n, int64_t grain, mu_pool_job_t job, v
 
 /* linear.c */
 void mu_cpu_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
-                           int64_t rows, int64_t in, int64_t out, bool accumulate);
+                           mu_array_t plus, int64_t rows, int64_t in, int64_t out);
 void mu_cpu_linear_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
                                 mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act);
 void mu_cpu_linear_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows,
@@ -83,11 +83,11 @@ void mu_cpu_linear_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_arr
                                        mu_array_t pre, int64_t rows, int64_t in, int64_t out,
                                        mu_activation_t act);
 void mu_cpu_linear_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
-                                   int64_t rows, int64_t in, int64_t out);
+                                   int64_t rows, int64_t in, int64_t out, bool fresh);
 
 /* linear_half.c: the same of 16-bit arrays */
 void mu_cpu_half_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
-                         int64_t rows, int64_t in, int64_t out, bool accumulate);
+                         mu_array_t plus, int64_t rows, int64_t in, int64_t out);
 void mu_cpu_half_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
                               mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act);
 void mu_cpu_half_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows,
@@ -96,7 +96,7 @@ void mu_cpu_half_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_array
                                      mu_array_t pre, int64_t rows, int64_t in, int64_t out,
                                      mu_activation_t act);
 void mu_cpu_half_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
-                                 int64_t rows, int64_t in, int64_t out);
+                                 int64_t rows, int64_t in, int64_t out, bool fresh);
 
 /* rows.c */
 void mu_cpu_embedding_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *ids,
@@ -112,6 +112,13 @@ void mu_cpu_layernorm_forward(mu_device_t *dev, mu_array_t y, float *mean, float
 void mu_cpu_layernorm_backward(mu_device_t *dev, mu_array_t dx, float *dw, float *db, mu_array_t dy,
                                mu_array_t x, mu_array_t w, const float *mean, const float *rstd, int64_t rows,
                                int64_t hidden, bool accumulate);
+void mu_cpu_layernorm_pair_forward(mu_device_t *dev, mu_array_t y1, mu_array_t y2, float *mean, float *rstd,
+                                   mu_array_t x, mu_array_t w1, mu_array_t b1, mu_array_t w2, mu_array_t b2,
+                                   int64_t rows, int64_t hidden, double eps);
+void mu_cpu_layernorm_pair_backward(mu_device_t *dev, mu_array_t dx, float *dw1, float *db1, float *dw2,
+                                    float *db2, mu_array_t dy1, mu_array_t dy2, mu_array_t x, mu_array_t w1,
+                                    mu_array_t w2, const float *mean, const float *rstd, int64_t rows,
+                                    int64_t hidden, bool accumulate);
 void mu_cpu_residual(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t branch, mu_array_t bias1,
                      mu_array_t bias2, int64_t rows, int64_t hidden);
 

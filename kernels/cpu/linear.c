@@ -11,7 +11,7 @@ enum { GRAIN = 48 };
 typedef struct linear {
     mu_device_t *dev;
     float *y, *pre;
-    const float *x, *w, *bias;
+    const float *x, *w, *bias, *plus; /* plus may be y */
     int64_t rows, in, out;
     mu_activation_t act;
     bool accumulate;
@@ -37,8 +37,10 @@ static void forward(void *arg, int thread, int64_t from, int64_t to)
     (void)thread;
     linear_t *l = arg;
     float *y = l->y + from * l->out;
+    if (l->plus && l->plus != l->y)
+        memcpy(y, l->plus + from * l->out, (size_t)((to - from) * l->out) * sizeof *y);
     product(l, y, l->out, (mu_gemm_in_t){l->x + from * l->in, l->in, false},
-            (mu_gemm_in_t){l->w, l->in, true}, to - from, l->out, l->in, l->accumulate);
+            (mu_gemm_in_t){l->w, l->in, true}, to - from, l->out, l->in, l->plus != NULL);
     if (l->bias)
         mu_cpu_vec(l->dev)->bias(y, l->bias, to - from, l->out);
 }
@@ -48,18 +50,21 @@ static void forward_columns(void *arg, int thread, int64_t from, int64_t to)
 {
     (void)thread;
     linear_t *l = arg;
+    if (l->plus && l->plus != l->y)
+        for (int64_t r = 0; r < l->rows; r++)
+            memcpy(l->y + r * l->out + from, l->plus + r * l->out + from, (size_t)(to - from) * sizeof *l->y);
     product(l, l->y + from, l->out, (mu_gemm_in_t){l->x, l->in, false},
-            (mu_gemm_in_t){l->w + from * l->in, l->in, true}, l->rows, to - from, l->in, l->accumulate);
+            (mu_gemm_in_t){l->w + from * l->in, l->in, true}, l->rows, to - from, l->in, l->plus != NULL);
     if (l->bias)
         for (int64_t r = 0; r < l->rows; r++)
             mu_cpu_vec(l->dev)->bias(l->y + r * l->out + from, l->bias + from, 1, to - from);
 }
 
 void mu_cpu_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
-                           int64_t rows, int64_t in, int64_t out, bool accumulate)
+                           mu_array_t plus, int64_t rows, int64_t in, int64_t out)
 {
     if (x.type != MU_DTYPE_F32) {
-        mu_cpu_half_forward(dev, y, x, w, bias, rows, in, out, accumulate);
+        mu_cpu_half_forward(dev, y, x, w, bias, plus, rows, in, out);
         return;
     }
     linear_t l = {.dev = dev,
@@ -67,10 +72,10 @@ void mu_cpu_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_arra
                   .x = mu_f32(x),
                   .w = mu_f32(w),
                   .bias = mu_f32(bias),
+                  .plus = mu_f32(plus),
                   .rows = rows,
                   .in = in,
-                  .out = out,
-                  .accumulate = accumulate};
+                  .out = out};
     if (rows < GRAIN * dev->threads)
         run(&l, out, forward_columns);
     else
@@ -189,19 +194,19 @@ static void backward_weight(void *arg, int thread, int64_t from, int64_t to)
     weight_t *b = arg;
     linear_t *l = &b->l;
     product(l, b->dw + from * l->in, l->in, (mu_gemm_in_t){b->dy + from, l->out, true},
-            (mu_gemm_in_t){l->x, l->in, false}, to - from, l->in, l->rows, true);
+            (mu_gemm_in_t){l->x, l->in, false}, to - from, l->in, l->rows, l->accumulate);
     if (b->dbias)
         mu_cpu_vec(l->dev)->column_sums(b->dbias + from, b->dy + from, l->rows, l->out, to - from);
 }
 
 void mu_cpu_linear_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
-                                   int64_t rows, int64_t in, int64_t out)
+                                   int64_t rows, int64_t in, int64_t out, bool fresh)
 {
     if (dy.type != MU_DTYPE_F32) {
-        mu_cpu_half_backward_weight(dev, dw, dbias, dy, x, rows, in, out);
+        mu_cpu_half_backward_weight(dev, dw, dbias, dy, x, rows, in, out, fresh);
         return;
     }
-    weight_t b = {.l = {.dev = dev, .x = mu_f32(x), .rows = rows, .in = in, .out = out},
+    weight_t b = {.l = {.dev = dev, .x = mu_f32(x), .rows = rows, .in = in, .out = out, .accumulate = !fresh},
                   .dw = dw,
                   .dbias = dbias,
                   .dy = mu_f32(dy)};

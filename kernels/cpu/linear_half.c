@@ -24,10 +24,10 @@ typedef struct half {
     mu_device_t *dev;
     operand_t a, b; /* result [m][n] = a [m][k] b [k][n] */
     int64_t m, n, k;
-    mu_array_t y, pre, bias; /* y, pre: [m][n] */
-    float *dw;               /* instead of y: [m][n], added to */
+    mu_array_t y, pre, bias, plus; /* y, pre, plus: [m][n] */
+    float *dw;                     /* instead of y: [m][n], added to unless fresh */
     mu_activation_t act;
-    bool accumulate, native;
+    bool fresh, native;
     /* A block of the result, [rows][BLOCK_COLS], that begins at (row, col). */
     void (*finish)(const struct half *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols);
     float *scratch;
@@ -71,7 +71,7 @@ static void block(half_t *h, int thread, int64_t row, int64_t col, int64_t rows,
     float *result = h->scratch + (int64_t)thread * EACH, *panels = result + RESULT;
     operand_t a = part(h->a, row, 0), b = part(h->b, 0, col);
     float *c = h->dw ? h->dw + row * h->n + col : result;
-    if (product(h, panels, c, h->dw ? h->n : BLOCK_COLS, a, b, rows, cols, h->dw != NULL) != MU_OK)
+    if (product(h, panels, c, h->dw ? h->n : BLOCK_COLS, a, b, rows, cols, h->dw && !h->fresh) != MU_OK)
         h->failed = 1;
     else if (!h->dw)
         h->finish(h, c, row, col, rows, cols);
@@ -128,8 +128,8 @@ static void plain(const half_t *h, float *c, int64_t row, int64_t col, int64_t r
     for (int64_t r = 0; r < rows; r++, c += BLOCK_COLS) {
         if (h->bias.data)
             vec->add(c, bias, cols);
-        if (h->accumulate)
-            vec->add(c, mu_cpu_read(h->dev, h->y, (row + r) * h->n + col, cols, old), cols);
+        if (h->plus.data)
+            vec->add(c, mu_cpu_read(h->dev, h->plus, (row + r) * h->n + col, cols, old), cols);
         store(h, h->y, c, row + r, col, cols);
     }
 }
@@ -160,7 +160,7 @@ static void gelu_slope(const half_t *h, float *c, int64_t row, int64_t col, int6
 /* --- the operations --- */
 
 void mu_cpu_half_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
-                         int64_t rows, int64_t in, int64_t out, bool accumulate)
+                         mu_array_t plus, int64_t rows, int64_t in, int64_t out)
 {
     half_t h = {.dev = dev,
                 .a = {x, in, false},
@@ -170,7 +170,7 @@ void mu_cpu_half_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_
                 .k = in,
                 .y = y,
                 .bias = bias,
-                .accumulate = accumulate,
+                .plus = plus,
                 .finish = plain};
     run(&h);
 }
@@ -202,7 +202,7 @@ void mu_cpu_half_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, 
                 .n = in,
                 .k = out,
                 .y = dx,
-                .accumulate = accumulate,
+                .plus = accumulate ? dx : MU_NO_ARRAY,
                 .finish = plain};
     run(&h);
 }
@@ -242,7 +242,7 @@ static void bias_gradient(void *arg, int thread, int64_t from, int64_t to)
 }
 
 void mu_cpu_half_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
-                                 int64_t rows, int64_t in, int64_t out)
+                                 int64_t rows, int64_t in, int64_t out, bool fresh)
 {
     half_t h = {.dev = dev,
                 .a = {dy, out, true},
@@ -251,7 +251,8 @@ void mu_cpu_half_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_a
                 .n = in,
                 .k = rows,
                 .bias = mu_array_f32(dbias),
-                .dw = dw};
+                .dw = dw,
+                .fresh = fresh};
     run(&h);
     if (dbias && h.scratch)
         mu_cpu_run(dev, out, GRAIN, bias_gradient, &h);

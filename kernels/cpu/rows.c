@@ -226,6 +226,23 @@ void mu_cpu_layernorm_backward(mu_device_t *dev, mu_array_t dx, float *dw, float
     mu_cpu_vec(dev)->column_sums(db, n.partial + hidden, blocks, 2 * hidden, hidden);
 }
 
+void mu_cpu_layernorm_pair_forward(mu_device_t *dev, mu_array_t y1, mu_array_t y2, float *mean, float *rstd,
+                                   mu_array_t x, mu_array_t w1, mu_array_t b1, mu_array_t w2, mu_array_t b2,
+                                   int64_t rows, int64_t hidden, double eps)
+{
+    mu_cpu_layernorm_forward(dev, y1, mean, rstd, x, w1, b1, rows, hidden, eps);
+    mu_cpu_layernorm_forward(dev, y2, mean, rstd, x, w2, b2, rows, hidden, eps);
+}
+
+void mu_cpu_layernorm_pair_backward(mu_device_t *dev, mu_array_t dx, float *dw1, float *db1, float *dw2,
+                                    float *db2, mu_array_t dy1, mu_array_t dy2, mu_array_t x, mu_array_t w1,
+                                    mu_array_t w2, const float *mean, const float *rstd, int64_t rows,
+                                    int64_t hidden, bool accumulate)
+{
+    mu_cpu_layernorm_backward(dev, dx, dw1, db1, dy1, x, w1, mean, rstd, rows, hidden, accumulate);
+    mu_cpu_layernorm_backward(dev, dx, dw2, db2, dy2, x, w2, mean, rstd, rows, hidden, true);
+}
+
 typedef struct branch {
     mu_device_t *dev;
     mu_array_t y, x, branch, b1, b2;

@@ -173,6 +173,30 @@ template <class T, int N> __device__ static inline void mu_store(T *p, const mu_
     }
 }
 
+/* N floats, in accesses of 16 bytes: N is a multiple of 4, or 1. */
+template <int N> __device__ static inline mu_pack<float, N> mu_load_floats(const float *p)
+{
+    if constexpr (N <= 4) {
+        return mu_load<float, N>(p);
+    } else {
+        mu_pack<float, N> out;
+        for (int i = 0; i < N; i += 4) {
+            mu_pack<float, 4> part = mu_load<float, 4>(p + i);
+            for (int k = 0; k < 4; k++)
+                out.v[i + k] = part.v[k];
+        }
+        return out;
+    }
+}
+template <int N> __device__ static inline void mu_store_floats(float *p, const mu_pack<float, N> &x)
+{
+    if constexpr (N <= 4)
+        mu_store(p, x);
+    else
+        for (int i = 0; i < N; i += 4)
+            mu_store(p + i, mu_pack<float, 4>{{x.v[i], x.v[i + 1], x.v[i + 2], x.v[i + 3]}});
+}
+
 /* f(T()) for the type of the elements. */
 template <class F> static inline void mu_by_type(mu_dtype_t type, F f)
 {
@@ -265,6 +289,8 @@ __device__ static inline float mu_gelu_slope(float x, mu_activation_t act)
     X(position_backward)                                                                                     \
     X(layernorm_forward)                                                                                     \
     X(layernorm_backward)                                                                                    \
+    X(layernorm_pair_forward)                                                                                \
+    X(layernorm_pair_backward)                                                                               \
     X(gelu_forward)                                                                                          \
     X(gelu_backward)                                                                                         \
     X(residual)                                                                                              \

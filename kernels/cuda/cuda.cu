@@ -338,6 +338,7 @@ static mu_status_t device_new(int index, mu_device_t **out)
     cuda->index = index;
     dev->ops = table();
     dev->threads = 1;
+    dev->logits = MU_LOGITS_GPU;
     dev->impl = cuda;
     describe(dev);
     mu_status_t status = make(dev);

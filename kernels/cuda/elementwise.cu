@@ -152,25 +152,29 @@ __global__ void adamw(T *p, float *master, float *m, float *v, const float *g, i
     int64_t i = flat_index(N);
     if (i >= n)
         return;
-    mu_pack<float, N> gs = mu_load<float, N>(g + i), ms = mu_load<float, N>(m + i),
-                      vs = mu_load<float, N>(v + i), w;
-    if (master)
-        w = mu_load<float, N>(master + i);
-    else
+    mu_pack<float, N> gs = mu_load_floats<N>(g + i), ms = mu_load_floats<N>(m + i),
+                      vs = mu_load_floats<N>(v + i), w;
+    mu_pack<T, N> rounded;
+    if (master) {
+        w = mu_load_floats<N>(master + i);
+    } else {
+        rounded = mu_load<T, N>(p + i);
         for (int k = 0; k < N; k++)
-            w.v[k] = mu_float(p[i + k]);
+            w.v[k] = rounded.v[k];
+    }
     for (int k = 0; k < N; k++) {
         float grad = gs.v[k] * u.grad_scale;
         ms.v[k] = u.beta1 * ms.v[k] + u.rest1 * grad;
         vs.v[k] = u.beta2 * vs.v[k] + u.rest2 * grad * grad;
         w.v[k] -= u.step * ms.v[k] / (sqrtf(vs.v[k] * u.unbias2) + u.eps) + u.decay * w.v[k];
     }
-    mu_store(m + i, ms);
-    mu_store(v + i, vs);
+    mu_store_floats(m + i, ms);
+    mu_store_floats(v + i, vs);
     if (master)
-        mu_store(master + i, w);
+        mu_store_floats(master + i, w);
     for (int k = 0; k < N; k++)
-        p[i + k] = mu_from<T>(w.v[k]);
+        rounded.v[k] = w.v[k];
+    mu_store(p + i, rounded);
 }
 
 void mu_cuda_adamw(mu_device_t *dev, mu_array_t p, float *master, float *m, float *v, const float *g,
@@ -190,8 +194,9 @@ void mu_cuda_adamw(mu_device_t *dev, mu_array_t p, float *master, float *m, floa
         mu_wide<float>(n, master) && mu_wide<float>(n, m) && mu_wide<float>(n, v) && mu_wide<float>(n, g);
     mu_by_type(p.type, [&](auto type) {
         using T = decltype(type);
-        if (wide)
-            MU_LAUNCH((adamw<T, 4>), flat_grid(n, 4), THREADS, 0, mu_stream(dev), (T *)p.data, master, m, v,
+        constexpr int N = 16 / sizeof(T);
+        if (wide && mu_wide<T>(n, p.data))
+            MU_LAUNCH((adamw<T, N>), flat_grid(n, N), THREADS, 0, mu_stream(dev), (T *)p.data, master, m, v,
                       g, n, u);
         else
             MU_LAUNCH((adamw<T, 1>), flat_grid(n, 1), THREADS, 0, mu_stream(dev), (T *)p.data, master, m, v,
@@ -202,15 +207,18 @@ void mu_cuda_adamw(mu_device_t *dev, mu_array_t p, float *master, float *m, floa
 
 /* --- sum of squares: blocks take equal runs of the array, and one block adds their sums in order --- */
 
-enum { SUM_RUN = 1 << 15 };
+enum { SUM_RUN = 1 << 16 };
 
-__global__ void sum_squares(double *partial, const float *x, int64_t n)
+template <int N> __global__ void sum_squares(double *partial, const float *x, int64_t n)
 {
     __shared__ double each[THREADS / MU_WARP];
     int64_t from = (int64_t)blockIdx.x * SUM_RUN, to = from + SUM_RUN < n ? from + SUM_RUN : n;
     double sum = 0;
-    for (int64_t i = from + threadIdx.x; i < to; i += THREADS)
-        sum += (double)x[i] * (double)x[i];
+    for (int64_t i = from + (int64_t)threadIdx.x * N; i < to; i += THREADS * N) {
+        mu_pack<float, N> v = mu_load<float, N>(x + i);
+        for (int k = 0; k < N; k++)
+            sum += (double)v.v[k] * (double)v.v[k];
+    }
     sum = mu_block_sum(sum, each);
     if (threadIdx.x == 0)
         partial[blockIdx.x] = sum;
@@ -233,7 +241,10 @@ void mu_cuda_sum_squares(mu_device_t *dev, double *out, const float *x, int64_t 
     double *partial = (double *)mu_cuda_scratch(dev, blocks * (int64_t)sizeof *partial);
     if (!partial)
         return;
-    MU_LAUNCH(sum_squares, mu_grid(blocks), THREADS, 0, mu_stream(dev), partial, x, n);
+    if (mu_wide<float>(n, x))
+        MU_LAUNCH(sum_squares<4>, mu_grid(blocks), THREADS, 0, mu_stream(dev), partial, x, n);
+    else
+        MU_LAUNCH(sum_squares<1>, mu_grid(blocks), THREADS, 0, mu_stream(dev), partial, x, n);
     MU_LAUNCH(add_partial, 1, THREADS, 0, mu_stream(dev), out, partial, blocks);
     mu_cuda_check(dev, "sum of squares");
 }

@@ -15,7 +15,7 @@ enum { THREADS = 256, WARPS = THREADS / MU_WARP };
 typedef struct plan_key {
     int64_t m, n, k;
     int32_t trans_a, trans_b, type_in, type_out, epilogue, accumulate;
-    uint32_t align_a, align_b, align_d, align_extra;
+    uint32_t align_a, align_b, align_c, align_d, align_extra;
 } plan_key_t;
 
 typedef struct plan {
@@ -33,10 +33,10 @@ struct mu_cuda_plans {
     int count, cap;
 };
 
-/* d (+)= op(a) op(b), m x n, k summed, in cuBLASLt's order of columns; every array is dense. */
+/* d = op(a) op(b) (+ plus), m x n, k summed, in cuBLASLt's order of columns; every array is dense. */
 typedef struct product {
-    mu_array_t a, b, d;
-    bool trans_a, trans_b, accumulate;
+    mu_array_t a, b, d, plus; /* plus: absent, d, or another of d's type */
+    bool trans_a, trans_b;
     int64_t m, n, k;
     cublasLtEpilogue_t epilogue;
     mu_array_t bias; /* of BIAS: m elements, read; of BGRADB: n floats, written */
@@ -66,9 +66,10 @@ static plan_key_t key_of(const product_t *p)
     key.type_in = (int32_t)p->a.type;
     key.type_out = (int32_t)p->d.type;
     key.epilogue = (int32_t)p->epilogue;
-    key.accumulate = p->accumulate;
+    key.accumulate = p->plus.data != NULL;
     key.align_a = alignment(p->a.data);
     key.align_b = alignment(p->b.data);
+    key.align_c = alignment(p->plus.data);
     key.align_d = alignment(p->d.data);
     key.align_extra = alignment((void *)((uintptr_t)p->bias.data | (uintptr_t)p->aux));
     return key;
@@ -129,7 +130,7 @@ static bool propose(cublasLtHandle_t handle, plan_t *plan)
     bool ok = prefer(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, (uint64_t)MU_CUDA_WORKSPACE) &&
               prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key->align_a) &&
               prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key->align_b) &&
-              prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key->align_d) &&
+              prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key->align_c) &&
               prefer(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key->align_d) &&
               cublasLtMatmulAlgoGetHeuristic(handle, plan->desc, plan->a, plan->b, plan->d, plan->d,
                                              preference, 1, &result, &found) == CUBLAS_STATUS_SUCCESS &&
@@ -169,13 +170,14 @@ static bool try_product(mu_device_t *dev, const product_t *p)
     plan_t *plan = plan_for(plans, p);
     if (!plan || !plan->found)
         return false;
-    const float one = 1, beta = p->accumulate ? 1 : 0;
+    const float one = 1, beta = p->plus.data ? 1 : 0;
+    const void *c = p->plus.data ? p->plus.data : p->d.data;
     cublasStatus_t status =
         !set_pointers(plan->desc, p)
             ? CUBLAS_STATUS_INVALID_VALUE
             : cublasLtMatmul(plans->handle, plan->desc, &one, p->a.data, plan->a, p->b.data, plan->b, &beta,
-                             p->d.data, plan->d, p->d.data, plan->d, &plan->algo, plans->workspace,
-                             MU_CUDA_WORKSPACE, mu_stream(dev));
+                             c, plan->d, p->d.data, plan->d, &plan->algo, plans->workspace, MU_CUDA_WORKSPACE,
+                             mu_stream(dev));
     if (p->aux || p->epilogue == CUBLASLT_EPILOGUE_BGRADB)
         plan->found = status != CUBLAS_STATUS_NOT_SUPPORTED && status != CUBLAS_STATUS_INVALID_VALUE;
     if (status != CUBLAS_STATUS_SUCCESS && plan->found && dev->status == MU_OK)
@@ -312,10 +314,10 @@ static product_t forward_product(mu_array_t y, mu_array_t x, mu_array_t w, mu_ar
 }
 
 void mu_cuda_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
-                            int64_t rows, int64_t in, int64_t out, bool accumulate)
+                            mu_array_t plus, int64_t rows, int64_t in, int64_t out)
 {
     product_t p = forward_product(y, x, w, bias, rows, in, out);
-    p.accumulate = accumulate;
+    p.plus = plus;
     multiply(dev, &p);
 }
 
@@ -358,7 +360,8 @@ void mu_cuda_linear_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t d
                                    int64_t in, int64_t out, bool accumulate)
 {
     product_t p = input_product(dx, dy, w, rows, in, out);
-    p.accumulate = accumulate;
+    if (accumulate)
+        p.plus = dx;
     multiply(dev, &p);
 }
 
@@ -379,14 +382,15 @@ void mu_cuda_linear_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_ar
 }
 
 void mu_cuda_linear_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
-                                    int64_t rows, int64_t in, int64_t out)
+                                    int64_t rows, int64_t in, int64_t out, bool fresh)
 {
     product_t p = {};
     p.d = mu_array_f32(dw);
     p.a = x;
     p.b = dy;
     p.trans_b = true;
-    p.accumulate = true;
+    if (!fresh)
+        p.plus = p.d;
     p.m = in;
     p.n = out;
     p.k = rows;

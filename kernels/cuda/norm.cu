@@ -1,20 +1,25 @@
-/* Layer norm. */
+/* Layer norm: kernels for P norms of one input, 1 or 2, which read it once. */
 #include "kernels/cuda/cu.h"
 
 enum { THREADS = 256, ROWS = THREADS / MU_WARP };
 
+/* What differs from norm to norm: forward y = ... w + b, backward dy. */
+template <class T, int P> struct outputs {
+    T *y[P];
+    const T *w[P], *b[P], *dy[P];
+};
+
 /* A warp a row. The row is read three times, but from memory once: it stays in the first-level cache. The
  * variance is of the differences from the mean, which keeps its digits when the mean is large. */
-template <class T, int N>
-__global__ void layernorm(T *y, float *mean, float *rstd, const T *x, const T *w, const T *b, int64_t rows,
-                          int64_t hidden, float eps)
+template <class T, int N, int P>
+__global__ void layernorm(outputs<T, P> o, float *mean, float *rstd, const T *x, int64_t rows, int64_t hidden,
+                          float eps)
 {
     int64_t r = (int64_t)blockIdx.x * ROWS + threadIdx.x / MU_WARP;
     if (r >= rows)
         return; /* the whole warp */
     int64_t from = threadIdx.x % MU_WARP * N, step = MU_WARP * N;
     x += r * hidden;
-    y += r * hidden;
     float sum = 0, squares = 0;
     for (int64_t c = from; c < hidden; c += step) {
         mu_pack<T, N> v = mu_load<T, N>(x + c);
@@ -29,10 +34,13 @@ __global__ void layernorm(T *y, float *mean, float *rstd, const T *x, const T *w
     }
     float rs = rsqrtf(mu_warp_sum(squares) / (float)hidden + eps);
     for (int64_t c = from; c < hidden; c += step) {
-        mu_pack<T, N> v = mu_load<T, N>(x + c), scale = mu_load<T, N>(w + c), shift = mu_load<T, N>(b + c);
-        for (int k = 0; k < N; k++)
-            v.v[k] = (v.v[k] - mu) * rs * scale.v[k] + shift.v[k];
-        mu_store(y + c, v);
+        mu_pack<T, N> v = mu_load<T, N>(x + c), y;
+        for (int p = 0; p < P; p++) {
+            mu_pack<T, N> scale = mu_load<T, N>(o.w[p] + c), shift = mu_load<T, N>(o.b[p] + c);
+            for (int k = 0; k < N; k++)
+                y.v[k] = (v.v[k] - mu) * rs * scale.v[k] + shift.v[k];
+            mu_store(o.y[p] + r * hidden + c, y);
+        }
     }
     if (from == 0) {
         mean[r] = mu;
@@ -49,127 +57,181 @@ template <class T> static bool wide(int64_t hidden, std::initializer_list<const 
     return true;
 }
 
+template <class T, int P>
+static void forward(mu_device_t *dev, const outputs<T, P> &o, float *mean, float *rstd, const T *x,
+                    int64_t rows, int64_t hidden, double eps)
+{
+    constexpr int N = 16 / sizeof(T);
+    bool all = wide<T>(hidden, {x});
+    for (int p = 0; p < P; p++)
+        all = all && wide<T>(hidden, {o.y[p], o.w[p], o.b[p]});
+    dim3 grid = mu_grid(mu_blocks(rows, ROWS));
+    if (all)
+        MU_LAUNCH((layernorm<T, N, P>), grid, THREADS, 0, mu_stream(dev), o, mean, rstd, x, rows, hidden,
+                  (float)eps);
+    else
+        MU_LAUNCH((layernorm<T, 1, P>), grid, THREADS, 0, mu_stream(dev), o, mean, rstd, x, rows, hidden,
+                  (float)eps);
+    mu_cuda_check(dev, "layer norm");
+}
+
 void mu_cuda_layernorm_forward(mu_device_t *dev, mu_array_t y, float *mean, float *rstd, mu_array_t x,
                                mu_array_t w, mu_array_t b, int64_t rows, int64_t hidden, double eps)
 {
     mu_by_type(y.type, [&](auto t) {
         using T = decltype(t);
-        dim3 grid = mu_grid(mu_blocks(rows, ROWS));
-        if (wide<T>(hidden, {y.data, x.data, w.data, b.data}))
-            MU_LAUNCH((layernorm<T, 16 / sizeof(T)>), grid, THREADS, 0, mu_stream(dev), (T *)y.data, mean,
-                      rstd, (const T *)x.data, (const T *)w.data, (const T *)b.data, rows, hidden,
-                      (float)eps);
-        else
-            MU_LAUNCH((layernorm<T, 1>), grid, THREADS, 0, mu_stream(dev), (T *)y.data, mean, rstd,
-                      (const T *)x.data, (const T *)w.data, (const T *)b.data, rows, hidden, (float)eps);
+        outputs<T, 1> o = {{(T *)y.data}, {(const T *)w.data}, {(const T *)b.data}, {}};
+        forward<T, 1>(dev, o, mean, rstd, (const T *)x.data, rows, hidden, eps);
     });
-    mu_cuda_check(dev, "layer norm");
+}
+
+void mu_cuda_layernorm_pair_forward(mu_device_t *dev, mu_array_t y1, mu_array_t y2, float *mean, float *rstd,
+                                    mu_array_t x, mu_array_t w1, mu_array_t b1, mu_array_t w2, mu_array_t b2,
+                                    int64_t rows, int64_t hidden, double eps)
+{
+    mu_by_type(x.type, [&](auto t) {
+        using T = decltype(t);
+        outputs<T, 2> o = {{(T *)y1.data, (T *)y2.data},
+                           {(const T *)w1.data, (const T *)w2.data},
+                           {(const T *)b1.data, (const T *)b2.data},
+                           {}};
+        forward<T, 2>(dev, o, mean, rstd, (const T *)x.data, rows, hidden, eps);
+    });
 }
 
 /* A block a row, and every gridDim.x-th row after it. A thread has the same columns in every row, so the
- * block's sums of dw and db lie in shared memory without anybody else writing there; neighbours' sums lie
+ * block's sums of each dw and db lie in shared memory without anybody else writing there; neighbours' sums lie
  * side by side (column c + k at [k][c / N]), so that a warp meets every bank. dx may be dy: a thread reads
  * what it overwrites, after the sums over the row are made. */
-template <class T, int N>
-__global__ void layernorm_backward(T *dx, float *partial, const T *dy, const T *x, const T *w,
-                                   const float *mean, const float *rstd, int64_t rows, int64_t hidden,
-                                   bool accumulate)
+template <class T, int N, int P>
+__global__ void layernorm_backward(T *dx, float *partial, outputs<T, P> o, const T *x, const float *mean,
+                                   const float *rstd, int64_t rows, int64_t hidden, bool accumulate)
 {
-    MU_SHARED(float, dw); /* [2][hidden] */
+    MU_SHARED(float, sums); /* [P][dw, db][hidden] */
     __shared__ float each[THREADS / MU_WARP], each2[THREADS / MU_WARP];
-    float *db = dw + hidden;
     int64_t from = (int64_t)threadIdx.x * N, step = (int64_t)THREADS * N, apart = hidden / N;
     for (int64_t c = from; c < hidden; c += step)
-        for (int k = 0; k < N; k++)
-            dw[k * apart + c / N] = db[k * apart + c / N] = 0;
+        for (int i = 0; i < 2 * P * N; i++)
+            sums[i / N * hidden + i % N * apart + c / N] = 0;
     for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
         float mu = mean[r], rs = rstd[r], sum = 0, sum_x = 0;
         for (int64_t c = from; c < hidden; c += step) {
-            mu_pack<T, N> g = mu_load<T, N>(dy + r * hidden + c), v = mu_load<T, N>(x + r * hidden + c),
-                          scale = mu_load<T, N>(w + c);
-            for (int k = 0; k < N; k++) {
-                float hat = (v.v[k] - mu) * rs;
-                dw[k * apart + c / N] += g.v[k] * hat;
-                db[k * apart + c / N] += g.v[k];
-                sum += g.v[k] * scale.v[k];
-                sum_x += g.v[k] * scale.v[k] * hat;
+            mu_pack<T, N> v = mu_load<T, N>(x + r * hidden + c);
+            for (int p = 0; p < P; p++) {
+                mu_pack<T, N> g = mu_load<T, N>(o.dy[p] + r * hidden + c), scale = mu_load<T, N>(o.w[p] + c);
+                float *dw = sums + 2 * p * hidden + c / N, *db = dw + hidden;
+                for (int k = 0; k < N; k++) {
+                    float hat = (v.v[k] - mu) * rs;
+                    dw[k * apart] += g.v[k] * hat;
+                    db[k * apart] += g.v[k];
+                    sum += g.v[k] * scale.v[k];
+                    sum_x += g.v[k] * scale.v[k] * hat;
+                }
             }
         }
         sum = mu_block_sum(sum, each) / (float)hidden;
         sum_x = mu_block_sum(sum_x, each2) / (float)hidden;
         for (int64_t c = from; c < hidden; c += step) {
-            mu_pack<T, N> g = mu_load<T, N>(dy + r * hidden + c), v = mu_load<T, N>(x + r * hidden + c),
-                          scale = mu_load<T, N>(w + c), old = {};
+            mu_pack<T, N> v = mu_load<T, N>(x + r * hidden + c), old = {}, g = {};
             if (accumulate)
                 old = mu_load<T, N>(dx + r * hidden + c);
-            for (int k = 0; k < N; k++) {
-                float hat = (v.v[k] - mu) * rs;
-                v.v[k] = rs * (g.v[k] * scale.v[k] - sum - hat * sum_x) + old.v[k];
+            for (int p = 0; p < P; p++) {
+                mu_pack<T, N> dy = mu_load<T, N>(o.dy[p] + r * hidden + c), scale = mu_load<T, N>(o.w[p] + c);
+                for (int k = 0; k < N; k++)
+                    g.v[k] += dy.v[k] * scale.v[k];
             }
+            for (int k = 0; k < N; k++)
+                v.v[k] = rs * (g.v[k] - sum - (v.v[k] - mu) * rs * sum_x) + old.v[k];
             mu_store(dx + r * hidden + c, v);
         }
     }
-    partial += (int64_t)blockIdx.x * 2 * hidden;
-    for (int64_t c = from; c < hidden; c += step) {
-        for (int k = 0; k < N; k++) {
-            partial[c + k] = dw[k * apart + c / N];
-            partial[hidden + c + k] = db[k * apart + c / N];
-        }
-    }
+    partial += (int64_t)blockIdx.x * 2 * P * hidden;
+    for (int64_t c = from; c < hidden; c += step)
+        for (int i = 0; i < 2 * P * N; i++)
+            partial[i / N * hidden + c + i % N] = sums[i / N * hidden + i % N * apart + c / N];
 }
 
-/* dw and db += the blocks' parts, in order. 8 rows of threads take every 8th block each. */
-__global__ void add_blocks(float *dw, float *db, const float *partial, int64_t blocks, int64_t hidden)
+/* Each of `to` += the blocks' parts, in order. 8 rows of threads take every 8th block each. */
+template <int P> struct parts {
+    float *to[2 * P]; /* dw, db of each norm */
+};
+template <int P> __global__ void add_blocks(parts<P> o, const float *partial, int64_t blocks, int64_t hidden)
 {
     __shared__ float part[THREADS / MU_WARP][MU_WARP];
     int lane = threadIdx.x % MU_WARP, row = threadIdx.x / MU_WARP;
-    int64_t c = (int64_t)blockIdx.x * MU_WARP + lane;
+    int64_t c = (int64_t)blockIdx.x * MU_WARP + lane, all = 2 * P * hidden;
     float sum = 0;
-    if (c < 2 * hidden)
+    if (c < all)
         for (int64_t b = row; b < blocks; b += THREADS / MU_WARP)
-            sum += partial[b * 2 * hidden + c];
+            sum += partial[b * all + c];
     part[row][lane] = sum;
     __syncthreads();
-    if (row > 0 || c >= 2 * hidden)
+    if (row > 0 || c >= all)
         return;
     for (int i = 1; i < THREADS / MU_WARP; i++)
         sum += part[i][lane];
-    if (c < hidden)
-        dw[c] += sum;
-    else
-        db[c - hidden] += sum;
+    o.to[c / hidden][c % hidden] += sum;
 }
 
-template <class T, int N>
-static void backward(mu_device_t *dev, T *dx, float *partial, const T *dy, const T *x, const T *w,
-                     const float *mean, const float *rstd, int64_t rows, int64_t hidden, bool accumulate,
-                     int64_t blocks)
+template <class T, int N, int P>
+static void launch_backward(mu_device_t *dev, T *dx, float *partial, const outputs<T, P> &o, const T *x,
+                            const float *mean, const float *rstd, int64_t rows, int64_t hidden,
+                            bool accumulate, int64_t blocks)
 {
-    int64_t shared = 2 * hidden * (int64_t)sizeof(float);
-    if (mu_cuda_shared(dev, (const void *)layernorm_backward<T, N>, shared, "layer norm backward"))
-        MU_LAUNCH((layernorm_backward<T, N>), mu_grid(blocks), THREADS, shared, mu_stream(dev), dx, partial,
-                  dy, x, w, mean, rstd, rows, hidden, accumulate);
+    int64_t shared = 2 * P * hidden * (int64_t)sizeof(float);
+    if (mu_cuda_shared(dev, (const void *)layernorm_backward<T, N, P>, shared, "layer norm backward"))
+        MU_LAUNCH((layernorm_backward<T, N, P>), mu_grid(blocks), THREADS, shared, mu_stream(dev), dx,
+                  partial, o, x, mean, rstd, rows, hidden, accumulate);
+}
+
+template <class T, int P>
+static void backward(mu_device_t *dev, T *dx, const parts<P> &to, const outputs<T, P> &o, const T *x,
+                     const float *mean, const float *rstd, int64_t rows, int64_t hidden, bool accumulate)
+{
+    int64_t blocks = mu_min_i64(rows, 4 * (int64_t)mu_cuda(dev)->processors);
+    float *partial = (float *)mu_cuda_scratch(dev, blocks * 2 * P * hidden * (int64_t)sizeof *partial);
+    if (!partial)
+        return;
+    bool all = wide<T>(hidden, {dx, x});
+    for (int p = 0; p < P; p++)
+        all = all && wide<T>(hidden, {o.dy[p], o.w[p]});
+    if (all)
+        launch_backward<T, 16 / sizeof(T), P>(dev, dx, partial, o, x, mean, rstd, rows, hidden, accumulate,
+                                              blocks);
+    else
+        launch_backward<T, 1, P>(dev, dx, partial, o, x, mean, rstd, rows, hidden, accumulate, blocks);
+    MU_LAUNCH(add_blocks<P>, mu_grid(mu_blocks(2 * P * hidden, MU_WARP)), THREADS, 0, mu_stream(dev), to,
+              partial, blocks, hidden);
+    mu_cuda_check(dev, "layer norm backward");
 }
 
 void mu_cuda_layernorm_backward(mu_device_t *dev, mu_array_t dx, float *dw, float *db, mu_array_t dy,
                                 mu_array_t x, mu_array_t w, const float *mean, const float *rstd,
                                 int64_t rows, int64_t hidden, bool accumulate)
 {
-    int64_t blocks = mu_min_i64(rows, 4 * (int64_t)mu_cuda(dev)->processors);
-    float *partial = (float *)mu_cuda_scratch(dev, blocks * 2 * hidden * (int64_t)sizeof *partial);
-    if (!partial)
-        return;
     mu_by_type(dx.type, [&](auto t) {
         using T = decltype(t);
-        T *to = (T *)dx.data;
-        const T *g = (const T *)dy.data, *in = (const T *)x.data, *scale = (const T *)w.data;
-        if (wide<T>(hidden, {to, g, in, scale}))
-            backward<T, 16 / sizeof(T)>(dev, to, partial, g, in, scale, mean, rstd, rows, hidden, accumulate,
-                                        blocks);
-        else
-            backward<T, 1>(dev, to, partial, g, in, scale, mean, rstd, rows, hidden, accumulate, blocks);
+        outputs<T, 1> o = {{}, {(const T *)w.data}, {}, {(const T *)dy.data}};
+        backward<T, 1>(dev, (T *)dx.data, {{dw, db}}, o, (const T *)x.data, mean, rstd, rows, hidden,
+                       accumulate);
     });
-    MU_LAUNCH(add_blocks, mu_grid(mu_blocks(2 * hidden, MU_WARP)), THREADS, 0, mu_stream(dev), dw, db,
-              partial, blocks, hidden);
-    mu_cuda_check(dev, "layer norm backward");
+}
+
+void mu_cuda_layernorm_pair_backward(mu_device_t *dev, mu_array_t dx, float *dw1, float *db1, float *dw2,
+                                     float *db2, mu_array_t dy1, mu_array_t dy2, mu_array_t x, mu_array_t w1,
+                                     mu_array_t w2, const float *mean, const float *rstd, int64_t rows,
+                                     int64_t hidden, bool accumulate)
+{
+    if (4 * hidden * (int64_t)sizeof(float) > mu_cuda(dev)->shared_limit) { /* both at once are too wide */
+        mu_cuda_layernorm_backward(dev, dx, dw1, db1, dy1, x, w1, mean, rstd, rows, hidden, accumulate);
+        mu_cuda_layernorm_backward(dev, dx, dw2, db2, dy2, x, w2, mean, rstd, rows, hidden, true);
+        return;
+    }
+    mu_by_type(dx.type, [&](auto t) {
+        using T = decltype(t);
+        outputs<T, 2> o = {
+            {}, {(const T *)w1.data, (const T *)w2.data}, {}, {(const T *)dy1.data, (const T *)dy2.data}};
+        backward<T, 2>(dev, (T *)dx.data, {{dw1, db1, dw2, db2}}, o, (const T *)x.data, mean, rstd, rows,
+                       hidden, accumulate);
+    });
 }

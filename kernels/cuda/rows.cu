@@ -80,7 +80,7 @@ __global__ void count_rows(int32_t *first_row, int32_t *occurs, const int32_t *i
 /* The block of an id's first row adds all rows of that id, in order. It looks for them from there on, a block
  * of rows at a time, until it has as many as there are: frequent ids are found close together, and rare ones
  * are few. */
-template <class T>
+template <class T, int N>
 __global__ void embed_backward(float *dtable, const T *dx, const int32_t *ids, const int32_t *first_row,
                                const int32_t *occurs, int64_t rows, int64_t hidden, int64_t first,
                                int64_t count)
@@ -90,10 +90,12 @@ __global__ void embed_backward(float *dtable, const T *dx, const int32_t *ids, c
     int64_t r = blockIdx.x, id = ids[r] - first;
     if (id < 0 || id >= count || first_row[id] != r)
         return; /* the whole block */
-    int64_t c = (int64_t)blockIdx.y * THREADS + threadIdx.x;
+    int64_t c = column<N>();
     int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP;
     int32_t left = occurs[id];
-    float sum = c < hidden ? dtable[id * hidden + c] : 0;
+    mu_pack<float, N> sum = {};
+    if (c < hidden)
+        sum = mu_load_floats<N>(dtable + id * hidden + c);
     for (int64_t at = r; left > 0; at += THREADS) {
         bool hit = at + threadIdx.x < rows && ids[at + threadIdx.x] - first == id;
         unsigned hits = __ballot_sync(MU_FULL, hit);
@@ -111,12 +113,15 @@ __global__ void embed_backward(float *dtable, const T *dx, const int32_t *ids, c
         int32_t found = before[THREADS / MU_WARP];
         __syncthreads();
         if (c < hidden)
-            for (int32_t i = 0; i < found; i++)
-                sum += mu_float(dx[match[i] * hidden + c]);
+            for (int32_t i = 0; i < found; i++) {
+                mu_pack<T, N> v = mu_load<T, N>(dx + match[i] * hidden + c);
+                for (int k = 0; k < N; k++)
+                    sum.v[k] += v.v[k];
+            }
         left -= found;
     }
     if (c < hidden)
-        dtable[id * hidden + c] = sum;
+        mu_store_floats(dtable + id * hidden + c, sum);
 }
 
 void mu_cuda_embedding_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *ids,
@@ -132,8 +137,15 @@ void mu_cuda_embedding_backward(mu_device_t *dev, float *dtable, mu_array_t dx, 
               ids, rows, first, count);
     mu_by_type(dx.type, [&](auto t) {
         using T = decltype(t);
-        MU_LAUNCH(embed_backward<T>, mu_grid(rows, mu_blocks(hidden, THREADS)), THREADS, 0, mu_stream(dev),
-                  dtable, (const T *)dx.data, ids, first_row, occurs, rows, hidden, first, count);
+        constexpr int N = 16 / sizeof(T);
+        if (mu_wide<T>(hidden, dx.data) && mu_wide<float>(hidden, dtable))
+            MU_LAUNCH((embed_backward<T, N>), mu_grid(rows, mu_blocks(hidden, THREADS * N)), THREADS, 0,
+                      mu_stream(dev), dtable, (const T *)dx.data, ids, first_row, occurs, rows, hidden, first,
+                      count);
+        else
+            MU_LAUNCH((embed_backward<T, 1>), mu_grid(rows, mu_blocks(hidden, THREADS)), THREADS, 0,
+                      mu_stream(dev), dtable, (const T *)dx.data, ids, first_row, occurs, rows, hidden, first,
+                      count);
     });
     mu_cuda_check(dev, "embedding backward");
 }

@@ -3,30 +3,33 @@
  *
  *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16] [fp16] [recompute]
  *
- * Prints a line for each operation and shape: calls a step, milliseconds, share, and for matrix products the
- * rate and the time that they would take at the rate of a large product on this machine (the floor). `cpu`
+ * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that
+ * it would take at the rate of a large product, or for what only moves bytes of a large copy, on this machine
+ * (the floor). `cpu`
  * counts the time of the calling thread instead of the wall's, for one thread on a busy machine. `cuda` takes
  * the first GPU; its step is timed without a wait between operations, and its operations in steps of their own
  * with one behind each. `recompute` keeps each layer's input alone. Not a test: it asserts nothing.
  */
 #include "common/num.h"
+#include "kernels/convert.h"
 #include "kernels/cuda_load.h"
 #include "worker/init.h"
 #include "worker/optimizer.h"
 
-enum { LINES = 64, STEPS = 5, WARM = 3 };
+enum { LINES = 64, WARM = 3 };
 
 typedef struct line {
     char name[64];
     int calls;
     int64_t ns;
-    double flops;
+    double flops, bytes; /* of matrix products; of what else must move */
 } line_t;
 
 static line_t lines[LINES];
 static int line_count;
 static const mu_device_ops_t *real;
 static bool enqueues; /* operations return before they are done */
+static int steps = 5;
 
 static clockid_t clock_used = CLOCK_MONOTONIC;
 
@@ -37,7 +40,7 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void note(const char *name, int64_t in, int64_t out, double flops, int64_t begin)
+static void note(const char *name, int64_t in, int64_t out, double flops, double bytes, int64_t begin)
 {
     char text[64];
     int64_t ns = now_ns() - begin;
@@ -55,89 +58,101 @@ static void note(const char *name, int64_t in, int64_t out, double flops, int64_
     lines[i].calls++;
     lines[i].ns += ns;
     lines[i].flops += flops;
+    lines[i].bytes += bytes;
 }
 
-#define TIMED(op, in, out, flops, params, args)                                                              \
+#define TIMED(op, in, out, flops, bytes, params, args)                                                       \
     static void timed_##op params                                                                            \
     {                                                                                                        \
         int64_t begin = now_ns();                                                                            \
         real->op args;                                                                                       \
         if (enqueues && real->sync(d) != MU_OK)                                                              \
             exit(1);                                                                                         \
-        note(#op, in, out, flops, begin);                                                                    \
+        note(#op, in, out, flops, bytes, begin);                                                             \
     }
 
-#define PRODUCT (2.0 * (double)rows * (double)in * (double)out)
-TIMED(linear_forward, in, out, PRODUCT,
-      (mu_device_t * d, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t b, int64_t rows, int64_t in,
-       int64_t out, bool acc),
-      (d, y, x, w, b, rows, in, out, acc))
-TIMED(linear_gelu_forward, in, out, PRODUCT,
+#define MOVED(a, n) ((double)(n) * (double)mu_dtype_size((a).type))
+#define PRODUCT     (2.0 * (double)rows * (double)in * (double)out)
+TIMED(linear_forward, in, out, PRODUCT, 0,
+      (mu_device_t * d, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t b, mu_array_t plus, int64_t rows,
+       int64_t in, int64_t out),
+      (d, y, x, w, b, plus, rows, in, out))
+TIMED(linear_gelu_forward, in, out, PRODUCT, 0,
       (mu_device_t * d, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w, mu_array_t b, int64_t rows,
        int64_t in, int64_t out, mu_activation_t act),
       (d, y, pre, x, w, b, rows, in, out, act))
-TIMED(linear_backward_input, in, out, PRODUCT,
+TIMED(linear_backward_input, in, out, PRODUCT, 0,
       (mu_device_t * d, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows, int64_t in, int64_t out,
        bool acc),
       (d, dx, dy, w, rows, in, out, acc))
-TIMED(linear_gelu_backward_input, in, out, PRODUCT,
+TIMED(linear_gelu_backward_input, in, out, PRODUCT, 0,
       (mu_device_t * d, mu_array_t dpre, mu_array_t dy, mu_array_t w, mu_array_t pre, int64_t rows,
        int64_t in, int64_t out, mu_activation_t act),
       (d, dpre, dy, w, pre, rows, in, out, act))
-TIMED(linear_backward_weight, in, out, PRODUCT,
+TIMED(linear_backward_weight, in, out, PRODUCT, 0,
       (mu_device_t * d, float *dw, float *db, mu_array_t dy, mu_array_t x, int64_t rows, int64_t in,
-       int64_t out),
-      (d, dw, db, dy, x, rows, in, out))
-TIMED(embedding_forward, 0, 0, 0,
+       int64_t out, bool fresh),
+      (d, dw, db, dy, x, rows, in, out, fresh))
+TIMED(embedding_forward, 0, 0, 0, MOVED(x, 2 * rows * h),
       (mu_device_t * d, mu_array_t x, mu_array_t t, const int32_t *ids, int64_t rows, int64_t h, int64_t f,
        int64_t c),
       (d, x, t, ids, rows, h, f, c))
-TIMED(embedding_backward, 0, 0, 0,
+TIMED(embedding_backward, 0, 0, 0, MOVED(dx, rows *h) + 8.0 * (double)(rows * h),
       (mu_device_t * d, float *t, mu_array_t dx, const int32_t *ids, int64_t rows, int64_t h, int64_t f,
        int64_t c),
       (d, t, dx, ids, rows, h, f, c))
-TIMED(layernorm_forward, 0, 0, 0,
+TIMED(layernorm_forward, 0, 0, 0, MOVED(x, 2 * rows * h),
       (mu_device_t * d, mu_array_t y, float *m, float *r, mu_array_t x, mu_array_t w, mu_array_t b,
        int64_t rows, int64_t h, double eps),
       (d, y, m, r, x, w, b, rows, h, eps))
-TIMED(layernorm_backward, 0, 0, 0,
+TIMED(layernorm_backward, 0, 0, 0, MOVED(x, (3 + acc) * rows * h),
       (mu_device_t * d, mu_array_t dx, float *dw, float *db, mu_array_t dy, mu_array_t x, mu_array_t w,
        const float *m, const float *r, int64_t rows, int64_t h, bool acc),
       (d, dx, dw, db, dy, x, w, m, r, rows, h, acc))
-TIMED(residual, 0, 0, 0,
+TIMED(layernorm_pair_forward, 0, 0, 0, MOVED(x, 3 * rows * h),
+      (mu_device_t * d, mu_array_t y1, mu_array_t y2, float *m, float *r, mu_array_t x, mu_array_t w1,
+       mu_array_t b1, mu_array_t w2, mu_array_t b2, int64_t rows, int64_t h, double eps),
+      (d, y1, y2, m, r, x, w1, b1, w2, b2, rows, h, eps))
+TIMED(layernorm_pair_backward, 0, 0, 0, MOVED(x, (4 + acc) * rows * h),
+      (mu_device_t * d, mu_array_t dx, float *dw1, float *db1, float *dw2, float *db2, mu_array_t dy1,
+       mu_array_t dy2, mu_array_t x, mu_array_t w1, mu_array_t w2, const float *m, const float *r,
+       int64_t rows, int64_t h, bool acc),
+      (d, dx, dw1, db1, dw2, db2, dy1, dy2, x, w1, w2, m, r, rows, h, acc))
+TIMED(residual, 0, 0, 0, MOVED(x, 3 * rows * h),
       (mu_device_t * d, mu_array_t y, mu_array_t x, mu_array_t b, mu_array_t b1, mu_array_t b2, int64_t rows,
        int64_t h),
       (d, y, x, b, b1, b2, rows, h))
-TIMED(rotary, 0, 0, 0, (mu_device_t * d, mu_array_t qkv, const mu_rotary_t *r, bool inverse),
-      (d, qkv, r, inverse))
+TIMED(rotary, 0, 0, 0, MOVED(qkv, 4 * r->rows * r->heads * r->dims),
+      (mu_device_t * d, mu_array_t qkv, const mu_rotary_t *r, bool inverse), (d, qkv, r, inverse))
 /* Products of attention: half the square, two forward and five backward. */
 static double attention_flops(const mu_attention_t *s, double products)
 {
     return products * (double)(s->batch * s->heads * s->seq * s->seq * s->head_dim);
 }
-TIMED(attention_forward, 0, 0, attention_flops(s, 2),
+TIMED(attention_forward, 0, 0, attention_flops(s, 2), 0,
       (mu_device_t * d, mu_array_t o, float *lse, mu_array_t qkv, const mu_attention_t *s),
       (d, o, lse, qkv, s))
-TIMED(attention_backward, 0, 0, attention_flops(s, 5),
+TIMED(attention_backward, 0, 0, attention_flops(s, 5), 0,
       (mu_device_t * d, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t o, const float *lse,
        const mu_attention_t *s),
       (d, dqkv, dout, qkv, o, lse, s))
-TIMED(cross_entropy_max, 0, 0, 0, (mu_device_t * d, float *m, mu_array_t x, int64_t rows, int64_t v),
-      (d, m, x, rows, v))
-TIMED(cross_entropy_exp, 0, 0, 0,
+TIMED(cross_entropy_max, 0, 0, 0, MOVED(x, rows *v),
+      (mu_device_t * d, float *m, mu_array_t x, int64_t rows, int64_t v), (d, m, x, rows, v))
+TIMED(cross_entropy_exp, 0, 0, 0, MOVED(x, 2 * rows * v),
       (mu_device_t * d, mu_array_t x, float *s, const float *m, const int32_t *l, int64_t rows, int64_t v,
        int64_t f),
       (d, x, s, m, l, rows, v, f))
-TIMED(cross_entropy_backward, 0, 0, 0,
+TIMED(cross_entropy_backward, 0, 0, 0, MOVED(x, 2 * rows * v),
       (mu_device_t * d, mu_array_t x, const float *s, const float *w, const int32_t *l, int64_t rows,
        int64_t v, int64_t f, double factor),
       (d, x, s, w, l, rows, v, f, factor))
-TIMED(adamw, 0, 0, 0,
+TIMED(adamw, 0, 0, 0, (20.0 + (ma ? 8 + MOVED(p, 1) : 8)) * (double)n,
       (mu_device_t * d, mu_array_t p, float *ma, float *m, float *v, const float *g, int64_t n,
        const mu_adamw_t *a),
       (d, p, ma, m, v, g, n, a))
-TIMED(sum_squares, 0, 0, 0, (mu_device_t * d, double *out, const float *x, int64_t n), (d, out, x, n))
-TIMED(zero, 0, 0, 0, (mu_device_t * d, void *p, int64_t bytes), (d, p, bytes))
+TIMED(sum_squares, 0, 0, 0, 4.0 * (double)n, (mu_device_t * d, double *out, const float *x, int64_t n),
+      (d, out, x, n))
+TIMED(zero, 0, 0, 0, (double)n, (mu_device_t * d, void *p, int64_t n), (d, p, n))
 
 static mu_device_ops_t timed_table(void)
 {
@@ -151,6 +166,8 @@ static mu_device_ops_t timed_table(void)
     t.embedding_backward = timed_embedding_backward;
     t.layernorm_forward = timed_layernorm_forward;
     t.layernorm_backward = timed_layernorm_backward;
+    t.layernorm_pair_forward = timed_layernorm_pair_forward;
+    t.layernorm_pair_backward = timed_layernorm_pair_backward;
     t.residual = timed_residual;
     t.rotary = timed_rotary;
     t.attention_forward = timed_attention_forward;
@@ -164,6 +181,22 @@ static mu_device_ops_t timed_table(void)
     return t;
 }
 
+/* Numbers like a model's: a product of zeros is faster. */
+static void fill(mu_device_t *dev, void *to, mu_dtype_t type, int64_t n)
+{
+    enum { PIECE = 1 << 20 };
+    static float wide[PIECE], narrow[PIECE];
+    uint64_t state = 1;
+    for (int i = 0; i < PIECE; i++) {
+        state = state * 6364136223846793005U + 1442695040888963407U;
+        wide[i] = (float)(state >> 40) * 0x1p-23F - 1;
+    }
+    mu_convert_from_floats(narrow, type, wide, PIECE);
+    for (int64_t at = 0; at < n; at += PIECE)
+        real->put(dev, (char *)to + at * mu_dtype_size(type), narrow,
+                  mu_min_i64(PIECE, n - at) * mu_dtype_size(type));
+}
+
 /* GFLOP/s of 1024 rows through 512 -> 2048; on a GPU of 8192 through 8192 -> 8192. */
 static double product_rate(mu_device_t *dev, mu_dtype_t type)
 {
@@ -174,10 +207,12 @@ static double product_rate(mu_device_t *dev, mu_dtype_t type)
         mu_device_alloc(dev, MU_MEM_WORKSPACE, in * out * size, &w) != MU_OK ||
         mu_device_alloc(dev, MU_MEM_WORKSPACE, rows * out * size, &y) != MU_OK)
         exit(1);
+    fill(dev, x, type, rows * in);
+    fill(dev, w, type, in * out);
     for (int i = 0; i < 10; i++) {
         int64_t begin = now_ns();
         real->linear_forward(dev, (mu_array_t){y, type}, (mu_array_t){x, type}, (mu_array_t){w, type},
-                             MU_NO_ARRAY, rows, in, out, false);
+                             MU_NO_ARRAY, MU_NO_ARRAY, rows, in, out);
         if (real->sync(dev) != MU_OK)
             exit(1);
         best = mu_min_i64(best, now_ns() - begin);
@@ -186,6 +221,26 @@ static double product_rate(mu_device_t *dev, mu_dtype_t type)
     mu_device_free(dev, w);
     mu_device_free(dev, y);
     return 2.0 * (double)(rows * in * out) / (double)best;
+}
+
+/* GB/s of a copy of 16 MiB; on a GPU of 1 GiB: bytes read and bytes written. */
+static double copy_rate(mu_device_t *dev)
+{
+    int64_t bytes = enqueues ? 1 << 30 : 16 << 20, best = INT64_MAX;
+    void *from, *to;
+    if (mu_device_alloc(dev, MU_MEM_WORKSPACE, bytes, &from) != MU_OK ||
+        mu_device_alloc(dev, MU_MEM_WORKSPACE, bytes, &to) != MU_OK)
+        exit(1);
+    for (int i = 0; i < 5; i++) {
+        int64_t begin = now_ns();
+        real->copy(dev, to, from, bytes);
+        if (real->sync(dev) != MU_OK)
+            exit(1);
+        best = mu_min_i64(best, now_ns() - begin);
+    }
+    mu_device_free(dev, from);
+    mu_device_free(dev, to);
+    return 2.0 * (double)bytes / (double)best;
 }
 
 static int by_time(const void *a, const void *b)
@@ -244,22 +299,27 @@ static void step(mu_net_t *net, const int32_t *tokens, int64_t t)
         exit(1);
 }
 
-static void print(double rate, int64_t wall_ns, int64_t rows, const mu_model_t *model, int64_t peak)
+static void print(double rate, double copies, int64_t wall_ns, int64_t rows, const mu_model_t *model,
+                  int64_t peak)
 {
     double inside = 0, floor_ms = 0;
     qsort(lines, (size_t)line_count, sizeof *lines, by_time);
-    printf("%-48s %7s %9s %7s %9s %9s\n", "operation", "calls", "ms", "share", "GFLOP/s", "floor ms");
+    printf("%-48s %7s %9s %7s %9s %9s\n", "operation", "calls", "ms", "share", "GFLOP/s,", "floor ms");
+    printf("%-48s %7s %9s %7s %9s\n", "", "", "", "", "GB/s");
     for (int i = 0; i < line_count; i++) {
-        double ms = (double)lines[i].ns * 1e-6 / (double)STEPS, flops = lines[i].flops / (double)STEPS;
-        printf("%-48s %7d %9.3f %6.1f%%", lines[i].name, lines[i].calls / STEPS, ms,
+        double ms = (double)lines[i].ns * 1e-6 / (double)steps, flops = lines[i].flops / (double)steps;
+        printf("%-48s %7d %9.3f %6.1f%%", lines[i].name, lines[i].calls / steps, ms,
                100 * (double)lines[i].ns / (double)wall_ns);
+        double moved = lines[i].bytes / (double)steps;
         if (flops > 0)
             printf(" %9.1f %9.3f", flops / ms * 1e-6, flops / rate * 1e-6);
+        else if (moved > 0)
+            printf(" %9.1f %9.3f", moved / ms * 1e-6, moved / copies * 1e-6);
         putchar('\n');
         inside += ms;
         floor_ms += flops / rate * 1e-6;
     }
-    double ms = (double)wall_ns * 1e-6 / (double)STEPS;
+    double ms = (double)wall_ns * 1e-6 / (double)steps;
     printf("step %.2f ms, operations %.2f, products at full rate %.2f (%.0f %%), %.0f tokens/s, %.1f model "
            "GFLOP/s of %.0f, peak %.2f GiB\n",
            ms, inside, floor_ms, 100 * floor_ms / ms, (double)rows / ms * 1e3,
@@ -277,7 +337,7 @@ static bool has_word(int argc, char **argv, const char *word)
 static int64_t time_steps(mu_net_t *net, const int32_t *tokens, int64_t *t)
 {
     int64_t begin = now_ns();
-    for (int i = 0; i < STEPS; i++)
+    for (int i = 0; i < steps; i++)
         step(net, tokens, ++*t);
     return now_ns() - begin;
 }
@@ -288,6 +348,7 @@ static mu_device_t *make_device(int threads, bool cuda)
     if ((cuda ? mu_device_cuda_new(0, &dev) : mu_device_cpu_new(threads, &dev)) != MU_OK)
         exit(1);
     enqueues = cuda;
+    steps = cuda ? 20 : 5;
     real = dev->ops;
     return dev;
 }
@@ -309,7 +370,7 @@ int main(int argc, char **argv)
     mu_device_t *dev = make_device((int)threads, has_word(argc, argv, "cuda"));
     if (has_word(argc, argv, "cpu"))
         clock_used = CLOCK_THREAD_CPUTIME_ID;
-    double rate = product_rate(dev, options.dtype);
+    double rate = product_rate(dev, options.dtype), copies = copy_rate(dev);
     mu_device_ops_t table = *real;
     dev->ops = &table;
     if (mu_net_new(dev, &model, tp, &options, &net) != MU_OK || mu_init_weights(net, 1) != MU_OK)
@@ -325,7 +386,7 @@ int main(int argc, char **argv)
     int64_t timed = time_steps(net, tokens, &t);
     printf("%s, %s, micro batch %d, sequence %d\n", dev->description, mu_dtype_name(options.dtype),
            (int)micro, (int)model.seq_length);
-    print(rate, enqueues ? wall : timed, micro * model.seq_length, &model, dev->total.peak);
+    print(rate, copies, enqueues ? wall : timed, micro * model.seq_length, &model, dev->total.peak);
     free(tokens);
     mu_net_free(net);
     mu_comm_free(tp);

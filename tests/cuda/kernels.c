@@ -33,15 +33,15 @@ static void all_sums_test(void)
     float *sums = put_floats(floats(TOTAL), TOTAL), *lse = put_floats(floats(ROWS * HEADS), ROWS * HEADS);
     float *mean = put_floats(floats(ROWS), ROWS), *rstd = put_floats(floats(ROWS), ROWS);
     float *dw = sums + ROWS * 3 * WIDE, *dtable = dw + 3 * WIDE * WIDE, *db = dtable + VOCAB * WIDE;
-    op->linear_forward(dev, qkv, x, w, MU_NO_ARRAY, ROWS, WIDE, 3 * WIDE, false);
+    op->linear_forward(dev, qkv, x, w, MU_NO_ARRAY, MU_NO_ARRAY, ROWS, WIDE, 3 * WIDE);
     op->attention_forward(dev, out, lse, qkv, &shape);
     op->attention_backward(dev, dqkv, dy, qkv, out, lse, &shape);
     op->add(dev, mu_array_f32(sums), dqkv, ROWS * 3 * WIDE);
-    op->linear_backward_weight(dev, dw, NULL, dqkv, x, ROWS, WIDE, 3 * WIDE);
+    op->linear_backward_weight(dev, dw, NULL, dqkv, x, ROWS, WIDE, 3 * WIDE, false);
     op->embedding_backward(dev, dtable, dy, put_ints(ids, ROWS), ROWS, WIDE, 0, VOCAB);
     op->layernorm_forward(dev, out, mean, rstd, x, scale, scale, ROWS, WIDE, 1e-5);
     op->layernorm_backward(dev, out, db, db + WIDE, dy, x, scale, mean, rstd, ROWS, WIDE, false);
-    op->linear_backward_weight(dev, dw, db + 2 * WIDE, dy, x, ROWS, WIDE, WIDE);
+    op->linear_backward_weight(dev, dw, db + 2 * WIDE, dy, x, ROWS, WIDE, WIDE, false);
     float *got = get_floats(sums, TOTAL);
     if (first_bits[type]) {
         assert_memory_equal(got, first_bits[type], TOTAL * sizeof *got);

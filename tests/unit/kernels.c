@@ -111,7 +111,7 @@ static void sums(int threads, float *out)
     mu_array_t dx = {device_array(type, ROWS * IN, 3), type};
     float *mean = device_array(MU_DTYPE_F32, ROWS, 4), *rstd = device_array(MU_DTYPE_F32, ROWS, 5);
     float *got = device_array(MU_DTYPE_F32, SUMS, 0), *norm = got + OUT * IN + OUT;
-    dev->ops->linear_backward_weight(dev, got, got + OUT * IN, dy, x, ROWS, IN, OUT);
+    dev->ops->linear_backward_weight(dev, got, got + OUT * IN, dy, x, ROWS, IN, OUT, false);
     dev->ops->layernorm_backward(dev, dx, norm, norm + HIDDEN, dy, x, dy, mean, rstd, ROWS, HIDDEN, false);
     assert_int_equal(dev->ops->get(dev, out, got, SUMS * (int64_t)sizeof *out), MU_OK);
     void *const all[] = {x.data, dy.data, dx.data, mean, rstd, got};

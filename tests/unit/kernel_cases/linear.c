@@ -63,9 +63,14 @@ static void linear_at(int64_t rows, int64_t in, int64_t out)
     mu_array_t dy = put(l.dy, rows * out), dx = put(l.dx, rows * in), old = put(l.old, rows * in);
     mu_array_t pre = room(rows * out), act = room(rows * out), dpre = room(rows * in);
     float *dw = put_floats(l.dw, out * in), *db = put_floats(l.db, out);
-    op->linear_forward(dev, y, x, w, MU_NO_ARRAY, rows, in, out, true);
+    mu_array_t other = room(rows * out);
+    op->linear_forward(dev, other, x, w, MU_NO_ARRAY, y, rows, in, out);
+    assert_near(get(other, rows * out), l.want_acc, rows * out, 1e-6, 1);
+    op->linear_forward(dev, y, x, w, b, y, rows, in, out);
+    for (int64_t i = 0; i < rows * out; i++)
+        l.want_acc[i] += (double)l.b[i % out];
     assert_near(get(y, rows * out), l.want_acc, rows * out, 1e-6, 1);
-    op->linear_forward(dev, y, x, w, b, rows, in, out, false);
+    op->linear_forward(dev, y, x, w, b, MU_NO_ARRAY, rows, in, out);
     assert_near(get(y, rows * out), l.want_y, rows * out, 1e-6, 1);
     op->linear_gelu_forward(dev, act, pre, x, w, b, rows, in, out, MU_GELU_ERF);
     assert_near(get(pre, rows * out), l.want_y, rows * out, 1e-6, 1);
@@ -79,12 +84,19 @@ static void linear_at(int64_t rows, int64_t in, int64_t out)
     assert_near(get(dx, rows * in), l.want_dx, rows * in, 1e-6, 1);
     op->linear_gelu_backward_input(dev, dpre, dy, w, old, rows, in, out, MU_GELU_TANH);
     assert_near(get(dpre, rows * in), l.want_dpre, rows * in, 2e-6, 2);
-    op->linear_backward_weight(dev, dw, db, dy, x, rows, in, out);
+    op->linear_backward_weight(dev, dw, db, dy, x, rows, in, out, false);
     assert_near_float(get_floats(dw, out * in), l.want_dw, out * in, 1e-6);
     assert_near_float(get_floats(db, out), l.want_db, out, 1e-6);
-    op->linear_backward_weight(dev, dw, NULL, dy, x, rows, in, out);
+    op->linear_backward_weight(dev, dw, NULL, dy, x, rows, in, out, false);
     for (int64_t i = 0; i < out * in; i++)
         l.want_dw[i] = 2 * l.want_dw[i] - (double)l.dw[i];
+    assert_near_float(get_floats(dw, out * in), l.want_dw, out * in, 1e-6);
+    for (int64_t i = 0; i < out * in; i++) { /* whatever was there before */
+        l.want_dw[i] = (l.want_dw[i] - (double)l.dw[i]) / 2;
+        l.dw[i] = NAN;
+    }
+    dw = put_floats(l.dw, out * in);
+    op->linear_backward_weight(dev, dw, db, dy, x, rows, in, out, true);
     assert_near_float(get_floats(dw, out * in), l.want_dw, out * in, 1e-6);
 }
 

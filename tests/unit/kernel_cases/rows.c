@@ -1,42 +1,48 @@
 /* Embeddings, positions, layer norm. */
 #include "tests/unit/kernel_cases/support.h"
 
-void embedding_test(void)
+static void embedding_at(int64_t hidden)
 {
-    enum { ROWS = 90, HIDDEN = 37, FIRST = 10, COUNT = 12, SEQ = 30 };
+    enum { ROWS = 90, FIRST = 10, COUNT = 12, SEQ = 30 };
     int32_t ids[ROWS];
-    float *table = noisy(COUNT * HIDDEN, 1), *dx = noisy(ROWS * HIDDEN, 1);
-    float *dtable = noisy(COUNT * HIDDEN, 1), *positions = noisy(50 * HIDDEN, 1),
-          *dpos = noisy(SEQ * HIDDEN, 1);
-    double *want = doubles(ROWS * HIDDEN), *want_d = doubles(COUNT * HIDDEN), *want_p = doubles(SEQ * HIDDEN);
-    for (int i = 0; i < COUNT * HIDDEN; i++)
+    float *table = noisy(COUNT * hidden, 1), *dx = noisy(ROWS * hidden, 1);
+    float *dtable = noisy(COUNT * hidden, 1), *positions = noisy(50 * hidden, 1),
+          *dpos = noisy(SEQ * hidden, 1);
+    double *want = doubles(ROWS * hidden), *want_d = doubles(COUNT * hidden), *want_p = doubles(SEQ * hidden);
+    for (int64_t i = 0; i < COUNT * hidden; i++)
         want_d[i] = (double)dtable[i];
-    for (int i = 0; i < SEQ * HIDDEN; i++)
+    for (int64_t i = 0; i < SEQ * hidden; i++)
         want_p[i] = (double)dpos[i];
     for (int r = 0; r < ROWS; r++) {
         ids[r] = r < 60 ? r * r * 7 % 31 : r % 31; /* some often, each once */
         bool here = ids[r] >= FIRST && ids[r] < FIRST + COUNT;
-        for (int i = 0; i < HIDDEN; i++) {
-            want[r * HIDDEN + i] = here ? (double)table[(ids[r] - FIRST) * HIDDEN + i] : 0;
+        for (int64_t i = 0; i < hidden; i++) {
+            want[r * hidden + i] = here ? (double)table[(ids[r] - FIRST) * hidden + i] : 0;
             if (here)
-                want_d[(ids[r] - FIRST) * HIDDEN + i] += (double)dx[r * HIDDEN + i];
-            want_p[r % SEQ * HIDDEN + i] += (double)dx[r * HIDDEN + i];
+                want_d[(ids[r] - FIRST) * hidden + i] += (double)dx[r * hidden + i];
+            want_p[r % SEQ * hidden + i] += (double)dx[r * hidden + i];
         }
     }
-    mu_array_t x = room(ROWS * HIDDEN), d = put(dx, ROWS * HIDDEN);
-    float *dt = put_floats(dtable, COUNT * HIDDEN), *dp = put_floats(dpos, SEQ * HIDDEN);
+    mu_array_t x = room(ROWS * hidden), d = put(dx, ROWS * hidden);
+    float *dt = put_floats(dtable, COUNT * hidden), *dp = put_floats(dpos, SEQ * hidden);
     int32_t *device_ids = put_ints(ids, ROWS);
-    op->embedding_forward(dev, x, put(table, COUNT * HIDDEN), device_ids, ROWS, HIDDEN, FIRST, COUNT);
-    assert_near_float(get(x, ROWS * HIDDEN), want, ROWS * HIDDEN, 0); /* copied */
-    op->embedding_backward(dev, dt, d, device_ids, ROWS, HIDDEN, FIRST, COUNT);
-    assert_near_float(get_floats(dt, COUNT * HIDDEN), want_d, COUNT * HIDDEN, 1e-6);
+    op->embedding_forward(dev, x, put(table, COUNT * hidden), device_ids, ROWS, hidden, FIRST, COUNT);
+    assert_near_float(get(x, ROWS * hidden), want, ROWS * hidden, 0); /* copied */
+    op->embedding_backward(dev, dt, d, device_ids, ROWS, hidden, FIRST, COUNT);
+    assert_near_float(get_floats(dt, COUNT * hidden), want_d, COUNT * hidden, 1e-6);
     for (int r = 0; r < ROWS; r++)
-        for (int i = 0; i < HIDDEN; i++)
-            want[r * HIDDEN + i] += (double)positions[(5 + r % SEQ) * HIDDEN + i];
-    op->position_forward(dev, x, put(positions, 50 * HIDDEN), ROWS, SEQ, 5, HIDDEN);
-    assert_near(get(x, ROWS * HIDDEN), want, ROWS * HIDDEN, 1e-6, 1);
-    op->position_backward(dev, dp, d, ROWS, SEQ, HIDDEN);
-    assert_near_float(get_floats(dp, SEQ * HIDDEN), want_p, SEQ * HIDDEN, 1e-6);
+        for (int64_t i = 0; i < hidden; i++)
+            want[r * hidden + i] += (double)positions[(5 + r % SEQ) * hidden + i];
+    op->position_forward(dev, x, put(positions, 50 * hidden), ROWS, SEQ, 5, hidden);
+    assert_near(get(x, ROWS * hidden), want, ROWS * hidden, 1e-6, 1);
+    op->position_backward(dev, dp, d, ROWS, SEQ, hidden);
+    assert_near_float(get_floats(dp, SEQ * hidden), want_p, SEQ * hidden, 1e-6);
+}
+
+void embedding_test(void)
+{
+    embedding_at(37);
+    embedding_at(64);
 }
 
 typedef struct norm {
@@ -115,10 +121,61 @@ static void norm_at(int64_t rows, int64_t hidden, double offset)
     assert_memory_equal(get(again, n), get(zeros, n), (size_t)n * sizeof(float));
 }
 
+/* Two norms of one input are what each is alone. */
+static void pair_at(int64_t rows, int64_t hidden)
+{
+    int64_t n = rows * hidden;
+    norm_t o[2];
+    double *want_dx = doubles(n);
+    float *x = noisy(n, 2), *dx = noisy(n, 1), *dw[2], *db[2];
+    mu_array_t w[2], b[2], dy[2], y[2] = {room(n), room(n)};
+    for (int i = 0; i < 2; i++) {
+        o[i] = (norm_t){rows,
+                        hidden,
+                        x,
+                        noisy(hidden, 1),
+                        noisy(hidden, 1),
+                        noisy(n, 1),
+                        i == 0 ? dx : floats(n),
+                        noisy(hidden, 1),
+                        noisy(hidden, 1),
+                        doubles(n),
+                        doubles(n),
+                        doubles(hidden),
+                        doubles(hidden)};
+        formula(&o[i]);
+        w[i] = put(o[i].w, hidden);
+        b[i] = put(o[i].b, hidden);
+        dy[i] = put(o[i].dy, n);
+        dw[i] = put_floats(o[i].dw, hidden);
+        db[i] = put_floats(o[i].db, hidden);
+        for (int64_t c = 0; c < n; c++)
+            want_dx[c] += o[i].want_dx[c];
+    }
+    mu_array_t in = put(x, n), to = put(dx, n);
+    float *mean = put_floats(floats(rows), rows), *rstd = put_floats(floats(rows), rows);
+    op->layernorm_pair_forward(dev, y[0], y[1], mean, rstd, in, w[0], b[0], w[1], b[1], rows, hidden, eps);
+    op->layernorm_pair_backward(dev, to, dw[0], db[0], dw[1], db[1], dy[0], dy[1], in, w[0], w[1], mean, rstd,
+                                rows, hidden, true);
+    assert_near(get(to, n), want_dx, n, 2e-6, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_near(get(y[i], n), o[i].want, n, 2e-6, 1);
+        assert_near_float(get_floats(dw[i], hidden), o[i].want_dw, hidden, 2e-6);
+        assert_near_float(get_floats(db[i], hidden), o[i].want_db, hidden, 2e-6);
+    }
+    for (int64_t c = 0; c < n; c++)
+        want_dx[c] -= (double)dx[c];
+    op->layernorm_pair_backward(dev, to, dw[0], db[0], dw[1], db[1], dy[0], dy[1], in, w[0], w[1], mean, rstd,
+                                rows, hidden, false);
+    assert_near(get(to, n), want_dx, n, 2e-6, 2);
+}
+
 void norm_test(void)
 {
     norm_at(1, 16, 0);
     norm_at(3, 31, 0);
     norm_at(200, 100, 0);
     norm_at(65, 192, 10);
+    pair_at(70, 31);
+    pair_at(33, 200);
 }
