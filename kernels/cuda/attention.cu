@@ -288,20 +288,27 @@ static int64_t shared_bytes(int tile, int tiles, int squares, int dim)
            (int64_t)sizeof(float);
 }
 
-/* Tiles of 32 where they fit, else of 16: a block of more threads uses what it loads more often. */
-static void launch(mu_device_t *dev, void (*wide)(plain_t), void (*small)(plain_t), int tiles, int squares,
-                   const plain_t &a, int64_t rows, int64_t batch, const char *doing)
+/* One kernel for each size of tile. A block of more threads uses what it loads more often, so the largest that
+ * fits is taken: 8 is for the widest heads on GPUs with 64 KiB of shared memory. */
+typedef struct by_tile {
+    void (*of32)(plain_t), (*of16)(plain_t), (*of8)(plain_t);
+} by_tile_t;
+
+static void launch(mu_device_t *dev, const by_tile_t &kernels, int tiles, int squares, const plain_t &a,
+                   int64_t rows, int64_t batch, const char *doing)
 {
+    int limit = mu_cuda(dev)->shared_limit;
     if (a.dim > MAX_DIM) {
         mu_cuda_host->error(
             dev,
             mu_cuda_host->fail(MU_CONFIG, "cuda: heads of %d elements; %d is the most here", a.dim, MAX_DIM));
         return;
     }
-    int tile =
-        a.dim <= 128 && shared_bytes(32, tiles, squares, a.dim) <= mu_cuda(dev)->shared_limit ? 32 : 16;
+    int tile = a.dim <= 128 && shared_bytes(32, tiles, squares, a.dim) <= limit ? 32
+               : shared_bytes(16, tiles, squares, a.dim) <= limit               ? 16
+                                                                                : 8;
     int64_t shared = shared_bytes(tile, tiles, squares, a.dim);
-    void (*kernel)(plain_t) = tile == 32 ? wide : small;
+    void (*kernel)(plain_t) = tile == 32 ? kernels.of32 : tile == 16 ? kernels.of16 : kernels.of8;
     if (!mu_cuda_shared(dev, (const void *)kernel, shared, doing))
         return;
     MU_LAUNCH(kernel, mu_grid(mu_blocks(rows, tile), batch * a.heads), tile * SHARE, shared, mu_stream(dev),
@@ -338,7 +345,8 @@ void mu_cuda_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_
     plain_t a = plain(qkv, shape);
     a.out = lines(out, shape, 1, 0);
     a.lse = lse;
-    launch(dev, plain_forward<32>, plain_forward<16>, 2, 1, a, shape->seq, shape->batch, "attention");
+    launch(dev, {plain_forward<32>, plain_forward<16>, plain_forward<8>}, 2, 1, a, shape->seq, shape->batch,
+           "attention");
 }
 
 void mu_cuda_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv,
@@ -356,10 +364,10 @@ void mu_cuda_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t do
     a.lse = const_cast<float *>(lse); /* read only */
     a.delta = delta;
     a.unit = delta + count;
-    launch(dev, plain_backward_q<32>, plain_backward_q<16>, 4, 1, a, shape->seq, shape->batch,
-           "attention backward");
-    launch(dev, plain_backward_kv<32>, plain_backward_kv<16>, 4, 2, a, shape->seq, shape->batch,
-           "attention backward");
+    launch(dev, {plain_backward_q<32>, plain_backward_q<16>, plain_backward_q<8>}, 4, 1, a, shape->seq,
+           shape->batch, "attention backward");
+    launch(dev, {plain_backward_kv<32>, plain_backward_kv<16>, plain_backward_kv<8>}, 4, 2, a, shape->seq,
+           shape->batch, "attention backward");
 }
 
 /* --- generation --- */
@@ -452,5 +460,6 @@ void mu_cuda_attention_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache
     a.out = lines(out, shape, 1, 0);
     a.first = first;
     a.keys = keys;
-    launch(dev, plain_forward<32>, plain_forward<16>, 2, 1, a, shape->seq, 1, "attention");
+    launch(dev, {plain_forward<32>, plain_forward<16>, plain_forward<8>}, 2, 1, a, shape->seq, 1,
+           "attention");
 }

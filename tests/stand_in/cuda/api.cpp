@@ -25,6 +25,16 @@ int mu_stand_in_capability(void)
     return (int)option_number("sm=", 90);
 }
 
+/* KiB of shared memory that a block may ask for (CUDA C++ Programming Guide, "Technical Specifications"). */
+static int shared_limit(int capability)
+{
+    if (capability < 80)
+        return 64;
+    if (capability == 80 || capability == 87)
+        return 163;
+    return capability == 86 || capability == 89 || capability >= 120 ? 99 : 227;
+}
+
 int mu_stand_in_device(void)
 {
     return current_device;
@@ -181,7 +191,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
     p->uuid.bytes[15] = (char)device;
     p->totalGlobalMem = mu_stand_in_memory_size();
     p->sharedMemPerBlock = 48 << 10;
-    p->sharedMemPerBlockOptin = 227 << 10;
+    p->sharedMemPerBlockOptin = (size_t)shared_limit(mu_stand_in_capability()) << 10;
     p->sharedMemPerMultiprocessor = 228 << 10;
     p->regsPerBlock = 65536;
     p->warpSize = 32;
@@ -309,7 +319,8 @@ cudaError_t cudaMemset(void *p, int value, size_t bytes)
 
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value)
 {
-    if (value < 0 || (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value > 227 << 10))
+    if (value < 0 || (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize &&
+                      value > shared_limit(mu_stand_in_capability()) << 10))
         return mu_stand_in_error(cudaErrorInvalidValue);
     if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize)
         mu_stand_in_allow_shared(function, (size_t)value);

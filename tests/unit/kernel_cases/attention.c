@@ -84,11 +84,11 @@ void attention_test(void)
     attention_at(1, 1, 1, 8, 1);
     attention_at(2, 17, 3, 20, 1);
     attention_at(1, 64, 2, 16, 3);
-    attention_at(2, 65, 1, 32, 1);
+    attention_at(2, 145, 1, 32, 1);
     attention_at(1, 200, 2, 80, 2);
-    attention_at(1, 70, 1, 128, 1);
-    attention_at(1, 33, 1, 112, 1);
-    attention_at(1, 20, 1, 256, 1);
+    attention_at(1, 140, 1, 128, 1);
+    attention_at(1, 33, 1, 96, 1);
+    attention_at(1, 70, 1, 256, 1);
 }
 
 /* Scores far apart: nothing overflows, and a token may attend to one key alone. */

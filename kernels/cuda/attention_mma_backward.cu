@@ -1,0 +1,249 @@
+/*
+ * Causal attention backward on the matrix units: one kernel for the gradients of queries, which also makes the
+ * sums that both need, and one for those of keys and values.
+ */
+#include "kernels/cuda/tiles.h"
+
+/* Keys that pass by at a time for M groups a warp, so that two products' scores and the result fit the
+ * registers. */
+template <int D> static constexpr int KEYS = D <= 64 ? 64 : D <= 128 ? 32 : 16;
+
+/* The sum over a head of dout out, for the row that four lanes share. */
+template <class T> __device__ static inline float product_of(const T *dout, const T *out, int dim, int lane)
+{
+    float sum = 0;
+    for (int c = lane % 4 * 8; c < dim; c += 32) {
+        mu_pack<T, 8> g = mu_load<T, 8>(dout + c), x = mu_load<T, 8>(out + c);
+        for (int k = 0; k < 8; k++)
+            sum += g.v[k] * x.v[k];
+    }
+    return sum;
+}
+
+/* Gradients of queries: dq = scale sum over keys of p (dp - delta) k, and delta = the sum over a head of dout
+ * out. Two tiles of keys and values are in shared memory: one in use, one coming. */
+template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) backward_q(heads_t h)
+{
+    constexpr int W = D + 8, ROWS = BLOCK_ROWS<M>, K = KEYS<D>, N = K / 8;
+    if constexpr (MU_BEFORE_SM_80 && !std::is_same_v<T, __half>)
+        return;
+    MU_SHARED(T, sq);
+    T *sg = sq + ROWS * W, *passing_k = sg + ROWS * W, *passing_v = passing_k + 2 * K * W;
+    int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP;
+    int64_t b = blockIdx.y / h.heads, head = blockIdx.y % h.heads, apart = (int64_t)3 * h.heads * h.dim;
+    int64_t start = b * h.seq * apart + head * 3 * h.dim, line = (int64_t)h.heads * h.dim;
+    int from = (int)(gridDim.x - 1 - blockIdx.x) * ROWS; /* long rows first */
+    int own = from + warp * 16 * M, end = from + ROWS < h.seq ? from + ROWS : h.seq;
+    const T *q = (const T *)h.qkv + start, *k = q + h.dim, *v = k + h.dim;
+    const T *g = (const T *)h.dout + (b * h.seq * h.heads + head) * h.dim;
+    const T *out = (const T *)h.out + (b * h.seq * h.heads + head) * h.dim;
+    copy_tile<ROWS, T, D>(sq, q, from, apart, h);
+    copy_tile<ROWS, T, D>(sg, g, from, line, h);
+    copy_tile<K, T, D>(passing_k, k, 0, apart, h);
+    copy_tile<K, T, D>(passing_v, v, 0, apart, h);
+    mu_copy_commit();
+    float lse[M][2], delta[M][2], o[M][D / 8][4] = {}, c = h.scale * LOG2E;
+    MU_UNROLL
+    for (int m = 0; m < M; m++)
+        for (int half = 0; half < 2; half++) {
+            int row = own + row_of(m, 2 * half, lane);
+            int64_t at = (int64_t)blockIdx.y * h.seq + row;
+            bool there = row < h.seq;
+            lse[m][half] = there ? h.lse[at] * LOG2E : 0;
+            delta[m][half] = row_sum(there ? product_of(g + row * line, out + row * line, h.dim, lane) : 0);
+            if (there && lane % 4 == 0)
+                h.delta[at] = delta[m][half];
+        }
+    int turn = 0;
+    for (int key = 0; key < end; key += K, turn ^= 1) {
+        mu_copy_wait<0>();
+        __syncthreads(); /* this tile is here, and the one before is done with */
+        const T *sk = passing_k + turn * K * W, *sv = passing_v + turn * K * W;
+        if (key + K < end) {
+            copy_tile<K, T, D>(passing_k + (turn ^ 1) * K * W, k, key + K, apart, h);
+            copy_tile<K, T, D>(passing_v + (turn ^ 1) * K * W, v, key + K, apart, h);
+            mu_copy_commit();
+        }
+        if (key >= own + 16 * M)
+            continue; /* seen by no row of this warp */
+        float s[M][N][4], dp[M][N][4];
+        rows_by_rows<M, N, T, D>(s, sq + warp * 16 * M * W, sk, lane);
+        rows_by_rows<M, N, T, D>(dp, sg + warp * 16 * M * W, sv, lane);
+        MU_UNROLL
+        for (int m = 0; m < M; m++)
+            for (int n = 0; n < N; n++)
+                for (int i = 0; i < 4; i++)
+                    s[m][n][i] = mu_exp2(s[m][n][i] * c - lse[m][i / 2]) * (dp[m][n][i] - delta[m][i / 2]);
+        if (key + K > own + 1) {
+            MU_UNROLL
+            for (int m = 0; m < M; m++)
+                for (int n = 0; n < N; n++)
+                    for (int i = 0; i < 4; i++)
+                        if (key + column_of(n, i, lane) > own + row_of(m, i, lane))
+                            s[m][n][i] = 0;
+        }
+        scores_by_rows<M, N, T, D>(o, s, sk, lane);
+    }
+    float factor[M][2];
+    MU_UNROLL
+    for (int i = 0; i < 2 * M; i++)
+        factor[i / 2][i % 2] = h.scale;
+    store_rows<M, T, D>((T *)h.dqkv + start, apart, o, own, factor, h, lane);
+}
+
+/* Of gradients of keys and values: what one kernel makes. Both at once where the registers hold both. */
+enum { DK = 1, DV = 2 };
+
+/* Queries that pass by at a time. */
+template <int D> static constexpr int QUERIES = D <= 64 ? 64 : D <= 128 ? 32 : 16;
+/* Groups of keys that a warp takes. */
+template <int D> static constexpr int GROUPS = D <= 64 ? 2 : 1;
+
+/* Gradients of keys and values: dk = scale sum over queries of p (dp - delta) q, dv = sum of p dout. Scores
+ * are made transposed, keys by queries, 16 queries at a time, so that they too go from register to register;
+ * the warp's keys and values stay in registers where they fit. Two tiles of queries are in shared memory: one
+ * in use, one coming. */
+template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(THREADS) backward_kv(heads_t h)
+{
+    constexpr int W = D + 8, ROWS = BLOCK_ROWS<M>, Q = QUERIES<D>, N = 2;
+    constexpr bool KEEP = D <= 128, K_TOO = (PARTS & DK) != 0, V_TOO = (PARTS & DV) != 0;
+    if constexpr (MU_BEFORE_SM_80 && !std::is_same_v<T, __half>)
+        return;
+    MU_SHARED(T, sk);
+    T *sv = sk + ROWS * W, *passing_q = sv + ROWS * W, *passing_g = passing_q + 2 * Q * W;
+    int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP;
+    int64_t b = blockIdx.y / h.heads, head = blockIdx.y % h.heads, apart = (int64_t)3 * h.heads * h.dim;
+    int64_t start = b * h.seq * apart + head * 3 * h.dim, line = (int64_t)h.heads * h.dim;
+    int from = (int)blockIdx.x * ROWS, own = from + warp * 16 * M;
+    const T *q = (const T *)h.qkv + start, *k = q + h.dim, *v = k + h.dim;
+    const T *g = (const T *)h.dout + (b * h.seq * h.heads + head) * h.dim;
+    const float *lse = h.lse + (int64_t)blockIdx.y * h.seq, *delta = h.delta + (int64_t)blockIdx.y * h.seq;
+    copy_tile<ROWS, T, D>(sk, k, from, apart, h);
+    copy_tile<ROWS, T, D>(sv, v, from, apart, h);
+    mu_copy_commit();
+    copy_tile<Q, T, D>(passing_q, q, from, apart, h);
+    copy_tile<Q, T, D>(passing_g, g, from, line, h);
+    mu_copy_commit();
+    sk += warp * 16 * M * W;
+    sv += warp * 16 * M * W;
+    uint32_t kept_k[KEEP ? D / 16 : 1][M][4], kept_v[KEEP ? D / 16 : 1][M][4];
+    if constexpr (KEEP) {
+        mu_copy_wait<1>();
+        __syncthreads();
+        MU_UNROLL
+        for (int i = 0; i < D / 16; i++) {
+            take_rows<M, T, D>(kept_k[i], sk, 16 * i, lane);
+            take_rows<M, T, D>(kept_v[i], sv, 16 * i, lane);
+        }
+    }
+    float dk[K_TOO ? M : 1][D / 8][4] = {}, dv[V_TOO ? M : 1][D / 8][4] = {}, c = h.scale * LOG2E;
+    int turn = 0;
+    for (int tile = from; tile < h.seq; tile += Q, turn ^= 1) {
+        mu_copy_wait<0>();
+        __syncthreads(); /* this tile is here, and the one before is done with */
+        if (tile + Q < h.seq) {
+            copy_tile<Q, T, D>(passing_q + (turn ^ 1) * Q * W, q, tile + Q, apart, h);
+            copy_tile<Q, T, D>(passing_g + (turn ^ 1) * Q * W, g, tile + Q, line, h);
+            mu_copy_commit();
+        }
+        for (int query = tile; query < tile + Q; query += 8 * N) {
+            if (query + 8 * N <= own || query >= h.seq)
+                continue; /* they see no key of this warp */
+            const T *sq = passing_q + (turn * Q + query - tile) * W;
+            const T *sg = passing_g + (turn * Q + query - tile) * W;
+            float p[M][N][4], ds[M][N][4];
+            if constexpr (KEEP)
+                kept_by_rows<M, N, T, D>(p, kept_k, sq, lane);
+            else
+                rows_by_rows<M, N, T, D>(p, sk, sq, lane);
+            if constexpr (K_TOO && KEEP)
+                kept_by_rows<M, N, T, D>(ds, kept_v, sg, lane);
+            else if constexpr (K_TOO)
+                rows_by_rows<M, N, T, D>(ds, sv, sg, lane);
+            MU_UNROLL
+            for (int j = 0; j < 2 * N; j++) {
+                int at = query + column_of(j / 2, j % 2, lane);
+                float minus = at < h.seq ? lse[at] * LOG2E : INFINITY, mean = at < h.seq ? delta[at] : 0;
+                for (int i = 0; i < 2 * M; i++) {
+                    float *x = &p[i / 2][j / 2][i % 2 * 2 + j % 2], *y = &ds[i / 2][j / 2][i % 2 * 2 + j % 2];
+                    *x = mu_exp2(*x * c - minus);
+                    if (query < own + 16 * M - 1 && own + row_of(i / 2, i % 2 * 2, lane) > at)
+                        *x = 0;
+                    if constexpr (K_TOO)
+                        *y = *x * (*y - mean);
+                }
+            }
+            if constexpr (V_TOO)
+                scores_by_rows<M, N, T, D>(dv, p, sg, lane);
+            if constexpr (K_TOO)
+                scores_by_rows<M, N, T, D>(dk, ds, sq, lane);
+        }
+    }
+    float factor[M][2], one[M][2];
+    MU_UNROLL
+    for (int i = 0; i < 2 * M; i++) {
+        factor[i / 2][i % 2] = h.scale;
+        one[i / 2][i % 2] = 1;
+    }
+    T *to = (T *)h.dqkv + start;
+    if constexpr (K_TOO)
+        store_rows<M, T, D>(to + h.dim, apart, dk, own, factor, h, lane);
+    if constexpr (V_TOO)
+        store_rows<M, T, D>(to + 2 * h.dim, apart, dv, own, one, h, lane);
+}
+
+/* --- launching them --- */
+
+template <class T, int D, int M>
+static constexpr int64_t shared_q = shared_bytes<T, D>(2 * BLOCK_ROWS<M> + 4 * KEYS<D>);
+template <class T, int D>
+static constexpr int64_t shared_kv = shared_bytes<T, D>(2 * BLOCK_ROWS<GROUPS<D>> + 4 * QUERIES<D>);
+
+template <class T, int D, int M>
+static void launch_q(mu_device_t *dev, const heads_t &h, const mu_attention_t *shape)
+{
+    dim3 grid = mu_grid(mu_blocks(shape->seq, BLOCK_ROWS<M>), shape->batch * shape->heads);
+    if (mu_cuda_shared(dev, (const void *)backward_q<T, D, M>, shared_q<T, D, M>, "attention backward"))
+        MU_LAUNCH((backward_q<T, D, M>), grid, THREADS, (shared_q<T, D, M>), mu_stream(dev), h);
+}
+
+template <class T, int D, int PARTS>
+static void launch_kv(mu_device_t *dev, const heads_t &h, const mu_attention_t *shape)
+{
+    constexpr int M = GROUPS<D>;
+    dim3 grid = mu_grid(mu_blocks(shape->seq, BLOCK_ROWS<M>), shape->batch * shape->heads);
+    if (mu_cuda_shared(dev, (const void *)backward_kv<T, D, M, PARTS>, shared_kv<T, D>, "attention backward"))
+        MU_LAUNCH((backward_kv<T, D, M, PARTS>), grid, THREADS, (shared_kv<T, D>), mu_stream(dev), h);
+}
+
+bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t out,
+                          const float *lse, float *delta, const mu_attention_t *shape)
+{
+    if ((uintptr_t)dout.data % 16 || (uintptr_t)out.data % 16)
+        return false;
+    return choose(dev, qkv, shape, [&](auto t, auto width) {
+        using T = decltype(t);
+        constexpr int D = decltype(width)::value;
+        constexpr int FEW = D >= 128 ? 1 : 2, MANY = D > 128 ? 1 : 2; /* groups of queries a warp */
+        if (!fits(dev, shared_q<T, D, FEW>) || !fits(dev, shared_kv<T, D>))
+            return false;
+        heads_t h = heads_of(qkv, shape);
+        h.out = out.data;
+        h.dout = dout.data;
+        h.dqkv = dqkv.data;
+        h.lse = const_cast<float *>(lse); /* read only */
+        h.delta = delta;
+        if (fits(dev, shared_q<T, D, MANY>))
+            launch_q<T, D, MANY>(dev, h, shape);
+        else
+            launch_q<T, D, FEW>(dev, h, shape);
+        if constexpr (D <= 128) {
+            launch_kv<T, D, DK | DV>(dev, h, shape);
+        } else {
+            launch_kv<T, D, DK>(dev, h, shape);
+            launch_kv<T, D, DV>(dev, h, shape);
+        }
+        mu_cuda_check(dev, "attention backward");
+        return true;
+    });
+}

@@ -1,0 +1,245 @@
+/*
+ * Attention on the matrix units, from the inside: tiles of rows in shared memory, and their products.
+ *
+ * A block of four warps takes the rows of one side (queries; backward to keys: keys), a warp M groups of 16 of
+ * them, and the other side passes by in tiles through shared memory. Scores live in registers, from one
+ * product's result to the next product's operand (mma.h). What a warp reads of a passing tile serves all its M
+ * groups: shared memory delivers a fragment in about the time of two and a half products of one group, so
+ * with one group it is the limit, with two it is not.
+ *
+ * Narrow heads are widened with zeros to the next D that there is a kernel for. No atomics: gradients of
+ * queries and of keys are made by two kernels, which computes the scores twice and gives the same bits every
+ * time.
+ *
+ * Names: T element type, D width of the tiles, W elements from one row of a tile to the next: eight more than
+ * D, so that the eight rows that one access reads begin in different banks.
+ */
+#ifndef MU_KERNELS_CUDA_TILES_H
+#define MU_KERNELS_CUDA_TILES_H
+
+#include "kernels/cuda/mma.h"
+
+enum { WARPS = 4, THREADS = WARPS * MU_WARP };
+
+typedef struct heads {
+    const void *qkv, *dout; /* [tokens][heads][3][dim], [tokens][heads][dim] */
+    void *out, *dqkv;       /* out is read on the way back */
+    float *lse, *delta;     /* [batch][heads][seq] */
+    int seq, heads, dim;
+    float scale;
+} heads_t;
+
+static constexpr float LOG2E = 1.44269504F;
+
+/* Rows of a block whose warps take M groups each. */
+template <int M> static constexpr int BLOCK_ROWS = 16 * M *WARPS;
+
+/* --- tiles --- */
+
+/* Rows from .. from + COUNT - 1 of `x`, `row` elements apart, zeros outside the sequence and the head. */
+template <int COUNT, class T, int D>
+__device__ static inline void copy_tile(T *tile, const T *x, int from, int64_t row, const heads_t &h)
+{
+    constexpr int PIECES = D / 8;
+    for (int i = threadIdx.x; i < COUNT * PIECES; i += THREADS) {
+        int r = i / PIECES, c = i % PIECES * 8;
+        bool valid = from + r < h.seq && c < h.dim;
+        mu_copy16(tile + r * (D + 8) + c, valid ? x + (from + r) * row + c : x, valid);
+    }
+}
+
+/* The row of a block of 16 x 16 that this lane names, so that the four parts are a[0..3], or, transposed, the
+ * b0 and b1 of the first 8 columns and of the last. */
+__device__ static inline int row_first(int lane)
+{
+    return lane % 16;
+}
+__device__ static inline int column_first(int lane)
+{
+    return lane / 16 * 8;
+}
+/* Likewise for b made of rows: parts are b0 and b1 of the first 8 rows, then of the last. */
+__device__ static inline int row_second(int lane)
+{
+    return lane % 8 + lane / 16 * 8;
+}
+__device__ static inline int column_second(int lane)
+{
+    return lane / 8 % 2 * 8;
+}
+
+/* The operand a of columns c .. c + 15 of this warp's 16 M rows. */
+template <int M, class T, int D>
+__device__ static inline void take_rows(uint32_t f[M][4], const T *a, int c, int lane)
+{
+    MU_UNROLL
+    for (int m = 0; m < M; m++)
+        mu_blocks4<false>(f[m], a + (m * 16 + row_first(lane)) * (D + 8) + c + column_first(lane));
+}
+
+/* --- products of tiles --- */
+
+/* s (16M x 8N) += the columns c .. c + 15 of a b^T: b is a tile of 8N rows. */
+template <int M, int N, class T, int D>
+__device__ static inline void add_columns(float s[M][N][4], const uint32_t a[M][4], const T *b, int c,
+                                          int lane)
+{
+    MU_UNROLL
+    for (int n = 0; n < N; n += 2) {
+        uint32_t fb[4];
+        mu_blocks4<false>(fb, b + (n * 8 + row_second(lane)) * (D + 8) + c + column_second(lane));
+        MU_UNROLL
+        for (int m = 0; m < M; m++) {
+            mu_mma<T>(s[m][n], a[m], fb[0], fb[1]);
+            mu_mma<T>(s[m][n + 1], a[m], fb[2], fb[3]);
+        }
+    }
+}
+
+template <int M, int N> __device__ static inline void clear(float s[M][N][4])
+{
+    MU_UNROLL
+    for (int i = 0; i < 4 * M * N; i++)
+        s[i / (4 * N)][i / 4 % N][i % 4] = 0;
+}
+
+/* s (16M x 8N) = a b^T: a is this warp's 16M rows of a tile, b a tile of 8N rows. */
+template <int M, int N, class T, int D>
+__device__ static inline void rows_by_rows(float s[M][N][4], const T *a, const T *b, int lane)
+{
+    clear<M, N>(s);
+    MU_UNROLL
+    for (int c = 0; c < D; c += 16) {
+        uint32_t fa[M][4];
+        take_rows<M, T, D>(fa, a, c, lane);
+        add_columns<M, N, T, D>(s, fa, b, c, lane);
+    }
+}
+
+/* The same with the rows of a in registers, as take_rows() gave them. */
+template <int M, int N, class T, int D>
+__device__ static inline void kept_by_rows(float s[M][N][4], const uint32_t a[D / 16][M][4], const T *b,
+                                           int lane)
+{
+    clear<M, N>(s);
+    MU_UNROLL
+    for (int c = 0; c < D; c += 16)
+        add_columns<M, N, T, D>(s, a[c / 16], b, c, lane);
+}
+
+/* o (16M x D) += p b: p (16M x 8N) is rounded to T, b a tile of 8N rows. */
+template <int M, int N, class T, int D>
+__device__ static inline void scores_by_rows(float o[M][D / 8][4], const float p[M][N][4], const T *b,
+                                             int lane)
+{
+    MU_UNROLL
+    for (int n = 0; n < N; n += 2) {
+        uint32_t fa[M][4];
+        MU_UNROLL
+        for (int m = 0; m < M; m++)
+            for (int i = 0; i < 4; i++)
+                fa[m][i] = mu_pair<T>(p[m][n + i / 2][i % 2 * 2], p[m][n + i / 2][i % 2 * 2 + 1]);
+        MU_UNROLL
+        for (int c = 0; c < D; c += 16) {
+            uint32_t fb[4];
+            mu_blocks4<true>(fb, b + (n * 8 + row_first(lane)) * (D + 8) + c + column_first(lane));
+            MU_UNROLL
+            for (int m = 0; m < M; m++) {
+                mu_mma<T>(o[m][c / 8], fa[m], fb[0], fb[1]);
+                mu_mma<T>(o[m][c / 8 + 1], fa[m], fb[2], fb[3]);
+            }
+        }
+    }
+}
+
+/* Of a result's group m, the row and the column that value i of its block n has for this lane. */
+__device__ static inline int row_of(int m, int i, int lane)
+{
+    return m * 16 + i / 2 * 8 + lane / 4;
+}
+__device__ static inline int column_of(int n, int i, int lane)
+{
+    return n * 8 + lane % 4 * 2 + i % 2;
+}
+
+/* Rows first .. of `x`, `apart` elements from one to the next, = o times a factor for each of a lane's rows. */
+template <int M, class T, int D>
+__device__ static inline void store_rows(T *x, int64_t apart, const float o[M][D / 8][4], int first,
+                                         const float factor[M][2], const heads_t &h, int lane)
+{
+    MU_UNROLL
+    for (int m = 0; m < M; m++)
+        for (int half = 0; half < 2; half++) {
+            int row = first + row_of(m, 2 * half, lane);
+            if (row >= h.seq)
+                continue;
+            MU_UNROLL
+            for (int n = 0; n < D / 8; n++) {
+                int c = column_of(n, 0, lane);
+                if (c < h.dim)
+                    *(uint32_t *)(x + row * apart + c) = mu_pair<T>(o[m][n][2 * half] * factor[m][half],
+                                                                    o[m][n][2 * half + 1] * factor[m][half]);
+            }
+        }
+}
+
+/* Over the four lanes that hold one row of a result. */
+__device__ static inline float row_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(MU_FULL, x, 1));
+    return fmaxf(x, __shfl_xor_sync(MU_FULL, x, 2));
+}
+__device__ static inline float row_sum(float x)
+{
+    x += __shfl_xor_sync(MU_FULL, x, 1);
+    return x + __shfl_xor_sync(MU_FULL, x, 2);
+}
+
+/* --- launching --- */
+
+/* Bytes of shared memory of `rows` rows. */
+template <class T, int D> static constexpr int64_t shared_bytes(int rows)
+{
+    return (int64_t)rows * (D + 8) * (int64_t)sizeof(T);
+}
+
+/* Whether a block may have that much on this GPU. */
+static inline bool fits(const mu_device_t *dev, int64_t bytes)
+{
+    return bytes <= mu_cuda(dev)->shared_limit;
+}
+
+/* Calls f(T(), D) when there are kernels for this shape on this GPU; false when not. */
+template <class F> static bool choose(mu_device_t *dev, mu_array_t qkv, const mu_attention_t *s, F f)
+{
+    int64_t d = s->head_dim;
+    const mu_cuda_t *cuda = mu_cuda(dev);
+    if (qkv.type == MU_DTYPE_F32 || d % 16 || d > 256 || (uintptr_t)qkv.data % 16 ||
+        (qkv.type == MU_DTYPE_BF16 && cuda->capability < 80))
+        return false;
+    auto width = [&](auto t) {
+        if (d <= 64)
+            return f(t, std::integral_constant<int, 64>());
+        if (d <= 80)
+            return f(t, std::integral_constant<int, 80>());
+        if (d <= 96)
+            return f(t, std::integral_constant<int, 96>());
+        if (d <= 128)
+            return f(t, std::integral_constant<int, 128>());
+        return f(t, std::integral_constant<int, 256>());
+    };
+    return qkv.type == MU_DTYPE_BF16 ? width(__nv_bfloat16()) : width(__half());
+}
+
+static inline heads_t heads_of(mu_array_t qkv, const mu_attention_t *s)
+{
+    heads_t h = {};
+    h.qkv = qkv.data;
+    h.seq = (int)s->seq;
+    h.heads = (int)s->heads;
+    h.dim = (int)s->head_dim;
+    h.scale = (float)s->scale;
+    return h;
+}
+
+#endif
