@@ -22,28 +22,32 @@ tar -C "$here" -xzf "$pack"
 mkdir -p "$out"
 
 # The first file of a name in CUDA's folders, else among Python's packages.
+places=(/usr/local/cuda/lib64 /usr/local/cuda/targets/x86_64-linux/lib /usr/lib/x86_64-linux-gnu)
+places+=("$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["purelib"] + "/nvidia")' 2>/dev/null || echo /nonexistent)")
 find_library() {
-    local places=(/usr/local/cuda/lib64 /usr/lib/x86_64-linux-gnu)
-    places+=("$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["purelib"] + "/nvidia")' 2>/dev/null || echo /nonexistent)")
     find -L "${places[@]}" -name "$1" -print -quit 2>/dev/null || true # some places may not exist
 }
 libraries=$here/lib
-for name in 'libcublasLt.so.1[0-9]' 'libcublas.so.1[0-9]' 'libcudart.so.1[0-9]'; do
+for name in $(ldd "$here/bin/libmuster-cuda.so" | awk '/not found/ { print $1 }'); do
     path=$(find_library "$name")
-    [ -z "$path" ] || libraries=$libraries:$(dirname "$path")
+    [ -n "$path" ] || { echo "no $name in ${places[*]}: it is part of CUDA" >&2; exit 66; }
+    libraries=$libraries:$(dirname "$path")
 done
 nccl=${MUSTER_NCCL_LIBRARY:-$(find_library 'libnccl.so.2')}
+theirs=${LD_LIBRARY_PATH-} # Python and its packages must not meet the libraries of the archive
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} OPAL_PREFIX=$here PATH=$here/bin:$PATH
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 MUSTER_BIN=$here/bin MUSTER_SOURCE=$PWD
 export MUSTER_CUDA_LIBRARY=$here/bin/libmuster-cuda.so
 [ -z "$nccl" ] || export MUSTER_NCCL_LIBRARY=$nccl
 
+python() { LD_LIBRARY_PATH=$theirs command python3 "$@"; }
+
 head_lines() {
     echo "# tests/gpu.sh $stage $model"
     date -u +%Y-%m-%dT%H:%MZ
     cat "$here/ABOUT"
-    nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv,noheader
-    python3 -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda, "NCCL", torch.cuda.nccl.version())' 2>/dev/null || true
+    nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv,noheader || true
+    python -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda)' 2>/dev/null || echo "no PyTorch"
 }
 
 curve() { # curve PRECISION TOLERANCE: 50 steps on CPU in fp32 and on the GPU
@@ -72,19 +76,33 @@ peak_of() { # dense bf16 TFLOP/s of the makers' data sheets
     esac
 }
 
+peer() { # peer SECONDS [compile]: PyTorch's line, or why there is none
+    local limit=$1
+    shift
+    LD_LIBRARY_PATH=$theirs timeout "$limit" python3 tests/bench/torch_step.py "$model" "$m" 4 2048 cuda bf16 "$@" 2>"$here/peer.err" ||
+        { echo "none, exit $?: $(tail -n 1 "$here/peer.err")"; }
+}
+
 bench() {
     declare -A micro=([160m]=16 [410m]=16 [1.4b]=8 [2.8b]=4)
     local m=${MICRO:-${micro[$model]:?MODEL is one of 160m 410m 1.4b 2.8b}} card peak ours=() eager=() compiled=() round line
     card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
     peak=$(peak_of "$card")
+    # each line is written when it is known: a call that is cut off keeps what it measured
+    say() { printf '%s: %s\n' "$1" "$2"; }
     for round in 1 2; do
-        ours+=("$(bench_step "$model" "$m" 1 2048 cuda bf16 | tee "$here/ours.$round" | tail -n 1)")
-        eager+=("$(timeout 200 python3 tests/bench/torch_step.py "$model" "$m" 4 2048 cuda bf16 2>"$here/eager.err" || tail -n 1 "$here/eager.err")")
-        compiled+=("$(timeout 300 python3 tests/bench/torch_step.py "$model" "$m" 4 2048 cuda bf16 compile 2>"$here/compiled.err" || tail -n 1 "$here/compiled.err")")
+        timeout 100 bench_step "$model" "$m" 1 2048 cuda bf16 >"$here/ours" 2>&1 || { cat "$here/ours"; return 1; }
+        ours+=("$(tail -n 1 "$here/ours")")
+        if [ "$round" = 1 ]; then
+            cat "$here/ours"
+            eager=("$(peer 100)")
+            say eager "${eager[0]}"
+        else
+            say muster "${ours[1]}"
+        fi
+        compiled+=("$(peer 200 compile)")
+        say compiled "${compiled[-1]}"
     done
-    cat "$here/ours.1"
-    echo
-    printf '%s\n' "muster:" "${ours[@]}" "PyTorch:" "${eager[@]}" "${compiled[@]}"
     echo
     rate() { printf '%s\n' "$@" | sed -nE 's/.* ([0-9]+) tokens\/s.*/\1/p' | sort -n | tail -n 1; }
     memory() { printf '%s\n' "$@" | sed -nE 's/.*peak ([0-9.]+) GiB.*/\1/p' | sort -n | tail -n 1; }
@@ -116,8 +134,10 @@ run_stage() { # called where a failed command ends nothing, so each says what fo
             timeout 240 bash tests/cuda/train.sh
         ;;
     sanitizer)
-        timeout 300 compute-sanitizer --tool memcheck --error-exitcode 1 cuda_kernels &&
-            timeout 170 compute-sanitizer --tool synccheck --error-exitcode 1 cuda_kernels
+        sanitizer=$(command -v compute-sanitizer || find -L /usr/local/cuda /opt/nvidia -name compute-sanitizer -type f -print -quit 2>/dev/null || true)
+        [ -n "$sanitizer" ] || { echo "no compute-sanitizer here"; return 77; }
+        timeout 300 "$sanitizer" --tool memcheck --error-exitcode 1 cuda_kernels &&
+            timeout 170 "$sanitizer" --tool synccheck --error-exitcode 1 cuda_kernels
         ;;
     bench) bench ;;
     *) echo "no stage '$stage'" >&2 && return 2 ;;
