@@ -28,7 +28,7 @@ began=$SECONDS
 for who in "silent no answer" "nameless name not found" "late refused (sshd not up)"; do
     lab_wait_for "'waiting: ... $who'" grep -qsF "$who" "$LAB/run.err"
 done
-grep -q 'hosts 5/8 ready' "$LAB/run.err" || lab_fail "five hosts are ready, and it does not say so"
+lab_wait_for "five hosts to be told as ready" grep -qs 'hosts 5/8 ready' "$LAB/run.err"
 sleep $((5 - (SECONDS - began)))
 lab_in silent iptables -F
 sleep 1
