@@ -106,15 +106,13 @@ static mu_status_t broadcast(mu_comm_t *comm, int root, void *buf, int64_t bytes
 static mu_status_t begin(mu_comm_t *comm, const mu_begun_t *what)
 {
     group_t *g = comm->impl;
-    mu_mover_lock(g->mover);
     mu_queue_add(&g->queue, what, mpi_type(what->type));
-    mu_status_t status = g->queue.status;
-    if (g->mover)
+    if (g->mover) {
         mu_mover_wake(g->mover);
-    else
-        mu_queue_move(&g->queue);
-    mu_mover_unlock(g->mover);
-    return status;
+        return MU_OK; /* errors show in wait */
+    }
+    mu_queue_move(&g->queue);
+    return g->queue.status;
 }
 
 /* The page names the oldest operation under way, so a member that waits says for which. */

@@ -10,6 +10,7 @@ static const int64_t shared_bytes = 1 << 17;
 void mu_queue_init(mu_queue_t *queue, MPI_Comm group)
 {
     *queue = (mu_queue_t){.group = group};
+    pthread_mutex_init(&queue->adding, NULL);
     MPI_Comm_rank(group, &queue->rank);
     MPI_Comm_size(group, &queue->size);
     for (int i = 0; i < MU_QUEUE_FLIGHT; i++)
@@ -18,16 +19,28 @@ void mu_queue_init(mu_queue_t *queue, MPI_Comm group)
 
 void mu_queue_release(mu_queue_t *queue)
 {
+    pthread_mutex_destroy(&queue->adding);
+    free(queue->added);
     free(queue->piece);
 }
 
-static void add(mu_queue_t *queue, const mu_piece_t *piece)
+static void append(mu_piece_t **to, int *count, int *cap, const mu_piece_t *piece, int n)
 {
-    if (queue->count == queue->cap) {
-        queue->cap = queue->cap ? 2 * queue->cap : 64;
-        queue->piece = mu_realloc(queue->piece, (size_t)queue->cap * sizeof *queue->piece);
+    while (*count + n > *cap) {
+        *cap = *cap ? 2 * *cap : 64;
+        *to = mu_realloc(*to, (size_t)*cap * sizeof **to);
     }
-    queue->piece[queue->count++] = *piece;
+    if (n > 0)
+        memcpy(*to + *count, piece, (size_t)n * sizeof **to);
+    *count += n;
+}
+
+static void take_over(mu_queue_t *queue)
+{
+    pthread_mutex_lock(&queue->adding);
+    append(&queue->piece, &queue->count, &queue->cap, queue->added, queue->added_count);
+    queue->added_count = 0;
+    pthread_mutex_unlock(&queue->adding);
 }
 
 /* Elements from .. from + n - 1 of what `piece` is a piece of. */
@@ -37,7 +50,7 @@ static void add_range(mu_queue_t *queue, mu_piece_t piece, const mu_begun_t *wha
         return;
     piece.count = (int)n;
     piece.buf = (char *)what->buf + from * mu_type_size(what->type);
-    add(queue, &piece);
+    append(&queue->added, &queue->added_count, &queue->added_cap, &piece, 1);
 }
 
 /* The parts take turns, so that every member is at the receiving end of an equal share of what is in flight.
@@ -55,17 +68,17 @@ static void add_parts(mu_queue_t *queue, mu_piece_t piece, const mu_begun_t *wha
     }
 }
 
-/* One round of a large allreduce: `n` elements from `from` on, a share to each member, or from each. `before`:
- * the first of the round's reductions, which its broadcasts wait for one by one; -1: these are they. */
+/* One round of a large allreduce: `n` elements from `from` on, a share to each member, or from each. `first`:
+ * where the round's reductions begin, which its broadcasts wait for one by one; -1: these are they. */
 static void add_round(mu_queue_t *queue, mu_piece_t piece, const mu_begun_t *what, int64_t from, int64_t n,
-                      int before)
+                      int first)
 {
     for (piece.root = 0; piece.root < queue->size; piece.root++) {
         int64_t begin = mu_part_begin(n, piece.root, queue->size);
         int64_t end = mu_part_begin(n, piece.root + 1, queue->size);
         if (begin == end)
             continue;
-        piece.after = before < 0 ? -1 : before++;
+        piece.after = first < 0 ? 0 : queue->added_count - first++;
         add_range(queue, piece, what, from + begin, end - begin);
     }
 }
@@ -80,7 +93,7 @@ static void add_allreduce(mu_queue_t *queue, mu_piece_t piece, const mu_begun_t 
         return;
     }
     for (int64_t at = what->part[0]; at < what->part[1] || last > 0; at += n) {
-        int begins = queue->count;
+        int begins = queue->added_count;
         n = mu_min_i64(most, what->part[1] - at);
         piece.kind = MU_BEGUN_REDUCE_SCATTER;
         if (n > 0)
@@ -97,14 +110,15 @@ void mu_queue_add(mu_queue_t *queue, const mu_begun_t *what, MPI_Datatype type)
 {
     mu_piece_t piece = {.kind = what->kind,
                         .type = type,
-                        .after = -1,
                         .operation = what->kind,
                         .sequence = what->sequence,
                         .bytes = mu_begun_bytes(what, queue->size)};
+    pthread_mutex_lock(&queue->adding);
     if (what->kind == MU_BEGUN_ALLREDUCE)
         add_allreduce(queue, piece, what);
     else
         add_parts(queue, piece, what);
+    pthread_mutex_unlock(&queue->adding);
 }
 
 static int start(mu_queue_t *queue, const mu_piece_t *p, MPI_Request *request)
@@ -137,14 +151,15 @@ static bool may_start(const mu_queue_t *queue)
     if (queue->next == queue->count || queue->status != MU_OK)
         return false;
     int after = queue->piece[queue->next].after;
-    for (int i = 0; after >= 0 && i < MU_QUEUE_FLIGHT; i++)
-        if (queue->flying[i] == after)
+    for (int i = 0; after > 0 && i < MU_QUEUE_FLIGHT; i++)
+        if (queue->flying[i] == queue->next - after)
             return false;
     return true;
 }
 
 void mu_queue_move(mu_queue_t *queue)
 {
+    take_over(queue);
     for (int i = 0; i < MU_QUEUE_FLIGHT; i++) {
         int done = 0;
         if (queue->flying[i] >= 0) {
@@ -164,6 +179,7 @@ void mu_queue_move(mu_queue_t *queue)
 
 const mu_piece_t *mu_queue_oldest(mu_queue_t *queue)
 {
+    take_over(queue);
     int oldest = queue->status == MU_OK ? queue->next : queue->count;
     for (int i = 0; i < MU_QUEUE_FLIGHT && queue->status == MU_OK; i++)
         if (queue->flying[i] >= 0 && queue->flying[i] < oldest)

@@ -4,6 +4,9 @@
  * Pieces start in the order in which they were added, a few at a time, so every member starts the same ones
  * in the same order, as MPI demands; which of them are in flight depends on time and does not matter.
  *
+ * Adding never waits for MPI, whose calls may copy and add for milliseconds: what is added lies apart, under a
+ * lock of its own, until the next move. All else wants the lock under which MPI is called.
+ *
  * A large allreduce goes as reductions of a share to each member and broadcasts from there: so every member
  * adds, sends and receives as much as any other. (Open MPI's own in-place Iallreduce takes everything through
  * one member.)
@@ -12,6 +15,7 @@
 #define MU_WORKER_COMM_QUEUE_H
 
 #include "worker/comm_mpi.h"
+#include <pthread.h>
 
 enum { MU_QUEUE_FLIGHT = 8 };
 
@@ -20,7 +24,7 @@ typedef struct mu_piece {
     MPI_Datatype type;
     int count, root; /* root: whose part it is; not for an allreduce */
     void *buf;
-    int after; /* the piece that must be done before this one starts; -1: none */
+    int after; /* the piece so many before this one must be done before it starts; 0: none */
     /* of the operation that it is a piece of */
     mu_begun_kind_t operation;
     uint64_t sequence;
@@ -30,7 +34,10 @@ typedef struct mu_piece {
 typedef struct mu_queue {
     MPI_Comm group;
     int rank, size;
-    mu_piece_t *piece; /* [count]: added; `next` is the first that has not started */
+    pthread_mutex_t adding;
+    mu_piece_t *added; /* [added_count] */
+    int added_count, added_cap;
+    mu_piece_t *piece; /* [count]: taken over; `next` is the first that has not started */
     int count, cap, next;
     MPI_Request request[MU_QUEUE_FLIGHT];
     int flying[MU_QUEUE_FLIGHT]; /* pieces in flight; -1: free */

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <time.h>
 
 enum { QUEUES = 4 };
@@ -15,7 +16,7 @@ static const struct timespec pause_between = {.tv_nsec = 50000};
 struct mu_mover {
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t work;
+    sem_t work;
     mu_queue_t *queue[QUEUES];
     int count;
     bool stop;
@@ -29,8 +30,6 @@ static bool move_all(mu_mover_t *m)
 {
     bool any = false;
     for (int i = 0; i < m->count; i++) {
-        if (m->queue[i]->count == 0)
-            continue;
         mu_queue_move(m->queue[i]);
         any = mu_queue_oldest(m->queue[i]) != NULL || any;
     }
@@ -50,18 +49,18 @@ static bool look(mu_mover_t *m)
 static void *run(void *arg)
 {
     mu_mover_t *m = arg;
-    pthread_mutex_lock(&m->lock);
-    while (!m->stop) {
-        if (!look(m)) {
-            pthread_cond_wait(&m->work, &m->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&m->lock);
-        nanosleep(&pause_between, NULL);
+    for (;;) {
         pthread_mutex_lock(&m->lock);
+        bool stop = m->stop, any = !stop && look(m);
+        pthread_mutex_unlock(&m->lock);
+        if (stop)
+            return NULL;
+        if (any)
+            nanosleep(&pause_between, NULL);
+        else
+            while (sem_wait(&m->work) != 0) /* interrupted */
+                ;
     }
-    pthread_mutex_unlock(&m->lock);
-    return NULL;
 }
 
 mu_status_t mu_mover_new(mu_mover_t **out)
@@ -69,9 +68,9 @@ mu_status_t mu_mover_new(mu_mover_t **out)
     mu_mover_t *m = mu_calloc(1, sizeof *m);
     *(void **)&m->set_yield = dlsym(RTLD_DEFAULT, "opal_progress_set_yield_when_idle");
     pthread_mutex_init(&m->lock, NULL);
-    pthread_cond_init(&m->work, NULL);
+    sem_init(&m->work, 0, 0);
     if (pthread_create(&m->thread, NULL, run, m) != 0) {
-        pthread_cond_destroy(&m->work);
+        sem_destroy(&m->work);
         pthread_mutex_destroy(&m->lock);
         free(m);
         return mu_fail(MU_NOMEM, "no thread can be made to move collectives while the worker computes");
@@ -86,10 +85,10 @@ void mu_mover_free(mu_mover_t *m)
         return;
     pthread_mutex_lock(&m->lock);
     m->stop = true;
-    pthread_cond_signal(&m->work);
     pthread_mutex_unlock(&m->lock);
+    mu_mover_wake(m);
     pthread_join(m->thread, NULL);
-    pthread_cond_destroy(&m->work);
+    sem_destroy(&m->work);
     pthread_mutex_destroy(&m->lock);
     free(m);
 }
@@ -108,7 +107,7 @@ void mu_mover_unlock(mu_mover_t *m)
 
 void mu_mover_wake(mu_mover_t *m)
 {
-    pthread_cond_signal(&m->work);
+    sem_post(&m->work);
 }
 
 /* With the lock held. */

@@ -7,7 +7,7 @@
 /* Between these two the mover makes no MPI call, and queues may be touched. NULL: nothing. */
 void mu_mover_lock(mu_mover_t *mover);
 void mu_mover_unlock(mu_mover_t *mover);
-/* With the lock held: there is something to move. */
+/* There is something to move. Does not wait for the lock. */
 void mu_mover_wake(mu_mover_t *mover);
 void mu_mover_attach(mu_mover_t *mover, mu_queue_t *queue);
 void mu_mover_detach(mu_mover_t *mover, mu_queue_t *queue); /* NULL: nothing */

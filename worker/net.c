@@ -56,8 +56,9 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
 
 static int group_of(const mu_net_t *net, const mu_tensor_t *tensor)
 {
+    bool mlp = tensor->kind >= MU_T_FC1_W && tensor->kind <= MU_T_FC2_B;
     if (tensor->layer >= 0)
-        return 1 + tensor->layer;
+        return mlp ? MU_GROUP_MLP(tensor->layer) : MU_GROUP_ATTENTION(tensor->layer);
     bool embedding = tensor->kind == MU_T_EMBED_IN || tensor->kind == MU_T_EMBED_POS;
     return embedding ? 0 : mu_net_group_count(net) - 1;
 }
@@ -391,7 +392,7 @@ void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const
 
 int mu_net_group_count(const mu_net_t *net)
 {
-    return (int)net->model.layers + 2;
+    return 2 * (int)net->model.layers + 2;
 }
 
 void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg)

@@ -103,8 +103,8 @@ double *mu_net_numbers(const mu_net_t *net);
  * owned, and rounded into the weight. */
 void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const float *host);
 
-/* Groups of parameters whose gradients are ready together: 0 the embeddings, 1 .. layers the layers, then the
- * final norm with an untied head. A group lies in one piece in the flat buffers. */
+/* Groups of parameters whose gradients are ready together: 0 the embeddings; of each layer norms and attention,
+ * then the MLP; last the final norm with an untied head. A group lies in one piece in the flat buffers. */
 int mu_net_group_count(const mu_net_t *net);
 
 /* The next mu_net_forward_backward() begins the gradients anew; until then they hold nothing of use. */

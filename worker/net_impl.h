@@ -114,6 +114,9 @@ mu_status_t mu_net_trunk_backward(mu_net_t *net);
 void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows);
 /* The whole vocabulary's logits of rows from .. from + rows - 1 of net->normed, rows <= chunk; out: host. */
 mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out);
+/* Of a layer: its norms are of the first group. */
+#define MU_GROUP_ATTENTION(layer) (1 + 2 * (int)(layer))
+#define MU_GROUP_MLP(layer)       (2 + 2 * (int)(layer))
 /* Waits, if somebody asked for it, until a group's weights may be read. */
 mu_status_t mu_net_group_need(mu_net_t *net, int group);
 /* Tells who asked that backward has finished with a group's gradients. */

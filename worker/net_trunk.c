@@ -135,7 +135,8 @@ mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place)
     if (net->embed_pos)
         net->ops->position_forward(net->dev, x, net->embed_pos->weight, rows, place->seq, place->first, h);
     for (int64_t l = 0; l < net->model.layers; l++) {
-        MU_TRY(mu_net_group_need(net, 1 + (int)l));
+        MU_TRY(mu_net_group_need(net, MU_GROUP_ATTENTION(l)));
+        MU_TRY(mu_net_group_need(net, MU_GROUP_MLP(l)));
         MU_TRY(layer_forward(net, l, place));
     }
     return mu_net_group_need(net, mu_net_group_count(net) - 1);
@@ -250,6 +251,7 @@ static mu_status_t layer_backward(mu_net_t *net, int64_t l, const mu_net_place_t
     norm_t norm1 = {p->ln1_w, p->ln1_b, s->x, net->dnormed, s->mean1, s->rstd1};
     norm_t norm2 = {p->ln2_w, p->ln2_b, s->mid, net->dln2, s->mean2, s->rstd2};
     mlp_backward(net, l);
+    MU_TRY(mu_net_group_whole(net, MU_GROUP_MLP(l)));
     if (net->model.residual == MU_RESIDUAL_SEQUENTIAL) {
         MU_TRY(norms_backward(net, &norm2, 1));
         attention_backward(net, l, place, net->dnormed, false);
@@ -270,7 +272,7 @@ mu_status_t mu_net_trunk_backward(mu_net_t *net)
     int64_t h = net->model.hidden;
     for (int64_t l = net->model.layers; l-- > 0;) {
         MU_TRY(layer_backward(net, l, &place));
-        MU_TRY(mu_net_group_whole(net, 1 + (int)l));
+        MU_TRY(mu_net_group_whole(net, MU_GROUP_ATTENTION(l)));
     }
     if (net->embed_pos)
         net->ops->position_backward(net->dev, net->embed_pos->gradient, net->dy, net->rows, net->seq, h);

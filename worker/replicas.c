@@ -98,10 +98,10 @@ static mu_status_t spread_to(mu_replicas_t *r, int last)
 
 /* How many groups are under way before forward needs them. With tensor parallelism forward has sums of its
  * own, and of several communicators NCCL starts operations in the order of the calls: a layer's sum would
- * wait until the last group but one is there. So the next group is begun when one is needed. */
+ * wait until the last group but one is there. So a layer ahead is begun when one is needed. */
 static int ahead(const mu_replicas_t *r)
 {
-    return mu_net_tp(r->net)->size > 1 ? 1 : mu_net_group_count(r->net);
+    return mu_net_tp(r->net)->size > 1 ? 2 : mu_net_group_count(r->net);
 }
 
 static mu_status_t need(void *arg, int group)
