@@ -55,11 +55,10 @@ static void *run(void *arg)
         pthread_mutex_unlock(&m->lock);
         if (stop)
             return NULL;
-        if (any)
-            nanosleep(&pause_between, NULL);
-        else
-            while (sem_wait(&m->work) != 0) /* interrupted */
-                ;
+        while (!any && sem_wait(&m->work) != 0) /* interrupted */
+            ;
+        /* also behind a wake-up, which would else hold up the owner on the core that they may share */
+        nanosleep(&pause_between, NULL);
     }
 }
 
