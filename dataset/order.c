@@ -61,7 +61,7 @@ static mu_status_t plan(mu_order_t *order, int64_t seq_length, uint32_t seed, in
     int64_t tokens = mu_dataset_tokens(ds, order->split), documents = mu_dataset_documents(ds, order->split),
             wanted;
     if (tokens <= 0)
-        return mu_fail(MU_DATA, "%s: its %s split holds no tokens: prepare it with another split",
+        return mu_fail(MU_DATA, "%s: its %s split holds no tokens: give it another split",
                        mu_dataset_path(ds), name);
     /* smallest e with (e * tokens - 1) / seq_length >= samples */
     if (__builtin_mul_overflow(mu_max_i64(samples, 1), seq_length, &wanted) || wanted == INT64_MAX)

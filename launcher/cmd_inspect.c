@@ -256,6 +256,8 @@ static mu_status_t inspect_run(const request_t *r)
                          mu_is_dir(r->path)
                              ? "neither a checkpoint nor a run nor a prepared data set: no manifest.json, no "
                                "checkpoints/, no run.json, no step-*"
+                         : mu_is_file(r->path)
+                             ? "is a file: name the checkpoint, run or data set that it belongs to"
                              : "no such directory, and no .bin/.idx pair of that prefix");
         goto out;
     }

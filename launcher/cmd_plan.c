@@ -16,9 +16,9 @@ static const char help[] =
     "\n"
     "  CONFIG           GPT-NeoX YAML files; key=value wins over them\n"
     "  --workers N      default: what the three batch sizes say together, else one replica\n"
-    "  --gpu NAME       plan for this card: its memory, and time from its bf16 peak. This version trains on "
-    "CPUs; the\n"
-    "                   figures are what the formulas say, not measurements. Cards:";
+    "  --gpu NAME       plan for this card: its memory, and time from its bf16 peak. The "
+    "figures\n"
+    "                   are what the formulas say, not measurements. Cards:";
 
 static const char help_rest[] =
     "\n"

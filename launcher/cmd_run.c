@@ -59,7 +59,16 @@ static void make_token(const char *dir, char out[33])
     free(real);
 }
 
-/* A fresh state; the count of attempts goes on from what earlier launchers left in run.json. */
+/* The checkpoint that the last launcher knew of, if it is still there; -1: none. */
+static int64_t past_checkpoint(const run_t *r, const mu_run_state_t *past)
+{
+    char *path = mu_format("%s/checkpoints/step-%08lld", r->plan.run_dir, (long long)past->last_checkpoint);
+    bool there = past->last_checkpoint >= 0 && mu_is_dir(path);
+    free(path);
+    return there ? past->last_checkpoint : -1;
+}
+
+/* A fresh state; what goes on from earlier launchers is what they left in run.json. */
 static void read_past(run_t *r)
 {
     mu_run_state_t past = {0};
@@ -67,7 +76,10 @@ static void read_past(run_t *r)
     bool known = mu_is_file(path) && mu_run_state_read(r->plan.run_dir, &past) == MU_OK;
     free(path);
     r->state = (mu_run_state_t){.last_checkpoint = -1, .exit_code = -1, .pid = getpid()};
-    r->state.attempt = known ? past.attempt : 0;
+    if (known) {
+        r->state.attempt = past.attempt;
+        r->state.last_checkpoint = past_checkpoint(r, &past);
+    }
     make_token(r->plan.run_dir, r->state.token);
     gethostname(r->state.host, sizeof r->state.host - 1);
     snprintf(r->state.version, sizeof r->state.version, "%s", MU_VERSION);
@@ -321,7 +333,7 @@ static void report_failure(run_t *r, const mu_outcome_t *o, const mu_policy_t *p
     if (r->state.last_checkpoint >= 0)
         mu_info("  saved        step %lld", (long long)r->state.last_checkpoint);
     else
-        mu_info("  saved        no checkpoint in this run so far");
+        mu_info("  saved        no checkpoint so far");
     if (policy->again)
         mu_info("  next         attempt %lld in %.0f s, from the newest valid checkpoint",
                 (long long)r->state.attempt + 1, policy->pause);
@@ -426,7 +438,8 @@ static mu_status_t start_after_drain(run_t *r)
 
 static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
 {
-    mu_policy_t policy = {.max_restarts = r->plan.config->muster.max_restarts};
+    mu_policy_t policy = {.max_restarts = r->plan.config->muster.max_restarts,
+                          .best_checkpoint = r->state.last_checkpoint + 1};
     for (;;) {
         MU_TRY(attempt(r, outcome));
         if (outcome->drained) {

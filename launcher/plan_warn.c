@@ -79,12 +79,12 @@ static void warn_volume(mu_plan_t *plan)
                     keep > 0 ? " (one more than kept is needed while it is written)" : "");
     else if (plan->volume_bytes == 0 && keep == 0 && plan->checkpoints > 1) {
         char a[32];
-        mu_buf_addf(
-            &plan->warnings,
-            "all %lld checkpoints are kept, %s together, and the volume of save is not on this machine: "
-            "set keep_last_n_checkpoints\n",
-            (long long)plan->checkpoints,
-            mu_human_bytes((uint64_t)plan->checkpoints * (uint64_t)size, a, sizeof a));
+        mu_buf_addf(&plan->warnings,
+                    "all %lld checkpoints are kept, %s together, and %s: set keep_last_n_checkpoints\n",
+                    (long long)plan->checkpoints,
+                    mu_human_bytes((uint64_t)plan->checkpoints * (uint64_t)size, a, sizeof a),
+                    c->save ? "the volume of save is not on this machine"
+                            : "where they will lie is not known");
     }
 }
 

@@ -8,8 +8,8 @@
 
 typedef struct mu_policy {
     int64_t max_restarts;
-    /* kept between calls; start from zero */
-    int64_t restarts, stalled, best_checkpoint; /* best_checkpoint: step + 1, so that 0 is none */
+    /* kept between calls; start from zero, best_checkpoint from what is there: step + 1, 0 for none */
+    int64_t restarts, stalled, best_checkpoint;
     bool bug_seen;
     /* the decision */
     bool again;

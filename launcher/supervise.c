@@ -132,6 +132,8 @@ static void take_beat(attempt_t *a, int rank, const mu_beat_t *beat, int64_t now
         state->last_checkpoint = b->last_checkpoint;
         mu_scribe_event(a->s->scribe, "checkpoint", NULL, -1, "step %lld is saved",
                         (long long)b->last_checkpoint);
+    } else if (b->phase >= MU_PHASE_STEP) { /* an older one was resumed, or none */
+        state->last_checkpoint = b->last_checkpoint;
     }
     state->loss = b->loss;
     state->valid_loss = b->valid_loss;

@@ -5,6 +5,7 @@
 #include "dataset/tokenizer.h"
 #include "worker/agree.h"
 #include "worker/checkpoint/commit.h"
+#include "worker/checkpoint/scan.h"
 #include "worker/schedule.h"
 
 #include <math.h>
@@ -314,14 +315,14 @@ static mu_status_t settle_steps(mu_run_t *run, mu_start_t *start)
 
 static void find_best(mu_run_t *run, mu_start_t *start)
 {
-    mu_buf_t name = MU_BUF_INIT;
+    mu_buf_t name = MU_BUF_INIT, why = MU_BUF_INIT; /* why it is not valid has been told by the search */
     mu_checkpoint_t *best;
     char *dir = mu_run_checkpoints(run), *hint = mu_path_join(dir, "best");
     start->best_valid_loss = INFINITY;
     if (mu_is_file(hint) && mu_file_read(hint, 256, &name) == MU_OK) {
         name.data[strcspn(name.data, "\n")] = '\0';
         char *path = mu_path_join(dir, name.data);
-        if (mu_is_dir(path) && mu_checkpoint_open(path, &best) == MU_OK) {
+        if (mu_is_dir(path) && mu_checkpoint_open_why(path, &best, &why) == MU_OK) {
             double loss = mu_checkpoint_manifest(best)->info.valid_loss;
             start->best_valid_loss = isnan(loss) ? INFINITY : loss;
             mu_checkpoint_close(best);
@@ -329,6 +330,7 @@ static void find_best(mu_run_t *run, mu_start_t *start)
         free(path);
     }
     mu_buf_release(&name);
+    mu_buf_release(&why);
     free(hint);
     free(dir);
 }

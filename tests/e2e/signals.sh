@@ -14,6 +14,10 @@ done
 saved=$(sed -nE 's/.*"last_checkpoint": ([0-9]+).*/\1/p' "$run/run.json")
 [ -d "$run/checkpoints/step-$(printf %08d "$saved")" ] || fail "step $saved is not there"
 
+# a stop before the ranks are there, where checkpoints are
+expect_exit 75 timeout --preserve-status --signal=TERM 2 muster run "$scratch/model.yml" --hosts nosuch.invalid:1 --run-dir "$run" 2>"$run.err"
+says "stopped: step $saved is saved"
+
 # a second signal does not wait for a checkpoint
 begin twice
 kill -STOP "$(rank_pid 1)" # nothing can be saved now
