@@ -293,9 +293,12 @@ static void turn(mu_preflight_mesh_t *mesh, struct pollfd *fds)
         return; /* a signal: the stop flag is looked at next */
     if (mesh->here)
         mu_mesh_serve(mesh->here, fds + n);
-    for (int i = 0; i < n; i++)
-        if (is_waited_for(&mesh->member[i]) && !is_here(mesh, &mesh->member[i]))
-            hear_member(mesh, &mesh->member[i]);
+    for (int i = 0; i < n; i++) {
+        mu_member_t *member = &mesh->member[i];
+        if (is_waited_for(member) && !is_here(mesh, member) &&
+            (fds[i].revents || login_of(mesh, member)->out < 0)) /* closed: its end is to be seen yet */
+            hear_member(mesh, member);
+    }
     if (mesh->here && is_waited_for(&mesh->member[0]))
         hear_here(mesh);
 }
