@@ -339,7 +339,7 @@ static mu_status_t check_bounds(const mu_shards_t *s, const int64_t bounds[4])
             return mu_fail(
                 MU_DATA,
                 "%s would be empty: split '%s' gives it %.3g %% of %lld documents: give more documents (is "
-                "--document right?), or a split without it, as \"1, 0, 0\"",
+                "--document right?), or another split, as \"1, 0, 0\"",
                 mu_data_split_name((mu_data_split_t)i), s->manifest.split, 100 * ratio[i],
                 (long long)s->count);
     }

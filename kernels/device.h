@@ -229,7 +229,8 @@ typedef struct mu_device_ops {
 
 struct mu_device {
     const mu_device_ops_t *ops;
-    char description[128]; /* what bits depend on: "cpu, 2 threads, avx512, oneDNN 2.6.3" */
+    char description[128];    /* what bits depend on: "cpu, 2 threads, avx512, oneDNN 2.6.3" */
+    char instruction_set[32]; /* of it: "avx512 with bf16", "sm_90" */
     int threads;
     int64_t logits; /* that the head makes at a time: `most` of mu_model_logit_rows() */
     mu_memory_count_t memory[MU_MEM_KINDS], total;

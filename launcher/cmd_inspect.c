@@ -109,11 +109,11 @@ static void print_checkpoint(const mu_manifest_t *m, uint64_t bytes)
            m->optimizer ? "with both moments" : "weights only");
     printf("files        %d, %s, written by tp %d x dp %d\n", m->shard_count,
            mu_human_bytes(bytes, size, sizeof size), info->tp, info->dp);
-    printf("schedule     %s from lr %g to %g, %lld steps\n", text_or(info->schedule.style, "?"),
-           info->schedule.lr, info->schedule.min_lr, (long long)info->schedule.train_iters);
-    printf("environment  %s, %d threads, %s, %s\n", text_or(info->environment.device, "?"),
-           info->environment.threads, text_or(info->environment.instruction_set, "?"),
-           text_or(info->environment.libraries, "?"));
+    if (info->schedule.style) /* an import has neither */
+        printf("schedule     %s from lr %g to %g, %lld steps\n", text_or(info->schedule.style, "?"),
+               info->schedule.lr, info->schedule.min_lr, (long long)info->schedule.train_iters);
+    if (info->environment.libraries)
+        printf("environment  %s, %s\n", text_or(info->environment.device, "?"), info->environment.libraries);
     printf("data         %s, tokenizer %s\n", text_or(info->data_version, "unknown"),
            text_or(info->tokenizer_digest, "not included"));
 }

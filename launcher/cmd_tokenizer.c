@@ -169,11 +169,26 @@ static mu_status_t next_document(void *arg, const char **text, size_t *n)
     return MU_OK;
 }
 
+/* Before the work of minutes, and not as a failure of the storage behind it. */
+static mu_status_t check_output(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *parent = slash ? mu_format("%.*s", (int)(slash - path) + 1, path) : mu_strdup(".");
+    mu_status_t status = MU_OK;
+    if (mu_is_dir(path))
+        status = mu_fail(MU_RUNDIR, "%s: is a directory: name the tokenizer.json to write", path);
+    else if (access(parent, W_OK | X_OK) != 0)
+        status = mu_fail(MU_RUNDIR, "%s: cannot be written: %s: %s", path, parent, strerror(errno));
+    free(parent);
+    return status;
+}
+
 static mu_status_t train(const arguments_t *a)
 {
     MU_TRY(need(a, a->input_count > 0, "--input"));
     MU_TRY(need(a, a->vocab > 0, "--vocab-size"));
     MU_TRY(need(a, a->output != NULL, "--output"));
+    MU_TRY(check_output(a->output));
     mu_reader_options_t reading = MU_READER_DEFAULTS;
     mu_tokenizer_train_options_t training = MU_TOKENIZER_TRAIN_DEFAULTS;
     mu_tokenizer_train_counts_t counts;

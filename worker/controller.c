@@ -262,6 +262,7 @@ static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
     info->schedule.train_iters = config->train_iters;
     info->environment.threads = c->opening.threads;
     info->environment.device = mu_strdup(c->opening.device);
+    info->environment.instruction_set = mu_strdup(c->opening.instruction_set);
     info->environment.libraries = mu_opening_libraries();
     info->config = mu_buf_detach(&yaml);
     info->data_version = mu_strdup(mu_mixture_version(c->start.data));

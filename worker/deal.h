@@ -86,7 +86,7 @@ typedef struct mu_ready {
     int32_t dtype, padding; /* mu_dtype_t that it computes in */
     int64_t weights, gradients, optimizer, activations, workspace,
         communication; /* bytes held on the device */
-    char device[128];
+    char device[128], instruction_set[32];
 } mu_ready_t;
 
 typedef struct mu_saved {

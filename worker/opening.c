@@ -54,6 +54,7 @@ static mu_status_t collect_ready(mu_run_t *run, mu_opening_t *out)
         if (w == 0) {
             out->threads = ready.threads;
             snprintf(out->device, sizeof out->device, "%s", ready.device);
+            snprintf(out->instruction_set, sizeof out->instruction_set, "%s", ready.instruction_set);
         }
     }
     return status;

@@ -11,8 +11,9 @@
 #include "worker/start.h"
 
 typedef struct mu_opening {
-    int threads;       /* of a worker */
-    char device[128];  /* of the first worker: what bits depend on */
+    int threads;      /* of a worker */
+    char device[128]; /* of the first worker: what bits depend on */
+    char instruction_set[32];
     mu_ready_t memory; /* of the worker that holds most */
 } mu_opening_t;
 

@@ -301,6 +301,7 @@ static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
                         .workspace = m[MU_MEM_WORKSPACE].current,
                         .communication = m[MU_MEM_COMMUNICATION].current};
     snprintf(ready.device, sizeof ready.device, "%s", t->place.words);
+    snprintf(ready.instruction_set, sizeof ready.instruction_set, "%s", t->device->instruction_set);
     return mu_mpi_check(MPI_Send(&ready, sizeof ready, MPI_BYTE, 0, MU_TAG_READY, t->groups->control),
                         "MPI_Send of ready");
 }

@@ -150,8 +150,10 @@ mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)
     dev->impl = cpu;
     char gemm[32];
     mu_gemm_version(gemm, sizeof gemm);
-    snprintf(dev->description, sizeof dev->description, "cpu, %d thread%s, %s%s, %s", threads,
-             threads == 1 ? "" : "s", cpu->vec->name, cpu->native_bfloat16 ? " with bf16" : "", gemm);
+    snprintf(dev->instruction_set, sizeof dev->instruction_set, "%.16s%s", cpu->vec->name,
+             cpu->native_bfloat16 ? " with bf16" : "");
+    snprintf(dev->description, sizeof dev->description, "cpu, %d thread%s, %s, %s", threads,
+             threads == 1 ? "" : "s", dev->instruction_set, gemm);
     *out = dev;
     return MU_OK;
 }

@@ -305,10 +305,13 @@ static void describe(mu_device_t *dev)
 {
     cudaDeviceProp prop;
     int runtime = 0;
-    const char *name = cudaGetDeviceProperties(&prop, mu_cuda(dev)->index) == cudaSuccess ? prop.name : "GPU";
+    const bool known = cudaGetDeviceProperties(&prop, mu_cuda(dev)->index) == cudaSuccess;
+    const char *name = known ? prop.name : "GPU";
     (void)cudaRuntimeGetVersion(&runtime);
     snprintf(dev->description, sizeof dev->description, "cuda, %.60s, CUDA %d.%d, cuBLASLt %d", name,
              runtime / 1000, runtime % 1000 / 10, (int)cublasLtGetVersion());
+    snprintf(dev->instruction_set, sizeof dev->instruction_set, "sm_%d%d", known ? prop.major : 0,
+             known ? prop.minor : 0);
 }
 
 static mu_status_t device_count(int *out)

@@ -30,6 +30,11 @@ muster inspect "$scratch/data" --verify >/dev/null || fail "a data set made with
 expect_exit 74 muster inspect "$scratch/data" --json >/dev/full 2>/dev/null
 expect_exit 74 muster tokenizer encode --tokenizer "$scratch/data.json" --input "$MUSTER_SOURCE/README.md" >/dev/full 2>/dev/null
 
+# where nothing can be written
+for output in "$scratch/nowhere/tokenizer.json" "$scratch"; do
+    expect_exit 73 muster tokenizer train --input "$MUSTER_SOURCE/README.md" --vocab-size 300 --output "$output" 2>/dev/null
+done
+
 # a reader that has gone ends a filter as it ends any
 got=0
 (set +o pipefail; muster config --keys || echo $? >"$scratch/code") | head -n 1 >/dev/null

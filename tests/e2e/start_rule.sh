@@ -21,6 +21,9 @@ run 0 first # finished already: nothing to do, and nothing is done
 says first 'resuming .*step-00000008'
 [ "$(wc -l <"$scratch/first/metrics.jsonl")" -eq 8 ] || fail "a finished run trained on"
 
+grep -qE '"environment":\{"threads":[0-9]+,"device":"cpu, .*","instruction_set":"[a-z0-9 ]+","libraries":".*HDF5' \
+    "$scratch/first/checkpoints/step-00000008/manifest.json" || fail "the manifest does not say what the bits depend on"
+
 # a damaged newest checkpoint: the one before it, said
 cp -r "$scratch/first" "$scratch/damaged"
 for shard in "$scratch"/damaged/checkpoints/step-00000008/*.h5; do
