@@ -209,8 +209,9 @@ static mu_status_t check_hosts(run_t *r)
     mu_status_t status = mu_preflight_run(r->ready, &want, &report);
     if (!report)
         return status;
-    mu_preflight_print(report);
     status = choose_hosts(r, report, status);
+    report->goes_on = status == MU_OK;
+    mu_preflight_print(report);
     snprintf(r->plan.interfaces, sizeof r->plan.interfaces, "%s", report->interfaces);
     mu_preflight_free(report);
     return status;

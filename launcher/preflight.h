@@ -47,8 +47,9 @@ typedef struct mu_preflight_report {
     int looked_at;    /* hosts; those that were not ready are not looked at */
     int checks;       /* made on each */
     double seconds;
-    bool rdma; /* InfiniBand and RoCE were judged: GPUs on several hosts, and TCP is not asked for */
-    char *gid; /* "NCCL_IB_GID_INDEX=3" or another rule for RoCE's GID, where the user has set one */
+    bool goes_on; /* for mu_preflight_print: the caller does without the unfit hosts */
+    bool rdma;    /* InfiniBand and RoCE were judged: GPUs on several hosts, and TCP is not asked for */
+    char *gid;    /* "NCCL_IB_GID_INDEX=3" or another rule for RoCE's GID, where the user has set one */
     const mu_hosts_t *hosts;
     char interfaces[64]; /* for mpirun: those towards all hosts elsewhere (launcher/route.h); "": unknown */
     int *gpus;           /* of host i: GPUs that a rank may use; 0 if none */

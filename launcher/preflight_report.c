@@ -114,7 +114,10 @@ void mu_preflight_print(const mu_preflight_report_t *report)
         groups[g].count++;
     }
     qsort(groups, (size_t)n, sizeof *groups, by_size);
-    if (report->fatal)
+    if (report->fatal && report->goes_on)
+        mu_warn("%d of %d hosts failed preflight: it goes on without them (muster.min_hosts)",
+                unfit_hosts(report), report->looked_at);
+    else if (report->fatal)
         mu_error("NOT STARTED: %d of %d hosts failed preflight (exit %d: worth a retry without them)",
                  unfit_hosts(report), report->looked_at, mu_status_exit(MU_PREFLIGHT));
     for (int g = 0; g < n; g++)
