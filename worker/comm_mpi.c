@@ -1,12 +1,11 @@
 #include "worker/comm_mpi.h"
 #include "common/buf.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "kernels/convert.h"
 #include "worker/comm_queue.h"
 #include "worker/mover.h"
 #include "worker/page.h"
-
-#include <sched.h>
 
 static const int64_t most = 1 << 28; /* elements of one MPI call, whose counts are ints */
 
@@ -120,6 +119,7 @@ static mu_status_t wait_until(mu_comm_t *comm, uint64_t last)
 {
     group_t *g = comm->impl;
     uint64_t shown = 0;
+    int64_t moved = mu_now_ns();
     mu_mover_lock(g->mover);
     for (const mu_piece_t *p; (p = mu_queue_oldest(&g->queue)) != NULL && p->sequence <= last;) {
         if (p->sequence != shown)
@@ -128,10 +128,12 @@ static mu_status_t wait_until(mu_comm_t *comm, uint64_t last)
         int oldest = (int)(p - g->queue.piece);
         mu_queue_move(&g->queue);
         p = mu_queue_oldest(&g->queue);
-        if (p && p - g->queue.piece == oldest)
-            sched_yield();
-        else
+        if (p && p - g->queue.piece == oldest) {
+            mu_mover_pause(moved);
+        } else {
+            moved = mu_now_ns();
             mu_page_progress(comm->page);
+        }
     }
     mu_status_t status = g->queue.status;
     mu_mover_unlock(g->mover);

@@ -1,5 +1,6 @@
 #include "worker/mover.h"
 #include "common/buf.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 #include <dlfcn.h>
@@ -24,6 +25,7 @@ struct mu_mover {
      * The mover only looks, and sleeps then: a yield would hand the core to the computation for some
      * milliseconds at each look. NULL: there is no such switch. */
     bool (*set_yield)(bool yield);
+    bool crowded; /* ranks share cores */
 };
 
 static bool move_all(mu_mover_t *m)
@@ -66,6 +68,10 @@ mu_status_t mu_mover_new(mu_mover_t **out)
 {
     mu_mover_t *m = mu_calloc(1, sizeof *m);
     *(void **)&m->set_yield = dlsym(RTLD_DEFAULT, "opal_progress_set_yield_when_idle");
+    if (m->set_yield) {
+        m->crowded = m->set_yield(true);
+        m->set_yield(m->crowded);
+    }
     pthread_mutex_init(&m->lock, NULL);
     sem_init(&m->work, 0, 0);
     if (pthread_create(&m->thread, NULL, run, m) != 0) {
@@ -104,19 +110,44 @@ void mu_mover_unlock(mu_mover_t *m)
         pthread_mutex_unlock(&m->lock);
 }
 
+/* Where no core is free the movers of several ranks end up on one, whose rank is then late for all: each goes
+ * with its owner. */
+static void follow_owner(mu_mover_t *m)
+{
+    cpu_set_t here;
+    int cpu = sched_getcpu();
+    if (cpu < 0 || cpu >= CPU_SETSIZE)
+        return;
+    CPU_ZERO(&here);
+    CPU_SET((size_t)cpu, &here);
+    (void)pthread_setaffinity_np(m->thread, sizeof here, &here); /* a matter of speed */
+}
+
 void mu_mover_wake(mu_mover_t *m)
 {
+    if (m->crowded)
+        follow_owner(m);
     sem_post(&m->work);
+}
+
+void mu_mover_pause(int64_t since)
+{
+    static const int64_t long_ns = 1000000;
+    if (mu_now_ns() - since < long_ns)
+        sched_yield();
+    else
+        nanosleep(&pause_between, NULL);
 }
 
 /* With the lock held. */
 static int complete(mu_mover_t *m, int rc, MPI_Request *request)
 {
+    int64_t began = mu_now_ns();
     for (int done = 0; rc == MPI_SUCCESS && !done;) {
         (void)move_all(m);
         rc = MPI_Test(request, &done, MPI_STATUS_IGNORE);
         if (rc == MPI_SUCCESS && !done)
-            sched_yield();
+            mu_mover_pause(began);
     }
     return rc;
 }
