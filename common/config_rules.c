@@ -1,6 +1,7 @@
 /* What several keys decide together, and what they must not say about each other. */
 #include "common/config_keys.h"
 #include "common/log.h"
+#include "common/num.h"
 
 static bool given(const mu_config_source_t *s, const char *key)
 {
@@ -224,6 +225,15 @@ static mu_status_t check_blend(const mu_config_source_t *s)
     return status;
 }
 
+static mu_status_t check_split(const mu_config_source_t *s)
+{
+    double ratio[3];
+    if (!s->config.split || mu_parse_split(s->config.split, ratio))
+        return MU_OK;
+    return mu_fail(MU_CONFIG, "%s: split: found %s, wanted are " MU_SPLIT_WORDS, mu_config_where(s, "split"),
+                   s->config.split);
+}
+
 static mu_status_t check_data(const mu_config_source_t *s)
 {
     static const char *const lists[] = {"train_data_paths", "valid_data_paths", "test_data_paths"};
@@ -260,6 +270,7 @@ mu_status_t mu_config_derive(mu_config_source_t *s, const mu_yaml_t *attention)
     also(&status, check_attention(s, attention));
     also(&status, check_schedule(s));
     also(&status, check_data(s));
+    also(&status, check_split(s));
     also(&status, check_zero(s));
     s->precision = c->precision;
     c->checkpoint_scale_log = s->checkpoint_scale == 1;

@@ -79,3 +79,37 @@ const char *mu_human_bytes(uint64_t bytes, char *out, size_t size)
     snprintf(out, size, u == 0 ? "%.0f %s" : "%.2f %s", v, units[u]);
     return out;
 }
+
+static bool parse_share(const char *text, size_t n, double *out)
+{
+    char part[65];
+    while (n > 0 && strchr(" \t", *text)) {
+        text++;
+        n--;
+    }
+    while (n > 0 && strchr(" \t", text[n - 1]))
+        n--;
+    if (n >= sizeof part)
+        return false;
+    snprintf(part, sizeof part, "%.*s", (int)n, text);
+    return mu_parse_f64(part, out) && *out >= 0;
+}
+
+bool mu_parse_split(const char *text, double ratio[3])
+{
+    double part[3] = {0};
+    char separator = strchr(text, ',') ? ',' : '/';
+    const char *p = text;
+    for (int i = 0; i < 3 && p; i++) {
+        const char *end = strchr(p, separator);
+        if (!parse_share(p, end ? (size_t)(end - p) : strlen(p), &part[i]))
+            return false;
+        p = end ? end + 1 : NULL;
+    }
+    double sum = part[0] + part[1] + part[2];
+    if (!(sum > 0) || !isfinite(sum))
+        return false;
+    for (int i = 0; i < 3; i++)
+        ratio[i] = part[i] / sum;
+    return true;
+}

@@ -38,4 +38,9 @@ static inline int64_t mu_max_i64(int64_t a, int64_t b)
 /* "1.5 GiB" style text for people, into a buffer of the caller; returns it. */
 const char *mu_human_bytes(uint64_t bytes, char *out, size_t size);
 
+/* Shares of training, validation and test data, as gpt-neox reads its `split`: up to three numbers between commas or
+ * slashes, further ones are ignored; ratio: divided by their sum. */
+bool mu_parse_split(const char *text, double ratio[3]);
+#define MU_SPLIT_WORDS "up to three numbers, none negative, that add up to more than 0, as \"969, 30, 1\""
+
 #endif

@@ -130,6 +130,18 @@ void mu_event_json(const char *kind, const char *host, int rank, const char *tex
 
 /* ---- ownership ---- */
 
+mu_status_t mu_rundir_check_name(const char *dir)
+{
+    json_t *text = json_string(dir);
+    bool fine = text != NULL;
+    json_decref(text);
+    return fine
+               ? MU_OK
+               : mu_fail(MU_RUNDIR,
+                         "run directory '%s': the path is not UTF-8: name it otherwise, or make a link to it",
+                         dir);
+}
+
 static const struct flock whole_file = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
 static mu_status_t make_folders(const char *dir)

@@ -48,6 +48,8 @@ typedef struct mu_claim {
     char *path;
 } mu_claim_t;
 
+/* Hosts are asked about the directory in JSON, whose texts are UTF-8. Errors: MU_RUNDIR. */
+mu_status_t mu_rundir_check_name(const char *dir);
 /* Makes DIR, DIR/logs, DIR/checkpoints (0700) and takes DIR/launcher.lock. Errors: MU_RUNDIR, when the folder
  * cannot be made or written, or another launcher has it (named by host, pid and time). */
 mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out);

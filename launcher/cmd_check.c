@@ -8,6 +8,7 @@
 #include "common/config.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/rundir.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -106,6 +107,7 @@ static mu_status_t open_run_dir(const char *path, char **out, bool *made)
         mu_info("no run directory is known (save, or --run-dir): storage is not checked");
         return MU_OK;
     }
+    MU_TRY(mu_rundir_check_name(path));
     *made = !mu_is_dir(path);
     MU_TRY(mu_make_dirs(path, 0));
     *out = realpath(path, NULL);

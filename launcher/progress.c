@@ -21,10 +21,12 @@ void mu_progress_text(const mu_beat_t *b, double left, mu_buf_t *out)
     mu_buf_addf(out, "step %lld", (long long)b->step);
     if (b->train_iters > 0)
         mu_buf_addf(out, "/%lld", (long long)b->train_iters);
-    mu_buf_addf(out, "  loss %.4f", b->loss);
+    if (b->tokens_per_s > 0) /* else no step has been made here */
+        mu_buf_addf(out, "  loss %.4f", b->loss);
     if (b->valid_loss > 0)
         mu_buf_addf(out, "  valid %.4f", b->valid_loss);
-    mu_buf_addf(out, "  %.0f tokens/s", b->tokens_per_s);
+    if (b->tokens_per_s > 0)
+        mu_buf_addf(out, "  %.0f tokens/s", b->tokens_per_s);
     if (left > 0) {
         mu_buf_adds(out, "  ");
         mu_duration_text(left, out);

@@ -2,6 +2,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "common/rundir.h"
 #include "launcher/cmd_worker.h"
 
 #include <errno.h>
@@ -118,6 +119,7 @@ mu_status_t mu_run_plan_find(mu_run_plan_t *p)
         return mu_fail(MU_CONFIG, "no run directory: give --run-dir DIR, or `save` in the config");
     MU_TRY(check_here());
     p->run_dir = absolute(dir);
+    MU_TRY(mu_rundir_check_name(p->run_dir));
     mu_hosts_query_t query = {
         .hosts = p->hosts_option, .hostfile = p->hostfile, .config_hostfile = p->config->hostfile};
     MU_TRY(mu_hosts_find(&query, &p->hosts));

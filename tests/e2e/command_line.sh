@@ -30,6 +30,10 @@ muster inspect "$scratch/data" --verify >/dev/null || fail "a data set made with
 expect_exit 74 muster inspect "$scratch/data" --json >/dev/full 2>/dev/null
 expect_exit 74 muster tokenizer encode --tokenizer "$scratch/data.json" --input "$MUSTER_SOURCE/README.md" >/dev/full 2>/dev/null
 
+# a path that no other host could be told
+expect_exit 73 muster run "$scratch/model.yml" --run-dir "$scratch/$(printf 'a\377')" 2>"$scratch/err"
+grep -q 'not UTF-8' "$scratch/err" || fail "$(cat "$scratch/err")"
+
 # where nothing can be written
 for output in "$scratch/nowhere/tokenizer.json" "$scratch"; do
     expect_exit 73 muster tokenizer train --input "$MUSTER_SOURCE/README.md" --vocab-size 300 --output "$output" 2>/dev/null
