@@ -69,7 +69,7 @@ static plan_key_t key_of(const product_t *p)
     key.accumulate = p->plus.data != NULL;
     key.align_a = alignment(p->a.data);
     key.align_b = alignment(p->b.data);
-    key.align_c = alignment(p->plus.data);
+    key.align_c = alignment(p->plus.data ? p->plus.data : p->d.data); /* as it is handed over */
     key.align_d = alignment(p->d.data);
     key.align_extra = alignment((void *)((uintptr_t)p->bias.data | (uintptr_t)p->aux));
     return key;

@@ -222,7 +222,9 @@ void mu_cuda_layernorm_pair_backward(mu_device_t *dev, mu_array_t dx, float *dw1
                                      mu_array_t w2, const float *mean, const float *rstd, int64_t rows,
                                      int64_t hidden, bool accumulate)
 {
-    if (4 * hidden * (int64_t)sizeof(float) > mu_cuda(dev)->shared_limit) { /* both at once are too wide */
+    /* the sums over a row, each and each2, are shared memory too */
+    int64_t shared = (4 * hidden + 2 * (THREADS / MU_WARP)) * (int64_t)sizeof(float);
+    if (shared > mu_cuda(dev)->shared_limit) { /* both at once are too wide */
         mu_cuda_layernorm_backward(dev, dx, dw1, db1, dy1, x, w1, mean, rstd, rows, hidden, accumulate);
         mu_cuda_layernorm_backward(dev, dx, dw2, db2, dy2, x, w2, mean, rstd, rows, hidden, true);
         return;

@@ -10,6 +10,8 @@
 namespace mu_block
 {
 enum { WARP = 32, THREADS = 1024, SHARED_LIMIT = 227 << 10, SHARED_DEFAULT = 48 << 10 };
+/* What a kernel is taken to have of its own (`__shared__`): a card counts it with the dynamic one. */
+enum { SHARED_OWN = 64 };
 
 enum state { FRESH, READY, RUNNING, AT_BARRIER, IN_WARP, GONE };
 enum warp_op { SHUFFLE, BALLOT, WARP_BARRIER, MMA_BF16, MMA_F16, LDMATRIX };

@@ -176,6 +176,8 @@ void norm_test(void)
     norm_at(3, 31, 0);
     norm_at(200, 100, 0);
     norm_at(65, 192, 10);
+    norm_at(2, 6144, 0); /* sums of 48 KiB, as in a pair half as wide */
     pair_at(70, 31);
     pair_at(33, 200);
+    pair_at(2, 3072);
 }
