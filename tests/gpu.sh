@@ -9,7 +9,8 @@
 #
 # The machine needs a driver, CUDA's libraries, and for bench Python with PyTorch and Transformers. All else comes in the
 # archive of scripts/pack-gpu (MUSTER_PACK, default build/muster-gpu.tar.gz). Results go to $OUT (default
-# build/gpu-results), a file a stage, with versions, date and command. 77: there is no GPU.
+# build/gpu-results), a file a stage, with versions, date and command. 77: there is no GPU. Where time on a card is short: oracles and golden
+# in one call, then bench, then ranks and sanitizer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stage=${1:?usage: tests/gpu.sh oracles|golden|ranks|sanitizer|bench [MODEL]} model=${2:-}
@@ -37,7 +38,7 @@ nccl=${MUSTER_NCCL_LIBRARY:-$(find_library 'libnccl.so.2')}
 theirs=${LD_LIBRARY_PATH-} # Python and its packages must not meet the libraries of the archive
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} OPAL_PREFIX=$here PATH=$here/bin:$PATH
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 MUSTER_BIN=$here/bin MUSTER_SOURCE=$PWD
-export MUSTER_CUDA_LIBRARY=$here/bin/libmuster-cuda.so
+export MUSTER_CUDA_LIBRARY=${MUSTER_CUDA_LIBRARY:-$here/bin/libmuster-cuda.so}
 [ -z "$nccl" ] || export MUSTER_NCCL_LIBRARY=$nccl
 
 python() { LD_LIBRARY_PATH=$theirs command python3 "$@"; }
@@ -50,13 +51,13 @@ head_lines() {
     python -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda)' 2>/dev/null || echo "no PyTorch"
 }
 
-curve() { # curve PRECISION TOLERANCE: 50 steps on CPU in fp32 and on the GPU
+curve() { # curve PRECISION TOLERANCE: 50 steps (STEPS) on CPU in fp32 and on the GPU
     . tests/e2e/lib.sh
     make_data "$scratch/data" >/dev/null || return 1
-    sed -i -e 's/^train_iters: .*/train_iters: 50/' -e 's/^eval_iters: .*/eval_iters: 0/' "$scratch/model.yml"
+    sed -i -e 's/^train_iters: .*/train_iters: '"${STEPS:-50}"'/' -e 's/^eval_iters: .*/eval_iters: 0/' "$scratch/model.yml"
     for run in "cpu fp32" "auto $1"; do # auto: without NVML, which preflight asks when a GPU is demanded
         read -r device precision <<<"$run"
-        muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/$device" muster.device="$device" \
+        timeout 100 muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/$device" muster.device="$device" \
             precision="${precision/bf16/bfloat16}" >"$scratch/$device.out" 2>&1 || { cat "$scratch/$device.out"; return 1; }
         losses "$scratch/$device" >"$scratch/$device.losses"
     done
@@ -146,7 +147,6 @@ run_stage() { # called where a failed command ends nothing, so each says what fo
 
 head_lines | tee "$out/$stage$model.txt"
 code=0
-run_stage >>"$out/$stage$model.txt" 2>&1 || code=$?
-sed 1,5d "$out/$stage$model.txt" | tail -n 60
+run_stage 2>&1 | tee -a "$out/$stage$model.txt" || code=$? # at once: a call that is cut off keeps what it wrote
 echo "$stage $model: exit $code"
 exit $code
