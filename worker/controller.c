@@ -94,6 +94,13 @@ static mu_status_t command_save(controller_t *c)
     return command(c, &save);
 }
 
+/* A run that exit_interval ended goes on to the next multiple when it is started again. */
+static bool is_over(const controller_t *c)
+{
+    return c->step >= c->config->train_iters ||
+           (c->step > c->start.done && mu_schedule_end(c->config, c->step));
+}
+
 /* What comes next, once the workers have begun what was commanded last. Storage that failed once ends the
  * run: what was saved before stands, and a restart may find another disk. */
 static mu_status_t decide(controller_t *c)
@@ -111,7 +118,7 @@ static mu_status_t decide(controller_t *c)
         bool due = mu_schedule_save(c->config, c->step) || c->checkpoint_wanted || c->stop_wanted;
         if (!c->saved && due)
             return command_save(c);
-        if (!c->stop_wanted && !mu_schedule_end(c->config, c->step)) {
+        if (!c->stop_wanted && !is_over(c)) {
             c->step++;
             c->wanted_tokens++;
             c->evaluated = c->saved = false;
@@ -374,7 +381,7 @@ static mu_status_t loop(controller_t *c)
     }
     if (c->failed != MU_OK)
         return c->failed;
-    return c->stop_wanted && !mu_schedule_end(c->config, c->step) ? MU_STOPPED : MU_OK;
+    return c->stop_wanted && !is_over(c) ? MU_STOPPED : MU_OK;
 }
 
 static mu_status_t train(controller_t *c)
@@ -382,6 +389,7 @@ static mu_status_t train(controller_t *c)
     const mu_config_t *config = c->config;
     mu_page_t *page = c->run->page;
     c->step = c->last.step = c->start.done;
+    c->last.loss = c->last_valid = NAN; /* a checkpoint before the first step has none, and is not the best */
     c->last.optimizer_step = c->start.setup.optimizer_step;
     c->last.scale = c->start.setup.scale;
     c->saved = c->start.done > 0 && c->start.setup.kind == MU_SETUP_RESUME;

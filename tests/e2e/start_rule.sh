@@ -80,6 +80,12 @@ rm "$scratch/bare/verdict.json"
 run 0 bare no_load_optim=true
 says bare 'resuming .*step-00000004 with an empty optimizer'
 
+# piece by piece; what was saved before the first step is not the best
+run 0 pieces exit_interval=4 extra_save_iters=[0]
+[ "$(cat "$scratch/pieces/checkpoints/best")" = step-00000004 ] || fail "the best is $(cat "$scratch/pieces/checkpoints/best")"
+run 0 pieces exit_interval=4 extra_save_iters=[0]
+[ "$(last pieces)" = "$(last first)" ] || fail "in two pieces another end: $(last pieces), not $(last first)"
+
 # a run of epochs goes on as the run of steps that it is
 sed '/^train_iters/d' "$scratch/model.yml" >"$scratch/epochs.yml"
 epochs() { muster run "$scratch/epochs.yml" --workers 2 --run-dir "$scratch/epochs" train_epochs=1 train_batch_size=512 "$@" >"$scratch/epochs.out" 2>&1; }
