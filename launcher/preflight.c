@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/nccl_env.h"
 #include "common/probe_words.h"
 
 #include <errno.h>
@@ -233,6 +234,7 @@ static mu_preflight_report_t *judge(exchange_t *x)
                       .asked_daemon = x->daemon != NULL,
                       .asked_back = x->asked_back,
                       .hca = x->hca,
+                      .without_rdma = mu_nccl_env_without_rdma(),
                       .mesh = x->mesh,
                       .report = report};
     mu_preflight_judge(&all);

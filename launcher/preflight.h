@@ -48,7 +48,7 @@ typedef struct mu_preflight_report {
     int checks;       /* made on each */
     double seconds;
     bool goes_on; /* for mu_preflight_print: the caller does without the unfit hosts */
-    bool rdma;    /* InfiniBand and RoCE were judged: GPUs on several hosts, and TCP is not asked for */
+    bool rdma;    /* InfiniBand and RoCE were judged: GPUs, several hosts, and nobody asks for TCP */
     char *gid;    /* "NCCL_IB_GID_INDEX=3" or another rule for RoCE's GID, where the user has set one */
     const mu_hosts_t *hosts;
     char interfaces[64]; /* for mpirun: those towards all hosts elsewhere (launcher/route.h); "": unknown */

@@ -17,6 +17,7 @@ typedef struct mu_judge {
     const bool *asked_back; /* of host i: this machine needs no way back */
     bool asked_daemon;
     const char *hca;                 /* NCCL_IB_HCA, where the user has set it; else NULL */
+    bool without_rdma;               /* the user has told NCCL so; counts unless muster.transport is rdma */
     const mu_preflight_mesh_t *mesh; /* NULL: whether hosts reach each other was not asked */
     mu_preflight_report_t *report;
 } mu_judge_t;

@@ -283,12 +283,14 @@ static void judge_subnets(mu_judge_t *judge)
 void mu_preflight_judge_rdma(mu_judge_t *judge)
 {
     int n = judge->hosts->count, any = 0;
+    mu_need_t need =
+        judge->want->rdma == MU_NEED_AUTO && judge->without_rdma ? MU_NEED_NO : judge->want->rdma;
     bool gpus = judge->want->gpus == MU_NEED_YES;
     for (int i = 0; i < n; i++) {
         gpus |= judge->report->gpus[i] > 0;
         any += count_ports(json_object_get(judge->facts[i], "ibverbs"), false);
     }
-    judge->report->rdma = gpus && n > 1 && judge->want->rdma != MU_NEED_NO;
+    judge->report->rdma = gpus && n > 1 && need != MU_NEED_NO;
     if (!judge->report->rdma)
         return;
     for (int i = 0; i < n; i++) {

@@ -1,6 +1,7 @@
 #include "worker/place_impl.h"
 #include "common/buf.h"
 #include "common/log.h"
+#include "common/nccl_env.h"
 #include "worker/comm_nccl.h"
 #include "worker/ports.h"
 #include "worker/transport.h"
@@ -35,19 +36,22 @@ static void tell(const mu_run_t *run, network_t *net)
 }
 
 /* Whether the groups span hosts, and RDMA is to be taken between them: when it is asked for, or every
- * worker's host has it. */
+ * worker's host has it and the user has not told NCCL to leave it. */
 static mu_status_t wants_rdma(const mu_run_t *run, const network_t *net, bool *out)
 {
+    mu_transport_choice_t choice = run->config->muster.transport;
     mu_neighbours_t near;
     int32_t without = net->ports[0] == '\0';
     *out = false;
+    if (choice == MU_TRANSPORT_AUTO && mu_nccl_env_without_rdma())
+        choice = MU_TRANSPORT_TCP;
     MU_TRY(mu_place_neighbours(run, &near));
     MU_TRY(mu_comm_allreduce(run->groups->workers, MU_MAX, MU_TYPE_I32, &without, 1));
-    if (run->config->muster.transport == MU_TRANSPORT_TCP || near.count == run->groups->workers->size)
+    if (choice == MU_TRANSPORT_TCP || near.count == run->groups->workers->size)
         return MU_OK;
-    if (run->config->muster.transport == MU_TRANSPORT_RDMA && net->ports[0] == '\0')
+    if (choice == MU_TRANSPORT_RDMA && net->ports[0] == '\0')
         return mu_fail(MU_CONFIG, "muster.transport is rdma, but this host has no active RDMA port");
-    *out = run->config->muster.transport == MU_TRANSPORT_RDMA || !without;
+    *out = choice == MU_TRANSPORT_RDMA || !without;
     return MU_OK;
 }
 

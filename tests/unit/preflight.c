@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/nccl_env.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -126,6 +127,7 @@ static mu_preflight_report_t *judge(const char *path, const char *value, const m
                       .asked_back = asked_back,
                       .asked_daemon = true,
                       .hca = user_hca,
+                      .without_rdma = mu_nccl_env_without_rdma(),
                       .report = report};
     mu_preflight_judge(&all);
     free(why[2]);
@@ -311,6 +313,24 @@ static void rdma_by_need(void **state)
     report = judge("ibverbs.ports.0.trouble", closed, &want, NULL);
     assert_int_equal(report->count, 0);
     mu_preflight_free(report);
+
+    static const char *const without[][2] = {{"NCCL_IB_DISABLE", "1"}, {"NCCL_NET", "socket"}};
+    for (int i = 0; i < 2; i++) { /* the user has told NCCL to take TCP, but not muster to take RDMA */
+        want = usual_want();
+        setenv(without[i][0], without[i][1], 1);
+        report = judge("ibverbs.ports.0.trouble", closed, &want, NULL);
+        assert_int_equal(report->count, 0);
+        assert_false(report->rdma);
+        mu_preflight_free(report);
+        want.rdma = MU_NEED_YES;
+        report = judge("ibverbs.ports.0.trouble", closed, &want, NULL);
+        assert_int_equal(findings_of(report, "net.device"), 1);
+        mu_preflight_free(report);
+        unsetenv(without[i][0]);
+    }
+    setenv("NCCL_IB_DISABLE", "0", 1);
+    assert_false(mu_nccl_env_without_rdma());
+    unsetenv("NCCL_IB_DISABLE");
 
     want = usual_want();
     report = judge("resources",
