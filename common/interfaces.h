@@ -1,7 +1,7 @@
 /*
  * This machine's addresses, chosen as Open MPI chooses them: by a list of interfaces and networks
  * ("eth0,10.1.0.0/16,fd00::/8"; "*" is any but loopback). The first word that fits something decides; of an interface, IPv4 comes before IPv6.
- * Interfaces that are down and link-local addresses do not count.
+ * Interfaces that are down and link-local addresses of IPv6 do not count.
  */
 #ifndef MU_COMMON_INTERFACES_H
 #define MU_COMMON_INTERFACES_H

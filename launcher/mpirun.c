@@ -95,14 +95,21 @@ static void rank_set(builder_t *b, const char *name, const char *value)
         add(b, "--mca", name, value);
 }
 
+static bool daemon_has(const builder_t *b, const char *orte, const char *prrte)
+{
+    bool four = b->mpirun->major == 4;
+    return user_has(four ? "OMPI_MCA_" : "PRTE_MCA_", four ? orte : prrte);
+}
+
 /* A parameter of mpirun and its daemons, by its name in ORTE and in PRRTE. */
 static void daemon_set(builder_t *b, const char *orte, const char *prrte, const char *value)
 {
     bool four = b->mpirun->major == 4;
-    const char *name = four ? orte : prrte;
-    if (!user_has(four ? "OMPI_MCA_" : "PRTE_MCA_", name))
-        add(b, four ? "--mca" : "--prtemca", name, value);
+    if (!daemon_has(b, orte, prrte))
+        add(b, four ? "--mca" : "--prtemca", four ? orte : prrte, value);
 }
+
+#define EXCLUDE "btl_tcp_if_exclude"
 
 static void add_network(builder_t *b, const mu_mpi_job_t *job)
 {
@@ -112,7 +119,7 @@ static void add_network(builder_t *b, const mu_mpi_job_t *job)
     snprintf(port, sizeof port, "%d", MU_PORT_RANK);
     snprintf(count, sizeof count, "%d", MU_PORT_RANK_COUNT);
     /* PRRTE does not take the loopback interface, even for one machine: there it chooses for itself */
-    if (!job->local || b->mpirun->major == 4)
+    if ((!job->local || b->mpirun->major == 4) && !daemon_has(b, "oob_tcp_if_exclude", "prte_if_exclude"))
         daemon_set(b, "oob_tcp_if_include", "prte_if_include", interfaces);
     daemon_set(b, "oob_tcp_dynamic_ipv4_ports", "oob_tcp_dynamic_ipv4_ports", ports);
     /* ob1 over shared memory and TCP: the same everywhere. RDMA belongs to NCCL, on GPUs. */
@@ -123,9 +130,12 @@ static void add_network(builder_t *b, const mu_mpi_job_t *job)
         rank_set(b, "btl", job->local ? "self,sm" : "self,sm,tcp");
     if (job->local)
         return;
-    rank_set(b, "btl_tcp_if_include", interfaces);
+    if (!user_has("OMPI_MCA_", EXCLUDE)) /* with both lists Open MPI has no TCP at all */
+        rank_set(b, "btl_tcp_if_include", interfaces);
     rank_set(b, "btl_tcp_port_min_v4", port);
     rank_set(b, "btl_tcp_port_range_v4", count);
+    rank_set(b, "btl_tcp_port_min_v6", port);
+    rank_set(b, "btl_tcp_port_range_v6", count);
 }
 
 static int user_number(const char *name, int ours)
@@ -146,7 +156,7 @@ mu_rank_net_t mu_mpirun_rank_net(const char *ours)
     const char *pml = getenv("OMPI_MCA_pml"), *btl = getenv("OMPI_MCA_btl");
     const char *interfaces = getenv("OMPI_MCA_btl_tcp_if_include");
     mu_rank_net_t net = {.interfaces = interfaces && *interfaces ? interfaces : ours};
-    net.tcp = allows(pml, "ob1") && allows(btl, "tcp");
+    net.tcp = allows(pml, "ob1") && allows(btl, "tcp") && !user_has("OMPI_MCA_", EXCLUDE);
     net.port = user_number("OMPI_MCA_btl_tcp_port_min_v4", MU_PORT_RANK);
     net.ports = user_number("OMPI_MCA_btl_tcp_port_range_v4", MU_PORT_RANK_COUNT);
     if (net.ports > 65536 - net.port)

@@ -54,7 +54,7 @@ void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_
 void mu_mpirun_env(const mu_mpi_job_t *job, mu_args_t *out);
 /* How ranks on several hosts reach each other: as mu_mpirun_args() says it, or the user by OMPI_MCA_ variables. */
 typedef struct mu_rank_net {
-    bool tcp;               /* false: the user has chosen another transport */
+    bool tcp; /* false: the user has chosen another transport, or only what is not to be taken */
     const char *interfaces; /* `ours`, or the user's; valid until the environment changes */
     int port, ports;        /* the first that ranks listen on, and how many */
 } mu_rank_net_t;

@@ -56,28 +56,34 @@ static bool is_ready(const mu_ready_t *ready, int i)
     return ready->host[i].phase == MU_PHASE_READY;
 }
 
-/* The way to the hosts elsewhere, which is what mpirun will be told. */
-static bool find_network(mu_preflight_mesh_t *mesh)
+/* The way to the hosts elsewhere, which is what mpirun will be told. Behind a ProxyJump only a name is known, and maybe
+ * not here; one that is not found is enough, since looking up takes time. */
+static void find_route(mu_preflight_mesh_t *mesh)
 {
     const mu_ready_t *ready = mesh->ready;
-    mu_route_t *all = &mesh->route;
+    mu_route_t *all = &mesh->route, route;
+    bool unknown = false;
     for (int i = 0; i < ready->hosts->count; i++) {
-        mu_route_t route;
-        if (!is_ready(ready, i) || ready->host[i].local)
+        const char *address = ready->host[i].address, *why;
+        if (!is_ready(ready, i) || ready->host[i].local || (unknown && !*address))
             continue;
-        const char *address = ready->host[i].address;
-        if (mu_route_to(*address ? address : ready->hosts->host[i].name, &route) != MU_OK || route.here)
-            continue;
-        if (*all->address)
+        if (!mu_route_find(*address ? address : ready->hosts->host[i].name, &route, &why))
+            unknown = unknown || !*address;
+        else if (!route.here && *all->address)
             mu_route_add(all, &route);
-        else
+        else if (!route.here)
             *all = route;
     }
-    mu_rank_net_t net = mu_mpirun_rank_net(all->interfaces);
+}
+
+static bool find_network(mu_preflight_mesh_t *mesh)
+{
+    find_route(mesh);
+    mu_rank_net_t net = mu_mpirun_rank_net(*mesh->route.interfaces ? mesh->route.interfaces : "*");
     if (!net.tcp) {
         mu_info(
-            "OMPI_MCA_pml or OMPI_MCA_btl choose another transport than TCP: whether hosts reach each other "
-            "is not checked");
+            "OMPI_MCA_pml or OMPI_MCA_btl choose another transport than TCP, or OMPI_MCA_btl_tcp_if_exclude "
+            "its interfaces: whether hosts reach each other is not checked");
         return false;
     }
     snprintf(mesh->interfaces, sizeof mesh->interfaces, "%s", net.interfaces);

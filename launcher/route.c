@@ -71,7 +71,7 @@ static void find_interface(const struct sockaddr *ours, const struct sockaddr *t
     freeifaddrs(list);
 }
 
-mu_status_t mu_route_to(const char *host, mu_route_t *out)
+bool mu_route_find(const char *host, mu_route_t *out, const char **why)
 {
     mu_route_t route = {0};
     char self[256] = "";
@@ -83,13 +83,15 @@ mu_status_t mu_route_to(const char *host, mu_route_t *out)
         snprintf(route.interfaces, sizeof route.interfaces, "lo");
         snprintf(route.name, sizeof route.name, "lo");
         *out = route;
-        return MU_OK;
+        return true;
     }
     char port[8];
     snprintf(port, sizeof port, "%d", ANY_PORT);
     int e = getaddrinfo(host, port, &want, &found);
-    if (e != 0)
-        return mu_fail(MU_UNREADY, "%s: %s", host, gai_strerror(e));
+    if (e != 0) {
+        *why = gai_strerror(e);
+        return false;
+    }
     bool reached = false;
     for (const struct addrinfo *i = found; i && !reached; i = i->ai_next) {
         struct sockaddr_storage ours;
@@ -104,10 +106,17 @@ mu_status_t mu_route_to(const char *host, mu_route_t *out)
         find_interface((const struct sockaddr *)&ours, i->ai_addr, &route);
     }
     freeaddrinfo(found);
-    if (!reached)
-        return mu_fail(MU_UNREADY, "%s: no route from this host", host);
-    *out = route;
-    return MU_OK;
+    if (reached)
+        *out = route;
+    else
+        *why = "no route from this host";
+    return reached;
+}
+
+mu_status_t mu_route_to(const char *host, mu_route_t *out)
+{
+    const char *why;
+    return mu_route_find(host, out, &why) ? MU_OK : mu_fail(MU_UNREADY, "%s: %s", host, why);
 }
 
 void mu_route_add(mu_route_t *route, const mu_route_t *other)

@@ -16,6 +16,8 @@ typedef struct mu_route {
 
 /* Looks the name up. Errors: MU_UNREADY (no such name, no route). */
 mu_status_t mu_route_to(const char *host, mu_route_t *out);
+/* The same without a message: false, and *why is a static text. */
+bool mu_route_find(const char *host, mu_route_t *out, const char **why);
 /* Makes route->interfaces fit the way to another host too: the network if both are in it, else the name. */
 void mu_route_add(mu_route_t *route, const mu_route_t *other);
 

@@ -100,6 +100,9 @@ static void users_choice_wins(void **state)
     setenv("OMPI_MCA_pml", "^ucx", 1);
     assert_true(mu_mpirun_rank_net("x").tcp);
     unsetenv("OMPI_MCA_pml");
+    setenv("OMPI_MCA_btl_tcp_if_exclude", "docker0", 1);
+    assert_false(mu_mpirun_rank_net("x").tcp);
+    unsetenv("OMPI_MCA_btl_tcp_if_exclude");
     unsetenv("OMPI_MCA_btl_tcp_if_include");
     unsetenv("OMPI_MCA_btl_tcp_port_min_v4");
     unsetenv("OMPI_MCA_btl_tcp_port_range_v4");

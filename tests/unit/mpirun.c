@@ -82,6 +82,18 @@ static void both_versions_get_everything(void **state)
     expect(text, "--mca pml", false);
     free(text);
     unsetenv("OMPI_MCA_pml");
+    setenv("OMPI_MCA_btl_tcp_if_exclude", "docker0", 1); /* Open MPI wants one list or the other */
+    setenv("PRTE_MCA_prte_if_exclude", "docker0", 1);
+    text = command(5, false, &vars);
+    expect(text, "if_include", false);
+    expect(text, "--mca btl_tcp_port_min_v6 29500", true);
+    free(text);
+    text = command(4, false, &vars);
+    expect(text, "--mca oob_tcp_if_include", true);
+    expect(text, "--mca btl_tcp_if_include", false);
+    free(text);
+    unsetenv("OMPI_MCA_btl_tcp_if_exclude");
+    unsetenv("PRTE_MCA_prte_if_exclude");
     setenv("OMPI_MCA_plm_rsh_args", "-o ConnectionAttempts=10",
            1); /* Kubeflow's operator; ours name port and key */
     text = command(4, false, &vars);
