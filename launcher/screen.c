@@ -72,6 +72,11 @@ static void put(mu_screen_t *screen, const char *bytes, size_t n)
     screen->count += n;
 }
 
+static void note_dropped(const mu_screen_t *screen, char *out, size_t size)
+{
+    snprintf(out, size, "muster: %lld lines are missing here: nobody read them\n", screen->dropped);
+}
+
 void mu_screen_write(mu_screen_t *screen, const char *bytes, size_t n)
 {
     if (!screen->threaded) {
@@ -81,8 +86,7 @@ void mu_screen_write(mu_screen_t *screen, const char *bytes, size_t n)
     char note[96] = "";
     pthread_mutex_lock(&screen->lock);
     if (screen->dropped > 0)
-        snprintf(note, sizeof note, "muster: %lld lines are missing here: nobody read them\n",
-                 screen->dropped);
+        note_dropped(screen, note, sizeof note);
     if (n + strlen(note) > MU_SCREEN_BYTES - screen->count) {
         screen->dropped++;
     } else {
@@ -135,6 +139,11 @@ void mu_screen_close(mu_screen_t *screen)
     pthread_mutex_unlock(&screen->lock);
     if (screen->threaded)
         pthread_join(screen->thread, NULL);
+    if (screen->dropped > 0) { /* nothing came behind them */
+        char note[96];
+        note_dropped(screen, note, sizeof note);
+        write_all(screen->fd, note, strlen(note));
+    }
     pthread_cond_destroy(&screen->more);
     pthread_mutex_destroy(&screen->lock);
     free(screen->queue);

@@ -3,7 +3,7 @@
  *
  * The launcher answers heartbeats. A terminal that is held with Ctrl-S, a pager, or a file on a busy disk
  * would keep it from that for as long as they like, and guards would end their ranks. So a thread writes, and
- * what it cannot take (its queue is full) is counted and said once there is room again.
+ * what it cannot take (its queue is full) is counted and said once there is room again, or at the end.
  *
  *     mu_screen_t *screen = mu_screen_open(STDERR_FILENO);     the log's lines go there too
  *     mu_screen_write(screen, bytes, n);
