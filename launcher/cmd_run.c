@@ -459,6 +459,7 @@ static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
         pause_for(r, policy.pause);
         if (r->supervisor.stops > 0)
             return r->state.last_checkpoint >= 0 ? MU_STOPPED : policy.status;
+        *outcome = (mu_outcome_t){.rank = -1}; /* what now goes wrong has another cause */
         MU_TRY(gather(r));
         MU_TRY(fit_again(r));
     }
