@@ -25,7 +25,7 @@ template <class T> __device__ static inline float product_of(const T *dout, cons
 template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) backward_q(heads_t h)
 {
     constexpr int W = D + 8, ROWS = BLOCK_ROWS<M>, K = KEYS<D>, N = K / 8;
-    if constexpr (MU_BEFORE_SM_80 && !std::is_same_v<T, __half>)
+    if constexpr (MU_BEFORE_SM_80 ? !std::is_same_v<T, __half> : MU_FROM_SM_80 && M == 1 && D < 128)
         return;
     MU_SHARED(T, sq);
     T *sg = sq + ROWS * W, *passing_k = sg + ROWS * W, *passing_v = passing_k + 2 * K * W;
@@ -96,8 +96,10 @@ enum { DK = 1, DV = 2 };
 
 /* Queries that pass by at a time. */
 template <int D> static constexpr int QUERIES = D <= 64 ? 64 : D <= 128 ? 32 : 16;
-/* Groups of keys that a warp takes. */
-template <int D> static constexpr int GROUPS = D <= 64 ? 2 : 1;
+/* Groups that a warp takes, of queries and of keys: so many, or one where they do not fit a block's shared memory
+ * (below D = 128 only before sm_80). */
+template <int D> static constexpr int MANY_Q = D <= 128 ? 2 : 1;
+template <int D> static constexpr int MANY_KV = D <= 64 ? 2 : 1;
 
 /* Gradients of keys and values: dk = scale sum over queries of p (dp - delta) q, dv = sum of p dout. Scores
  * are made transposed, keys by queries, 16 queries at a time, so that they too go from register to register;
@@ -107,7 +109,7 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
 {
     constexpr int W = D + 8, ROWS = BLOCK_ROWS<M>, Q = QUERIES<D>, N = 2;
     constexpr bool KEEP = D <= 128, K_TOO = (PARTS & DK) != 0, V_TOO = (PARTS & DV) != 0;
-    if constexpr (MU_BEFORE_SM_80 && !std::is_same_v<T, __half>)
+    if constexpr (MU_BEFORE_SM_80 ? !std::is_same_v<T, __half> : MU_FROM_SM_80 && M < MANY_KV<D>)
         return;
     MU_SHARED(T, sk);
     T *sv = sk + ROWS * W, *passing_q = sv + ROWS * W, *passing_g = passing_q + 2 * Q * W;
@@ -196,8 +198,8 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
 
 template <class T, int D, int M>
 static constexpr int64_t shared_q = shared_bytes<T, D>(2 * BLOCK_ROWS<M> + 4 * KEYS<D>);
-template <class T, int D>
-static constexpr int64_t shared_kv = shared_bytes<T, D>(2 * BLOCK_ROWS<GROUPS<D>> + 4 * QUERIES<D>);
+template <class T, int D, int M>
+static constexpr int64_t shared_kv = shared_bytes<T, D>(2 * BLOCK_ROWS<M> + 4 * QUERIES<D>);
 
 template <class T, int D, int M>
 static void launch_q(mu_device_t *dev, const heads_t &h, const mu_attention_t *shape)
@@ -207,13 +209,13 @@ static void launch_q(mu_device_t *dev, const heads_t &h, const mu_attention_t *s
         MU_LAUNCH((backward_q<T, D, M>), grid, THREADS, (shared_q<T, D, M>), mu_stream(dev), h);
 }
 
-template <class T, int D, int PARTS>
+template <class T, int D, int M, int PARTS>
 static void launch_kv(mu_device_t *dev, const heads_t &h, const mu_attention_t *shape)
 {
-    constexpr int M = GROUPS<D>;
     dim3 grid = mu_grid(mu_blocks(shape->seq, BLOCK_ROWS<M>), shape->batch * shape->heads);
-    if (mu_cuda_shared(dev, (const void *)backward_kv<T, D, M, PARTS>, shared_kv<T, D>, "attention backward"))
-        MU_LAUNCH((backward_kv<T, D, M, PARTS>), grid, THREADS, (shared_kv<T, D>), mu_stream(dev), h);
+    if (mu_cuda_shared(dev, (const void *)backward_kv<T, D, M, PARTS>, shared_kv<T, D, M>,
+                       "attention backward"))
+        MU_LAUNCH((backward_kv<T, D, M, PARTS>), grid, THREADS, (shared_kv<T, D, M>), mu_stream(dev), h);
 }
 
 bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t out,
@@ -224,8 +226,7 @@ bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu
     return choose(dev, qkv, shape, [&](auto t, auto width) {
         using T = decltype(t);
         constexpr int D = decltype(width)::value;
-        constexpr int FEW = D >= 128 ? 1 : 2, MANY = D > 128 ? 1 : 2; /* groups of queries a warp */
-        if (!fits(dev, shared_q<T, D, FEW>) || !fits(dev, shared_kv<T, D>))
+        if (!fits(dev, shared_q<T, D, 1>) || !fits(dev, shared_kv<T, D, 1>))
             return false;
         heads_t h = heads_of(qkv, shape);
         h.out = out.data;
@@ -233,15 +234,17 @@ bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu
         h.dqkv = dqkv.data;
         h.lse = const_cast<float *>(lse); /* read only */
         h.delta = delta;
-        if (fits(dev, shared_q<T, D, MANY>))
-            launch_q<T, D, MANY>(dev, h, shape);
+        if (fits(dev, shared_q<T, D, MANY_Q<D>>))
+            launch_q<T, D, MANY_Q<D>>(dev, h, shape);
         else
-            launch_q<T, D, FEW>(dev, h, shape);
-        if constexpr (D <= 128) {
-            launch_kv<T, D, DK | DV>(dev, h, shape);
+            launch_q<T, D, 1>(dev, h, shape);
+        if constexpr (D > 128) {
+            launch_kv<T, D, 1, DK>(dev, h, shape);
+            launch_kv<T, D, 1, DV>(dev, h, shape);
+        } else if (fits(dev, shared_kv<T, D, MANY_KV<D>>)) {
+            launch_kv<T, D, MANY_KV<D>, DK | DV>(dev, h, shape);
         } else {
-            launch_kv<T, D, DK>(dev, h, shape);
-            launch_kv<T, D, DV>(dev, h, shape);
+            launch_kv<T, D, 1, DK | DV>(dev, h, shape);
         }
         mu_cuda_check(dev, "attention backward");
         return true;
