@@ -56,7 +56,7 @@ enum { MU_WARP = 32 };
 /* --- the device --- */
 
 enum {
-    MU_CUDA_SLOTS = 8, /* of pinned memory, for small transfers that nobody waits for */
+    MU_CUDA_SLOTS = 16, /* of pinned memory, for small transfers that nobody waits for */
     MU_CUDA_SLOT_BYTES = 1 << 18,
     MU_CUDA_WORKSPACE = 32 << 20, /* of cuBLASLt */
 };

@@ -93,18 +93,10 @@ void *mu_cuda_scratch(mu_device_t *dev, int64_t bytes)
 
 /* --- transfers --- */
 
-/* Small ones (tokens, weights of rows) go through pinned slots in turn, so that the host waits for the GPU
- * only when it is MU_CUDA_SLOTS transfers ahead. Large ones are copied by the driver before the call returns.
- */
-static void put(mu_device_t *dev, void *to, const void *host, int64_t bytes)
+/* What fits a slot of pinned memory; the slots take turns. */
+static void put_piece(mu_cuda_t *cuda, mu_device_t *dev, void *to, const void *host, int64_t bytes)
 {
-    mu_cuda_t *cuda = mu_cuda(dev);
     const char *doing = "copying to the GPU";
-    if (bytes > MU_CUDA_SLOT_BYTES) {
-        enqueued(dev, cudaMemcpyAsync(to, host, (size_t)bytes, cudaMemcpyHostToDevice, cuda->stream), doing);
-        enqueued(dev, cudaStreamSynchronize(cuda->stream), doing);
-        return;
-    }
     int slot = cuda->slot;
     cuda->slot = (slot + 1) % MU_CUDA_SLOTS;
     char *pinned = cuda->slots + (int64_t)slot * MU_CUDA_SLOT_BYTES;
@@ -112,6 +104,22 @@ static void put(mu_device_t *dev, void *to, const void *host, int64_t bytes)
     memcpy(pinned, host, (size_t)bytes);
     enqueued(dev, cudaMemcpyAsync(to, pinned, (size_t)bytes, cudaMemcpyHostToDevice, cuda->stream), doing);
     enqueued(dev, cudaEventRecord(cuda->slot_free[slot], cuda->stream), doing);
+}
+
+/* What goes with a step (tokens, weights of rows) fits a few slots, so that the host waits for the GPU only
+ * when it is all slots ahead. What is larger is copied by the driver before the call returns. */
+static void put(mu_device_t *dev, void *to, const void *host, int64_t bytes)
+{
+    mu_cuda_t *cuda = mu_cuda(dev);
+    if (bytes > MU_CUDA_SLOTS / 2 * MU_CUDA_SLOT_BYTES) {
+        const char *doing = "copying to the GPU";
+        enqueued(dev, cudaMemcpyAsync(to, host, (size_t)bytes, cudaMemcpyHostToDevice, cuda->stream), doing);
+        enqueued(dev, cudaStreamSynchronize(cuda->stream), doing);
+        return;
+    }
+    for (int64_t at = 0; at < bytes; at += MU_CUDA_SLOT_BYTES)
+        put_piece(cuda, dev, (char *)to + at, (const char *)host + at,
+                  mu_min_i64(MU_CUDA_SLOT_BYTES, bytes - at));
 }
 
 static mu_status_t sync(mu_device_t *dev)

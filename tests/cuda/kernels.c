@@ -65,7 +65,7 @@ static void sums_have_the_same_bits_every_time(void **state)
 static void buffers_may_be_reused_after_put(void **state)
 {
     (void)state;
-    enum { N = 1000, TIMES = 40, LARGE = 300000 };
+    enum { N = 1000, TIMES = 40, LARGE = 700000, SOME = 300000 };
     int32_t host[N], *all = mu_calloc(LARGE, sizeof *all), *back = mu_calloc(LARGE, sizeof *all);
     void *p, *q;
     dev = make(NULL);
@@ -81,6 +81,10 @@ static void buffers_may_be_reused_after_put(void **state)
         all[i] = i;
     op->put(dev, q, all, LARGE * sizeof *all);
     memset(all, 0, LARGE * sizeof *all);
+    for (int i = 0; i < SOME; i++)
+        all[i] = -i;
+    op->put(dev, (int32_t *)q + 5000, all, SOME * sizeof *all); /* over several slots */
+    memset(all, 0, LARGE * sizeof *all);
     memset(host, 0, sizeof host);
     assert_int_equal(op->get(dev, back, p, N * TIMES * sizeof *host), MU_OK);
     for (int i = 0; i < N * TIMES; i++)
@@ -89,6 +93,8 @@ static void buffers_may_be_reused_after_put(void **state)
     op->zero(dev, (int32_t *)p + N - 1, sizeof *host);
     assert_int_equal(op->get(dev, back, q, LARGE * sizeof *host), MU_OK);
     assert_int_equal(back[LARGE - 1], LARGE - 1);
+    for (int i = 0; i < SOME; i++)
+        assert_int_equal(back[5000 + i], -i);
     assert_int_equal(op->get(dev, back, p, sizeof host), MU_OK);
     assert_int_equal(back[N - 2], 77 + N - 2);
     assert_int_equal(back[N - 1], 0);
