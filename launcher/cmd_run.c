@@ -594,7 +594,9 @@ static mu_status_t whole_run(run_t *r)
     mu_progress_end(&r->progress);
     finish(r, status, &outcome);
     clean_up(r);
-    mu_screen_close(screen);
+    mu_rundir_release(
+        &r->claim); /* whoever does not read our last words does not hold up the next launcher */
+    mu_screen_close(screen, &signals);
     return status;
 }
 

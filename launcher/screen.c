@@ -7,13 +7,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { PIECE = 16384 };
+enum { PIECE = 16384, WAIT_MS = 100, WAITS = 10 /* after a signal */ };
 
 struct mu_screen {
     int fd;
-    bool threaded, ending;
+    bool threaded, ending, done; /* done: the thread has ended */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t more;
@@ -61,6 +62,10 @@ static void *write_for_ever(void *arg)
     char piece[PIECE];
     for (size_t n; take(screen, piece, &n);)
         write_all(screen->fd, piece, n);
+    pthread_mutex_lock(&screen->lock);
+    screen->done = true;
+    pthread_cond_signal(&screen->more);
+    pthread_mutex_unlock(&screen->lock);
     return NULL;
 }
 
@@ -128,15 +133,36 @@ mu_screen_t *mu_screen_open(int fd)
     return screen;
 }
 
-void mu_screen_close(mu_screen_t *screen)
+/* Whether all is written; false when a signal has come and nobody reads in the second after it. */
+static bool wait_for_thread(mu_screen_t *screen, const volatile sig_atomic_t *signals)
+{
+    int before = signals ? *signals : 0, waits = 0;
+    pthread_mutex_lock(&screen->lock);
+    screen->ending = true;
+    pthread_cond_signal(&screen->more);
+    while (!screen->done && waits < WAITS) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += WAIT_MS * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        bool late = pthread_cond_timedwait(&screen->more, &screen->lock, &until) != 0;
+        waits += late && signals && *signals != before;
+    }
+    bool done = screen->done;
+    pthread_mutex_unlock(&screen->lock);
+    return done;
+}
+
+void mu_screen_close(mu_screen_t *screen, const volatile sig_atomic_t *signals)
 {
     if (!screen)
         return;
     mu_log_sink_set(NULL, NULL);
-    pthread_mutex_lock(&screen->lock);
-    screen->ending = true;
-    pthread_cond_signal(&screen->more);
-    pthread_mutex_unlock(&screen->lock);
+    if (screen->threaded && !wait_for_thread(screen, signals)) {
+        pthread_detach(screen->thread); /* what it uses stays */
+        return;
+    }
     if (screen->threaded)
         pthread_join(screen->thread, NULL);
     if (screen->dropped > 0) { /* nothing came behind them */

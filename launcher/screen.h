@@ -7,11 +7,12 @@
  *
  *     mu_screen_t *screen = mu_screen_open(STDERR_FILENO);     the log's lines go there too
  *     mu_screen_write(screen, bytes, n);
- *     mu_screen_close(screen);                                  waits until all is written
+ *     mu_screen_close(screen, &signals);                        waits until all is written
  */
 #ifndef MU_LAUNCHER_SCREEN_H
 #define MU_LAUNCHER_SCREEN_H
 
+#include <signal.h>
 #include <stddef.h>
 
 typedef struct mu_screen mu_screen_t;
@@ -24,8 +25,8 @@ mu_screen_t *mu_screen_open(int fd);
 void mu_screen_write(mu_screen_t *screen, const char *bytes, size_t n);
 /* The log's lines as they are, after another sink had them. */
 void mu_screen_log(mu_screen_t *screen);
-/* Nothing depends on the caller any more: waits for the reader, however long. The log gets stderr back. NULL
- * is fine. */
-void mu_screen_close(mu_screen_t *screen);
+/* Nothing depends on the caller any more: waits for the reader, however long, but when *signals grows meanwhile only a
+ * second more. What is not read then is lost. The log gets stderr back. NULL is fine for both. */
+void mu_screen_close(mu_screen_t *screen, const volatile sig_atomic_t *signals);
 
 #endif

@@ -87,7 +87,7 @@ static void nobody_reads_for(bool ever)
         if (reader.seen > MU_SCREEN_BYTES)
             break;
     }
-    mu_screen_close(screen);
+    mu_screen_close(screen, NULL);
     close(fd[1]);
     pthread_join(reader.thread, NULL);
     sum_t sum = sum_of(reader.text.data);
@@ -121,9 +121,9 @@ static void odd_descriptors(void **state)
     close(fd[0]);
     mu_screen_t *screen = mu_screen_open(fd[1]);
     mu_screen_write(screen, "lost\n", 5);
-    mu_screen_close(screen);
+    mu_screen_close(screen, NULL);
     close(fd[1]);
-    mu_screen_close(NULL);
+    mu_screen_close(NULL, NULL);
 
     assert_int_equal(pipe2(fd, O_NONBLOCK), 0);
     screen = mu_screen_open(fd[1]);
@@ -132,12 +132,37 @@ static void odd_descriptors(void **state)
     mu_sleep_ms(20);
     assert_int_equal(fcntl(fd[0], F_SETFL, 0), 0);
     begin_reading(&reader, fd[0]);
-    mu_screen_close(screen);
+    mu_screen_close(screen, NULL);
     close(fd[1]);
     pthread_join(reader.thread, NULL);
     assert_int_equal(reader.text.len, 20000 * 17);
     mu_buf_release(&reader.text);
     close(fd[0]);
+}
+
+static volatile sig_atomic_t signals;
+
+static void count(int number)
+{
+    (void)number;
+    signals++;
+}
+
+/* Nobody reads to the very end: who is told to end does. */
+static void a_signal_ends_the_wait(void **state)
+{
+    int fd[2];
+    (void)state;
+    assert_int_equal(pipe(fd), 0);
+    static mu_screen_t *screen; /* it is left to its thread */
+    screen = mu_screen_open(fd[1]);
+    for (int i = 0; i < LINES; i++)
+        mu_screen_write(screen, "0123456789abcdef\n", 17);
+    signal(SIGALRM, count);
+    alarm(1);
+    mu_screen_close(screen, &signals);
+    assert_int_equal(signals, 1);
+    close(fd[0]); /* the thread's write fails, and it ends; fd[1] is its own */
 }
 
 int main(void)
@@ -147,6 +172,7 @@ int main(void)
         cmocka_unit_test(nobody_reads),
         cmocka_unit_test(nobody_reads_to_the_end),
         cmocka_unit_test(odd_descriptors),
+        cmocka_unit_test(a_signal_ends_the_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -465,7 +465,7 @@ static void equal_lines_are_shown_once(void **state)
     assert_int_equal(f.line[0].others, 31);
     mu_fold_flush(&f, &p, 10 * second);
     assert_true(mu_fold_line(&f, 4, "rank 4: warning: the disk is slow", 11 * second));
-    mu_screen_close(p.screen);
+    mu_screen_close(p.screen, NULL);
 }
 
 int main(void)
