@@ -126,10 +126,12 @@ static void judge_open(mu_judge_t *judge, int i, const json_t *ibverbs)
     const json_t *port, *first = NULL;
     size_t p;
     int closed = 0;
+    bool seen = json_object_get(ibverbs, "ports") != NULL; /* else the look hung, or crashed in a driver */
     if (strcmp(state, "ok") != 0 && strcmp(state, "absent") != 0 &&
-        (count_ports(ibverbs, false) > 0 || !json_object_get(ibverbs, "ports")))
+        (count_ports(ibverbs, false) > 0 || !seen))
         mu_judge_find(judge, i, true, "net.ibverbs", mu_judge_shown(mu_judge_text(ibverbs, "detail")),
-                      mu_strdup("the library, as the host has such devices"), "install libibverbs1 there");
+                      mu_strdup(seen ? "the library, as the host has such devices" : "devices that answer"),
+                      seen ? "install libibverbs1 there" : "look at the kernel's messages there (dmesg)");
     json_array_foreach(json_object_get(ibverbs, "ports"), p, port)
     {
         if (!is_used(port) || !json_is_object(json_object_get(port, "trouble")))
