@@ -180,6 +180,12 @@ mu_status_t mu_place_wait(mu_place_t *place)
     return place->device->ops->sync(place->device);
 }
 
+void mu_place_abandon(mu_place_t *place)
+{
+    mu_comm_abandon(place->tp);
+    mu_comm_abandon(place->dp);
+}
+
 void mu_place_free(mu_place_t *place)
 {
     if (place->own && place->dp)

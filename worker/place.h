@@ -32,6 +32,8 @@ mu_status_t mu_place_make(mu_run_t *run, mu_place_t *out);
 mu_status_t mu_place_alone(const mu_config_t *config, mu_place_t *out);
 /* Waits for the device, and looks after the peers while it does: a device waits for one that broke for ever. */
 mu_status_t mu_place_wait(mu_place_t *place);
-void mu_place_free(mu_place_t *place); /* one filled with zeros is nothing */
+/* After an error, before the net goes: what is enqueued does not wait for peers any more. */
+void mu_place_abandon(mu_place_t *place); /* one filled with zeros is nothing */
+void mu_place_free(mu_place_t *place);    /* one filled with zeros is nothing */
 
 #endif

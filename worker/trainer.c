@@ -344,10 +344,8 @@ mu_status_t mu_trainer_run(mu_run_t *run)
         mu_page_phase(run->page,
                       MU_PHASE_FINISH); /* leaving is in order, also from a run that cannot start */
 out:
-    if (status != MU_OK) { /* a device is not left while it waits for peers */
-        mu_comm_abandon(t.place.tp);
-        mu_comm_abandon(t.place.dp);
-    }
+    if (status != MU_OK)
+        mu_place_abandon(&t.place);
     mu_replicas_release(&t.replicas);
     mu_net_free(t.net);
     mu_place_free(&t.place);

@@ -321,16 +321,17 @@ void mu_cuda_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_arr
     multiply(dev, &p);
 }
 
-/* cuBLASLt's GELU is the tanh form, made fast at the cost of digits that only narrow types do not miss. */
-static bool fusible(mu_array_t a, mu_activation_t act)
+/* cuBLASLt's GELU is the tanh form, made fast at the cost of digits that only narrow types do not miss. Its input's
+ * rows must be a multiple of 8 wide (cuBLAS, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD). */
+static bool fusible(mu_array_t a, int64_t width, mu_activation_t act)
 {
-    return a.type != MU_DTYPE_F32 && act == MU_GELU_TANH;
+    return a.type != MU_DTYPE_F32 && act == MU_GELU_TANH && width % 8 == 0;
 }
 
 void mu_cuda_linear_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
                                  mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act)
 {
-    if (fusible(y, act)) {
+    if (fusible(y, out, act)) {
         product_t p = forward_product(y, x, w, bias, rows, in, out);
         p.epilogue = CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
         p.aux = pre.data;
@@ -370,7 +371,7 @@ void mu_cuda_linear_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_ar
                                         mu_activation_t act)
 {
     product_t p = input_product(dpre, dy, w, rows, in, out);
-    if (fusible(dpre, act)) {
+    if (fusible(dpre, in, act)) {
         product_t fused = p;
         fused.epilogue = CUBLASLT_EPILOGUE_DGELU;
         fused.aux = pre.data;
