@@ -494,7 +494,7 @@ const mu_key_t mu_keys[] = {
             "seconds after which a host that lost the launcher stops its ranks"),
     ENUM("muster.device", "auto", "auto|cpu|cuda", CONFIG(muster.device), "what workers compute on"),
     ENUM("muster.transport", "auto", "auto|rdma|tcp", CONFIG(muster.transport),
-         "of GPUs between hosts; auto: RDMA where every host has it, and TCP is then an error"),
+         "of GPUs between hosts; auto: RDMA where hosts have it, which must then be alike, and TCP an error"),
     INT("muster.threads_per_worker", "0", 0, 65536, CONFIG(muster.threads_per_worker),
         "threads of a worker on CPUs; 0: the host's cores divided by its workers"),
     ENUM("muster.log_level", "info", "error|warn|info|debug", CONFIG(muster.log_level),
