@@ -16,6 +16,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <sodium.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Everything that lives as long as the run. */
@@ -144,6 +145,9 @@ static mu_status_t write_key(run_t *r)
     mu_control_key_hex(r->key, hex);
     mu_status_t status = mu_file_replace(r->key_path, hex, sizeof hex - 1, 0600);
     sodium_memzero(hex, sizeof hex);
+    struct stat st = {0};
+    if (status == MU_OK && lstat(r->key_path, &st) == 0)
+        r->supervisor.key_inode = st.st_ino;
     return status == MU_OK ? MU_OK : MU_RUNDIR;
 }
 
@@ -349,7 +353,6 @@ static void set_up_supervisor(run_t *r)
     mu_supervisor_t *s = &r->supervisor;
     double lease = config->muster.lease_timeout;
     s->run_dir = r->plan.run_dir;
-    s->key_file = r->key_path;
     s->config_digest = r->file_digest;
     s->ranks = r->plan.places.ranks;
     s->many_hosts = !r->plan.places.local;

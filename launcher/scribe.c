@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,16 @@ static void append(const char *dir, const char *name, const char *bytes, size_t 
     free(path);
 }
 
+static void remove_key(const char *dir, const char *inode, size_t n)
+{
+    struct stat st;
+    ino_t wanted;
+    char *path = mu_path_join(dir, "control.key");
+    if (n == sizeof wanted && memcpy(&wanted, inode, n) && lstat(path, &st) == 0 && st.st_ino == wanted)
+        unlink(path);
+    free(path);
+}
+
 static void obey(const char *dir, const char *packet, size_t n)
 {
     const char *bytes = packet + 1;
@@ -46,6 +57,8 @@ static void obey(const char *dir, const char *packet, size_t n)
         char *path = mu_path_join(dir, "run.json");
         mu_file_replace(path, bytes, n - 1, 0600);
         free(path);
+    } else if (packet[0] == 'K') {
+        remove_key(dir, bytes, n - 1);
     } else {
         append(dir, packet[0] == 'E' ? "events.jsonl" : "logs/mpirun.log", bytes, n - 1);
     }
@@ -153,6 +166,13 @@ void mu_scribe_event(mu_scribe_t *scribe, const char *kind, const char *host, in
     queue(scribe, 'E', line.data, line.len);
     mu_buf_release(&text);
     mu_buf_release(&line);
+}
+
+void mu_scribe_remove_key(mu_scribe_t *scribe, ino_t inode)
+{
+    char bytes[sizeof inode];
+    memcpy(bytes, &inode, sizeof inode);
+    queue(scribe, 'K', bytes, sizeof bytes);
 }
 
 void mu_scribe_output(mu_scribe_t *scribe, const char *bytes, size_t n)

@@ -11,6 +11,8 @@
 
 #include "common/rundir.h"
 
+#include <sys/types.h>
+
 typedef struct mu_scribe mu_scribe_t;
 
 /* Forks; call it before sockets and other children are there. Errors: MU_BUG. */
@@ -20,6 +22,8 @@ void mu_scribe_state(mu_scribe_t *scribe, const mu_run_state_t *state);
 /* A line for events.jsonl. */
 void mu_scribe_event(mu_scribe_t *scribe, const char *kind, const char *host, int rank, const char *format,
                      ...) __attribute__((format(printf, 5, 6)));
+/* control.key goes, unless it is another file by then: the next attempt's. */
+void mu_scribe_remove_key(mu_scribe_t *scribe, ino_t inode);
 /* Bytes for logs/mpirun.log. */
 void mu_scribe_output(mu_scribe_t *scribe, const char *bytes, size_t n);
 /* Readable when something was seen; then ask mu_scribe_stop(), which never falls. */

@@ -68,8 +68,7 @@ static bool take_hello(attempt_t *a, const mu_hello_t *hello, int64_t now)
     if (present == a->roster.size) {
         mu_debug("all %d ranks are there after %.1f s", present, (double)(now - a->roster.begin_ns) * 1e-9);
         mu_scribe_event(s->scribe, "joined", NULL, -1, "all %d ranks said hello", present);
-        if (s->key_file)
-            unlink(s->key_file);
+        mu_scribe_remove_key(s->scribe, s->key_inode);
     }
     return true;
 }

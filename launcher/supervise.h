@@ -16,7 +16,7 @@
 
 typedef struct mu_supervisor {
     const char *run_dir;
-    const char *key_file;      /* removed once every rank has said hello; NULL: none */
+    ino_t key_inode;           /* of control.key, removed once every rank has said hello */
     const char *config_digest; /* of RUN/config.yml: every rank must have read the same */
     mu_args_t *args, *env;     /* mpirun's */
     int ranks;                 /* with the controller */

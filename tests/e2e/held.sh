@@ -17,6 +17,7 @@ before=$(wc -l <"$run/metrics.jsonl")
 sleep 5
 after=$(wc -l <"$run/metrics.jsonl")
 [ "$after" -gt "$before" ] || fail "no step in 5 s"
+[ ! -e "$run/control.key" ] || fail "every rank is there, and the key lies about"
 
 # less than the lease, or guards would end their ranks, as they must
 kill -STOP "$launcher"
