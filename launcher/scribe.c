@@ -113,7 +113,7 @@ mu_status_t mu_scribe_start(const char *run_dir, mu_scribe_t **out)
         /* no PDEATHSIG: what a launcher that was killed had queued still gets written, then the socket ends
          */
         prctl(PR_SET_NAME, "muster-scribe");
-        setsid();
+        setpgid(0, 0); /* as in spawn.c */
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);

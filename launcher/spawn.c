@@ -22,7 +22,10 @@ mu_status_t mu_spawn(char *const *argv, char *const *envp, mu_spawn_t *out)
         return mu_fail(MU_BUG, "no process for %s: %s", argv[0], strerror(errno));
     }
     if (pid == 0) {
-        setsid();
+        /* A group, so that signals of the terminal do not reach it, but no session: Linux schedules sessions
+         * against each other (sched_autogroup), and ranks that poll then keep us from the processor for
+         * seconds, as seen on Linux 6.18. Among the processes of one session a sleeper's turn comes at once. */
+        setpgid(0, 0);
         prctl(PR_SET_PDEATHSIG,
               SIGKILL); /* the launcher is killed: ranks end in a second, not after the lease */
         if (getppid() != launcher)

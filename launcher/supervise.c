@@ -315,7 +315,7 @@ static void kill_mpirun(attempt_t *a, int64_t now)
         kill(a->mpirun.pid, SIGTERM);
         a->signals_sent = 1;
     } else if (a->signals_sent == 1 && since > 2 * kill_ms * ms_ns + settle_ms * ms_ns) {
-        kill(-a->mpirun.pid, SIGKILL); /* it leads a session of its own */
+        kill(-a->mpirun.pid, SIGKILL); /* it leads a group of its own */
         a->signals_sent = 2;
     }
 }
