@@ -121,6 +121,7 @@ void mu_roster_pause(mu_roster_t *r, int64_t pause, int64_t now)
         put_off(&r->member[i].heard_ns, pause, now);
         put_off(&r->member[i].progress_ns, pause, now);
         put_off(&r->member[i].deaf_ns, pause, now);
+        put_off(&r->member[i].lossy_ns, pause, now);
     }
 }
 
@@ -285,7 +286,9 @@ static int most_suspect(const mu_roster_t *r)
 
 int mu_roster_lossy(const mu_roster_t *r, int64_t now)
 {
-    const double recent = 10; /* what has got through leaves no trace; the next loss follows soon */
+    /* What has got through leaves no trace, the next loss follows soon, and TCP that has doubled its waits stays
+     * silent for some time after the last. */
+    const double recent = 30;
     int most = -1;
     for (int i = 0; i < r->size; i++) {
         const mu_member_t *m = &r->member[i];

@@ -81,7 +81,7 @@ double mu_roster_limit(const mu_roster_t *roster, int64_t phase);
 /* The first trouble, deaths before hangs before silence; of several deaths the cause before those who
  * followed, and the first before the later. */
 void mu_roster_judge(const mu_roster_t *roster, int64_t now, mu_trouble_t *out);
-/* The rank whose bytes the network does not pass on, within the last seconds, and that has sent them most often; -1:
+/* The rank whose bytes the network does not pass on, within the last half minute, and that has sent them most often; -1:
  * none. While there is one, standing still is judged by MU_LOSSY_LIMIT, unless limits.hang is given. */
 int mu_roster_lossy(const mu_roster_t *roster, int64_t now);
 #define MU_LOSSY_LIMIT 600.0 /* seconds */

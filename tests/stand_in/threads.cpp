@@ -334,7 +334,7 @@ static const death deaths[] = {
     {"threads", "a block of 1025 x 1 x 1 threads", [](int *x) { LAUNCH(nothing, 1025); }},
     {"blocks", "a grid of 1 x 65536 x 1 blocks",
      [](int *x) { MU_STAND_IN_LAUNCH(nothing, dim3(1, 65536), 1, 0, stream, x); }},
-    {"shared", "65536 bytes of dynamic shared memory; 49152 are allowed",
+    {"shared", "65536 bytes of dynamic shared memory; 49088 are allowed",
      [](int *x) { MU_STAND_IN_LAUNCH(nothing, 1, 1, 65536, stream, x); }},
     {"host", "points to no device memory but to the host's",
      [](int *) { MU_STAND_IN_LAUNCH(nothing, 1, 1, 0, stream, &host_value); }},
