@@ -10,13 +10,13 @@ exec {held}<>"$scratch/held"
 timeout 0.5 cat /dev/zero >"$scratch/held" || true # no byte more goes in
 run=$scratch/run
 muster run "$scratch/model.yml" --workers 2 --run-dir "$run" train_iters=100000 lr_decay_iters=100000 eval_interval=1000000 \
-    checkpoint_factor=1000000 muster.lease_timeout=3 muster.max_restarts=0 2>"$scratch/held" &
+    checkpoint_factor=1000000 muster.lease_timeout=5 muster.max_restarts=0 2>"$scratch/held" &
 launcher=$!
 wait_for 30 steps_done 20
 before=$(wc -l <"$run/metrics.jsonl")
-sleep 5
+sleep 6
 after=$(wc -l <"$run/metrics.jsonl")
-[ "$after" -gt "$before" ] || fail "no step in 5 s"
+[ "$after" -gt "$before" ] || fail "no step in 6 s"
 [ ! -e "$run/control.key" ] || fail "every rank is there, and the key lies about"
 
 # less than the lease, or guards would end their ranks, as they must

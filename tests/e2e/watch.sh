@@ -23,7 +23,7 @@ wait_for() {
     local deadline=$(($(date +%s) + $1))
     shift
     until "$@"; do
-        [ "$(date +%s)" -lt $deadline ] || { cat "$run.err" >&2; fail "waited in vain for: $*"; }
+        [ "$(date +%s)" -lt $deadline ] || { tail -n 50 "$run.err" "$run"/events.jsonl >&2 || true; fail "waited in vain for: $*"; }
         sleep 0.05
     done
 }
