@@ -306,12 +306,16 @@ double mu_roster_still(const mu_roster_t *r, int64_t now, double *out)
     int live = 0, live_workers = 0;
     for (int i = 0; i < r->size; i++) {
         const mu_member_t *m = &r->member[i];
-        if (!m->present || m->dead)
+        if (!m->present)
             continue;
-        live++;
-        double still = seconds(m->progress_ns, now);
+        /* an end is a move too: those who are left have not told yet what they did since their last heartbeat
+         */
+        double still = seconds(m->dead ? m->death_ns : m->progress_ns, now);
         if (still < newest)
             newest = still;
+        if (m->dead)
+            continue;
+        live++;
         /* the controller waits in one phase while workers are in another: it only counts when it is alone */
         if (i > 0 || live_workers == 0) {
             double own = mu_roster_limit(r, m->beat.phase);

@@ -257,6 +257,28 @@ static void nobody_hangs_while_someone_moves(void **state)
 }
 
 /* Nothing moves, but a connection sends again what was lost: that is the network, and takes long to be sure of. */
+/* All stood still for long, for a network that lost packets; then they go on, save and end, and the news of the ends
+ * comes before the controller's next heartbeat. */
+static void ends_are_moves(void **state)
+{
+    (void)state;
+    mu_roster_t r;
+    int64_t begin = warm(&r, 10), now = begin + 29 * second;
+    for (int i = 0; i < 4; i++)
+        still(&r, i, begin, now, (mu_beat_t){.in_collective = 1});
+    assert_int_equal(judged(&r, now).kind, MU_TROUBLE_HUNG);
+    for (int i = 1; i < 4; i++) {
+        mu_death_t stopped = {
+            .exit_code = mu_status_exit(MU_STOPPED), .sequence = 1000, .phase = MU_PHASE_FINISH};
+        mu_roster_death(&r, i, &stopped, now);
+    }
+    assert_int_equal(judged(&r, now).kind, MU_TROUBLE_NONE);
+    assert_int_equal(judged(&r, now + 9 * second).kind, MU_TROUBLE_NONE);
+    r.member[0].heard_ns = now + 11 * second; /* it is heard, and does not move */
+    assert_int_equal(judged(&r, now + 11 * second).kind, MU_TROUBLE_HUNG);
+    mu_roster_free(&r);
+}
+
 static void a_network_that_loses_packets_is_no_hang(void **state)
 {
     (void)state;
@@ -480,6 +502,7 @@ int main(void)
         cmocka_unit_test(a_stopped_rank_hangs_after_its_limit),
         cmocka_unit_test(the_rank_behind_is_blamed),
         cmocka_unit_test(nobody_hangs_while_someone_moves),
+        cmocka_unit_test(ends_are_moves),
         cmocka_unit_test(a_network_that_loses_packets_is_no_hang),
         cmocka_unit_test(slow_steps_get_more_time),
         cmocka_unit_test(an_evaluation_is_no_slow_step),
