@@ -41,7 +41,7 @@ static mu_status_t take_word(mu_ask_t *ask, const char *word)
     return MU_OK;
 }
 
-mu_status_t mu_ask_parse(const mu_ask_verb_t *verb, int argc, char **argv, mu_ask_t *out)
+static mu_status_t parse(const mu_ask_verb_t *verb, int argc, char **argv, mu_ask_t *out)
 {
     struct option longs[OPTIONS_MAX] = {{"help", no_argument, NULL, 'h'}};
     int n = add_options(longs, 1, host_options, 'w', required_argument);
@@ -64,17 +64,6 @@ mu_status_t mu_ask_parse(const mu_ask_verb_t *verb, int argc, char **argv, mu_as
     for (int i = optind; i < argc; i++)
         MU_TRY(take_word(out, argv[i]));
     return MU_OK;
-}
-
-void mu_ask_free(mu_ask_t *ask)
-{
-    mu_args_free(&ask->own);
-    mu_args_free(&ask->keys);
-}
-
-bool mu_ask_is_for_many(const mu_ask_t *ask)
-{
-    return !ask->help && (ask->hosts || ask->hostfile || ask->workers);
 }
 
 const char *mu_ask_value(const mu_ask_t *ask, const char *name)
@@ -107,7 +96,7 @@ static mu_args_t worker_line(const mu_ask_t *ask, const char *flag)
     return args;
 }
 
-mu_status_t mu_ask_one(const mu_ask_t *ask)
+static mu_status_t ask_one(const mu_ask_t *ask)
 {
     mu_args_t args = worker_line(ask, ask->help ? "--help" : NULL);
     mu_status_t status = mu_cmd_worker(args.n, args.v);
@@ -232,5 +221,17 @@ mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_arg
     if (status == MU_OK && !ask->run_dir)
         status = mu_remove_tree(dir);
     free(dir);
+    return status;
+}
+
+mu_status_t mu_ask(const mu_ask_verb_t *verb, int argc, char **argv)
+{
+    mu_ask_t ask;
+    mu_status_t status = parse(verb, argc, argv, &ask);
+    bool many = !ask.help && (ask.hosts || ask.hostfile || ask.workers);
+    if (status == MU_OK)
+        status = many ? verb->many(&ask) : ask_one(&ask);
+    mu_args_free(&ask.own);
+    mu_args_free(&ask.keys);
     return status;
 }

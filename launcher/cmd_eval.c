@@ -3,10 +3,6 @@
 #include "common/log.h"
 #include "launcher/ask.h"
 
-static const mu_ask_verb_t verb = {"eval",
-                                   (const char *const[]){"data", "split", "seq-length", "threads", NULL},
-                                   (const char *const[]){"json", NULL}};
-
 /* A prepared directory, or the prefix of a pair, of which the .idx is there. */
 static mu_status_t data_path(const char *path, char **out)
 {
@@ -52,12 +48,11 @@ static mu_status_t by_many(const mu_ask_t *ask)
     return status;
 }
 
+static const mu_ask_verb_t verb = {"eval",
+                                   (const char *const[]){"data", "split", "seq-length", "threads", NULL},
+                                   (const char *const[]){"json", NULL}, by_many};
+
 mu_status_t mu_cmd_eval(int argc, char **argv)
 {
-    mu_ask_t ask;
-    mu_status_t status = mu_ask_parse(&verb, argc, argv, &ask);
-    if (status == MU_OK)
-        status = mu_ask_is_for_many(&ask) ? by_many(&ask) : mu_ask_one(&ask);
-    mu_ask_free(&ask);
-    return status;
+    return mu_ask(&verb, argc, argv);
 }

@@ -2,11 +2,6 @@
 #include "common/log.h"
 #include "launcher/ask.h"
 
-static const mu_ask_verb_t verb = {"generate",
-                                   (const char *const[]){"prompt", "max-new-tokens", "temperature", "top-k",
-                                                         "top-p", "seed", "threads", NULL},
-                                   NULL};
-
 /* One sequence is one replica's work: workers are there to divide the model. */
 static mu_status_t by_many(const mu_ask_t *ask)
 {
@@ -32,12 +27,12 @@ static mu_status_t by_many(const mu_ask_t *ask)
     return status;
 }
 
+static const mu_ask_verb_t verb = {"generate",
+                                   (const char *const[]){"prompt", "max-new-tokens", "temperature", "top-k",
+                                                         "top-p", "seed", "threads", NULL},
+                                   NULL, by_many};
+
 mu_status_t mu_cmd_generate(int argc, char **argv)
 {
-    mu_ask_t ask;
-    mu_status_t status = mu_ask_parse(&verb, argc, argv, &ask);
-    if (status == MU_OK)
-        status = mu_ask_is_for_many(&ask) ? by_many(&ask) : mu_ask_one(&ask);
-    mu_ask_free(&ask);
-    return status;
+    return mu_ask(&verb, argc, argv);
 }
