@@ -147,10 +147,5 @@ mu_status_t mu_eval_rank(mu_run_t *run)
         status = run->groups->controller ? control(run, &model)
                  : run->groups->idle     ? MU_OK
                                          : work(run, &model);
-    if (status != MU_OK)
-        mu_place_abandon(&model.place);
-    mu_loaded_close(&model);
-    if (status == MU_OK)
-        mu_page_phase(run->page, MU_PHASE_FINISH);
-    return status;
+    return mu_loaded_leave(&model, run, status);
 }

@@ -76,10 +76,5 @@ mu_status_t mu_generate_rank(mu_run_t *run)
                  : run->groups->idle     ? MU_OK
                                          : work(run, &model, &g);
     mu_generation_end(&g);
-    if (status != MU_OK)
-        mu_place_abandon(&model.place);
-    mu_loaded_close(&model);
-    if (status == MU_OK)
-        mu_page_phase(run->page, MU_PHASE_FINISH);
-    return status;
+    return mu_loaded_leave(&model, run, status);
 }

@@ -94,3 +94,13 @@ void mu_loaded_close(mu_loaded_t *l)
     mu_checkpoint_close(l->checkpoint);
     memset(l, 0, sizeof *l);
 }
+
+mu_status_t mu_loaded_leave(mu_loaded_t *l, mu_run_t *run, mu_status_t status)
+{
+    if (status != MU_OK)
+        mu_place_abandon(&l->place);
+    mu_loaded_close(l);
+    if (status == MU_OK)
+        mu_page_phase(run->page, MU_PHASE_FINISH);
+    return status;
+}

@@ -38,5 +38,8 @@ mu_status_t mu_loaded_open(const char *path, char *const *overrides, int noverri
 /* "bf16 on cuda, NVIDIA H200, ...": for people. */
 void mu_loaded_words(const mu_loaded_t *loaded, char *out, size_t size);
 void mu_loaded_close(mu_loaded_t *loaded);
+/* The same in a world: after an error, which `status` is then, without waiting for peers; else the rank is at its end.
+ * Returns `status`. */
+mu_status_t mu_loaded_leave(mu_loaded_t *loaded, mu_run_t *run, mu_status_t status);
 
 #endif
