@@ -1,7 +1,7 @@
 #include "common/log.h"
 #include "common/streams.h"
-#include "worker/probe.h"
-#include "worker/verbs.h"
+#include "worker/probe/probe.h"
+#include "worker/cmd/verbs.h"
 
 static const char usage[] =
     "usage: mpirun -np N+1 muster-worker CONFIG... [key=value...]   a controller and N workers, by hand\n"

@@ -12,10 +12,10 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
-#include "common/phase.h"
-#include "launcher/open_files.h"
-#include "launcher/supervise.h"
-#include "worker/guard.h"
+#include "common/control/phase.h"
+#include "common/open_files.h"
+#include "launcher/monitor/supervise.h"
+#include "worker/guard/guard.h"
 
 #include <poll.h>
 #include <signal.h>

@@ -13,8 +13,8 @@
 #include "common/num.h"
 #include "kernels/convert.h"
 #include "kernels/cuda_load.h"
-#include "worker/net.h"
-#include "worker/optimizer.h"
+#include "worker/model/net.h"
+#include "worker/model/optimizer.h"
 
 enum { LINES = 64, WARM = 3 };
 

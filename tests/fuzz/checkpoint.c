@@ -1,6 +1,6 @@
 /* Any text as a checkpoint's manifest, and with the digest that it should have behind it. */
 #include "tests/fuzz/fuzz.h"
-#include "worker/checkpoint/manifest.h"
+#include "common/checkpoint/manifest.h"
 
 static void try(const char *text, size_t n)
 {

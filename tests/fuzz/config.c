@@ -1,6 +1,6 @@
 /* Any text as a configuration; one that is accepted survives the way out and in. The first byte, if it is
  * below 32 and no blank, chooses the world. */
-#include "common/config.h"
+#include "common/config/config.h"
 #include "common/digest.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -5,7 +5,7 @@
  *     1 byte   bit 0: the role under test; bit 1: a handshake comes first
  *     then     pieces of 2 bytes of length, where bit 15 says that the piece is sealed first, and the piece
  */
-#include "common/control.h"
+#include "common/control/control.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <sodium.h>

@@ -1,6 +1,6 @@
 /* Any text as a data set's manifest; then the same with both of its digests made right, as someone who means
  * harm would. */
-#include "dataset/shard_file.h"
+#include "dataset/store/shard_file.h"
 #include "tests/fuzz/fuzz.h"
 
 /* The shortest spelling with sorted keys is what the digest is of (docs/format-dataset.md). */

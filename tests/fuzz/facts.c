@@ -1,7 +1,7 @@
 /* What two hosts' probes say of themselves, with a NUL between: any JSON; a third host is as a host should
  * be. */
-#include "launcher/preflight_mesh.h"
-#include "launcher/ready_internal.h"
+#include "launcher/preflight/preflight_mesh.h"
+#include "launcher/ready/ready_internal.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { HOSTS = 3 };

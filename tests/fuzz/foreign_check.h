@@ -3,7 +3,7 @@
 #define MU_TESTS_FUZZ_FOREIGN_CHECK_H
 
 #include "tests/fuzz/fuzz.h"
-#include "worker/hf_tensors.h"
+#include "worker/convert/hf_tensors.h"
 
 /* Every tensor lies in its file; its ends can be read. */
 static inline void check_foreign(mu_foreign_t *list)

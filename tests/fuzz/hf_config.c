@@ -1,7 +1,7 @@
 /* Any config.json of Hugging Face's; what it becomes is a configuration of ours. */
-#include "common/config.h"
+#include "common/config/config.h"
 #include "tests/fuzz/fuzz.h"
-#include "worker/hf_model.h"
+#include "worker/convert/hf_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {

@@ -1,5 +1,5 @@
 /* One byte: which reader; then any list of hosts. A list of Slurm's is three texts with NULs between. */
-#include "launcher/hosts.h"
+#include "launcher/hosts/hosts.h"
 #include "tests/fuzz/fuzz.h"
 
 static void check(mu_hosts_t *hosts)

@@ -1,5 +1,5 @@
 /* Any pickle. */
-#include "worker/pickle.h"
+#include "worker/convert/pickle.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

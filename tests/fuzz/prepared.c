@@ -5,7 +5,7 @@
  *     1 byte   what: bit 0: tokens of 4 bytes; bit 1: a smaller vocabulary; bit 2: a wrong digest of the
  * tables 10 bytes documents, tokens, and where tokens, documents and blocks begin the rest the shard's file
  */
-#include "dataset/shard_file.h"
+#include "dataset/store/shard_file.h"
 #include "tests/fuzz/walk_data.h"
 
 #include <xxhash.h>

@@ -1,6 +1,6 @@
 /* Any file as text or JSON lines, compressed or not. The first byte chooses how it is read. */
-#include "dataset/reader.h"
-#include "dataset/utf8.h"
+#include "dataset/prepare/reader.h"
+#include "dataset/tokenizer/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -1,6 +1,6 @@
 /* Any safetensors file. Its header's length is made right when the first byte of it is 0xff, or hardly
  * anything but that length would ever be tried. */
-#include "worker/safetensors.h"
+#include "worker/convert/safetensors.h"
 #include "tests/fuzz/foreign_check.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

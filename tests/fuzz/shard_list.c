@@ -1,6 +1,6 @@
 /* Any text as a worker's account of its shard. */
 #include "tests/fuzz/fuzz.h"
-#include "worker/checkpoint/shard.h"
+#include "common/checkpoint/shard.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {

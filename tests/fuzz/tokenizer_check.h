@@ -2,7 +2,7 @@
 #ifndef MU_TESTS_FUZZ_TOKENIZER_CHECK_H
 #define MU_TESTS_FUZZ_TOKENIZER_CHECK_H
 
-#include "dataset/tokenizer.h"
+#include "dataset/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 /* A text may be cut where mu_tokenizer_cut() says. */

@@ -1,5 +1,5 @@
 /* Any file as one of torch.save(). When the first byte is 0xff, every CRC of its ZIP is made right first. */
-#include "worker/pickle.h"
+#include "worker/convert/pickle.h"
 #include "tests/fuzz/foreign_check.h"
 
 #include <zlib.h>

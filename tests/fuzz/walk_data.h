@@ -2,7 +2,7 @@
 #ifndef MU_TESTS_FUZZ_WALK_DATA_H
 #define MU_TESTS_FUZZ_WALK_DATA_H
 
-#include "dataset/dataset.h"
+#include "dataset/store/dataset.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { WALK_TOKENS = 4096, WALK_DOCUMENTS = 64 };

@@ -1,5 +1,5 @@
 /* Any text as YAML, as a file and as one value; every scalar as everything that it may mean. */
-#include "common/yaml.h"
+#include "common/config/yaml.h"
 #include "tests/fuzz/fuzz.h"
 
 static int walk(const mu_yaml_t *node)

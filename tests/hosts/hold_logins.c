@@ -1,6 +1,6 @@
 /* hold_logins HOSTFILE SSH_ARGS TMP_DIR WORKER: waits until all hosts are ready, prints the ssh arguments for
  * mpirun, holds the logins until stdin ends, and exits with the status of the wait. */
-#include "launcher/ready.h"
+#include "launcher/ready/ready.h"
 
 #include <unistd.h>
 

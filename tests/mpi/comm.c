@@ -1,8 +1,8 @@
 /* Collectives of every size of group: sums, maxima, broadcasts, the same bits everywhere. ranks: 1 2 3 4 */
 #include "common/half.h"
 #include "common/log.h"
-#include "worker/comm_mpi.h"
-#include "worker/page.h"
+#include "worker/comm/comm_mpi.h"
+#include "worker/guard/page.h"
 
 #include <stdlib.h>
 #include <unistd.h>

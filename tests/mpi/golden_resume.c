@@ -3,9 +3,9 @@
  * one. */
 #include "tests/mpi/golden_worker.h"
 #include "common/file.h"
-#include "worker/checkpoint/commit.h"
-#include "worker/checkpoint/reader.h"
-#include "worker/state.h"
+#include "common/checkpoint/commit.h"
+#include "common/checkpoint/reader.h"
+#include "worker/train/state.h"
 
 #include <unistd.h>
 

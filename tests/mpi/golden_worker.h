@@ -6,9 +6,9 @@
 #define MU_TESTS_GOLDEN_WORKER_H
 
 #include "tests/unit/golden_model.h"
-#include "worker/comm_mpi.h"
-#include "worker/init.h"
-#include "worker/replicas.h"
+#include "worker/comm/comm_mpi.h"
+#include "worker/model/init.h"
+#include "worker/model/replicas.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* Blended data sets: gpt-neox's indices, weights and samples, from numpy and by the book. */
 #include "data_support.h"
-#include "dataset/mixture.h"
-#include "dataset/tokenizer.h"
+#include "dataset/order/mixture.h"
+#include "dataset/tokenizer/tokenizer.h"
 
 #include <math.h>
 

@@ -5,8 +5,8 @@
 
 #include "common/file.h"
 #include "common/log.h"
-#include "worker/checkpoint/commit.h"
-#include "worker/checkpoint/reader.h"
+#include "common/checkpoint/commit.h"
+#include "common/checkpoint/reader.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* `muster config`: what goes to stdout, what is said, and the exit code. */
 #include "tests/unit/config_test.h"
-#include "launcher/cmd_config.h"
+#include "launcher/cmd/cmd_config.h"
 #include <fcntl.h>
 #include <jansson.h>
 

@@ -4,7 +4,7 @@
  */
 #include "tests/unit/config_test.h"
 #include "common/digest.h"
-#include "common/yaml.h"
+#include "common/config/yaml.h"
 #include <dirent.h>
 
 enum { ROUNDS = 4000, SEEDS = 16 };

@@ -1,7 +1,7 @@
 /* What good configurations mean: the published files, YAML's spellings, merging and origins.
  */
 #include "tests/unit/config_test.h"
-#include "common/config_keys.h"
+#include "common/config/config_keys.h"
 
 static void published_files_load_unchanged(void **state)
 {

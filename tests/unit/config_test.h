@@ -2,7 +2,7 @@
 #ifndef MU_TESTS_CONFIG_TEST_H
 #define MU_TESTS_CONFIG_TEST_H
 
-#include "common/config.h"
+#include "common/config/config.h"
 #include "common/file.h"
 #include "common/log.h"
 #include <setjmp.h>

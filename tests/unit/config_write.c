@@ -1,6 +1,6 @@
 /* The effective values on their way out and back in, and the table of keys that says which they are. */
 #include "tests/unit/config_test.h"
-#include "common/config_keys.h"
+#include "common/config/config_keys.h"
 #include "common/digest.h"
 #include <jansson.h>
 

@@ -1,7 +1,7 @@
 /* The control protocol: what opens, and everything that must not. */
-#include "common/control.h"
+#include "common/control/control.h"
 #include "common/buf.h"
-#include "common/control_link.h"
+#include "common/control/control_link.h"
 #include <malloc.h>
 #include <poll.h>
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /* Tokenizing on threads: the same ids in the same order as one call a document, long documents cut, errors in
  * order; the line that says how far it is. */
 #include "data_support.h"
-#include "dataset/meter.h"
-#include "dataset/pipeline.h"
-#include "dataset/tokenizer_train.h"
+#include "dataset/prepare/meter.h"
+#include "dataset/prepare/pipeline.h"
+#include "dataset/tokenizer/tokenizer_train.h"
 
 static mu_tokenizer_t *tok;
 static mu_buf_t text =

@@ -4,8 +4,8 @@
 #include "common/buf.h"
 #include "kernels/cuda_load.h"
 #include "tests/unit/golden_model.h"
-#include "worker/generation.h"
-#include "worker/init.h"
+#include "worker/infer/generation.h"
+#include "worker/model/init.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

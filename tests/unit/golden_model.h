@@ -8,8 +8,8 @@
 #ifndef MU_TESTS_GOLDEN_MODEL_H
 #define MU_TESTS_GOLDEN_MODEL_H
 
-#include "worker/net.h"
-#include "worker/optimizer.h"
+#include "worker/model/net.h"
+#include "worker/model/optimizer.h"
 #include <math.h>
 
 enum { GOLDEN_BATCH = 2, GOLDEN_SEQ = 8, GOLDEN_VOCAB = 96, GOLDEN_STEPS = 10 };

@@ -1,11 +1,11 @@
 /* The guard against a launcher played by this program: what it says, obeys, and does when nobody answers. */
-#include "worker/guard.h"
+#include "worker/guard/guard.h"
 #include "common/buf.h"
 #include "common/clock.h"
-#include "common/control_link.h"
+#include "common/control/control_link.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "worker/guard_impl.h"
+#include "worker/guard/guard_impl.h"
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
 /* Which of a process's connections send again: the kernel's table, and a connection that does so. */
-#include "worker/guard_impl.h"
+#include "worker/guard/guard_impl.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,10 +1,10 @@
 /* config.json of every age, the shapes and counts of published models, and what import and export refuse. */
 #include "tests/unit/hf_help.h"
-#include "common/config.h"
-#include "dataset/tokenizer.h"
-#include "worker/checkpoint/reader.h"
-#include "worker/hf_import.h"
-#include "worker/hf_model.h"
+#include "common/config/config.h"
+#include "dataset/tokenizer/tokenizer.h"
+#include "common/checkpoint/reader.h"
+#include "worker/convert/hf_import.h"
+#include "worker/convert/hf_model.h"
 
 #include <math.h>
 #include <sys/stat.h>

@@ -1,8 +1,8 @@
 /* Imported models against what Transformers computed with them in double precision (tests/data/hf, which
  * tests/parity/golden.py wrote), and exports against the files that were imported. */
 #include "tests/unit/hf_help.h"
-#include "worker/loaded.h"
-#include "worker/safetensors.h"
+#include "worker/infer/loaded.h"
+#include "worker/convert/safetensors.h"
 
 #include <jansson.h>
 #include <math.h>

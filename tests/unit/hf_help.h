@@ -6,7 +6,7 @@
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "worker/verbs.h"
+#include "worker/cmd/verbs.h"
 #include <getopt.h>
 #include <setjmp.h>
 #include <stdarg.h>

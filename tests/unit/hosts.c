@@ -1,5 +1,5 @@
 /* Lists of hosts: every source and form, the strict grammar against 200 hostile names, places of mistakes. */
-#include "launcher/hosts.h"
+#include "launcher/hosts/hosts.h"
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"

@@ -1,5 +1,5 @@
 /* The loss scale: DeepSpeed's DynamicLossScaler, step by step. */
-#include "common/loss_scale.h"
+#include "common/config/loss_scale.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -2,11 +2,11 @@
  * Hosts that dial each other: the sockets over loopback, with peers that refuse, are silent, hang up, or take only small
  * packets; the probe's lines, also bad ones; who dials whom; and whom broken connections are held against.
  */
-#include "launcher/preflight_mesh.h"
-#include "launcher/mpirun.h"
-#include "launcher/ports.h"
-#include "launcher/ready_internal.h"
-#include "worker/probe.h"
+#include "launcher/preflight/preflight_mesh.h"
+#include "launcher/mpi/mpirun.h"
+#include "launcher/mpi/ports.h"
+#include "launcher/ready/ready_internal.h"
+#include "worker/probe/probe.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"

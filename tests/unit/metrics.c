@@ -1,6 +1,6 @@
 /* metrics.jsonl: 17 digits, JSON's own null for what is not finite, torn lines ended. */
 #include "common/file.h"
-#include "worker/metrics.h"
+#include "worker/train/metrics.h"
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* The mpirun command of both versions, the environment it gets, and where ranks go. */
-#include "launcher/mpirun.h"
-#include "launcher/places.h"
+#include "launcher/mpi/mpirun.h"
+#include "launcher/hosts/places.h"
 #include "common/sweep.h"
 #include "common/clock.h"
 #include "common/file.h"

@@ -1,6 +1,6 @@
 /* GPT-NeoX's and Megatron's .bin/.idx, and the split by documents. */
 #include "data_support.h"
-#include "dataset/dataset.h"
+#include "dataset/store/dataset.h"
 
 static const mu_dataset_options_t all_train = {.split = "1"};
 

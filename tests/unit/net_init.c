@@ -1,5 +1,5 @@
 /* Initial weights: the generator's published answers, the shape of the values, and what each tensor gets. */
-#include "worker/init.h"
+#include "worker/model/init.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

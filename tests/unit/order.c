@@ -1,7 +1,7 @@
 /* The order of samples: gpt-neox's vectors, the kept index, every token of an epoch once. */
 #include "data_support.h"
-#include "dataset/dataset.h"
-#include "dataset/order.h"
+#include "dataset/store/dataset.h"
+#include "dataset/order/order.h"
 
 #include <sys/stat.h>
 

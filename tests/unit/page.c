@@ -1,5 +1,5 @@
 /* The page's record of the last collective, read by one thread while another writes: never a mixture. */
-#include "worker/page.h"
+#include "worker/guard/page.h"
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>

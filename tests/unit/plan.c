@@ -9,10 +9,10 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "kernels/device.h"
-#include "launcher/cmd_plan.h"
-#include "launcher/needs.h"
-#include "launcher/plan.h"
-#include "worker/net.h"
+#include "launcher/cmd/cmd_plan.h"
+#include "launcher/preflight/needs.h"
+#include "launcher/plan/plan.h"
+#include "worker/model/net.h"
 
 #include <fcntl.h>
 #include <unistd.h>

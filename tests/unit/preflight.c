@@ -2,10 +2,10 @@
  * Preflight: every check is made to fail once, by facts that differ from good ones in one place; the probe's
  * own eyes on stand-ins of NVML, sysfs and storage; and one whole exchange with this machine's probe.
  */
-#include "launcher/preflight_internal.h"
-#include "launcher/ports.h"
-#include "launcher/preflight_back.h"
-#include "worker/probe.h"
+#include "launcher/preflight/preflight_internal.h"
+#include "launcher/mpi/ports.h"
+#include "launcher/preflight/preflight_back.h"
+#include "worker/probe/probe.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"

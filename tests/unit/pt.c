@@ -1,8 +1,8 @@
 /* gpt-neox's own files: joined as its converter joins them; a hostile pickle runs nothing and is refused. */
 #include "tests/unit/hf_help.h"
-#include "worker/checkpoint/reader.h"
-#include "worker/pickle.h"
-#include "worker/pickle_zip.h"
+#include "common/checkpoint/reader.h"
+#include "worker/convert/pickle.h"
+#include "worker/convert/pickle_zip.h"
 
 #include <fcntl.h>
 #include <math.h>

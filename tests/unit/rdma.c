@@ -5,10 +5,10 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/file.h"
-#include "worker/ibverbs.h"
-#include "worker/pci.h"
-#include "worker/ports.h"
-#include "worker/probe.h"
+#include "worker/fabric/ibverbs.h"
+#include "worker/fabric/pci.h"
+#include "worker/fabric/ports.h"
+#include "worker/probe/probe.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

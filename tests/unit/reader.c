@@ -1,8 +1,8 @@
 /* Readers: what a document is, compression by content, damage, JSON Lines, invalid UTF-8. */
-#include "dataset/reader.h"
+#include "dataset/prepare/reader.h"
 #include "data_support.h"
-#include "dataset/jsonl.h"
-#include "dataset/utf8.h"
+#include "dataset/prepare/jsonl.h"
+#include "dataset/tokenizer/utf8.h"
 
 #include <sys/stat.h>
 #include <zlib.h>

@@ -3,7 +3,7 @@
  * socket is called, ssh's words as reasons, the rule of the exit codes, with a program of this test in the
  * place of ssh.
  */
-#include "launcher/ready.h"
+#include "launcher/ready/ready.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"

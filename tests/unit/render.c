@@ -9,8 +9,8 @@
 
 #include "common/file.h"
 #include "common/log.h"
-#include "launcher/cmd_render.h"
-#include "launcher/render.h"
+#include "launcher/cmd/cmd_render.h"
+#include "launcher/render/render.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
  */
 #include "common/half.h"
 #include "tests/unit/hf_help.h"
-#include "worker/safetensors.h"
+#include "worker/convert/safetensors.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* The sampler: greedy, filters, frequencies, refusals. */
 #include "common/log.h"
-#include "worker/sample.h"
+#include "worker/infer/sample.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

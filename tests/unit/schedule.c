@@ -1,5 +1,5 @@
 /* When the run saves, evaluates and ends. */
-#include "worker/schedule.h"
+#include "worker/train/schedule.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

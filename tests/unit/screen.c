@@ -3,7 +3,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/num.h"
-#include "launcher/screen.h"
+#include "launcher/monitor/screen.h"
 
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* The launcher's end of the control connections: who is let in, whose messages go where, who is dropped. */
-#include "launcher/server.h"
+#include "launcher/monitor/server.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include <poll.h>

@@ -4,9 +4,9 @@
 
 #include "data_support.h"
 #include "common/clock.h"
-#include "dataset/dataset.h"
-#include "dataset/shard_file.h"
-#include "dataset/shards.h"
+#include "dataset/store/dataset.h"
+#include "dataset/store/shard_file.h"
+#include "dataset/prepare/shards.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* What the launcher concludes from heartbeats and deaths, and what it does about a failed attempt. */
-#include "common/phase.h"
-#include "launcher/fold.h"
-#include "launcher/policy.h"
-#include "launcher/roster.h"
+#include "common/control/phase.h"
+#include "launcher/monitor/fold.h"
+#include "launcher/run/policy.h"
+#include "launcher/monitor/roster.h"
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>

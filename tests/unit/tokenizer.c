@@ -1,5 +1,5 @@
 /* The published GPT-NeoX-20B tokenizer: ids of texts as the tokenizers library gives them, and back. */
-#include "dataset/tokenizer.h"
+#include "dataset/tokenizer/tokenizer.h"
 #include "common/file.h"
 #include <setjmp.h>
 #include <stdarg.h>

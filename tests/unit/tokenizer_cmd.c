@@ -1,8 +1,8 @@
 /* muster tokenizer: what the verbs write, and that decode undoes encode. */
-#include "launcher/cmd_tokenizer.h"
+#include "launcher/cmd/cmd_tokenizer.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "dataset/tokenizer.h"
+#include "dataset/tokenizer/tokenizer.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* Files of tokenizers: what is read, what is refused and how, what survives saving. */
-#include "dataset/tokenizer.h"
+#include "dataset/tokenizer/tokenizer.h"
 #include "common/file.h"
 #include "common/log.h"
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Special tokens added to a tokenizer: their ids, what else stays as it is, what is refused. */
-#include "dataset/tokenizer.h"
+#include "dataset/tokenizer/tokenizer.h"
 #include "common/file.h"
 #include "common/log.h"
 #include <setjmp.h>

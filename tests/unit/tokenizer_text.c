@@ -1,7 +1,7 @@
 /* What holds for every text: decoding gives it back, cuts and threads change nothing, merging long words and
  * short ones is the same; NFC; words; training. */
-#include "dataset/tokenizer_impl.h"
-#include "dataset/tokenizer_train.h"
+#include "dataset/tokenizer/tokenizer_impl.h"
+#include "dataset/tokenizer/tokenizer_train.h"
 #include "common/log.h"
 #include <setjmp.h>
 #include <stdarg.h>

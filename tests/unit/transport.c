@@ -1,7 +1,7 @@
 /* What NCCL is told of a host's network, and what its log says that it took. */
 #include "common/file.h"
 #include "common/buf.h"
-#include "worker/transport.h"
+#include "worker/fabric/transport.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

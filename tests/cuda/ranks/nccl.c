@@ -7,9 +7,9 @@
 #include "common/log.h"
 #include "kernels/convert.h"
 #include "kernels/cuda_load.h"
-#include "worker/comm_mpi.h"
-#include "worker/comm_nccl.h"
-#include "worker/page.h"
+#include "worker/comm/comm_mpi.h"
+#include "worker/comm/comm_nccl.h"
+#include "worker/guard/page.h"
 
 #include <stdlib.h>
 

@@ -1,0 +1,75 @@
+/*
+ * Writing one shard file: everything that one worker adds to a checkpoint. No MPI here: the caller sends the
+ * packed result to the controller.
+ *
+ * Calling sequence, on every worker, after the controller's mu_checkpoint_begin():
+ *     mu_shard_plan_t plan = {.dir = ..., .model = ..., ...};
+ *     mu_shard_t shard;
+ *     mu_shard_write(&plan, &shard);     the file is durable when this returns MU_OK
+ *     mu_shard_pack(&shard, &buf);       ... send buf to the controller ...
+ *     mu_shard_release(&shard);
+ * and on the controller, for each worker: mu_shard_unpack(), then mu_checkpoint_commit() (commit.h).
+ *
+ * libhdf5 is used by mu_shard_write() only, and by one thread of a process at a time. The format is
+ * docs/format-checkpoint.md.
+ */
+#ifndef MU_CHECKPOINT_SHARD_H
+#define MU_CHECKPOINT_SHARD_H
+
+#include "common/buf.h"
+#include "common/digest.h"
+#include "common/checkpoint/slices.h"
+
+#define MU_SHARD_NAME   129  /* bytes of a file name in a checkpoint, with the NUL */
+#define MU_SHARD_HEADER 4096 /* bytes of our own before the HDF5 superblock (HDF5's user block) */
+
+/* Copies the values of a part of a tensor, row-major fp32, into `out` (host memory). offset and count are in
+ * the global tensor and lie in a slice that mu_slices_of() gives this worker; whole rows of that slice are
+ * asked for, in order, at most MU_SHARD_STAGING bytes at a time (one row if a row is larger). `out` is
+ * aligned to 64 bytes and may be registered with a device by address: it stays the same during one
+ * mu_shard_write(). An error is logged by the callback and ends the write with that status. */
+typedef mu_status_t (*mu_shard_source_t)(void *arg, int tensor, mu_state_t state, const int64_t offset[2],
+                                         const int64_t count[2], float *out);
+#define MU_SHARD_STAGING ((size_t)8 << 20)
+
+typedef struct mu_shard_plan {
+    const char *dir; /* mu_checkpoint_begin()'s directory */
+    const mu_model_t *model;
+    int tp, dp, tp_rank, dp_rank;
+    bool optimizer; /* the moments too */
+    /* the identity that each shard carries, so that a file of another save is noticed: the manifest's */
+    const char *run_id;
+    int64_t step;
+    int attempt;
+    mu_shard_source_t read;
+    void *arg;
+} mu_shard_plan_t;
+
+typedef struct mu_stored {
+    mu_slice_t slice;
+    uint64_t at;                /* byte in the file where the values begin */
+    char digest[MU_DIGEST_HEX]; /* of mu_slice_bytes() bytes from there */
+} mu_stored_t;
+
+typedef struct mu_shard {
+    char name[MU_SHARD_NAME];  /* "shard-tp00-dp01.h5" */
+    uint64_t size;             /* of the file in bytes */
+    char frame[MU_DIGEST_HEX]; /* of all bytes of the file that belong to no slice, in order */
+    mu_stored_t *slices;
+    int count;
+} mu_shard_t;
+
+/* Writes DIR/shard-tpTT-dpDD.h5 and syncs it. Errors: MU_IO (the path and the reason; a full disk is found
+ * before the data is written), and what the source returns. */
+mu_status_t mu_shard_write(const mu_shard_plan_t *plan, mu_shard_t *out);
+void mu_shard_release(mu_shard_t *shard);
+
+/* The result as text (the manifest's entry of this file), and back. Errors: MU_DATA. */
+void mu_shard_pack(const mu_shard_t *shard, mu_buf_t *out);
+mu_status_t mu_shard_unpack(const char *text, size_t n, mu_shard_t *out);
+
+/* The header of a shard file: a line of text for each part of its identity, zeros behind. */
+void mu_shard_header(const char *run_id, int64_t step, int attempt, const char *name,
+                     char out[MU_SHARD_HEADER]);
+
+#endif

@@ -1,0 +1,281 @@
+/* What several keys decide together, and what they must not say about each other. */
+#include "common/config/config_keys.h"
+#include "common/log.h"
+#include "common/num.h"
+
+static bool given(const mu_config_source_t *s, const char *key)
+{
+    return mu_config_given(&s->config, key);
+}
+
+/* The first error of several, all logged. */
+static void also(mu_status_t *status, mu_status_t next)
+{
+    if (*status == MU_OK)
+        *status = next;
+}
+
+/* ---- attention_config: [[[kind, ...], times | "all"], ...], or one kind a layer ---- */
+
+static mu_status_t attention_kind(const char *where, const mu_yaml_t *node)
+{
+    if (node->kind == MU_YAML_SCALAR &&
+        (strcmp(node->text, "global") == 0 || strcmp(node->text, "flash") == 0))
+        return MU_OK;
+    mu_buf_t shown = MU_BUF_INIT;
+    mu_key_show(node, &shown);
+    mu_status_t status = mu_fail(
+        MU_CONFIG,
+        "%s: attention_config: '%s' is not supported: use global or flash, which are the same numbers", where,
+        shown.data);
+    mu_buf_release(&shown);
+    return status;
+}
+
+/* One [[kinds], times]: the layers it stands for, -1 for "all". */
+static mu_status_t attention_run(const char *where, const mu_yaml_t *run, int64_t *out)
+{
+    int64_t times = 0;
+    const mu_yaml_t *kinds = run->first, *behind = kinds ? kinds->next : NULL;
+    bool shaped = run->count == 2 && kinds->kind == MU_YAML_LIST && kinds->count > 0;
+    bool all = shaped && behind->kind == MU_YAML_SCALAR && strcmp(behind->text, "all") == 0;
+    if (!all && (!shaped || !mu_yaml_i64(behind, &times) || times < 1 || times > 10000))
+        return mu_fail(MU_CONFIG,
+                       "%s: attention_config: write [[[\"flash\"], 24]] or [[[\"flash\"], \"all\"]]", where);
+    for (const mu_yaml_t *k = kinds->first; k; k = k->next)
+        MU_TRY(attention_kind(where, k));
+    *out = all ? -1 : times * kinds->count;
+    return MU_OK;
+}
+
+static mu_status_t check_attention(const mu_config_source_t *s, const mu_yaml_t *node)
+{
+    const char *where = mu_config_where(s, "attention_config");
+    int64_t layers = 0, run = 0, wanted = s->config.model.layers;
+    bool all = false;
+    if (!node || mu_yaml_is_null(node))
+        return MU_OK;
+    if (node->kind != MU_YAML_LIST)
+        return mu_fail(MU_CONFIG, "%s: attention_config: a list is wanted, as in [[[\"flash\"], \"all\"]]",
+                       where);
+    for (const mu_yaml_t *c = node->first; c; c = c->next) {
+        if (c->kind == MU_YAML_LIST) {
+            MU_TRY(attention_run(where, c, &run));
+            all |= run < 0;
+            layers += run < 0 ? 0 : run;
+        } else {
+            MU_TRY(attention_kind(where, c));
+            layers++;
+        }
+    }
+    if (wanted > 0 && (all ? layers >= wanted : layers != wanted))
+        return mu_fail(MU_CONFIG, "%s: attention_config speaks of %lld layers, num_layers (%s) is %lld",
+                       where, (long long)layers, mu_config_where(s, "num_layers"), (long long)wanted);
+    return MU_OK;
+}
+
+/* ---- precision ---- */
+
+static mu_status_t derive_precision(mu_config_source_t *s)
+{
+    static const char *const keys[] = {"precision", "fp16.enabled", "bf16.enabled"};
+    int asked[] = {given(s, "precision") ? (int)s->config.precision : -1, s->fp16_enabled ? s->fp16_type : -1,
+                   s->bf16_enabled ? MU_BF16 : -1};
+    int row = -1;
+    for (int i = 0; i < 3; i++) {
+        if (asked[i] < 0)
+            continue;
+        if (row >= 0 && asked[row] != asked[i])
+            return mu_fail(MU_CONFIG, "%s: %s contradicts %s (%s): keep one of them",
+                           mu_config_where(s, keys[i]), keys[i], keys[row], mu_config_where(s, keys[row]));
+        row = row < 0 ? i : row;
+    }
+    s->config.precision = row < 0 ? MU_FP32 : (mu_precision_t)asked[row];
+    if (row > 0) { /* it is shown as `precision`, so that is where it came from */
+        mu_written_t *w = &s->written[mu_key_find("precision")];
+        free(w->where);
+        w->where = mu_strdup(mu_config_where(s, keys[row]));
+        w->given = true;
+    }
+    return MU_OK;
+}
+
+/* ---- model ---- */
+
+static mu_status_t derive_ffn(mu_config_source_t *s)
+{
+    mu_model_t *m = &s->config.model;
+    if (given(s, "intermediate_size") && given(s, "expansion_factor"))
+        return mu_fail(MU_CONFIG, "%s: expansion_factor excludes intermediate_size (%s): keep one of them",
+                       mu_config_where(s, "expansion_factor"), mu_config_where(s, "intermediate_size"));
+    if (given(s, "expansion_factor"))
+        m->ffn = (int64_t)(s->expansion_factor * (double)m->hidden);
+    else if (!given(s, "intermediate_size"))
+        m->ffn = 4 * m->hidden;
+    if (m->hidden > 0 && (m->ffn < 1 || m->ffn % 2 != 0))
+        return mu_fail(
+            MU_CONFIG, "%s: the MLP would be %lld wide: an even number is wanted",
+            mu_config_where(s, given(s, "expansion_factor") ? "expansion_factor" : "intermediate_size"),
+            (long long)m->ffn);
+    return MU_OK;
+}
+
+static mu_status_t derive_heads(mu_config_source_t *s)
+{
+    mu_model_t *m = &s->config.model;
+    m->rotary_dims = 0;
+    if (m->hidden == 0 || m->heads == 0)
+        return MU_OK;
+    if (m->hidden % m->heads != 0)
+        return mu_fail(MU_CONFIG, "%s: num_attention_heads %lld does not divide hidden_size %lld (%s)",
+                       mu_config_where(s, "num_attention_heads"), (long long)m->heads, (long long)m->hidden,
+                       mu_config_where(s, "hidden_size"));
+    if (m->position != MU_POSITION_ROTARY)
+        return MU_OK;
+    int64_t d = m->hidden / m->heads;
+    m->rotary_dims = s->rotary_pct >= 1 ? d : (int64_t)((double)d * s->rotary_pct);
+    if (m->rotary_dims < 2 || m->rotary_dims % 2 != 0)
+        return mu_fail(
+            MU_CONFIG,
+            "%s: rotary_pct %g of a head of %lld dimensions is %lld: an even number from 2 is wanted",
+            mu_config_where(s, "rotary_pct"), s->rotary_pct, (long long)d, (long long)m->rotary_dims);
+    return MU_OK;
+}
+
+static mu_status_t derive_model(mu_config_source_t *s)
+{
+    mu_model_t *m = &s->config.model;
+    mu_status_t status = derive_ffn(s);
+    also(&status, derive_heads(s));
+    m->residual = !s->gpt_j_residual ? MU_RESIDUAL_SEQUENTIAL
+                  : s->gpt_j_tied    ? MU_RESIDUAL_PARALLEL_TIED
+                                     : MU_RESIDUAL_PARALLEL;
+    m->activation = s->bias_gelu_fusion ? MU_GELU_TANH : MU_GELU_ERF;
+    m->tied_head = !s->no_weight_tying;
+    m->vocab = s->config.padded_vocab_size;
+    if (m->seq_length > 0 && m->max_positions > 0 && m->max_positions < m->seq_length)
+        also(&status, mu_fail(MU_CONFIG, "%s: max_position_embeddings %lld is less than seq_length %lld (%s)",
+                              mu_config_where(s, "max_position_embeddings"), (long long)m->max_positions,
+                              (long long)m->seq_length, mu_config_where(s, "seq_length")));
+    return status;
+}
+
+/* ---- schedule, data, optimizer ---- */
+
+static mu_status_t check_schedule(const mu_config_source_t *s)
+{
+    const mu_config_t *c = &s->config;
+    mu_status_t status = MU_OK;
+    if (given(s, "optimizer.params.lr") && c->min_lr > c->lr)
+        also(&status, mu_fail(MU_CONFIG, "%s: min_lr %g is greater than optimizer.params.lr %g (%s)",
+                              mu_config_where(s, "min_lr"), c->min_lr, c->lr,
+                              mu_config_where(s, "optimizer.params.lr")));
+    if (c->train_iters > 0 && c->train_epochs > 0)
+        also(&status, mu_fail(MU_CONFIG, "%s: train_epochs excludes train_iters (%s): keep one of them",
+                              mu_config_where(s, "train_epochs"), mu_config_where(s, "train_iters")));
+    if (c->override_lr_scheduler && c->use_checkpoint_lr_scheduler)
+        also(&status,
+             mu_fail(MU_CONFIG, "%s: use_checkpoint_lr_scheduler excludes override_lr_scheduler (%s)",
+                     mu_config_where(s, "use_checkpoint_lr_scheduler"),
+                     mu_config_where(s, "override_lr_scheduler")));
+    if (s->checkpoint_scale == 1 && c->checkpoint_factor == 1)
+        also(&status, mu_fail(MU_CONFIG, "%s: checkpoint_factor must be 2 or more with checkpoint_scale log",
+                              mu_config_where(s, "checkpoint_factor")));
+    return status;
+}
+
+static mu_status_t check_weights(const mu_config_source_t *s, const char *key, const mu_reals_t *weights,
+                                 char *const *paths)
+{
+    int n = 0;
+    double sum = 0;
+    while (paths && paths[n])
+        n++;
+    if (!weights->value)
+        return MU_OK;
+    if (weights->count != n)
+        return mu_fail(MU_CONFIG, "%s: %s has %d weights for %d paths: give one a path",
+                       mu_config_where(s, key), key, weights->count, n);
+    for (int i = 0; i < n; i++)
+        sum += weights->value[i];
+    if (n > 0 && sum <= 0)
+        return mu_fail(MU_CONFIG, "%s: %s: one weight must be above 0", mu_config_where(s, key), key);
+    return MU_OK;
+}
+
+/* gpt-neox counts epochs of unblended data only. */
+static mu_status_t check_blend(const mu_config_source_t *s)
+{
+    const mu_config_t *c = &s->config;
+    mu_status_t status = MU_OK;
+    also(&status, check_weights(s, "train_data_weights", &c->train_data_weights, c->train_data_paths));
+    also(&status, check_weights(s, "valid_data_weights", &c->valid_data_weights, c->valid_data_paths));
+    also(&status, check_weights(s, "test_data_weights", &c->test_data_weights, c->test_data_paths));
+    if (c->train_data_paths && !c->train_data_paths[0])
+        also(&status, mu_fail(MU_CONFIG, "%s: train_data_paths is empty: name the data to train on",
+                              mu_config_where(s, "train_data_paths")));
+    if (c->train_data_paths && c->train_epochs > 0)
+        also(&status, mu_fail(MU_CONFIG,
+                              "%s: train_epochs needs data_path: give train_iters with "
+                              "train_data_paths (%s)",
+                              mu_config_where(s, "train_epochs"), mu_config_where(s, "train_data_paths")));
+    if (c->train_data_paths && !c->valid_data_paths[0] && c->eval_iters > 0)
+        also(&status, mu_fail(MU_CONFIG, "%s: valid_data_paths is empty: name paths, or set eval_iters to 0",
+                              mu_config_where(s, "valid_data_paths")));
+    return status;
+}
+
+static mu_status_t check_split(const mu_config_source_t *s)
+{
+    double ratio[3];
+    if (!s->config.split || mu_parse_split(s->config.split, ratio))
+        return MU_OK;
+    return mu_fail(MU_CONFIG, "%s: split: found %s, wanted are " MU_SPLIT_WORDS, mu_config_where(s, "split"),
+                   s->config.split);
+}
+
+static mu_status_t check_data(const mu_config_source_t *s)
+{
+    static const char *const lists[] = {"train_data_paths", "valid_data_paths", "test_data_paths"};
+    const char *one = NULL, *none = NULL;
+    for (int i = 0; i < 3; i++) {
+        if (given(s, lists[i]))
+            one = lists[i];
+        else
+            none = lists[i];
+    }
+    if (one && none)
+        return mu_fail(MU_CONFIG, "%s: %s needs %s too: give all three lists, or data_path and split",
+                       mu_config_where(s, one), one, none);
+    if (one && given(s, "data_path"))
+        return mu_fail(MU_CONFIG, "%s: %s excludes data_path (%s): keep one of them", mu_config_where(s, one),
+                       one, mu_config_where(s, "data_path"));
+    return check_blend(s);
+}
+
+static mu_status_t check_zero(mu_config_source_t *s)
+{
+    int64_t stage = s->config.zero_stage;
+    if (stage > 1)
+        return mu_fail(MU_CONFIG, "%s: zero_optimization.stage %lld is not supported: use 1, or 0",
+                       mu_config_where(s, "zero_optimization.stage"), (long long)stage);
+    return MU_OK;
+}
+
+mu_status_t mu_config_derive(mu_config_source_t *s, const mu_yaml_t *attention)
+{
+    mu_config_t *c = &s->config;
+    mu_status_t status = derive_precision(s);
+    also(&status, derive_model(s));
+    also(&status, check_attention(s, attention));
+    also(&status, check_schedule(s));
+    also(&status, check_data(s));
+    also(&status, check_split(s));
+    also(&status, check_zero(s));
+    s->precision = c->precision;
+    c->checkpoint_scale_log = s->checkpoint_scale == 1;
+    s->train_batch_size = c->train_batch_size;
+    s->micro_batch = c->micro_batch;
+    s->accumulation = c->accumulation;
+    return status;
+}

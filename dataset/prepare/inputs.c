@@ -1,0 +1,114 @@
+#include "dataset/prepare/inputs.h"
+#include "common/buf.h"
+#include "common/file.h"
+#include "common/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sys/stat.h>
+
+enum { DEPTH_MAX = 32 }; /* of directories: links may form a ring */
+
+static void add(mu_inputs_t *in, const char *path, const struct stat *st)
+{
+    if ((in->count & (in->count - 1)) == 0) { /* a power of two: full */
+        size_t room = in->count ? (size_t)in->count * 2 : 1;
+        in->paths = mu_realloc(in->paths, room * sizeof *in->paths);
+        in->sizes = mu_realloc(in->sizes, room * sizeof *in->sizes);
+    }
+    in->paths[in->count] = mu_strdup(path);
+    in->sizes[in->count] = st && S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
+    in->total += in->sizes[in->count];
+    in->sized = in->sized && st && S_ISREG(st->st_mode);
+    in->count++;
+}
+
+static int visible(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name); /* bytes, whatever the locale */
+}
+
+static mu_status_t walk(mu_inputs_t *in, const char *path, int depth)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return mu_fail(MU_NOINPUT, "%s: cannot find it: %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode)) {
+        /* named by hand, a pipe is wanted; met in a directory, a socket or device is not */
+        if (depth == 0 || S_ISREG(st.st_mode))
+            add(in, path, &st);
+        return MU_OK;
+    }
+    if (depth >= DEPTH_MAX)
+        return mu_fail(MU_NOINPUT, "%s: more than %d directories deep: do its links form a ring?", path,
+                       DEPTH_MAX);
+    struct dirent **entries;
+    int n = scandir(path, &entries, visible, by_name);
+    if (n < 0)
+        return mu_fail(MU_NOINPUT, "%s: cannot list: %s", path, strerror(errno));
+    mu_status_t status = MU_OK;
+    for (int i = 0; i < n; i++) {
+        char *child = mu_path_join(path, entries[i]->d_name);
+        if (status == MU_OK)
+            status = walk(in, child, depth + 1);
+        free(child);
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+mu_status_t mu_inputs_find(char *const *paths, int n, mu_inputs_t *out)
+{
+    mu_inputs_t in = {.sized = true};
+    mu_status_t status = MU_OK;
+    for (int i = 0; i < n && status == MU_OK; i++) {
+        int before = in.count;
+        if (strcmp(paths[i], "-") == 0)
+            add(&in, "-", NULL);
+        else
+            status = walk(&in, paths[i], 0);
+        if (status == MU_OK && in.count == before)
+            status = mu_fail(MU_NOINPUT, "%s: holds no file", paths[i]);
+    }
+    if (status == MU_OK && n == 0)
+        status = mu_fail(MU_NOINPUT, "no input given");
+    if (status == MU_OK)
+        *out = in;
+    else
+        mu_inputs_free(&in);
+    return status;
+}
+
+void mu_inputs_free(mu_inputs_t *in)
+{
+    for (int i = 0; i < in->count; i++)
+        free(in->paths[i]);
+    free(in->paths);
+    free(in->sizes);
+    *in = (mu_inputs_t){0};
+}
+
+static bool ends(const char *text, size_t n, const char *suffix)
+{
+    size_t m = strlen(suffix);
+    return n >= m && strncasecmp(text + n - m, suffix, m) == 0;
+}
+
+bool mu_inputs_is_jsonl(const char *path)
+{
+    static const char *const packed[] = {".gz", ".zst", ".zstd", ".dz"};
+    size_t n = strlen(path);
+    for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) {
+        if (ends(path, n, packed[i])) {
+            n -= strlen(packed[i]);
+            break;
+        }
+    }
+    return ends(path, n, ".jsonl") || ends(path, n, ".ndjson") || ends(path, n, ".json");
+}

@@ -1,0 +1,207 @@
+#include "dataset/store/dataset.h"
+#include "common/buf.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "dataset/store/dataset_impl.h"
+#include "dataset/store/shard_file.h"
+
+static bool has_manifest(const char *path)
+{
+    char *manifest = mu_path_join(path, MU_DATASET_MANIFEST);
+    bool there = mu_is_file(manifest);
+    free(manifest);
+    return there;
+}
+
+static bool has_index(const char *path)
+{
+    char *index = mu_format("%s.idx", path);
+    bool there = mu_is_file(index);
+    free(index);
+    return there;
+}
+
+bool mu_dataset_exists(const char *path)
+{
+    return has_manifest(path) || has_index(path);
+}
+
+static mu_status_t nothing_there(const char *path)
+{
+    size_t n = strlen(path);
+    if (n > 4 && (strcmp(path + n - 4, ".bin") == 0 || strcmp(path + n - 4, ".idx") == 0) && mu_is_file(path))
+        return mu_fail(MU_NOINPUT,
+                       "%s: give the path without its ending: '%.*s' stands for the .bin and the .idx", path,
+                       (int)(n - 4), path);
+    if (mu_is_dir(path))
+        return mu_fail(MU_NOINPUT,
+                       "%s: holds no %s: prepare it with 'muster prepare', or give the prefix of a .bin/.idx "
+                       "pair",
+                       path, MU_DATASET_MANIFEST);
+    return mu_fail(MU_NOINPUT, "%s: no data set: neither '%s/%s' nor '%s.idx' is there", path, path,
+                   MU_DATASET_MANIFEST, path);
+}
+
+mu_status_t mu_dataset_open(const char *path, const mu_dataset_options_t *options, mu_dataset_t **out)
+{
+    bool prepared = has_manifest(path);
+    if (!prepared && !has_index(path))
+        return nothing_there(path);
+    mu_dataset_t *ds = mu_calloc(1, sizeof *ds);
+    ds->path = mu_strdup(path);
+    mu_status_t status = prepared ? mu_prepared_open(ds, options) : mu_indexed_open(ds, options);
+    if (status != MU_OK) {
+        mu_dataset_close(ds);
+        return status;
+    }
+    *out = ds;
+    return MU_OK;
+}
+
+void mu_dataset_close(mu_dataset_t *ds)
+{
+    if (!ds)
+        return;
+    if (ds->own)
+        ds->ops->close(ds);
+    free(ds->start);
+    free(ds->tokenizer_path);
+    free(ds->path);
+    free(ds);
+}
+
+int64_t mu_dataset_documents(const mu_dataset_t *ds, mu_data_split_t split)
+{
+    return ds->bounds[split + 1] - ds->bounds[split];
+}
+
+int64_t mu_dataset_tokens(const mu_dataset_t *ds, mu_data_split_t split)
+{
+    return ds->start[ds->bounds[split + 1]] - ds->start[ds->bounds[split]];
+}
+
+uint64_t mu_dataset_text_bytes(const mu_dataset_t *ds, mu_data_split_t split)
+{
+    return ds->text_bytes[split];
+}
+
+int64_t mu_dataset_length(const mu_dataset_t *ds, mu_data_split_t split, int64_t doc)
+{
+    const int64_t *start = ds->start + ds->bounds[split] + doc;
+    return start[1] - start[0];
+}
+
+mu_status_t mu_dataset_read(mu_dataset_t *ds, mu_data_split_t split, int64_t doc, int64_t offset, int64_t n,
+                            int32_t *out)
+{
+    if (doc < 0 || doc >= mu_dataset_documents(ds, split) || offset < 0 || n < 0 ||
+        n > mu_dataset_length(ds, split, doc) - offset)
+        return mu_fail(MU_BUG, "%s: no tokens %lld to %lld in document %lld of %s", ds->path,
+                       (long long)offset, (long long)(offset + n), (long long)doc, mu_data_split_name(split));
+    return n > 0 ? ds->ops->read(ds, ds->bounds[split] + doc, offset, n, out) : MU_OK;
+}
+
+/* The document that holds token `position`; empty documents hold none. */
+static int64_t document_at(const mu_dataset_t *ds, int64_t position)
+{
+    int64_t low = 0, high = ds->documents; /* start[low] <= position < start[high] */
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (ds->start[middle] <= position)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+mu_status_t mu_dataset_read_at(mu_dataset_t *ds, mu_data_split_t split, int64_t position, int64_t n,
+                               int32_t *out)
+{
+    if (position < 0 || n < 0 || n > mu_dataset_tokens(ds, split) - position)
+        return mu_fail(MU_BUG, "%s: no tokens %lld to %lld in %s", ds->path, (long long)position,
+                       (long long)(position + n), mu_data_split_name(split));
+    if (n == 0)
+        return MU_OK;
+    position += ds->start[ds->bounds[split]];
+    for (int64_t doc = document_at(ds, position); n > 0; doc++) {
+        int64_t offset = position - ds->start[doc], m = mu_min_i64(n, ds->start[doc + 1] - position);
+        if (m > 0)
+            MU_TRY(ds->ops->read(ds, doc, offset, m, out));
+        position += m;
+        out += m;
+        n -= m;
+    }
+    return MU_OK;
+}
+
+int64_t mu_dataset_sequences(const mu_dataset_t *ds, mu_data_split_t split, int64_t seq_length)
+{
+    int64_t tokens = mu_dataset_tokens(ds, split);
+    return tokens > 0 ? (tokens - 1) / seq_length : 0;
+}
+
+mu_status_t mu_dataset_sequence(mu_dataset_t *ds, mu_data_split_t split, int64_t seq_length, int64_t k,
+                                int32_t *out)
+{
+    if (k < 0 || k >= mu_dataset_sequences(ds, split, seq_length))
+        return mu_fail(MU_BUG, "%s: no sequence %lld in %s", ds->path, (long long)k,
+                       mu_data_split_name(split));
+    return mu_dataset_read_at(ds, split, k * seq_length, seq_length + 1, out);
+}
+
+const char *mu_dataset_version(const mu_dataset_t *ds)
+{
+    return ds->version;
+}
+
+int64_t mu_dataset_vocab(const mu_dataset_t *ds)
+{
+    return ds->vocab;
+}
+
+void mu_dataset_limit(mu_dataset_t *ds, int64_t vocab)
+{
+    if (vocab < ds->vocab_checked)
+        ds->vocab_checked = vocab;
+}
+
+const char *mu_dataset_tokenizer_path(const mu_dataset_t *ds)
+{
+    return ds->tokenizer_path;
+}
+
+const char *mu_dataset_tokenizer_digest(const mu_dataset_t *ds)
+{
+    return ds->tokenizer_path ? ds->tokenizer_digest : NULL;
+}
+
+const char *mu_dataset_path(const mu_dataset_t *ds)
+{
+    return ds->path;
+}
+
+mu_status_t mu_dataset_verify(mu_dataset_t *ds)
+{
+    return ds->ops->verify(ds);
+}
+
+int64_t mu_tokens_widen(const void *from, int bytes, bool is_signed, int64_t n, int64_t limit, int32_t *out,
+                        int64_t *bad)
+{
+    const unsigned char *p = from;
+    uint64_t all = ~(uint64_t)0, sign = is_signed ? (uint64_t)1 << (8 * bytes - 1) : 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t id = 0;
+        memcpy(&id, p + i * bytes, (size_t)bytes);
+        if (bytes < 8 && (id & sign))
+            id |= all << (8 * bytes); /* negative, hence too large below */
+        if (id >= (uint64_t)limit) {
+            *bad = (int64_t)id;
+            return i;
+        }
+        out[i] = (int32_t)id;
+    }
+    return n;
+}

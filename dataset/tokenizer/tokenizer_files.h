@@ -1,0 +1,23 @@
+/* What the readers of tokenizer.json and of vocab.json + merges.txt share; for dataset/tokenizer*.c only. */
+#ifndef MU_DATASET_TOKENIZER_FILES_H
+#define MU_DATASET_TOKENIZER_FILES_H
+
+#include "dataset/tokenizer/tokenizer.h"
+
+#include <jansson.h>
+
+#define MU_TOKENIZER_MAX_FILE ((size_t)128 << 20)
+
+/* json_decref() the result. Errors: MU_NOINPUT, MU_IO, MU_DATA. */
+mu_status_t mu_tokenizer_read_json(const char *path, json_t **out);
+/* Adds the model's tokens from an object {name: id}. */
+mu_status_t mu_tokenizer_read_vocab(mu_tokenizer_t *tok, const char *path, json_t *vocab);
+/* Cuts "a b" at its one space; `number` counts from 1, for messages. */
+mu_status_t mu_tokenizer_split_merge(const char *path, size_t number, char *line, char **right);
+/* Appends to tok->merges, which has room. */
+mu_status_t mu_tokenizer_add_merge(mu_tokenizer_t *tok, const char *path, size_t number, json_t *vocab,
+                                   const char *left, const char *right);
+mu_status_t mu_tokenizer_from_gpt2(const char *vocab_path, json_t *vocab, const char *merges_path,
+                                   mu_tokenizer_t **out);
+
+#endif

@@ -1,0 +1,101 @@
+/*
+ * The inside of a tokenizer, for the files dataset/tokenizer*.c only.
+ *
+ * To make one: mu_tokenizer_new(), the settings, mu_tokenizer_add_model() for each token of the model,
+ * `merges`, mu_tokenizer_add_added() for each added token, then mu_tokenizer_finish() once.
+ */
+#ifndef MU_DATASET_TOKENIZER_IMPL_H
+#define MU_DATASET_TOKENIZER_IMPL_H
+
+#include "dataset/tokenizer/bpe.h"
+#include "dataset/tokenizer/tokenizer.h"
+#include "dataset/tokenizer/unicode.h"
+#include "dataset/tokenizer/utf8.h"
+
+#define MU_TOKENIZER_MAX_ID (1 << 22)
+
+/* What an id stands for. A token may be both of the model and added (<|endoftext|> often is). */
+typedef struct mu_piece {
+    uint32_t at, len; /* its bytes in mu_tokenizer.bytes */
+    bool model;       /* in the model's vocabulary */
+    bool raw;         /* in the model under its own text: some character of it is no byte symbol */
+    bool added;       /* in added_tokens */
+} mu_piece_t;
+
+typedef struct mu_added {
+    int32_t id;
+    bool special, normalized, lstrip, rstrip, single_word;
+} mu_added_t;
+
+/* Finds added tokens in text: a byte trie, entered only at bytes that start a token. */
+typedef struct mu_trie_node {
+    int32_t child, sibling; /* -1: none */
+    int32_t added;          /* index of the added token that ends here, -1: none */
+    unsigned char byte;
+} mu_trie_node_t;
+
+typedef struct mu_matcher {
+    mu_trie_node_t *nodes;
+    size_t count, cap;
+    int32_t root[256]; /* the node of a first byte, -1: none */
+} mu_matcher_t;
+
+struct mu_tokenizer {
+    mu_unicode_t *unicode;
+    bool nfc;          /* normalizer */
+    bool prefix_space; /* pre-tokenizer's add_prefix_space */
+    bool words;        /* pre-tokenizer's use_regex */
+    mu_piece_t *pieces;
+    int32_t vocab, pieces_cap;
+    mu_buf_t bytes;
+    mu_merge_t *merges; /* in order of rank */
+    size_t merge_count;
+    mu_added_t *added; /* in the file's order */
+    size_t added_count;
+    /* made by mu_tokenizer_finish() */
+    mu_bpe_t bpe;
+    int32_t byte_id[256];         /* -1: no such symbol */
+    mu_matcher_t raw, normalized; /* added tokens by their flag */
+    bool cut_space, cut_line;     /* mu_tokenizer_cut() may cut before a space, a line feed */
+    int32_t eod;
+    char digest[MU_DIGEST_HEX];
+};
+
+/* The code point that stands for a byte in a model's vocabulary, and back (-1: none). */
+uint32_t mu_symbol_of_byte(unsigned char byte);
+int mu_byte_of_symbol(uint32_t c);
+
+mu_tokenizer_t *mu_tokenizer_new(void);
+/* `name` is the token as the model spells it (byte symbols), NUL terminated UTF-8. id: [0,
+ * MU_TOKENIZER_MAX_ID), not used by another token of the model. */
+void mu_tokenizer_add_model(mu_tokenizer_t *tok, int32_t id, const char *name);
+void mu_tokenizer_add_added(mu_tokenizer_t *tok, const mu_added_t *added, const char *content);
+void mu_tokenizer_finish(mu_tokenizer_t *tok);
+/* Appends the token as the model spells it. */
+void mu_tokenizer_name(const mu_tokenizer_t *tok, int32_t id, mu_buf_t *out);
+
+static inline const char *mu_piece_bytes(const mu_tokenizer_t *tok, int32_t id)
+{
+    return tok->bytes.data + tok->pieces[id].at;
+}
+
+void mu_matcher_init(mu_matcher_t *matcher);
+void mu_matcher_add(mu_matcher_t *matcher, const char *content, size_t n, int32_t added);
+void mu_matcher_release(mu_matcher_t *matcher);
+
+/* Walks over the added tokens of a text. Start with zeros in `scan` and `done`; each true return is one
+ * token: plain text [gap, start), then the token `id`, up to `done`. After false, [done, n) is plain text. */
+typedef struct mu_match {
+    size_t scan, done;
+    size_t gap, start; /* gap > start: no plain text */
+    int32_t id;
+} mu_match_t;
+
+bool mu_matcher_next(const mu_tokenizer_t *tok, const mu_matcher_t *matcher, const char *text, size_t n,
+                     mu_match_t *match);
+
+/* The end of the word that starts at `p` (p < end), by GPT-2's pattern. Valid UTF-8. */
+const unsigned char *mu_word_end(const mu_unicode_t *unicode, const unsigned char *p,
+                                 const unsigned char *end);
+
+#endif

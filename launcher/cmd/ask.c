@@ -1,0 +1,237 @@
+#include "launcher/cmd/ask.h"
+#include "common/config/config.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "launcher/run/cmd_run.h"
+#include "launcher/run/cmd_worker.h"
+#include "common/checkpoint/reader.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <unistd.h>
+
+static const char *const host_options[] = {"hosts", "hostfile", "workers", "run-dir", NULL};
+
+enum { OPTIONS_MAX = 32, ANSWER_MAX = 64 << 20 };
+
+static int add_options(struct option *longs, int n, const char *const *names, int kind, int has_arg)
+{
+    for (; names && *names; names++)
+        longs[n++] = (struct option){*names, has_arg, NULL, kind};
+    return n;
+}
+
+static void take_host_option(mu_ask_t *ask, const char *name, const char *value)
+{
+    const char **field[] = {&ask->hosts, &ask->hostfile, &ask->workers, &ask->run_dir};
+    for (int i = 0; host_options[i]; i++)
+        if (strcmp(name, host_options[i]) == 0)
+            *field[i] = value;
+}
+
+static mu_status_t take_word(mu_ask_t *ask, const char *word)
+{
+    if (mu_config_is_override(word))
+        mu_args_add(&ask->keys, word);
+    else if (!ask->checkpoint)
+        ask->checkpoint = word;
+    else
+        return mu_fail(MU_USAGE, "%s: one checkpoint at a time, not '%s' and '%s'", ask->verb->name,
+                       ask->checkpoint, word);
+    return MU_OK;
+}
+
+static mu_status_t parse(const mu_ask_verb_t *verb, int argc, char **argv, mu_ask_t *out)
+{
+    struct option longs[OPTIONS_MAX] = {{"help", no_argument, NULL, 'h'}};
+    int n = add_options(longs, 1, host_options, 'w', required_argument);
+    n = add_options(longs, n, verb->valued, 'v', required_argument);
+    n = add_options(longs, n, verb->flags, 'f', no_argument);
+    longs[n] = (struct option){0};
+    *out = (mu_ask_t){.verb = verb};
+    for (int opt, which; (opt = getopt_long(argc, argv, "h", longs, &which)) != -1;) {
+        if (opt == 'h')
+            out->help = true;
+        else if (opt == 'w')
+            take_host_option(out, longs[which].name, optarg);
+        else if (opt == 'v')
+            mu_args_addf(&out->own, "--%s=%s", longs[which].name, optarg);
+        else if (opt == 'f')
+            mu_args_addf(&out->own, "--%s", longs[which].name);
+        else
+            return mu_fail(MU_USAGE, "see `muster %s --help`", verb->name);
+    }
+    for (int i = optind; i < argc; i++)
+        MU_TRY(take_word(out, argv[i]));
+    return MU_OK;
+}
+
+const char *mu_ask_value(const mu_ask_t *ask, const char *name)
+{
+    size_t n = strlen(name);
+    for (int i = ask->own.n; i-- > 0;)
+        if (strncmp(ask->own.v[i], name, n) == 0 && ask->own.v[i][n] == '=')
+            return ask->own.v[i] + n + 1;
+    return NULL;
+}
+
+static void add_all(mu_args_t *to, const mu_args_t *from)
+{
+    for (int i = 0; i < from->n; i++)
+        mu_args_add(to, from->v[i]);
+}
+
+/* muster-worker's own verb with the same words, and `flag` where there is one. */
+static mu_args_t worker_line(const mu_ask_t *ask, const char *flag)
+{
+    mu_args_t args = {0};
+    mu_args_add(&args, ask->verb->name);
+    add_all(&args, &ask->own);
+    if (flag)
+        mu_args_add(&args, flag);
+    mu_args_add(&args, "--");
+    add_all(&args, &ask->keys);
+    if (ask->checkpoint)
+        mu_args_add(&args, ask->checkpoint);
+    return args;
+}
+
+static mu_status_t ask_one(const mu_ask_t *ask)
+{
+    mu_args_t args = worker_line(ask, ask->help ? "--help" : NULL);
+    mu_status_t status = mu_cmd_worker(args.n, args.v);
+    mu_args_free(&args);
+    return status;
+}
+
+/* ---- by many ---- */
+
+mu_status_t mu_ask_whole_path(const char *path, char **out)
+{
+    *out = realpath(path, NULL);
+    return *out ? MU_OK : mu_fail(MU_NOINPUT, "%s: %s", path, strerror(errno));
+}
+
+/* Whatever can be found wrong here is said before anyone waits for hosts. */
+static mu_status_t check(const mu_ask_t *ask)
+{
+    mu_args_t args = worker_line(ask, "--check");
+    mu_status_t status = mu_cmd_worker_wait(args.n, args.v);
+    mu_args_free(&args);
+    return status;
+}
+
+/* The model's own configuration, as the checkpoint carries it, in a file that a run can be made of. */
+static mu_status_t write_model(const mu_checkpoint_t *checkpoint, const char *dir, char **out)
+{
+    const char *text = mu_checkpoint_manifest(checkpoint)->info.config;
+    if (!text)
+        return mu_fail(MU_DATA, "%s: holds no configuration", mu_checkpoint_path(checkpoint));
+    MU_TRY(mu_make_dirs(dir, 0700));
+    char *path = mu_path_join(dir, "model.yml");
+    mu_status_t status = mu_file_replace(path, text, strlen(text), 0600);
+    if (status == MU_OK)
+        *out = path;
+    else
+        free(path);
+    return status == MU_OK ? MU_OK : MU_RUNDIR;
+}
+
+/* The command line of a run with these hosts. What a run must have and an import from elsewhere has not, it is
+ * given; what belongs to the training alone is taken away. */
+static void run_line(const mu_ask_t *ask, const char *model, const char *checkpoint, const char *dir,
+                     const mu_args_t *keys, mu_args_t *args)
+{
+    static const char *const fixed[] = {"finetune=true",
+                                        "train_batch_size=null",
+                                        "train_micro_batch_size_per_gpu=1",
+                                        "gradient_accumulation_steps=1",
+                                        "train_iters=1",
+                                        "train_epochs=null",
+                                        "optimizer.params.lr=1",
+                                        "min_lr=0",
+                                        "train_data_paths=null",
+                                        "valid_data_paths=null",
+                                        "test_data_paths=null",
+                                        "train_data_weights=null",
+                                        "valid_data_weights=null",
+                                        "test_data_weights=null",
+                                        "data_path=null",
+                                        "muster.max_restarts=0",
+                                        NULL};
+    const struct {
+        const char *name, *value;
+    } option[] = {{"--hosts", ask->hosts}, {"--hostfile", ask->hostfile}, {"--workers", ask->workers}};
+    mu_args_add(args, "run");
+    mu_args_add(args, model);
+    for (int i = 0; mu_config_elsewhere[i]; i++)
+        mu_args_add(args, mu_config_elsewhere[i]);
+    for (int i = 0; fixed[i]; i++)
+        mu_args_add(args, fixed[i]);
+    add_all(args, keys);
+    mu_args_addf(args, "load=%s", checkpoint);
+    mu_args_addf(args, "--run-dir=%s", dir);
+    for (size_t i = 0; i < sizeof option / sizeof *option; i++)
+        if (option[i].value)
+            mu_args_addf(args, "%s=%s", option[i].name, option[i].value);
+}
+
+static mu_status_t print_answer(const char *dir)
+{
+    char *path = mu_path_join(dir, "result");
+    mu_buf_t text = MU_BUF_INIT;
+    mu_status_t status = mu_file_read(path, ANSWER_MAX, &text);
+    if (status == MU_OK && (fwrite(text.data, 1, text.len, stdout) != text.len || fflush(stdout) != 0))
+        status = mu_fail(MU_IO, "stdout: cannot write");
+    mu_buf_release(&text);
+    free(path);
+    return status;
+}
+
+static mu_status_t run(const mu_ask_t *ask, const mu_checkpoint_t *checkpoint, const char *dir,
+                       const mu_args_t *keys, const mu_args_t *words)
+{
+    mu_args_t line = {0};
+    char *model = NULL, *path = NULL;
+    mu_status_t status;
+    MU_TRY_GOTO(status, mu_ask_whole_path(mu_checkpoint_path(checkpoint), &path), out);
+    MU_TRY_GOTO(status, write_model(checkpoint, dir, &model), out);
+    run_line(ask, model, path, dir, keys, &line);
+    MU_TRY_GOTO(status, mu_cmd_run_as(line.n, line.v, words), out);
+    status = print_answer(dir);
+out:
+    mu_args_free(&line);
+    free(model);
+    free(path);
+    return status;
+}
+
+mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_args_t *words)
+{
+    mu_checkpoint_t *checkpoint;
+    MU_TRY(check(ask));
+    MU_TRY(mu_checkpoint_newest(ask->checkpoint, INT64_MAX, &checkpoint));
+    if (!checkpoint)
+        return mu_fail(MU_NOINPUT, "%s: there is no checkpoint", ask->checkpoint);
+    char *dir = ask->run_dir ? mu_strdup(ask->run_dir)
+                             : mu_format("%s/../%s-%lld", mu_checkpoint_path(checkpoint), ask->verb->name,
+                                         (long long)getpid());
+    mu_status_t status = run(ask, checkpoint, dir, keys, words);
+    mu_checkpoint_close(checkpoint);
+    if (status == MU_OK && !ask->run_dir)
+        status = mu_remove_tree(dir);
+    free(dir);
+    return status;
+}
+
+mu_status_t mu_ask(const mu_ask_verb_t *verb, int argc, char **argv)
+{
+    mu_ask_t ask;
+    mu_status_t status = parse(verb, argc, argv, &ask);
+    bool many = !ask.help && (ask.hosts || ask.hostfile || ask.workers);
+    if (status == MU_OK)
+        status = many ? verb->many(&ask) : ask_one(&ask);
+    mu_args_free(&ask.own);
+    mu_args_free(&ask.keys);
+    return status;
+}

@@ -1,0 +1,47 @@
+/*
+ * Verbs that ask something of a trained model: `eval` and `generate`. Without host options muster-worker answers
+ * in one process; with them the ranks are started and watched as those of a run, in a run directory of their
+ * own, and rank 0 leaves the answer there.
+ *
+ *     mu_ask(&verb, argc, argv)                            calls verb.many with host options, which makes of
+ *         mu_ask_many(&ask, keys, words)                   the verb's own options what a run is given
+ */
+#ifndef MU_LAUNCHER_ASK_H
+#define MU_LAUNCHER_ASK_H
+
+#include "common/status.h"
+#include "common/args.h"
+
+#include <stdbool.h>
+
+typedef struct mu_ask mu_ask_t;
+
+/* A verb and its own options: those with a value, then those without. Lists end with NULL. */
+typedef struct mu_ask_verb {
+    const char *name;
+    const char *const *valued, *const *flags;
+    mu_status_t (*many)(const mu_ask_t *ask);
+} mu_ask_verb_t;
+
+struct mu_ask {
+    const mu_ask_verb_t *verb;
+    const char *checkpoint, *run_dir, *hosts, *hostfile, *workers; /* NULL: not given */
+    mu_args_t own;  /* its own options, each in one word: "--data=DIR", "--json" */
+    mu_args_t keys; /* key=value */
+    bool help;
+};
+
+/* argv[0] is the verb. In one process muster-worker takes this one's place. Errors: MU_USAGE, and the verb's. */
+mu_status_t mu_ask(const mu_ask_verb_t *verb, int argc, char **argv);
+/* The value of "--name"; NULL when it is not given. */
+const char *mu_ask_value(const mu_ask_t *ask, const char *name);
+
+/* A run of the checkpoint's own configuration, with `keys` (key=value, in which the user's have their place) on
+ * top; `words` go to the ranks behind it. Prints the answer. What muster-worker's own verb would not begin with
+ * is refused at once, with its status. */
+mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_args_t *words);
+
+/* The absolute path of what is there. Errors: MU_NOINPUT. */
+mu_status_t mu_ask_whole_path(const char *path, char **out);
+
+#endif

@@ -1,0 +1,223 @@
+#include "launcher/cmd/cmd_check.h"
+#include "launcher/hosts/hosts.h"
+#include "launcher/preflight/needs.h"
+#include "launcher/preflight/preflight.h"
+#include "launcher/ready/ready.h"
+#include "launcher/run/run_plan.h"
+#include "launcher/ready/ssh.h"
+#include "common/config/config.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/rundir.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <unistd.h>
+
+typedef struct check_args {
+    char **file, **override; /* into argv */
+    int files, overrides;
+    const char *hosts, *hostfile, *run_dir;
+    bool json, help;
+} check_args_t;
+
+static const char usage[] =
+    "usage: muster check CONFIG... [key=value...] [--hosts h1:8,h2:8 | --hostfile FILE] [--run-dir DIR] "
+    "[--json]\n"
+    "\n"
+    "Waits until every host can be reached (muster.ready_timeout), checks each one, and says what is wrong.\n"
+    "Trains nothing. Hosts come from the options, else from the config's hostfile, MPI variables,\n"
+    "/etc/mpi/hostfile, Slurm, else this machine. docs/readiness.md lists stages, causes and checks.\n"
+    "\n"
+    "exit codes: 0 fit; 2 command line; 69 not ready in time; 77 authentication; 78 config; 80 a host is "
+    "unfit\n";
+
+static mu_status_t parse(int argc, char **argv, check_args_t *args)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } options[] = {{"--hosts", offsetof(check_args_t, hosts)},
+                   {"--hostfile", offsetof(check_args_t, hostfile)},
+                   {"--run-dir", offsetof(check_args_t, run_dir)}};
+    args->file = mu_calloc((size_t)argc, sizeof *args->file);
+    args->override = mu_calloc((size_t)argc, sizeof *args->override);
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        size_t o = 0, count = sizeof options / sizeof *options, n = strcspn(word, "=");
+        while (o < count && (strlen(options[o].name) != n || memcmp(word, options[o].name, n) != 0))
+            o++;
+        if (o < count) {
+            if (!word[n] && i + 1 == argc)
+                return mu_fail(MU_USAGE, "check: %s lacks its value", word);
+            *(const char **)((char *)args + options[o].offset) = word[n] ? word + n + 1 : argv[++i];
+        } else if (strcmp(word, "--json") == 0) {
+            args->json = true;
+        } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+            args->help = true;
+        } else if (word[0] == '-') {
+            return mu_fail(MU_USAGE, "check: no option '%s': see muster check --help", word);
+        } else if (mu_config_is_override(word)) {
+            args->override[args->overrides++] = argv[i];
+        } else {
+            args->file[args->files++] = argv[i];
+        }
+    }
+    if (!args->help && args->files == 0)
+        return mu_fail(MU_USAGE, "check: no CONFIG given: see muster check --help");
+    if (args->hosts && args->hostfile)
+        return mu_fail(MU_USAGE, "check: --hosts and --hostfile exclude each other");
+    return MU_OK;
+}
+
+static volatile sig_atomic_t stop;
+
+static void ask_to_stop(int signal)
+{
+    (void)signal;
+    stop = 1;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = ask_to_stop};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+static mu_status_t make_tmp(char **out)
+{
+    const char *base = getenv("TMPDIR");
+    char *path = mu_format("%s/muster-XXXXXX", base && *base == '/' ? base : "/tmp");
+    if (!mkdtemp(path)) {
+        mu_status_t status = mu_fail(MU_IO, "%s: cannot make a temporary folder: %s", path, strerror(errno));
+        free(path);
+        return status;
+    }
+    *out = path;
+    return MU_OK;
+}
+
+/* The run directory as an absolute path; *made when it was not there, as before a first run. */
+static mu_status_t open_run_dir(const char *path, char **out, bool *made)
+{
+    if (!path) {
+        mu_info("no run directory is known (save, or --run-dir): storage is not checked");
+        return MU_OK;
+    }
+    MU_TRY(mu_rundir_check_name(path));
+    *made = !mu_is_dir(path);
+    MU_TRY(mu_make_dirs(path, 0));
+    *out = realpath(path, NULL);
+    return *out ? MU_OK : mu_fail(MU_RUNDIR, "run directory %s: %s", path, strerror(errno));
+}
+
+typedef struct check {
+    const check_args_t *args;
+    const mu_config_t *config;
+    mu_hosts_t *hosts;
+    mu_ssh_t *ssh;
+    mu_ready_t *ready;
+    mu_preflight_report_t *report;
+    char *run_dir;
+} check_t;
+
+static void print_result(const check_t *check, mu_status_t status)
+{
+    if (!check->args->json) {
+        if (status == MU_OK)
+            printf("%d of %d hosts are fit (from %s)\n", check->report->looked_at, check->hosts->count,
+                   check->hosts->from);
+        return;
+    }
+    json_t *result = mu_ready_json(check->ready);
+    json_object_set_new(result, "from", json_string(check->hosts->from));
+    json_object_set_new(result, "status", json_string(mu_status_name(status)));
+    json_object_set_new(result, "exit", json_integer(mu_status_exit(status)));
+    json_object_set_new(result, "preflight", check->report ? mu_preflight_json(check->report) : json_null());
+    json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+    putchar('\n');
+    json_decref(result);
+}
+
+static mu_status_t look_at_hosts(check_t *check)
+{
+    static const mu_need_t need[] = {
+        [MU_DEVICE_AUTO] = MU_NEED_AUTO, [MU_DEVICE_CPU] = MU_NEED_NO, [MU_DEVICE_CUDA] = MU_NEED_YES};
+    static const mu_need_t rdma[] = {[MU_TRANSPORT_AUTO] = MU_NEED_AUTO,
+                                     [MU_TRANSPORT_RDMA] = MU_NEED_YES,
+                                     [MU_TRANSPORT_TCP] = MU_NEED_NO};
+    mu_needs_t needs;
+    MU_TRY(mu_needs_of(check->config, true, &needs));
+    mu_preflight_want_t want = {.run_dir = check->run_dir,
+                                .checkpoint_bytes = needs.checkpoint,
+                                .memory_per_slot = needs.rank,
+                                .gpus = need[check->config->muster.device],
+                                .rdma = rdma[check->config->muster.transport],
+                                .controller_here = mu_run_plan_controller_here(check->config),
+                                .stop = &stop};
+    mu_status_t status = mu_preflight_run(check->ready, &want, &check->report);
+    if (check->report)
+        mu_preflight_print(check->report);
+    return status;
+}
+
+static mu_status_t check_all(const check_args_t *args, const mu_config_t *config, const char *tmp)
+{
+    check_t check = {.args = args, .config = config};
+    bool made = false;
+    mu_status_t status;
+    mu_hosts_query_t query = {
+        .hosts = args->hosts, .hostfile = args->hostfile, .config_hostfile = config->hostfile};
+    mu_ready_options_t options = {
+        .timeout = config->muster.ready_timeout, .min_hosts = (int)config->muster.min_hosts, .stop = &stop};
+    MU_TRY_GOTO(status, mu_hosts_find(&query, &check.hosts), done);
+    MU_TRY_GOTO(status, mu_ssh_new(check.hosts, config->muster.ssh_args, tmp, &check.ssh), done);
+    MU_TRY_GOTO(status, open_run_dir(args->run_dir ? args->run_dir : config->save, &check.run_dir, &made),
+                done);
+    MU_TRY_GOTO(status, mu_ready_new(check.hosts, check.ssh, &options, &check.ready), done);
+    status = mu_ready_wait(check.ready);
+    if (status == MU_OK)
+        status = look_at_hosts(&check);
+    print_result(&check, status);
+done:
+    if (made && check.run_dir && rmdir(check.run_dir) != 0)
+        mu_warn("%s: cannot remove: %s", check.run_dir, strerror(errno));
+    mu_preflight_free(check.report);
+    mu_ready_free(check.ready);
+    mu_ssh_free(check.ssh);
+    mu_hosts_free(check.hosts);
+    free(check.run_dir);
+    return status;
+}
+
+mu_status_t mu_cmd_check(int argc, char **argv)
+{
+    check_args_t args = {0};
+    mu_config_t *config = NULL;
+    char *tmp = NULL;
+    mu_status_t status;
+    MU_TRY_GOTO(status, parse(argc, argv, &args), done);
+    if (args.help) {
+        fputs(usage, stdout);
+        goto done;
+    }
+    MU_TRY_GOTO(status, mu_config_load(args.file, args.files, args.override, args.overrides, &config), done);
+    mu_log_level_set(config->muster.log_level);
+    const char *missing = mu_config_missing(config);
+    if (missing)
+        mu_info("a part of a configuration: a run also needs %s", missing);
+    MU_TRY_GOTO(status, make_tmp(&tmp), done);
+    catch_signals();
+    status = check_all(&args, config, tmp);
+done:
+    if (tmp && mu_remove_tree(tmp) != MU_OK && status == MU_OK)
+        status = MU_IO;
+    free(tmp);
+    mu_config_free(config);
+    free(args.file);
+    free(args.override);
+    return status;
+}

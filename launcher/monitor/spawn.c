@@ -1,0 +1,102 @@
+#include "launcher/monitor/spawn.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+mu_status_t mu_spawn(char *const *argv, char *const *envp, mu_spawn_t *out)
+{
+    int fd[2];
+    *out = (mu_spawn_t){.output_fd = -1};
+    if (pipe2(fd, O_CLOEXEC) != 0)
+        return mu_fail(MU_BUG, "no pipe for %s: %s", argv[0], strerror(errno));
+    fflush(NULL);
+    pid_t launcher = getpid(), pid = fork();
+    if (pid < 0) {
+        close(fd[0]);
+        close(fd[1]);
+        return mu_fail(MU_BUG, "no process for %s: %s", argv[0], strerror(errno));
+    }
+    if (pid == 0) {
+        /* A group, so that signals of the terminal do not reach it, but no session: Linux schedules sessions
+         * against each other (sched_autogroup), and ranks that poll then keep us from the processor for
+         * seconds, as seen on Linux 6.18. Among the processes of one session a sleeper's turn comes at once. */
+        setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG,
+              SIGKILL); /* the launcher is killed: ranks end in a second, not after the lease */
+        if (getppid() != launcher)
+            _exit(127);
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        signal(SIGPIPE, SIG_DFL); /* what is ignored stays so over an exec */
+        int null = open("/dev/null", O_RDONLY);
+        dup2(null, STDIN_FILENO);
+        dup2(fd[1], STDOUT_FILENO);
+        dup2(fd[1], STDERR_FILENO);
+        execvpe(argv[0], argv, envp);
+        dprintf(STDERR_FILENO, "%s: cannot be started: %s\n", argv[0], strerror(errno));
+        _exit(127);
+    }
+    close(fd[1]);
+    fcntl(fd[0], F_SETFL, O_NONBLOCK);
+    out->pid = pid;
+    out->output_fd = fd[0];
+    return MU_OK;
+}
+
+/* Open MPI frames its help texts with lines of dashes, and repeats in them what guards say better. */
+static void keep_line(mu_spawn_t *s)
+{
+    s->line[s->len] = '\0';
+    s->len = 0;
+    if (s->line[strspn(s->line, "- \t\r")] != '\0')
+        memcpy(s->last_line, s->line, sizeof s->last_line);
+}
+
+void mu_spawn_read(mu_spawn_t *s, mu_scribe_t *scribe)
+{
+    char piece[8192];
+    for (int i = 0; i < 16 && s->output_fd >= 0; i++) {
+        ssize_t n = read(s->output_fd, piece, sizeof piece);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n <= 0) {
+            close(s->output_fd);
+            s->output_fd = -1;
+            return;
+        }
+        mu_scribe_output(scribe, piece, (size_t)n);
+        for (ssize_t k = 0; k < n; k++) {
+            if (piece[k] == '\n')
+                keep_line(s);
+            else if (s->len < sizeof s->line - 1)
+                s->line[s->len++] = piece[k];
+        }
+    }
+}
+
+void mu_spawn_reap(mu_spawn_t *s)
+{
+    int status;
+    if (s->gone || waitpid(s->pid, &status, WNOHANG) != s->pid)
+        return;
+    s->gone = true;
+    s->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void mu_spawn_end(mu_spawn_t *s, mu_scribe_t *scribe)
+{
+    if (!s->gone)
+        kill(-s->pid, SIGKILL);
+    mu_spawn_read(s, scribe);
+    if (s->output_fd >= 0)
+        close(s->output_fd);
+    s->output_fd = -1;
+}

@@ -1,0 +1,26 @@
+/* mpirun as a child: in a session of its own, so that Ctrl-C and a scheduler's SIGTERM reach only the
+ * launcher. */
+#ifndef MU_LAUNCHER_SPAWN_H
+#define MU_LAUNCHER_SPAWN_H
+
+#include "launcher/monitor/scribe.h"
+#include <sys/types.h>
+
+typedef struct mu_spawn {
+    pid_t pid;
+    int output_fd; /* stdout and stderr, non-blocking; -1 once they ended */
+    bool gone;
+    int code; /* exit code, or 128 + signal, once gone */
+    char line[512], last_line[512];
+    size_t len;
+} mu_spawn_t;
+
+/* Errors: MU_BUG. */
+mu_status_t mu_spawn(char *const *argv, char *const *envp, mu_spawn_t *out);
+/* What it printed goes to logs/mpirun.log; the last line that is no frame of a help text is kept. */
+void mu_spawn_read(mu_spawn_t *spawn, mu_scribe_t *scribe);
+void mu_spawn_reap(mu_spawn_t *spawn);
+/* Kills it if it is still there, reads the rest, closes. */
+void mu_spawn_end(mu_spawn_t *spawn, mu_scribe_t *scribe);
+
+#endif

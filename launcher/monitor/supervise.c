@@ -1,0 +1,463 @@
+#include "launcher/monitor/supervise.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/control/phase.h"
+#include "launcher/monitor/fold.h"
+#include "common/ready_text.h"
+#include "launcher/monitor/spawn.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A turn waits so long for the first message, and lets others gather for so long: many guards are cheaper
+ * that way. When one took longer than the last of these, it was the launcher who stood still. */
+enum { TICK_MS = 100, GATHER_MS = 5, STILL_MS = 1000 };
+static const int64_t ms_ns = 1000000;
+/* How long to wait for an even earlier cause; for a cause behind a broken connection; for mpirun after the
+ * ranks; for ranks after the order to die; between mpirun's signals; between two writings of run.json. */
+static const int64_t settle_ms = 300, cause_ms = 2000, leave_ms = 5000, kill_ms = 1500, state_ms = 1000;
+
+typedef enum course { RUNNING, SETTLING, KILLING } course_t;
+
+typedef struct attempt {
+    mu_supervisor_t *s;
+    mu_roster_t roster;
+    mu_spawn_t mpirun;
+    mu_fold_t fold;
+    course_t course;
+    mu_trouble_t trouble; /* the culprit so far */
+    bool announced;
+    char what[512]; /* as it was announced; heartbeats that come later tell less */
+    int64_t trouble_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
+    int64_t turned_ns; /* the end of the last turn */
+    int64_t lossy_ns;  /* when it was told that the network loses packets; 0: not, since ranks moved last */
+    int64_t judged_ns; /* 0: a death was told, which cannot wait */
+    int signals_sent;  /* to mpirun while killing */
+    int drains_before;
+    mu_order_t order;
+} attempt_t;
+
+/* ---- what comes in ---- */
+
+static bool take_hello(attempt_t *a, const mu_hello_t *hello, int64_t now)
+{
+    mu_supervisor_t *s = a->s;
+    int before = a->roster.present;
+    if (!mu_roster_hello(&a->roster, hello, now))
+        return false;
+    int present = a->roster.present;
+    if (present == before)
+        return true;
+    if (strcmp(hello->version, MU_VERSION) != 0 || strcmp(hello->config_digest, s->config_digest) != 0) {
+        mu_buf_t name = MU_BUF_INIT;
+        mu_roster_name(&a->roster, (int)hello->rank, &name);
+        mu_error("%s %s: every host must see the same muster and the same run directory", name.data,
+                 strcmp(hello->version, MU_VERSION) != 0 ? "is another version of muster"
+                                                         : "read another RUN/config.yml");
+        mu_buf_release(&name);
+        a->trouble = (mu_trouble_t){MU_TROUBLE_ABSENT, (int)hello->rank, MU_PREFLIGHT, 0};
+        a->announced = true;
+        a->course = SETTLING;
+        a->trouble_ns = now;
+        return true;
+    }
+    if (present == a->roster.size) {
+        mu_debug("all %d ranks are there after %.1f s", present, (double)(now - a->roster.begin_ns) * 1e-9);
+        mu_scribe_event(s->scribe, "joined", NULL, -1, "all %d ranks said hello", present);
+        mu_scribe_remove_key(s->scribe, s->key_inode);
+    }
+    return true;
+}
+
+static void answer(attempt_t *a, int rank)
+{
+    mu_order_t order = a->order;
+    order.sequence = a->roster.member[rank].sequence;
+    mu_server_order(a->s->server, rank, &order);
+}
+
+static void answer_all(attempt_t *a)
+{
+    for (int i = 0; i < a->roster.size; i++)
+        answer(a, i);
+}
+
+static void take_line(attempt_t *a, int rank, const mu_line_t *line)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    if (a->s->many_hosts && *a->roster.member[rank].hello.host) {
+        mu_text_escape(a->roster.member[rank].hello.host, strlen(a->roster.member[rank].hello.host), 64,
+                       &text);
+        mu_buf_adds(&text, ": ");
+    }
+    mu_text_escape(line->text, strlen(line->text), sizeof line->text, &text);
+    if (mu_fold_line(&a->fold, rank, text.data, mu_now_ns()))
+        mu_progress_print(a->s->progress, text.data);
+    mu_buf_release(&text);
+}
+
+/* A stopped process is named as soon as it has been seen twice; it is ended only when its limit has passed.
+ */
+static void name_stopped(attempt_t *a, int rank)
+{
+    const mu_member_t *m = &a->roster.member[rank];
+    if (m->stopped != 2)
+        return;
+    mu_buf_t name = MU_BUF_INIT;
+    mu_roster_name(&a->roster, rank, &name);
+    mu_warn("%s is stopped (state T, pid %lld); it ends in %.0f s unless it goes on", name.data,
+            (long long)m->hello.rank_pid, mu_roster_limit(&a->roster, m->beat.phase));
+    mu_scribe_event(a->s->scribe, "stopped", m->hello.host, rank, "the process is stopped (state T)");
+    mu_buf_release(&name);
+}
+
+static void take_beat(attempt_t *a, int rank, const mu_beat_t *beat, int64_t now)
+{
+    mu_run_state_t *state = a->s->state;
+    mu_roster_beat(&a->roster, rank, beat, now);
+    name_stopped(a, rank);
+    if (rank != 0)
+        return;
+    const mu_beat_t *b = &a->roster.member[0].beat;
+    if (b->step > 0 || b->phase >= MU_PHASE_FIRST_STEP)
+        state->step = b->step;
+    if (b->train_iters > 0)
+        state->train_iters = b->train_iters;
+    if (b->last_checkpoint > state->last_checkpoint) {
+        state->last_checkpoint = b->last_checkpoint;
+        mu_scribe_event(a->s->scribe, "checkpoint", NULL, -1, "step %lld is saved",
+                        (long long)b->last_checkpoint);
+    } else if (b->phase >= MU_PHASE_STEP) { /* an older one was resumed, or none */
+        state->last_checkpoint = b->last_checkpoint;
+    }
+    state->loss = b->loss;
+    state->valid_loss = b->valid_loss;
+    state->tokens_per_s = b->tokens_per_s;
+    mu_progress_beat(a->s->progress, b, now);
+}
+
+static void take_death(attempt_t *a, int rank, const mu_death_t *death, int64_t now)
+{
+    if (a->roster.member[rank].dead)
+        return;
+    mu_roster_death(&a->roster, rank, death, now);
+    a->judged_ns = 0;
+    mu_buf_t text = MU_BUF_INIT;
+    mu_trouble_t end = {MU_TROUBLE_DEATH, rank, MU_OK, 0};
+    mu_trouble_text(&a->roster, &end, &text);
+    mu_scribe_event(a->s->scribe, "ended", a->roster.member[rank].hello.host, rank, "%s", text.data);
+    mu_buf_release(&text);
+}
+
+static bool take_message(void *arg, int rank, const mu_message_t *message)
+{
+    attempt_t *a = arg;
+    int64_t now = mu_now_ns();
+    switch (message->type) {
+    case MU_MESSAGE_HELLO:
+        return take_hello(a, &message->hello, now);
+    case MU_MESSAGE_BEAT:
+        take_beat(a, rank, &message->beat, now);
+        answer(a, rank);
+        break;
+    case MU_MESSAGE_DEATH:
+        take_death(a, rank, &message->death, now);
+        answer(a, rank);
+        break;
+    case MU_MESSAGE_LINE:
+        take_line(a, rank, &message->line);
+        break;
+    default:
+        break;
+    }
+    return true;
+}
+
+void mu_supervisor_hear(mu_supervisor_t *s)
+{
+    while (s->signals_heard < *s->signals) {
+        s->signals_heard++;
+        s->stops++;
+        mu_info("signal: %s", s->stops == 1 ? "saving a checkpoint, then stopping; once more stops at once"
+                                            : "stopping at once");
+        mu_scribe_event(s->scribe, "stop", NULL, -1, "a signal");
+    }
+    int asked = (int)mu_scribe_stop(s->scribe);
+    if (asked > s->stops) {
+        s->stops = asked;
+        mu_info("the file `stop`: %s",
+                asked == 1 ? "saving a checkpoint, then stopping" : "stopping at once");
+        mu_scribe_event(s->scribe, "stop", NULL, -1, "the file `stop`");
+    }
+    const char *host = mu_scribe_drain(s->scribe);
+    if (host) {
+        mu_buf_t name = MU_BUF_INIT;
+        mu_text_escape(host, strlen(host), 64, &name);
+        s->drains++;
+        mu_info("%s is about to go: saving a checkpoint; the ranks start again when all hosts are ready",
+                name.len > 0 ? name.data : "a host");
+        mu_scribe_event(s->scribe, "drain", host, -1, "the host is about to go");
+        mu_buf_release(&name);
+    }
+}
+
+/* ---- what follows from it ---- */
+
+static void announce(attempt_t *a)
+{
+    mu_buf_t who = MU_BUF_INIT, what = MU_BUF_INIT;
+    mu_roster_name(&a->roster, a->trouble.rank, &who);
+    mu_trouble_text(&a->roster, &a->trouble, &what);
+    mu_error("%s %s", who.data, what.data);
+    mu_scribe_event(a->s->scribe, "failed", a->roster.member[a->trouble.rank].hello.host, a->trouble.rank,
+                    "%s", what.data);
+    a->announced = true;
+    snprintf(a->what, sizeof a->what, "%s", what.data);
+    mu_buf_release(&who);
+    mu_buf_release(&what);
+}
+
+/* Why a rank that stands still is not ended yet. */
+static void tell_lossy(attempt_t *a, int64_t now)
+{
+    double limit, still = mu_roster_still(&a->roster, now, &limit);
+    int rank = a->s->limits.hang > 0 || still <= limit ? -1 : mu_roster_lossy(&a->roster, now);
+    if (still < 1)
+        a->lossy_ns = 0;
+    if (rank < 0 || a->lossy_ns != 0)
+        return;
+    mu_buf_t who = MU_BUF_INIT, what = MU_BUF_INIT;
+    mu_trouble_t stuck = {MU_TROUBLE_STUCK, rank, MU_NETWORK, still};
+    mu_roster_name(&a->roster, rank, &who);
+    mu_trouble_text(&a->roster, &stuck, &what);
+    mu_warn("%s %s; it ends after %.0f s unless it goes on", who.data, what.data, MU_LOSSY_LIMIT);
+    mu_scribe_event(a->s->scribe, "lossy", a->roster.member[rank].hello.host, rank, "%s", what.data);
+    a->lossy_ns = now;
+    mu_buf_release(&who);
+    mu_buf_release(&what);
+}
+
+static void begin_killing(attempt_t *a, int64_t now)
+{
+    a->course = KILLING;
+    a->kill_ns = now;
+    a->order.kill = 1;
+    answer_all(a);
+}
+
+static void judge(attempt_t *a, int64_t now)
+{
+    mu_trouble_t t;
+    if (a->course == KILLING || now - a->judged_ns < TICK_MS * ms_ns)
+        return;
+    a->judged_ns = now;
+    tell_lossy(a, now);
+    mu_roster_judge(&a->roster, now, &t);
+    bool better = a->trouble.kind == MU_TROUBLE_NONE ||
+                  (a->trouble.kind == MU_TROUBLE_FOLLOWER && t.kind == MU_TROUBLE_DEATH);
+    if (t.kind != MU_TROUBLE_NONE && better) {
+        a->trouble = t;
+        a->trouble_ns = now;
+        a->course = SETTLING;
+        if (t.kind != MU_TROUBLE_FOLLOWER)
+            announce(a);
+    }
+    int64_t wait_ms = a->trouble.kind == MU_TROUBLE_FOLLOWER ? cause_ms : settle_ms;
+    if (a->course == SETTLING && now - a->trouble_ns > wait_ms * ms_ns) {
+        /* a guard that went with its rank reports nothing: it fell silent before the others' connections
+         * broke */
+        mu_trouble_t silent;
+        if (a->trouble.kind == MU_TROUBLE_FOLLOWER && mu_roster_vanished(&a->roster, now, &silent) &&
+            silent.seconds * 1e3 >= (double)cause_ms)
+            a->trouble = silent;
+        if (!a->announced)
+            announce(a);
+        begin_killing(a, now);
+    }
+}
+
+/* mpirun ended although nobody has said that a rank did: its own failure, or reports that are still on their
+ * way. */
+static void judge_mpirun(attempt_t *a, int64_t now)
+{
+    if (a->course != RUNNING || !a->mpirun.gone || a->roster.dead == a->roster.size)
+        return;
+    if (a->gone_ns == 0)
+        a->gone_ns = now;
+    if (now - a->gone_ns <= cause_ms * ms_ns)
+        return;
+    if (a->trouble.kind == MU_TROUBLE_NONE && mu_roster_vanished(&a->roster, now, &a->trouble))
+        announce(a);
+    begin_killing(a, now);
+}
+
+static void pass_stop_on(attempt_t *a, int64_t now)
+{
+    if ((a->s->stops >= 1 || a->s->drains > a->drains_before) && a->order.request < MU_REQUEST_STOP) {
+        a->order.request = MU_REQUEST_STOP;
+        answer_all(a);
+    }
+    if (a->s->stops >= 2 && a->course != KILLING)
+        begin_killing(a, now);
+}
+
+static void kill_mpirun(attempt_t *a, int64_t now)
+{
+    bool quiet = a->roster.dead == a->roster.present;
+    int64_t since = now - a->kill_ns;
+    if (a->mpirun.gone)
+        return;
+    if (a->signals_sent == 0 && ((quiet && since > settle_ms * ms_ns) || since > kill_ms * ms_ns)) {
+        kill(a->mpirun.pid, SIGTERM);
+        a->signals_sent = 1;
+    } else if (a->signals_sent == 1 && since > 2 * kill_ms * ms_ns + settle_ms * ms_ns) {
+        kill(-a->mpirun.pid, SIGKILL); /* it leads a group of its own */
+        a->signals_sent = 2;
+    }
+}
+
+static void tell_state(attempt_t *a, int64_t now)
+{
+    mu_run_state_t *state = a->s->state;
+    int64_t phase = a->roster.member[0].beat.phase;
+    const char *word = phase == MU_PHASE_SAVE         ? "saving"
+                       : phase >= MU_PHASE_FIRST_STEP ? "running"
+                                                      : "starting";
+    if (strcmp(word, state->state) != 0 || now - a->state_ns > state_ms * ms_ns) {
+        snprintf(state->state, sizeof state->state, "%s", word);
+        state->time = mu_wall_seconds();
+        a->state_ns = now;
+        mu_scribe_state(a->s->scribe, state);
+    }
+}
+
+static bool over(attempt_t *a, int64_t now)
+{
+    if (a->roster.dead == a->roster.size && a->all_dead_ns == 0)
+        a->all_dead_ns = now;
+    if (a->course == RUNNING && a->all_dead_ns && !a->mpirun.gone && now - a->all_dead_ns > leave_ms * ms_ns)
+        begin_killing(a, now);
+    if (!a->mpirun.gone)
+        return false;
+    /* while reports may still come, guards are heard: a death that nobody told is the next attempt's riddle
+     */
+    return a->course == KILLING
+               ? a->roster.dead == a->roster.present || now - a->kill_ns > 2 * kill_ms * ms_ns
+               : a->all_dead_ns != 0;
+}
+
+static void turn(attempt_t *a)
+{
+    mu_supervisor_t *s = a->s;
+    struct pollfd fds[] = {{mu_server_fd(s->server), POLLIN, 0},
+                           {mu_scribe_fd(s->scribe), POLLIN, 0},
+                           {a->mpirun.output_fd, POLLIN, 0}};
+    poll(fds, sizeof fds / sizeof *fds, TICK_MS);
+    mu_server_move(s->server, take_message, a);
+    mu_spawn_read(&a->mpirun, s->scribe);
+    mu_supervisor_hear(s);
+    mu_spawn_reap(&a->mpirun);
+    mu_sleep_ms(GATHER_MS);
+}
+
+static void notice_pause(attempt_t *a, int64_t now)
+{
+    int64_t still = now - a->turned_ns;
+    a->turned_ns = now;
+    if (still <= STILL_MS * ms_ns)
+        return;
+    mu_roster_pause(&a->roster, still, now);
+    mu_scribe_event(a->s->scribe, "paused", NULL, -1, "the launcher itself stood still for %.1f s",
+                    (double)still * 1e-9);
+}
+
+/* ---- the end ---- */
+
+static mu_status_t own_end(const attempt_t *a)
+{
+    if (a->s->stops >= 2)
+        return MU_STOPPED;
+    for (int i = 0; i < a->roster.size; i++)
+        if (a->roster.member[i].dead && a->roster.member[i].death.exit_code == mu_status_exit(MU_STOPPED))
+            return MU_STOPPED;
+    return MU_OK;
+}
+
+static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
+{
+    int code = a->mpirun.code;
+    /* a rank that could not even make a connection left its code with mpirun */
+    mu_status_t status = mu_status_from_exit(code);
+    out->status = code != 0 && mu_status_exit(status) == code ? status : MU_NETWORK;
+    snprintf(out->who, sizeof out->who, "mpirun");
+    snprintf(out->what, sizeof out->what, "ended with exit code %d before all ranks had reported", code);
+    mu_buf_t line = MU_BUF_INIT;
+    mu_text_escape(a->mpirun.last_line, strlen(a->mpirun.last_line), sizeof out->last_line - 16, &line);
+    snprintf(out->last_line, sizeof out->last_line, "%s", line.data ? line.data : "");
+    mu_buf_release(&line);
+    snprintf(out->log, sizeof out->log, "%s/logs/mpirun.log", a->s->run_dir);
+}
+
+static void describe(const attempt_t *a, mu_outcome_t *out)
+{
+    const mu_trouble_t *t = &a->trouble;
+    mu_buf_t text = MU_BUF_INIT;
+    *out = (mu_outcome_t){.rank = -1, .ran = a->roster.present > 0, .time = mu_wall_seconds()};
+    if (a->s->stops >= 2 || (t->kind == MU_TROUBLE_NONE && a->roster.dead == a->roster.size)) {
+        out->status = own_end(a);
+        out->drained = out->status == MU_STOPPED && a->s->stops == 0 && a->s->drains > a->drains_before;
+        return;
+    }
+    if (t->kind == MU_TROUBLE_NONE) {
+        describe_mpirun(a, out);
+        return;
+    }
+    const mu_death_t *d = &a->roster.member[t->rank].death;
+    out->status = t->status;
+    out->rank = t->rank;
+    mu_roster_name(&a->roster, t->rank, &text);
+    snprintf(out->who, sizeof out->who, "%s", text.data);
+    mu_buf_clear(&text);
+    mu_trouble_text(&a->roster, t, &text);
+    snprintf(out->what, sizeof out->what, "%s", *a->what ? a->what : text.data);
+    mu_buf_clear(&text);
+    mu_text_escape(d->last_line, strlen(d->last_line), 400, &text);
+    snprintf(out->last_line, sizeof out->last_line, "%s", text.data ? text.data : "");
+    snprintf(out->log, sizeof out->log, "%s/logs/rank-%05d.log", a->s->run_dir, t->rank);
+    for (int i = 0; i < a->roster.size; i++)
+        out->followers += i != t->rank && a->roster.member[i].dead &&
+                          (!a->roster.member[i].orderly || a->roster.member[i].death.signal != 0);
+    mu_buf_release(&text);
+}
+
+mu_status_t mu_supervise(mu_supervisor_t *s, mu_outcome_t *outcome)
+{
+    attempt_t a = {.s = s, .trouble = {.kind = MU_TROUBLE_NONE, .rank = -1}, .drains_before = s->drains};
+    MU_TRY(mu_spawn(s->args->v, s->env->v, &a.mpirun));
+    mu_roster_init(&a.roster, s->ranks, s->state->attempt, &s->limits, mu_now_ns());
+    mu_progress_restart(s->progress);
+    a.turned_ns = mu_now_ns();
+    for (;;) {
+        turn(&a);
+        int64_t now = mu_now_ns();
+        notice_pause(&a, now);
+        pass_stop_on(&a, now);
+        judge(&a, now);
+        judge_mpirun(&a, now);
+        if (a.course == KILLING)
+            kill_mpirun(&a, now);
+        tell_state(&a, now);
+        mu_fold_flush(&a.fold, s->progress, now);
+        if (over(&a, now))
+            break;
+    }
+    mu_fold_flush(&a.fold, s->progress, INT64_MAX);
+    describe(&a, outcome);
+    mu_spawn_end(&a.mpirun, s->scribe);
+    mu_roster_free(&a.roster);
+    return MU_OK;
+}

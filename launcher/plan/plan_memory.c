@@ -1,0 +1,54 @@
+#include "launcher/plan/plan_memory.h"
+#include "common/num.h"
+
+enum { ALIGN = 16, PENDING_LOSSES = 256 };
+
+static int64_t aligned(int64_t elements)
+{
+    return (elements + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Parameters of one worker, and those that its optimizer keeps; the last shard is never smaller than another.
+ */
+static int64_t local_parameters(const mu_model_t *model, int tp, int shards, int64_t *owned)
+{
+    int64_t total = 0, offset[2], count[2], first, n;
+    mu_tensor_t t;
+    *owned = 0;
+    for (int i = 0; i < mu_model_tensor_count(model); i++) {
+        mu_model_tensor(model, i, &t);
+        mu_tensor_slice(&t, tp, 0, offset, count);
+        mu_tensor_owned(&t, count, shards - 1, shards, &first, &n);
+        total += aligned(count[0] * count[1]);
+        *owned += aligned(n);
+    }
+    return total;
+}
+
+void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_memory_t *out)
+{
+    int64_t e = shape->mixed ? 2 : 4, h = m->hidden, owned;
+    int64_t p = local_parameters(m, shape->tp, (int)mu_max_i64(1, shape->shards), &owned);
+    int64_t rows = shape->micro_batch * m->seq_length, w = h / shape->tp, f = m->ffn / shape->tp;
+    int64_t vocab = m->vocab / shape->tp, heads = m->heads / shape->tp;
+    int64_t norms = m->residual == MU_RESIDUAL_PARALLEL_TIED ? 1 : 2;
+    int64_t inputs = m->residual == MU_RESIDUAL_SEQUENTIAL ? 2 : 1;
+    int64_t layer = rows * (e * (h * norms + 4 * w + 2 * f) + 4 * (heads + 2 * inputs));
+    int64_t chunk = mu_model_logit_rows(rows, vocab, shape->gpu ? MU_LOGITS_GPU : MU_LOGITS_CPU);
+    out->weights = p * e;
+    out->gradients = p * 4;
+    out->optimizer = owned * (shape->mixed ? 12 : 8);
+    out->activations =
+        m->layers * rows * h * e * inputs + layer * (shape->checkpoint_activations ? 1 : m->layers);
+    out->loss = chunk * vocab * e + 12 * chunk;
+    out->workspace = e * rows * ((shape->tp > 1 ? 6 : 5) * h + f + 4 * w) + 20 * rows + PENDING_LOSSES * 8;
+    if (m->position == MU_POSITION_ROTARY)
+        out->workspace += 4 * m->max_positions * m->rotary_dims;
+    out->communication = shape->tp > 1 ? e * rows * h + 16 * h : 0;
+}
+
+int64_t mu_plan_memory_total(const mu_plan_memory_t *m)
+{
+    return m->weights + m->gradients + m->optimizer + m->activations + m->loss + m->workspace +
+           m->communication;
+}

@@ -1,0 +1,50 @@
+/*
+ * The files that run a config elsewhere: a batch script for Slurm, or the objects of an MPIJob for
+ * Kubernetes.
+ *
+ *     mu_params_t params;
+ *     mu_params_init(&params, MU_RENDER_MPIJOB);
+ *     mu_params_take(&params, "workers=4", &taken);       each key=value; not taken: it is the config's
+ *     mu_params_finish(&params, "pythia-70m.yml");        defaults, and what must be there
+ *     mu_render_mpijob(&params, config, &out);
+ *     mu_params_release(&params);
+ *
+ * Every parameter has a type and is checked before anything is written, also for what the other side would
+ * accept and silently read otherwise: the MPI operator takes any unknown launcherCreationPolicy as "wait",
+ * does nothing about a name that is too long, and rejects restart policies that Kubernetes itself knows.
+ */
+#ifndef MU_LAUNCHER_RENDER_H
+#define MU_LAUNCHER_RENDER_H
+
+#include "common/buf.h"
+#include "common/config/config.h"
+
+typedef enum mu_render_target { MU_RENDER_SLURM, MU_RENDER_MPIJOB } mu_render_target_t;
+
+enum { MU_PARAMS_MAX = 32 };
+
+typedef struct mu_params {
+    mu_render_target_t target;
+    char *value[MU_PARAMS_MAX]; /* as written, or the default; NULL where there is neither */
+} mu_params_t;
+
+void mu_params_init(mu_params_t *params, mu_render_target_t target);
+/* *taken: whether `argument` (key=value) names a parameter of the target. Errors: MU_USAGE, the value is not
+ * of the parameter's type. */
+mu_status_t mu_params_take(mu_params_t *params, const char *argument, bool *taken);
+/* config: the first file's path, from which `name` is made when it was not given. Errors: MU_USAGE. */
+mu_status_t mu_params_finish(mu_params_t *params, const char *config);
+void mu_params_release(mu_params_t *params);
+/* NULL where the parameter was not given and has no default. `name` must be one of the target's. */
+const char *mu_params_text(const mu_params_t *params, const char *name);
+int64_t mu_params_number(const mu_params_t *params, const char *name);
+/* One line a parameter: name, default, what it is. */
+void mu_params_help(mu_render_target_t target, mu_buf_t *out);
+
+/* arguments: what `muster run` gets, the config's paths (absolute) and key=value. */
+void mu_render_slurm(const mu_params_t *params, char *const *arguments, int count, mu_buf_t *out);
+/* The config is fitted to the workers (mu_config_resolve). Errors: MU_CONFIG (it does not fit, or `save` or
+ * another path lies outside every volume). */
+mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_buf_t *out);
+
+#endif

@@ -1,0 +1,127 @@
+#include "common/buf.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "worker/train/controller.h"
+#include "worker/infer/evaluation.h"
+#include "worker/infer/generation.h"
+#include "worker/guard/guard.h"
+#include "worker/train/opening.h"
+#include "worker/comm/quiet.h"
+#include "worker/train/trainer.h"
+#include "worker/cmd/verbs.h"
+
+static int64_t environment_number(const char *name, int64_t otherwise)
+{
+    const char *text = getenv(name);
+    int64_t value;
+    return text && mu_parse_i64(text, &value) ? value : otherwise;
+}
+
+/* CONFIG... [key=value...]; from `muster eval`: --eval SPLIT [--json]; from `muster generate`: --generate and
+ * its own options up to the end. */
+static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_generate_t *generate)
+{
+    char **paths = mu_calloc((size_t)argc, sizeof *paths),
+         **overrides = mu_calloc((size_t)argc, sizeof *overrides);
+    int npaths = 0, noverrides = 0;
+    mu_status_t status = MU_OK;
+    for (int i = 1; i < argc && status == MU_OK; i++) {
+        if (strcmp(argv[i], "--eval") == 0 && i + 1 < argc) {
+            run->eval = true;
+            status = mu_data_split_parse(argv[++i], &run->eval_split);
+        } else if (strcmp(argv[i], "--generate") == 0) {
+            run->generate = generate;
+            status = mu_generate_parse(argc - i, argv + i, generate);
+            break;
+        } else if (strcmp(argv[i], "--json") == 0)
+            run->eval_json = true;
+        else if (mu_config_is_override(argv[i]))
+            overrides[noverrides++] = argv[i];
+        else
+            paths[npaths++] = argv[i];
+    }
+    if (status == MU_OK)
+        status = npaths == 0
+                     ? mu_fail(MU_USAGE, "usage: mpirun -np N+1 muster-worker CONFIG... [key=value...]")
+                     : mu_config_load(paths, npaths, overrides, noverrides, &run->config);
+    free(paths);
+    free(overrides);
+    return status;
+}
+
+static mu_status_t prepare_run(mu_run_t *run)
+{
+    const char *dir = getenv("MUSTER_RUN_DIR");
+    run->dir = dir ? dir : run->config->save;
+    run->attempt = (int)environment_number("MUSTER_ATTEMPT", 0);
+    run->watched = getenv("MUSTER_RUN_TOKEN") != NULL;
+    if (!run->dir)
+        return mu_fail(MU_CONFIG, "save is not set: name the run directory");
+    return MU_OK;
+}
+
+/* What every rank does between MPI_Init and MPI_Finalize. */
+static mu_status_t take_part(mu_run_t *run)
+{
+    int size, rank;
+    mu_groups_t groups;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    if (size < 2)
+        return mu_fail(MU_CONFIG, "a world of one rank has no worker: start 1 controller and N workers with "
+                                  "mpirun -np N+1, or use `muster run`");
+    mu_world_t world = {.workers = size - 1,
+                        .device_has_fp16 = true}; /* the opening says what the device has */
+    mu_log_level_t level = run->config->muster.log_level;
+    mu_log_level_set(
+        rank == 0 || level < MU_LOG_WARN ? level : MU_LOG_WARN); /* the controller says the first lines */
+    MU_TRY(mu_config_resolve(run->config, &world));
+    if (rank == 0)
+        MU_TRY(mu_make_dirs(run->dir, 0700));
+    MU_TRY(mu_groups_make(run->config->tp, run->config->dp, run->page, &groups));
+    run->groups = &groups;
+    mu_status_t status = run->eval           ? mu_eval_rank(run)
+                         : run->generate     ? mu_generate_rank(run)
+                         : groups.controller ? mu_controller_run(run)
+                         : groups.idle       ? mu_opening_idle(run)
+                                             : mu_trainer_run(run);
+    bool orderly = groups.controller ? status == MU_OK || run->orderly : status == MU_OK;
+    if (!orderly) {
+        mu_error("rank %d ends the run: %s", rank, mu_status_text(status));
+        MPI_Abort(MPI_COMM_WORLD, mu_status_exit(status));
+    }
+    MU_TRY(mu_quiet_barrier(groups.control, "waiting for all ranks to end"));
+    mu_groups_free(&groups);
+    return status;
+}
+
+mu_status_t mu_verb_train(int argc, char **argv)
+{
+    mu_guard_config_t guard = {.config_path = argc > 1 ? argv[1] : NULL};
+    mu_run_t run = {0};
+    mu_generate_t generate = {0};
+    int provided;
+    char tag[32];
+    mu_status_t status;
+    MU_TRY(mu_guard_start(&guard, &run.page));
+    snprintf(tag, sizeof tag, "rank %lld",
+             (long long)environment_number("OMPI_COMM_WORLD_RANK", environment_number("PMIX_RANK", 0)));
+    mu_log_tag(tag);
+    MU_TRY_GOTO(status, read_arguments(argc, argv, &run, &generate), out);
+    MU_TRY_GOTO(status, prepare_run(&run), out);
+    mu_page_phase(run.page, MU_PHASE_MPI_INIT);
+    mu_comm_mpi_prepare();
+    if (MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
+        status = mu_fail(MU_NETWORK, "MPI_Init failed");
+        goto out;
+    }
+    status = take_part(&run);
+    MPI_Finalize();
+out:
+    if (run.page)
+        atomic_store(&run.page->status, (int32_t)status);
+    free(generate.overrides);
+    mu_config_free(run.config);
+    return status;
+}

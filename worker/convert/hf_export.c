@@ -1,0 +1,227 @@
+#include "worker/convert/hf_export.h"
+#include "common/config/config.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "dataset/tokenizer/tokenizer.h"
+#include "worker/convert/safetensors.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+enum { TOKENIZER_LIMIT = 256 << 20 };
+
+typedef struct export
+{
+    const mu_checkpoint_t *checkpoint;
+    mu_config_t *config;
+    const mu_model_t *model;
+    mu_hf_family_t family;
+    mu_tokenizer_t *tokenizer; /* NULL: none */
+    char *dir;                 /* the temporary one */
+}
+export_t;
+
+static mu_status_t open_config(export_t *e)
+{
+    const char *path = mu_checkpoint_path(e->checkpoint);
+    const mu_manifest_t *m = mu_checkpoint_manifest(e->checkpoint);
+    int embedding = mu_checkpoint_find(e->checkpoint, "embed_in.weight");
+    if (!m->info.config || embedding < 0)
+        return mu_fail(MU_DATA, "%s: holds no %s", path,
+                       m->info.config ? "tensor embed_in.weight" : "configuration");
+    MU_TRY(mu_config_load_text(path, m->info.config, &e->config));
+    e->config->model.vocab = m->tensors[embedding].shape[0];
+    e->model = &e->config->model;
+    MU_TRY(mu_checkpoint_match(e->checkpoint, e->model));
+    return mu_hf_family(path, e->model, &e->family);
+}
+
+static mu_status_t write_text(const export_t *e, const char *name, const mu_buf_t *text)
+{
+    char *path = mu_path_join(e->dir, name);
+    mu_status_t status = mu_file_replace(path, text->data, text->len, 0644);
+    free(path);
+    return status;
+}
+
+static mu_status_t copy_tokenizer(export_t *e)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    char *from = mu_path_join(mu_checkpoint_path(e->checkpoint), MU_TOKENIZER_NAME);
+    mu_status_t status = MU_OK;
+    if (!mu_is_file(from)) {
+        mu_warn("%s: holds no tokenizer, so the export has none", mu_checkpoint_path(e->checkpoint));
+        goto out;
+    }
+    MU_TRY_GOTO(status, mu_tokenizer_load(from, &e->tokenizer), out);
+    MU_TRY_GOTO(status, mu_file_read(from, TOKENIZER_LIMIT, &text), out);
+    MU_TRY_GOTO(status, write_text(e, MU_TOKENIZER_NAME, &text), out);
+    mu_buf_clear(&text);
+    mu_buf_addf(&text, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"model_max_length\": %lld",
+                (long long)e->model->max_positions);
+    if (mu_tokenizer_eod(e->tokenizer) >= 0)
+        mu_buf_adds(&text, ",\n  \"bos_token\": \"<|endoftext|>\",\n  \"eos_token\": \"<|endoftext|>\",\n"
+                           "  \"unk_token\": \"<|endoftext|>\"");
+    mu_buf_adds(&text, "\n}\n");
+    status = write_text(e, "tokenizer_config.json", &text);
+out:
+    free(from);
+    mu_buf_release(&text);
+    return status;
+}
+
+static mu_status_t write_config(const export_t *e)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    mu_hf_config_write(e->model, e->family, e->tokenizer ? mu_tokenizer_eod(e->tokenizer) : -1, &text);
+    mu_status_t status = write_text(e, "config.json", &text);
+    mu_buf_release(&text);
+    return status;
+}
+
+/* All names and shapes, in the order of the model's list. */
+static void make_header(const export_t *e, mu_buf_t *out)
+{
+    int count = mu_model_tensor_count(e->model);
+    mu_safetensors_entry_t *entries = mu_calloc((size_t)count, sizeof *entries);
+    for (int i = 0; i < count; i++) {
+        mu_tensor_t t;
+        mu_buf_t name = MU_BUF_INIT;
+        mu_model_tensor(e->model, i, &t);
+        mu_hf_name(e->family, &t, &name);
+        entries[i].dims = t.dims;
+        mu_hf_shape(e->family, &t, entries[i].shape);
+        entries[i].name = mu_buf_detach(&name);
+    }
+    mu_safetensors_header(entries, count, out);
+    for (int i = 0; i < count; i++)
+        free(entries[i].name);
+    free(entries);
+}
+
+/* One tensor in their order, in `theirs`; `ours` is as large. */
+static mu_status_t read_tensor(const export_t *e, const mu_tensor_t *t, float *ours, float *theirs)
+{
+    const int64_t zero[2] = {0, 0};
+    if (!mu_hf_reordered(e->family, t))
+        return mu_checkpoint_read(e->checkpoint, t->name, MU_STATE_WEIGHT, zero, t->shape, theirs);
+    MU_TRY(mu_checkpoint_read(e->checkpoint, t->name, MU_STATE_WEIGHT, zero, t->shape, ours));
+    mu_hf_scatter(e->model, t, ours, theirs);
+    return MU_OK;
+}
+
+static mu_status_t write_tensors(const export_t *e, const char *path, int fd)
+{
+    mu_status_t status = MU_OK;
+    for (int i = 0; status == MU_OK && i < mu_model_tensor_count(e->model); i++) {
+        mu_tensor_t t;
+        mu_model_tensor(e->model, i, &t);
+        size_t n = (size_t)(t.shape[0] * t.shape[1]);
+        float *ours = mu_hf_reordered(e->family, &t) ? mu_alloc(n * sizeof *ours) : NULL,
+              *theirs = mu_alloc(n * sizeof *theirs);
+        status = read_tensor(e, &t, ours, theirs);
+        if (status == MU_OK && !mu_write_all(fd, theirs, n * sizeof *theirs))
+            status = mu_fail(MU_IO, "%s: cannot write: %s", path, strerror(errno));
+        free(ours);
+        free(theirs);
+    }
+    return status;
+}
+
+static mu_status_t write_weights(const export_t *e)
+{
+    char *path = mu_path_join(e->dir, "model.safetensors");
+    mu_buf_t header = MU_BUF_INIT;
+    mu_status_t status;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        status = mu_fail(MU_IO, "%s: cannot make: %s", path, strerror(errno));
+        goto out;
+    }
+    make_header(e, &header);
+    status = mu_write_all(fd, header.data, header.len)
+                 ? write_tensors(e, path, fd)
+                 : mu_fail(MU_IO, "%s: cannot write: %s", path, strerror(errno));
+    if (status == MU_OK && fsync(fd) != 0)
+        status = mu_fail(MU_IO, "%s: cannot sync: %s", path, strerror(errno));
+    if (close(fd) != 0 && status == MU_OK)
+        status = mu_fail(MU_IO, "%s: cannot write: %s", path, strerror(errno));
+out:
+    mu_buf_release(&header);
+    free(path);
+    return status;
+}
+
+/* "OUT" from "OUT/": the temporary directory lies beside it. */
+static char *without_slash(const char *path)
+{
+    char *out = mu_strdup(path);
+    for (size_t n = strlen(out); n > 1 && out[n - 1] == '/'; n--)
+        out[n - 1] = '\0';
+    return out;
+}
+
+static mu_status_t sync_parent(const char *path)
+{
+    char *parent = mu_strdup(path), *slash = strrchr(parent, '/');
+    if (slash)
+        slash[slash == parent ? 1 : 0] = '\0';
+    mu_status_t status = mu_sync_dir(slash ? parent : ".");
+    free(parent);
+    return status;
+}
+
+static mu_status_t publish(const export_t *e, const char *output)
+{
+    MU_TRY(mu_sync_dir(e->dir));
+    if (rename(e->dir, output) != 0) /* replaces an empty directory, and nothing else */
+        return mu_fail(MU_RUNDIR, "%s: cannot become the export: %s: name a directory that does not exist",
+                       output, strerror(errno));
+    return sync_parent(output);
+}
+
+static mu_status_t refuse_used(const char *path)
+{
+    DIR *dir = opendir(path);
+    int entries = 0;
+    if (!dir && errno == ENOENT)
+        return MU_OK;
+    if (!dir)
+        return mu_fail(MU_RUNDIR, "%s: cannot become a directory: %s", path, strerror(errno));
+    while (readdir(dir))
+        entries++;
+    closedir(dir);
+    return entries <= 2 /* . and .. */
+               ? MU_OK
+               : mu_fail(MU_RUNDIR, "%s: is there already: name a directory that does not exist", path);
+}
+
+static mu_status_t make_dir(export_t *e, const char *output)
+{
+    MU_TRY(refuse_used(output));
+    e->dir = mu_format("%s.tmp-%ld", output, (long)getpid());
+    return mu_make_dirs(e->dir, 0777);
+}
+
+mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output)
+{
+    export_t e = {.checkpoint = checkpoint};
+    char *final = without_slash(output);
+    mu_status_t status;
+    MU_TRY_GOTO(status, open_config(&e), out);
+    MU_TRY_GOTO(status, make_dir(&e, final), out);
+    MU_TRY_GOTO(status, copy_tokenizer(&e), out);
+    MU_TRY_GOTO(status, write_config(&e), out);
+    MU_TRY_GOTO(status, write_weights(&e), out);
+    MU_TRY_GOTO(status, publish(&e, final), out);
+out:
+    if (status != MU_OK && e.dir)
+        mu_remove_tree(e.dir);
+    mu_tokenizer_free(e.tokenizer);
+    mu_config_free(e.config);
+    free(e.dir);
+    free(final);
+    return status;
+}

@@ -1,0 +1,18 @@
+/*
+ * Export: a checkpoint becomes a directory that from_pretrained() loads: config.json, model.safetensors in
+ * fp32 (the same bits), tokenizer.json and tokenizer_config.json.
+ *
+ * The directory is written under a temporary name beside it, synced and renamed. One tensor at a time is in
+ * memory.
+ */
+#ifndef MU_WORKER_HF_EXPORT_H
+#define MU_WORKER_HF_EXPORT_H
+
+#include "common/checkpoint/reader.h"
+#include "worker/convert/hf_model.h"
+
+/* output: absent, or an empty directory. Errors: MU_RUNDIR (it is neither), MU_CONFIG (no class computes this
+ * model), MU_DATA (the checkpoint is damaged), MU_IO. */
+mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output);
+
+#endif

@@ -1,0 +1,190 @@
+#include "worker/convert/hf_import.h"
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "dataset/tokenizer/tokenizer.h"
+#include "common/checkpoint/commit.h"
+#include "common/checkpoint/reader.h"
+#include "worker/model/grow.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static char run_id[] = "import";
+
+char *mu_import_find_tokenizer(const char *dir)
+{
+    static const char *const names[] = {"tokenizer.json", "vocab.json"};
+    for (int i = 0; i < 2; i++) {
+        char *path = mu_path_join(dir, names[i]);
+        if (mu_is_file(path))
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+void mu_import_release(mu_import_t *import)
+{
+    mu_config_free(import->config);
+    mu_foreign_release(&import->list);
+    free(import->tokenizer);
+    free(import->of);
+    free(import->whole);
+    memset(import, 0, sizeof *import);
+}
+
+/* New tokens: the rows that the model grows to. */
+static mu_status_t grow(mu_import_t *import, mu_tokenizer_t *tok, mu_growth_t *growth)
+{
+    mu_config_t *c = import->config;
+    *growth = (mu_growth_t){.rows = c->model.vocab, .ids = mu_tokenizer_vocab(tok)};
+    MU_TRY(mu_tokenizer_add_specials(tok, import->specials, import->special_count));
+    growth->new_ids = mu_tokenizer_vocab(tok);
+    if (growth->new_ids > growth->rows) {
+        c->padded_vocab_size = 0; /* what it was says nothing of what it shall be */
+        MU_TRY(mu_config_padded_vocab(c, growth->new_ids, &c->padded_vocab_size));
+    }
+    mu_info("%lld special tokens added, from id %lld on: their rows are the mean of the others'",
+            (long long)(growth->new_ids - growth->ids), (long long)growth->ids);
+    return MU_OK;
+}
+
+/* Sees to a tokenizer.json that can be copied: theirs, or one made as `made` from vocab.json and merges.txt
+ * or with special tokens added. */
+static mu_status_t prepare_tokenizer(mu_import_t *import, const char *made, mu_growth_t *growth,
+                                     const char **out)
+{
+    mu_tokenizer_t *tok;
+    int64_t vocab = import->config->model.vocab;
+    size_t n = import->tokenizer ? strlen(import->tokenizer) : 0;
+    *out = import->tokenizer;
+    if (!import->tokenizer && import->special_count > 0)
+        return mu_fail(MU_NOINPUT, "there is no tokenizer.json to which special tokens could be added");
+    if (!import->tokenizer) {
+        mu_warn(
+            "there is no tokenizer.json: the checkpoint will have no tokenizer, and `generate` needs one");
+        return MU_OK;
+    }
+    MU_TRY(mu_tokenizer_load(import->tokenizer, &tok));
+    mu_status_t status = MU_OK;
+    if (mu_tokenizer_vocab(tok) > vocab) {
+        status = mu_fail(MU_DATA,
+                         "%s: has %d ids, the model's embedding %lld rows: one of them belongs to "
+                         "another model",
+                         import->tokenizer, (int)mu_tokenizer_vocab(tok), (long long)vocab);
+    } else if (import->special_count > 0 ||
+               (n >= 10 && strcmp(import->tokenizer + n - 10, "vocab.json") == 0)) {
+        if (import->special_count > 0)
+            status = grow(import, tok, growth);
+        if (status == MU_OK)
+            status = mu_tokenizer_save(tok, made);
+        *out = made;
+    }
+    mu_tokenizer_free(tok);
+    return status;
+}
+
+static mu_status_t commit(mu_import_t *import, const char *dir, const char *tmp, const char *tokenizer,
+                          mu_shard_t *shard)
+{
+    mu_buf_t yaml = MU_BUF_INIT;
+    mu_config_write_yaml(import->config, false, &yaml);
+    mu_checkpoint_info_t info = {.run_id = run_id,
+                                 .tp = 1,
+                                 .dp = 1,
+                                 .parent_step = -1,
+                                 .time = mu_wall_seconds(),
+                                 .loss = (double)NAN,
+                                 .valid_loss = (double)NAN,
+                                 .environment.threads = 1,
+                                 .config = yaml.data};
+    mu_commit_t what = {.info = &info,
+                        .model = &import->config->model,
+                        .shards = shard,
+                        .shard_count = 1,
+                        .tokenizer = tokenizer};
+    mu_status_t status = mu_checkpoint_commit(dir, tmp, &what);
+    free(info.tokenizer_digest);
+    mu_buf_release(&yaml);
+    return status;
+}
+
+/* What the shard is written from: the source, with more rows where there are new tokens. */
+typedef struct grown {
+    mu_import_t *import;
+    mu_growth_t growth;
+    int tensor;
+} grown_t;
+
+static mu_status_t read_old_rows(void *arg, int64_t first, int64_t n, float *out)
+{
+    grown_t *g = arg;
+    int64_t offset[2] = {first, 0}, count[2] = {n, g->import->config->model.hidden};
+    return g->import->read(g->import, g->tensor, MU_STATE_WEIGHT, offset, count, out);
+}
+
+static mu_status_t read_grown(void *arg, int tensor, mu_state_t state, const int64_t offset[2],
+                              const int64_t count[2], float *out)
+{
+    grown_t *g = arg;
+    mu_tensor_t t;
+    mu_model_tensor(&g->import->config->model, tensor, &t);
+    g->tensor = tensor;
+    if (g->growth.rows > 0 && (t.kind == MU_T_EMBED_IN || t.kind == MU_T_EMBED_OUT))
+        return mu_grow_read(&g->growth, count[1], read_old_rows, g, offset[0], count[0], out);
+    return g->import->read(g->import, tensor, state, offset, count, out);
+}
+
+static mu_status_t write_shard(mu_import_t *import, const char *dir, const mu_growth_t *growth,
+                               mu_shard_t *out)
+{
+    mu_model_t grown = import->config->model; /* the source's own keeps its rows until all are read */
+    grown_t g = {.import = import, .growth = *growth};
+    if (growth->new_ids > growth->rows)
+        grown.vocab = import->config->padded_vocab_size;
+    mu_shard_plan_t plan = {
+        .dir = dir, .model = &grown, .tp = 1, .dp = 1, .run_id = run_id, .read = read_grown, .arg = &g};
+    MU_TRY(mu_shard_write(&plan, out));
+    import->config->model.vocab = grown.vocab;
+    return MU_OK;
+}
+
+static mu_status_t refuse_used(const char *output)
+{
+    mu_checkpoint_list_t list;
+    if (!mu_is_dir(output))
+        return MU_OK;
+    MU_TRY(mu_checkpoint_scan(output, false, &list));
+    int count = list.count;
+    mu_checkpoint_list_release(&list);
+    if (count > 0)
+        return mu_fail(MU_RUNDIR, "%s: holds %d checkpoints already: name another directory", output, count);
+    return MU_OK;
+}
+
+mu_status_t mu_import_write(mu_import_t *import, const char *output)
+{
+    char *tmp = NULL, *made = mu_path_join(output, "tokenizer.json.tmp-import");
+    const char *tokenizer;
+    mu_growth_t growth = {0};
+    mu_shard_t shard = {0};
+    mu_status_t status;
+    MU_TRY_GOTO(status, refuse_used(output), out);
+    MU_TRY_GOTO(status, mu_checkpoint_clean(output), out);
+    MU_TRY_GOTO(status, prepare_tokenizer(import, made, &growth, &tokenizer), out);
+    MU_TRY_GOTO(status, mu_checkpoint_begin(output, 0, 0, &tmp), out);
+    status = write_shard(import, tmp, &growth, &shard);
+    if (status == MU_OK)
+        status = commit(import, output, tmp, tokenizer, &shard);
+    if (status != MU_OK)
+        mu_checkpoint_abandon(tmp);
+out:
+    if (access(made, F_OK) == 0)
+        unlink(made);
+    mu_shard_release(&shard);
+    free(made);
+    free(tmp);
+    return status;
+}

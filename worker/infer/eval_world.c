@@ -1,0 +1,151 @@
+/* Evaluation by many: blocks of sequences go round robin to the leaders, two on the way to each. */
+#include "common/num.h"
+#include "worker/infer/answer.h"
+#include "worker/train/deal.h"
+#include "worker/infer/evaluation.h"
+#include "worker/comm/quiet.h"
+
+enum { AHEAD = 2 };
+
+/* ---- the controller ---- */
+
+typedef struct lane {
+    int32_t *tokens;
+    MPI_Request request;
+} lane_t;
+
+/* Synchronous sends: a small block would else be buffered by MPI, and with it the whole split. */
+static mu_status_t deal(mu_run_t *run, const mu_loaded_t *model, mu_dataset_t *data, lane_t *lanes)
+{
+    const mu_layout_t *layout = &run->groups->layout;
+    int64_t s = model->config->model.seq_length, n = mu_dataset_sequences(data, run->eval_split, s);
+    int64_t blocks = (n + MU_EVAL_ROWS - 1) / MU_EVAL_ROWS;
+    for (int64_t b = 0; b < blocks + layout->dp; b++) { /* the last ones are empty: the end */
+        int leader = (int)(b % layout->dp);
+        lane_t *lane = &lanes[b / layout->dp % AHEAD * layout->dp + leader];
+        int64_t first = b * MU_EVAL_ROWS, rows = mu_max_i64(0, mu_min_i64(MU_EVAL_ROWS, n - first));
+        MU_TRY(mu_quiet_wait(&lane->request, "waiting for a worker to take tokens"));
+        for (int64_t r = 0; r < rows; r++)
+            MU_TRY(mu_dataset_sequence(data, run->eval_split, s, first + r, lane->tokens + r * (s + 1)));
+        MU_TRY(mu_mpi_check(MPI_Issend(lane->tokens, (int)(rows * (s + 1)), MPI_INT32_T,
+                                       mu_layout_leader(layout, leader), MU_TAG_TOKENS, run->groups->control,
+                                       &lane->request),
+                            "MPI_Issend of tokens"));
+        mu_page_progress(run->page);
+    }
+    for (int i = 0; i < AHEAD * layout->dp; i++)
+        MU_TRY(mu_quiet_wait(&lanes[i].request, "waiting for a worker to take its last tokens"));
+    return MU_OK;
+}
+
+static mu_status_t collect(mu_run_t *run, mu_net_loss_t *out)
+{
+    *out = (mu_net_loss_t){0};
+    for (int r = 0; r < run->groups->layout.dp; r++) {
+        mu_net_loss_t sum;
+        MPI_Request request;
+        MU_TRY(mu_mpi_check(MPI_Irecv(&sum, sizeof sum, MPI_BYTE, mu_layout_leader(&run->groups->layout, r),
+                                      MU_TAG_REPORT, run->groups->control, &request),
+                            "MPI_Irecv of a loss"));
+        MU_TRY(mu_quiet_wait(&request, "waiting for a worker's loss"));
+        out->token_sum += sum.token_sum;
+        out->tokens += sum.tokens;
+    }
+    return MU_OK;
+}
+
+static mu_status_t write_result(const mu_run_t *run, const mu_loaded_t *model, const mu_dataset_t *data,
+                                const mu_net_loss_t *sum)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    mu_eval_result(model, data, run->eval_split, sum, run->eval_json, &text);
+    mu_status_t status = mu_answer_write(run, &text);
+    mu_buf_release(&text);
+    return status;
+}
+
+static mu_status_t control(mu_run_t *run, const mu_loaded_t *model)
+{
+    int lanes = AHEAD * run->groups->layout.dp;
+    lane_t *lane = mu_calloc((size_t)lanes, sizeof *lane);
+    mu_dataset_t *data = NULL;
+    mu_net_loss_t sum;
+    mu_status_t status;
+    for (int i = 0; i < lanes; i++) {
+        lane[i].request = MPI_REQUEST_NULL;
+        lane[i].tokens =
+            mu_alloc((size_t)(MU_EVAL_ROWS * (model->config->model.seq_length + 1)) * sizeof(int32_t));
+    }
+    MU_TRY_GOTO(status,
+                mu_eval_open(model, run->config->data_path, run->config->split, run->eval_split, &data), out);
+    MU_TRY_GOTO(status, mu_answer_hear(run), out);
+    mu_page_phase(run->page, MU_PHASE_EVAL);
+    MU_TRY_GOTO(status, deal(run, model, data, lane), out);
+    MU_TRY_GOTO(status, collect(run, &sum), out);
+    status = write_result(run, model, data, &sum);
+out:
+    mu_dataset_close(data);
+    for (int i = 0; status == MU_OK && i < lanes; i++) /* else the world ends, and a send may go on */
+        free(lane[i].tokens);
+    if (status == MU_OK)
+        free(lane);
+    return status;
+}
+
+/* ---- a worker ---- */
+
+/* The leader takes a block and shares it with its replica; rows 0: there are no more. */
+static mu_status_t take(mu_groups_t *g, int64_t stride, int32_t *tokens, int64_t *rows)
+{
+    if (g->leader) {
+        MPI_Status from;
+        int n = 0;
+        MU_TRY(mu_mpi_check(
+            MPI_Recv(tokens, (int)(MU_EVAL_ROWS * stride), MPI_INT32_T, 0, MU_TAG_TOKENS, g->control, &from),
+            "MPI_Recv of tokens"));
+        MPI_Get_count(&from, MPI_INT32_T, &n);
+        *rows = n / stride;
+    }
+    MU_TRY(mu_comm_broadcast(g->tp, 0, rows, sizeof *rows));
+    return *rows == 0 ? MU_OK : mu_comm_broadcast(g->tp, 0, tokens, *rows * stride * (int64_t)sizeof *tokens);
+}
+
+/* While the device computes a block the next one is taken; it is never further ahead than that, so that
+ * progress is the device's. */
+static mu_status_t work(mu_run_t *run, mu_loaded_t *model)
+{
+    mu_groups_t *g = run->groups;
+    int64_t stride = model->config->model.seq_length + 1, rows = 0;
+    int32_t *tokens = mu_alloc((size_t)(MU_EVAL_ROWS * stride) * sizeof *tokens);
+    mu_net_loss_t sum;
+    mu_status_t status;
+    MU_TRY_GOTO(status, mu_answer_load(run, model, MU_EVAL_ROWS), out);
+    mu_page_phase(run->page, MU_PHASE_EVAL);
+    do {
+        MU_TRY_GOTO(status, take(g, stride, tokens, &rows), out);
+        MU_TRY_GOTO(status, mu_place_wait(&model->place), out);
+        if (rows > 0)
+            MU_TRY_GOTO(status, mu_net_forward_loss(model->net, tokens, rows), out);
+        mu_page_progress(run->page);
+    } while (rows > 0);
+    MU_TRY_GOTO(status, mu_net_take_loss(model->net, &sum), out);
+    if (g->leader)
+        status = mu_mpi_check(MPI_Send(&sum, sizeof sum, MPI_BYTE, 0, MU_TAG_REPORT, g->control),
+                              "MPI_Send of a loss");
+out:
+    free(tokens);
+    return status;
+}
+
+mu_status_t mu_eval_rank(mu_run_t *run)
+{
+    mu_loaded_t model;
+    mu_page_phase(run->page, MU_PHASE_SETUP);
+    MU_TRY(mu_loaded_describe(run->config->load, NULL, 0, &model));
+    mu_status_t status = mu_loaded_set_length(&model, run->config->model.seq_length);
+    if (status == MU_OK)
+        status = run->groups->controller ? control(run, &model)
+                 : run->groups->idle     ? MU_OK
+                                         : work(run, &model);
+    return mu_loaded_leave(&model, run, status);
+}

@@ -1,0 +1,82 @@
+#include "worker/infer/evaluation.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "worker/train/metrics.h"
+
+#include <math.h>
+
+mu_status_t mu_eval_length_parse(const char *text, int64_t *out)
+{
+    if (mu_parse_i64(text, out) && *out >= 1)
+        return MU_OK;
+    return mu_fail(MU_USAGE, "--seq-length '%s': wanted a whole number from 1", text);
+}
+
+/* Ids mean nothing under another tokenizer. Of a .bin/.idx pair nobody knows. */
+static mu_status_t same_tokenizer(const mu_loaded_t *l, const mu_dataset_t *data)
+{
+    mu_tokenizer_t *its;
+    if (!l->tokenizer || !mu_dataset_tokenizer_path(data))
+        return MU_OK;
+    MU_TRY(mu_tokenizer_load(mu_dataset_tokenizer_path(data), &its));
+    bool same = strcmp(mu_tokenizer_digest(l->tokenizer), mu_tokenizer_digest(its)) == 0;
+    mu_tokenizer_free(its);
+    return same ? MU_OK
+                : mu_fail(MU_CONFIG, "%s was prepared with another tokenizer than the one of %s",
+                          mu_dataset_path(data), mu_checkpoint_path(l->checkpoint));
+}
+
+static mu_status_t not_empty(const mu_loaded_t *l, const mu_dataset_t *data, mu_data_split_t split)
+{
+    int64_t s = l->config->model.seq_length;
+    if (mu_dataset_sequences(data, split, s) > 0)
+        return MU_OK;
+    return mu_fail(MU_DATA,
+                   "%s: split %s has %lld tokens, fewer than one sequence of %lld and its last label",
+                   mu_dataset_path(data), mu_data_split_name(split),
+                   (long long)mu_dataset_tokens(data, split), (long long)s);
+}
+
+mu_status_t mu_eval_open(const mu_loaded_t *model, const char *path, const char *ratios,
+                         mu_data_split_t split, mu_dataset_t **out)
+{
+    /* a prepared directory is cut already; the split string is for .bin/.idx */
+    mu_dataset_options_t how = {.split = mu_is_dir(path) ? NULL : ratios,
+                                .vocab = model->config->model.vocab};
+    mu_dataset_t *data;
+    MU_TRY(mu_dataset_open(path, &how, &data));
+    mu_status_t status = same_tokenizer(model, data);
+    if (status == MU_OK)
+        status = not_empty(model, data, split);
+    if (status == MU_OK)
+        *out = data;
+    else
+        mu_dataset_close(data);
+    return status;
+}
+
+void mu_eval_result(const mu_loaded_t *model, const mu_dataset_t *data, mu_data_split_t split,
+                    const mu_net_loss_t *sum, bool json, mu_buf_t *out)
+{
+    double loss = sum->token_sum / (double)sum->tokens;
+    uint64_t bytes = mu_dataset_text_bytes(data, split);
+    double bpb = bytes ? loss / M_LN2 * (double)mu_dataset_tokens(data, split) / (double)bytes : NAN;
+    if (!json) {
+        mu_buf_addf(out, "%s on %s, split %s\n", mu_checkpoint_path(model->checkpoint), mu_dataset_path(data),
+                    mu_data_split_name(split));
+        mu_buf_addf(out, "loss %.6f, perplexity %.4f, ", loss, exp(loss));
+        if (bytes)
+            mu_buf_addf(out, "%.4f bits per byte, ", bpb);
+        mu_buf_addf(out, "%lld tokens\n", (long long)sum->tokens);
+        return;
+    }
+    mu_buf_adds(out, "{\"loss\": ");
+    mu_json_number(out, loss);
+    mu_buf_adds(out, ", \"ppl\": ");
+    mu_json_number(out, exp(loss));
+    mu_buf_adds(out, ", \"bits_per_byte\": ");
+    mu_json_number(out, bpb);
+    mu_buf_addf(out, ", \"tokens\": %lld, \"split\": \"%s\", \"step\": %lld}\n", (long long)sum->tokens,
+                mu_data_split_name(split), (long long)mu_checkpoint_manifest(model->checkpoint)->info.step);
+}

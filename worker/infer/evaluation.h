@@ -1,0 +1,30 @@
+/*
+ * `muster eval`: the mean loss per token over all consecutive, non-overlapping sequences of a split, in one
+ * process (verb_eval.c) or by a world of 1 + N ranks (eval_world.c).
+ */
+#ifndef MU_WORKER_EVALUATION_H
+#define MU_WORKER_EVALUATION_H
+
+#include "common/buf.h"
+#include "dataset/store/dataset.h"
+#include "worker/infer/loaded.h"
+#include "worker/train/run.h"
+
+/* Sequences that a worker takes at once. */
+enum { MU_EVAL_ROWS = 8 };
+
+mu_status_t mu_eval_length_parse(const char *text, int64_t *out); /* MU_USAGE */
+/* Opens the data that the model is to be measured on, and looks whether it is cut by the model's tokenizer
+ * and holds a sequence. ratios: config->split, for .bin/.idx. Errors: those of mu_dataset_open(); MU_CONFIG; MU_DATA. */
+mu_status_t mu_eval_open(const mu_loaded_t *model, const char *path, const char *ratios,
+                         mu_data_split_t split, mu_dataset_t **out);
+/* What goes to stdout: text, or one JSON object. */
+void mu_eval_result(const mu_loaded_t *model, const mu_dataset_t *data, mu_data_split_t split,
+                    const mu_net_loss_t *sum, bool json, mu_buf_t *out);
+
+/* A rank of an evaluating world, in sequences of run->config's seq_length: rank 0 reads the data (config's
+ * data_path) and deals it, the workers hold the model (config's load) in the layout of run->groups. Rank 0
+ * writes the result to RUN/result. */
+mu_status_t mu_eval_rank(mu_run_t *run);
+
+#endif

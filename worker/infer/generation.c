@@ -1,0 +1,88 @@
+#include "worker/infer/generation.h"
+#include "common/log.h"
+
+static mu_status_t prompt_ids(const mu_loaded_t *l, const char *prompt, mu_ids_t *ids)
+{
+    MU_TRY(mu_tokenizer_encode(l->tokenizer, prompt, strlen(prompt), ids));
+    if (ids->len > 0)
+        return MU_OK;
+    if (mu_tokenizer_eod(l->tokenizer) < 0)
+        return mu_fail(MU_USAGE, "the prompt is empty, and the tokenizer has no <|endoftext|> to begin from");
+    mu_ids_add(ids, mu_tokenizer_eod(l->tokenizer));
+    return MU_OK;
+}
+
+/* How many new tokens: what is asked for, as far as the model has positions. */
+static mu_status_t limit(const mu_config_t *c, const mu_generate_t *asked, mu_generation_t *g)
+{
+    int64_t room = c->model.max_positions - (int64_t)g->prompt.len;
+    if (room < 1)
+        return mu_fail(MU_USAGE, "the prompt has %zu tokens, the model has %lld positions", g->prompt.len,
+                       (long long)c->model.max_positions);
+    g->most = asked->max_new_tokens >= 0 ? asked->max_new_tokens : c->maximum_tokens;
+    if (g->most > room) {
+        mu_warn("only %lld new tokens fit the model's %lld positions", (long long)room,
+                (long long)c->model.max_positions);
+        g->most = room;
+    }
+    return MU_OK;
+}
+
+mu_status_t mu_generation_begin(const mu_loaded_t *l, const mu_config_t *c, const mu_generate_t *asked,
+                                mu_generation_t *out)
+{
+    mu_sampling_t how = asked->sampling;
+    mu_generation_t g = {.prompt = MU_IDS_INIT};
+    mu_status_t status;
+    if (!l->tokenizer)
+        return mu_fail(MU_NOINPUT, "%s: carries no tokenizer", mu_checkpoint_path(l->checkpoint));
+    if (!asked->sampling_given) {
+        how.temperature = c->temperature;
+        how.top_k = c->top_k;
+        how.top_p = c->top_p;
+    }
+    g.eod = mu_tokenizer_eod(l->tokenizer);
+    MU_TRY_GOTO(status, prompt_ids(l, asked->prompt, &g.prompt), fail);
+    MU_TRY_GOTO(status, limit(c, asked, &g), fail);
+    MU_TRY_GOTO(status, mu_sampler_new(&how, mu_tokenizer_vocab(l->tokenizer), &g.sampler), fail);
+    *out = g;
+    return MU_OK;
+fail:
+    mu_generation_end(&g);
+    return status;
+}
+
+void mu_generation_end(mu_generation_t *g)
+{
+    mu_sampler_free(g->sampler);
+    mu_ids_release(&g->prompt);
+}
+
+static mu_status_t choose(mu_generation_t *g, mu_comm_t *group, const float *logits, int32_t *id)
+{
+    *id = group->rank == 0 ? mu_sampler_next(g->sampler, logits) : -1;
+    MU_TRY(mu_comm_broadcast(group, 0, id, sizeof *id));
+    return *id >= 0 ? MU_OK : mu_fail(MU_DATA, "the model's logits are not numbers");
+}
+
+mu_status_t mu_generation_run(mu_generation_t *g, mu_net_t *net, mu_comm_t *group, mu_generation_take_t take,
+                              void *arg)
+{
+    int64_t context = (int64_t)g->prompt.len;
+    float *logits = mu_alloc((size_t)mu_net_model(net)->vocab * sizeof *logits);
+    int32_t id;
+    mu_status_t status;
+    MU_TRY_GOTO(status, mu_net_decode_begin(net, context + g->most), out);
+    MU_TRY_GOTO(status, mu_net_decode(net, g->prompt.data, context, logits), out);
+    for (int64_t i = 0; i < g->most; i++) {
+        if (i > 0)
+            MU_TRY_GOTO(status, mu_net_decode(net, &id, 1, logits), out);
+        MU_TRY_GOTO(status, choose(g, group, logits, &id), out);
+        if (id == g->eod)
+            break;
+        MU_TRY_GOTO(status, take(arg, id), out);
+    }
+out:
+    free(logits);
+    return status;
+}

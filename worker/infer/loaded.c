@@ -1,0 +1,106 @@
+#include "worker/infer/loaded.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "worker/model/precision.h"
+
+static mu_status_t open_config(mu_loaded_t *l, char *const *overrides, int noverrides)
+{
+    const char *path = mu_checkpoint_path(l->checkpoint);
+    const mu_manifest_t *m = mu_checkpoint_manifest(l->checkpoint);
+    int embedding = mu_checkpoint_find(l->checkpoint, "embed_in.weight");
+    if (!m->info.config || embedding < 0)
+        return mu_fail(MU_DATA, "%s: holds no %s", path,
+                       m->info.config ? "tensor embed_in.weight" : "configuration");
+    MU_TRY(mu_config_load_trained(path, m->info.config, overrides, noverrides, &l->config));
+    l->config->model.vocab = m->tensors[embedding].shape[0];
+    return MU_OK;
+}
+
+static mu_status_t open_tokenizer(mu_loaded_t *l)
+{
+    char *path = mu_path_join(mu_checkpoint_path(l->checkpoint), MU_TOKENIZER_NAME);
+    mu_status_t status = mu_is_file(path) ? mu_tokenizer_load(path, &l->tokenizer) : MU_OK;
+    free(path);
+    return status;
+}
+
+mu_status_t mu_loaded_describe(const char *path, char *const *overrides, int noverrides, mu_loaded_t *out)
+{
+    mu_loaded_t l = {0};
+    mu_status_t status;
+    MU_TRY_GOTO(status, mu_checkpoint_newest(path, INT64_MAX, &l.checkpoint), fail);
+    if (!l.checkpoint) {
+        status = mu_fail(MU_NOINPUT, "%s: there is no checkpoint", path);
+        goto fail;
+    }
+    MU_TRY_GOTO(status, open_config(&l, overrides, noverrides), fail);
+    MU_TRY_GOTO(status, open_tokenizer(&l), fail);
+    *out = l;
+    return MU_OK;
+fail:
+    mu_loaded_close(&l);
+    return status;
+}
+
+mu_status_t mu_loaded_set_length(mu_loaded_t *l, int64_t n)
+{
+    if (n > l->config->model.max_positions)
+        return mu_fail(MU_CONFIG, "%s: sequences of %lld tokens are more than the model's %lld positions",
+                       mu_checkpoint_path(l->checkpoint), (long long)n,
+                       (long long)l->config->model.max_positions);
+    l->config->model.seq_length = n;
+    return MU_OK;
+}
+
+mu_status_t mu_loaded_weights(mu_loaded_t *l, mu_run_t *run, int64_t micro_batch)
+{
+    if (run)
+        l->config->precision = run->config->precision;
+    MU_TRY(run ? mu_place_make(run, &l->place) : mu_place_alone(l->config, &l->place));
+    mu_net_options_t options = {.micro_batch = micro_batch,
+                                .dtype = mu_precision_dtype(l->place.device, l->config->precision),
+                                .eod = -1};
+    MU_TRY(mu_net_new(l->place.device, &l->config->model, l->place.tp, &options, &l->net));
+    return mu_state_load(l->net, l->checkpoint, false);
+}
+
+mu_status_t mu_loaded_open(const char *path, char *const *overrides, int noverrides, int64_t micro_batch,
+                           mu_loaded_t *out)
+{
+    mu_loaded_t l;
+    MU_TRY(mu_loaded_describe(path, overrides, noverrides, &l));
+    mu_status_t status = mu_loaded_weights(&l, NULL, micro_batch);
+    if (status == MU_OK)
+        *out = l;
+    else
+        mu_loaded_close(&l);
+    return status;
+}
+
+void mu_loaded_words(const mu_loaded_t *l, char *out, size_t size)
+{
+    mu_buf_t numbers = MU_BUF_INIT;
+    mu_precision_words(l->config->precision, mu_net_flat(l->net)->weight.type, &numbers);
+    snprintf(out, size, "%s on %s", numbers.data, l->place.words);
+    mu_buf_release(&numbers);
+}
+
+void mu_loaded_close(mu_loaded_t *l)
+{
+    mu_net_free(l->net);
+    mu_place_free(&l->place);
+    mu_tokenizer_free(l->tokenizer);
+    mu_config_free(l->config);
+    mu_checkpoint_close(l->checkpoint);
+    memset(l, 0, sizeof *l);
+}
+
+mu_status_t mu_loaded_leave(mu_loaded_t *l, mu_run_t *run, mu_status_t status)
+{
+    if (status != MU_OK)
+        mu_place_abandon(&l->place);
+    mu_loaded_close(l);
+    if (status == MU_OK)
+        mu_page_phase(run->page, MU_PHASE_FINISH);
+    return status;
+}

@@ -1,0 +1,100 @@
+#include "worker/model/init.h"
+#include "common/buf.h"
+#include "common/num.h"
+
+#include <math.h>
+
+/* Salmon, Moraes, Dror, Shaw: Parallel random numbers, as easy as 1, 2, 3 (SC'11). */
+void mu_init_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
+{
+    uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)0xD2511F53U * c[0], b = (uint64_t)0xCD9E8D57U * c[2];
+        c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k[0];
+        c[1] = (uint32_t)b;
+        c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k[1];
+        c[3] = (uint32_t)a;
+        k[0] += 0x9E3779B9U;
+        k[1] += 0xBB67AE85U;
+    }
+    memcpy(out, c, sizeof c);
+}
+
+/* FNV-1a, 64 bits: names a tensor inside the counter. */
+static uint64_t hash(const char *name)
+{
+    uint64_t h = 0xcbf29ce484222325U;
+    for (; *name; name++)
+        h = (h ^ (unsigned char)*name) * 0x100000001b3U;
+    return h;
+}
+
+/* Elements 4 * group .. 4 * group + 3, by Box and Muller. */
+static void normals(uint64_t seed, uint64_t name, int64_t group, double out[4])
+{
+    static const double unit = 1.0 / 4294967296.0, two_pi = 6.283185307179586;
+    uint32_t counter[4] = {(uint32_t)group, (uint32_t)((uint64_t)group >> 32), (uint32_t)name,
+                           (uint32_t)(name >> 32)};
+    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, word[4];
+    mu_init_philox(counter, key, word);
+    for (int i = 0; i < 4; i += 2) {
+        double radius = sqrt(-2.0 * log(((double)word[i] + 0.5) * unit));
+        double angle = two_pi * ((double)word[i + 1] + 0.5) * unit;
+        out[i] = radius * cos(angle);
+        out[i + 1] = radius * sin(angle);
+    }
+}
+
+double mu_init_normal(uint64_t seed, const char *name, int64_t element)
+{
+    double four[4];
+    normals(seed, hash(name), element / 4, four);
+    return four[element % 4];
+}
+
+/* Elements first .. first + n - 1 of a tensor. */
+static void fill(const mu_tensor_t *tensor, uint64_t seed, uint64_t name, int64_t first, int64_t n,
+                 float *out)
+{
+    double four[4];
+    int64_t group = -1;
+    for (int64_t i = 0; i < n; i++) {
+        if (tensor->init_std <= 0) {
+            out[i] = (float)tensor->init_value;
+            continue;
+        }
+        if ((first + i) / 4 != group) {
+            group = (first + i) / 4;
+            normals(seed, name, group, four);
+        }
+        out[i] = (float)(tensor->init_std * four[(first + i) % 4]);
+    }
+}
+
+/* Row by row, in pieces, so that the host holds little beside the device. */
+static void init_param(mu_net_t *net, int index, uint64_t seed, float *piece, int64_t piece_size)
+{
+    const mu_net_param_t *p = mu_net_param(net, index);
+    uint64_t name = hash(p->tensor.name);
+    int64_t rows_a_time = mu_max_i64(1, piece_size / p->count[1]);
+    for (int64_t row = 0; row < p->count[0]; row += rows_a_time) {
+        int64_t rows = mu_min_i64(rows_a_time, p->count[0] - row);
+        for (int64_t r = 0; r < rows; r++)
+            fill(&p->tensor, seed, name, (p->offset[0] + row + r) * p->tensor.shape[1] + p->offset[1],
+                 p->count[1], piece + r * p->count[1]);
+        mu_net_put_weight(net, index, row * p->count[1], rows * p->count[1], piece);
+    }
+}
+
+mu_status_t mu_init_weights(mu_net_t *net, uint64_t seed)
+{
+    mu_device_t *dev = mu_net_device(net);
+    int64_t size = 1 << 20;
+    for (int i = 0; i < mu_net_param_count(net); i++)
+        size = mu_max_i64(size, mu_net_param(net, i)->count[1]);
+    float *piece = mu_alloc((size_t)size * sizeof *piece);
+    for (int i = 0; i < mu_net_param_count(net); i++)
+        init_param(net, i, seed, piece, size);
+    free(piece);
+    return dev->ops->sync(dev);
+}

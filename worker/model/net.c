@@ -1,0 +1,454 @@
+/* The network's parts: parameters in flat buffers, memory for a call's activations. */
+#include "worker/model/net.h"
+#include "common/buf.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "kernels/convert.h"
+#include "worker/model/net_impl.h"
+
+#include <math.h>
+
+enum { REDUCED_ALIGN = 64 };
+
+mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, void **out)
+{
+    MU_TRY(mu_device_alloc(net->dev, kind, bytes, out));
+    if (net->memory_count == net->memory_cap) {
+        net->memory_cap = net->memory_cap ? 2 * net->memory_cap : 64;
+        net->memory = mu_realloc(net->memory, (size_t)net->memory_cap * sizeof *net->memory);
+    }
+    net->memory[net->memory_count++] = *out;
+    return MU_OK;
+}
+
+mu_status_t mu_net_get_array(mu_net_t *net, mu_memory_t kind, int64_t elements, mu_array_t *out)
+{
+    out->type = net->options.dtype;
+    return mu_net_get_memory(net, kind, elements * mu_dtype_size(out->type), &out->data);
+}
+
+mu_status_t mu_net_get_floats(mu_net_t *net, mu_memory_t kind, int64_t elements, float **out)
+{
+    void *p;
+    MU_TRY(mu_net_get_memory(net, kind, elements * (int64_t)sizeof(float), &p));
+    *out = p;
+    return MU_OK;
+}
+
+static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_comm_t *tp,
+                         const mu_net_options_t *options)
+{
+    if (!dev->ops->supports(dev, options->dtype))
+        return mu_fail(MU_CONFIG, "%s has no %s: use another precision", dev->description,
+                       mu_dtype_name(options->dtype));
+    if (m->heads % tp->size || m->ffn % tp->size || m->vocab % tp->size)
+        return mu_fail(MU_CONFIG,
+                       "model parallel size %d does not divide %lld heads, %lld ffn and %lld vocabulary rows",
+                       tp->size, (long long)m->heads, (long long)m->ffn, (long long)m->vocab);
+    int64_t seq = options->seq_length > 0 ? options->seq_length : m->seq_length;
+    if (seq > m->max_positions)
+        return mu_fail(MU_CONFIG, "sequences of %lld tokens, but the model has %lld positions",
+                       (long long)seq, (long long)m->max_positions);
+    return MU_OK;
+}
+
+/* --- parameters --- */
+
+static int group_of(const mu_net_t *net, const mu_tensor_t *tensor)
+{
+    bool mlp = tensor->kind >= MU_T_FC1_W && tensor->kind <= MU_T_FC2_B;
+    if (tensor->layer >= 0)
+        return mlp ? MU_GROUP_MLP(tensor->layer) : MU_GROUP_ATTENTION(tensor->layer);
+    bool embedding = tensor->kind == MU_T_EMBED_IN || tensor->kind == MU_T_EMBED_POS;
+    return embedding ? 0 : mu_net_group_count(net) - 1;
+}
+
+static int64_t aligned(int64_t elements)
+{
+    return (elements + MU_NET_ALIGN - 1) / MU_NET_ALIGN * MU_NET_ALIGN;
+}
+
+/* Model order keeps a group together; in it the vectors go first, so that they are one message. */
+static void place_params(mu_net_t *net)
+{
+    int64_t at = 0;
+    int *next = &net->flat.first;
+    for (int first = 0, behind; first < net->param_count; first = behind) {
+        behind = first;
+        while (behind < net->param_count && net->param[behind].group == net->param[first].group)
+            behind++;
+        for (int dims = 1; dims <= 2; dims++) {
+            for (int i = first; i < behind; i++) {
+                if (net->param[i].tensor.dims != dims)
+                    continue;
+                net->param[i].at = at;
+                at += aligned(net->param[i].elements);
+                *next = i;
+                next = &net->param[i].next;
+            }
+        }
+    }
+    *next = -1;
+    net->flat.elements = at;
+}
+
+static void describe_params(mu_net_t *net)
+{
+    const mu_comm_t *shard = net->options.shard;
+    net->param_count = mu_model_tensor_count(&net->model);
+    net->param = mu_calloc((size_t)net->param_count, sizeof *net->param);
+    for (int i = 0; i < net->param_count; i++) {
+        mu_net_param_t *p = &net->param[i];
+        mu_model_tensor(&net->model, i, &p->tensor);
+        mu_tensor_slice(&p->tensor, net->tp->size, net->tp->rank, p->offset, p->count);
+        mu_tensor_owned(&p->tensor, p->count, shard ? shard->rank : 0, shard ? shard->size : 1, &p->own,
+                        &p->owned);
+        p->elements = p->count[0] * p->count[1];
+        p->group = group_of(net, &p->tensor);
+        net->flat.owned += aligned(p->owned);
+    }
+    place_params(net);
+}
+
+static void name_layer_param(mu_layer_params_t *l, const mu_net_param_t *p)
+{
+    const mu_net_param_t **const slot[] = {
+        [MU_T_LN1_W] = &l->ln1_w,     [MU_T_LN1_B] = &l->ln1_b,     [MU_T_LN2_W] = &l->ln2_w,
+        [MU_T_LN2_B] = &l->ln2_b,     [MU_T_QKV_W] = &l->qkv_w,     [MU_T_QKV_B] = &l->qkv_b,
+        [MU_T_DENSE_W] = &l->dense_w, [MU_T_DENSE_B] = &l->dense_b, [MU_T_FC1_W] = &l->fc1_w,
+        [MU_T_FC1_B] = &l->fc1_b,     [MU_T_FC2_W] = &l->fc2_w,     [MU_T_FC2_B] = &l->fc2_b,
+    };
+    *slot[p->tensor.kind] = p;
+}
+
+static void name_params(mu_net_t *net)
+{
+    net->layer = mu_calloc((size_t)net->model.layers, sizeof *net->layer);
+    for (int i = 0; i < net->param_count; i++) {
+        const mu_net_param_t *p = &net->param[i];
+        if (p->tensor.layer >= 0)
+            name_layer_param(&net->layer[p->tensor.layer], p);
+        else if (p->tensor.kind == MU_T_EMBED_IN)
+            net->embed_in = p;
+        else if (p->tensor.kind == MU_T_EMBED_POS)
+            net->embed_pos = p;
+        else if (p->tensor.kind == MU_T_LNF_W)
+            net->lnf_w = p;
+        else if (p->tensor.kind == MU_T_LNF_B)
+            net->lnf_b = p;
+        else
+            net->embed_out = p;
+    }
+    if (!net->embed_out)
+        net->embed_out = net->embed_in;
+}
+
+static mu_status_t make_params(mu_net_t *net)
+{
+    mu_net_flat_t *flat = &net->flat;
+    describe_params(net);
+    MU_TRY(mu_net_get_array(net, MU_MEM_WEIGHTS, flat->elements, &flat->weight));
+    if (net->options.training) {
+        MU_TRY(mu_net_get_floats(net, MU_MEM_GRADIENTS, flat->elements, &flat->gradient));
+        MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->m));
+        MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->v));
+        if (net->options.dtype != MU_DTYPE_F32)
+            MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->master));
+    }
+    int64_t owned = 0;
+    for (int i = flat->first; i >= 0; i = net->param[i].next) {
+        mu_net_param_t *p = &net->param[i];
+        p->weight = mu_array_at(flat->weight, p->at);
+        if (net->options.training) {
+            p->gradient = flat->gradient + p->at;
+            p->m = flat->m + owned;
+            p->v = flat->v + owned;
+            p->master = flat->master ? flat->master + owned : NULL;
+            owned += aligned(p->owned);
+        }
+    }
+    name_params(net);
+    return MU_OK;
+}
+
+/* --- activations --- */
+
+/* What backward could make again from the layer's input. */
+static mu_status_t make_saved_rest(mu_net_t *net, mu_layer_saved_t *s)
+{
+    mu_memory_t kind = net->options.training ? MU_MEM_ACTIVATIONS : MU_MEM_WORKSPACE;
+    int64_t rows = net->rows, h = net->model.hidden;
+    MU_TRY(mu_net_get_array(net, kind, rows * h, &s->ln1));
+    MU_TRY(mu_net_get_floats(net, kind, rows, &s->mean1));
+    MU_TRY(mu_net_get_floats(net, kind, rows, &s->rstd1));
+    s->ln2 = s->ln1;
+    if (net->model.residual != MU_RESIDUAL_PARALLEL_TIED)
+        MU_TRY(mu_net_get_array(net, kind, rows * h, &s->ln2));
+    if (net->model.residual == MU_RESIDUAL_SEQUENTIAL) {
+        MU_TRY(mu_net_get_floats(net, kind, rows, &s->mean2));
+        MU_TRY(mu_net_get_floats(net, kind, rows, &s->rstd2));
+    }
+    MU_TRY(mu_net_get_array(net, kind, rows * 3 * net->width, &s->qkv));
+    MU_TRY(mu_net_get_array(net, kind, rows * net->width, &s->ctx));
+    MU_TRY(mu_net_get_floats(net, kind, rows * net->heads, &s->lse));
+    MU_TRY(mu_net_get_array(net, kind, rows * net->ffn, &s->pre));
+    return mu_net_get_array(net, kind, rows * net->ffn, &s->act);
+}
+
+static mu_status_t make_saved(mu_net_t *net)
+{
+    bool own = net->options.training, sequential = net->model.residual == MU_RESIDUAL_SEQUENTIAL;
+    bool own_rest = own && !net->options.checkpoint_activations;
+    int64_t size = net->rows * net->model.hidden;
+    net->saved = mu_calloc((size_t)net->model.layers, sizeof *net->saved);
+    for (int64_t l = 0; l < net->model.layers; l++) {
+        mu_layer_saved_t *s = &net->saved[l];
+        if (l == 0 || own_rest)
+            MU_TRY(make_saved_rest(net, s));
+        else
+            *s = net->saved[0];
+        /* without backward, one buffer is every layer's input, middle and output */
+        s->x = s->mid = net->hidden;
+        if (own) {
+            MU_TRY(mu_net_get_array(net, MU_MEM_ACTIVATIONS, size, &s->x));
+            if (sequential)
+                MU_TRY(mu_net_get_array(net, MU_MEM_ACTIVATIONS, size, &s->mid));
+        }
+    }
+    return MU_OK;
+}
+
+static mu_status_t make_rotary(mu_net_t *net)
+{
+    if (net->model.position != MU_POSITION_ROTARY)
+        return MU_OK;
+    int64_t count = net->model.max_positions * net->model.rotary_dims;
+    MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, count, &net->rotary));
+    float *host = mu_alloc((size_t)count * sizeof *host);
+    mu_rotary_table(net->model.max_positions, net->model.rotary_dims, net->model.rotary_base, host);
+    net->ops->put(net->dev, net->rotary, host, count * (int64_t)sizeof *host);
+    free(host);
+    return MU_OK;
+}
+
+static mu_status_t make_head(mu_net_t *net)
+{
+    void *p;
+    net->chunk = mu_model_logit_rows(net->rows, net->vocab, net->dev->logits);
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, net->chunk * net->vocab, &net->logits));
+    MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, net->chunk, &net->max));
+    MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, 2 * net->chunk, &net->sums));
+    MU_TRY(mu_net_get_memory(net, MU_MEM_WORKSPACE, MU_NET_PENDING * (int64_t)sizeof *net->loss, &p));
+    net->loss = p;
+    MU_TRY(mu_net_get_memory(net, MU_MEM_WORKSPACE, net->rows * (int64_t)sizeof *net->ids, &p));
+    net->ids = p;
+    MU_TRY(mu_net_get_memory(net, MU_MEM_WORKSPACE, net->rows * (int64_t)sizeof *net->labels, &p));
+    net->labels = p;
+    MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, net->rows, &net->weights));
+    net->host_ids = mu_alloc((size_t)net->rows * sizeof *net->host_ids);
+    net->host_labels = mu_alloc((size_t)net->rows * sizeof *net->host_labels);
+    net->host_weights = mu_alloc((size_t)net->rows * sizeof *net->host_weights);
+    return MU_OK;
+}
+
+/* Floats behind floats are one message. */
+static mu_status_t make_reduced(mu_net_t *net)
+{
+    int64_t h = net->model.hidden, bytes = net->rows * h * mu_dtype_size(net->options.dtype);
+    if (net->options.dtype != MU_DTYPE_F32)
+        bytes = (bytes + REDUCED_ALIGN - 1) / REDUCED_ALIGN * REDUCED_ALIGN;
+    net->reduced.type = net->options.dtype;
+    MU_TRY(mu_net_get_memory(net, MU_MEM_COMMUNICATION, bytes + 4 * h * (int64_t)sizeof(float),
+                             &net->reduced.data));
+    net->reduced_norms = (float *)(void *)((char *)net->reduced.data + bytes);
+    return MU_OK;
+}
+
+static mu_status_t make_gradients(mu_net_t *net)
+{
+    if (!net->options.training)
+        return MU_OK;
+    int64_t rows = net->rows, h = net->model.hidden;
+    void *numbers;
+    MU_TRY(
+        mu_net_get_memory(net, MU_MEM_WORKSPACE, MU_NET_NUMBERS * (int64_t)sizeof *net->numbers, &numbers));
+    net->numbers = numbers;
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dy));
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dnormed));
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dln2));
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->ffn, &net->dact));
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * 3 * net->width, &net->dqkv));
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->width, &net->dctx));
+    return net->tp->size > 1 ? make_reduced(net) : MU_OK;
+}
+
+static mu_status_t make_activations(mu_net_t *net)
+{
+    int64_t rows = net->rows, h = net->model.hidden;
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->hidden));
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->normed));
+    MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, rows, &net->mean));
+    MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, rows, &net->rstd));
+    if (net->tp->size > 1)
+        MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->branch));
+    MU_TRY(make_saved(net));
+    MU_TRY(make_rotary(net));
+    MU_TRY(make_head(net));
+    return make_gradients(net);
+}
+
+mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *tp,
+                       const mu_net_options_t *options, mu_net_t **out)
+{
+    MU_TRY(check(device, model, tp, options));
+    mu_net_t *net = mu_calloc(1, sizeof *net);
+    net->dev = device;
+    net->ops = device->ops;
+    net->tp = tp;
+    net->model = *model;
+    net->options = *options;
+    net->batch = options->micro_batch;
+    net->seq = options->seq_length > 0 ? options->seq_length : model->seq_length;
+    net->rows = net->batch * net->seq;
+    net->heads = model->heads / tp->size;
+    net->width = net->heads * mu_model_head_dim(model);
+    net->ffn = model->ffn / tp->size;
+    net->vocab = model->vocab / tp->size;
+    net->vocab_first = net->vocab * tp->rank;
+    mu_status_t status;
+    MU_TRY_GOTO(status, make_params(net), failed);
+    MU_TRY_GOTO(status, make_activations(net), failed);
+    *out = net;
+    return MU_OK;
+failed:
+    mu_net_free(net);
+    return status;
+}
+
+void mu_net_free(mu_net_t *net)
+{
+    if (!net)
+        return;
+    for (int i = 0; i < net->memory_count; i++)
+        mu_device_free(net->dev, net->memory[i]);
+    for (int64_t l = 0; net->cache && l < net->model.layers; l++)
+        mu_device_free(net->dev, net->cache[l].data);
+    free(net->cache);
+    free(net->memory);
+    free(net->host_ids);
+    free(net->host_labels);
+    free(net->host_weights);
+    free(net->saved);
+    free(net->layer);
+    free(net->param);
+    free(net);
+}
+
+mu_device_t *mu_net_device(const mu_net_t *net)
+{
+    return net->dev;
+}
+
+mu_comm_t *mu_net_tp(const mu_net_t *net)
+{
+    return net->tp;
+}
+
+const mu_model_t *mu_net_model(const mu_net_t *net)
+{
+    return &net->model;
+}
+
+mu_comm_t *mu_net_shard(const mu_net_t *net)
+{
+    return net->options.shard;
+}
+
+double *mu_net_numbers(const mu_net_t *net)
+{
+    return net->numbers;
+}
+
+void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const float *host)
+{
+    enum { PIECE = 1 << 16 };
+    const mu_net_param_t *p = &net->param[index];
+    uint32_t narrow[PIECE / 2];
+    int64_t from = mu_max_i64(first, p->own), to = mu_min_i64(first + n, p->own + p->owned), now;
+    if (p->weight.type == MU_DTYPE_F32) {
+        net->ops->put(net->dev, mu_array_at(p->weight, first).data, host, n * (int64_t)sizeof *host);
+        return;
+    }
+    for (int64_t at = 0; at < n; at += now) {
+        now = mu_min_i64(PIECE, n - at);
+        mu_convert_from_floats(narrow, p->weight.type, host + at, now);
+        net->ops->put(net->dev, mu_array_at(p->weight, first + at).data, narrow,
+                      now * mu_dtype_size(p->weight.type));
+    }
+    if (p->master && from < to)
+        net->ops->put(net->dev, p->master + (from - p->own), host + (from - first),
+                      (to - from) * (int64_t)sizeof *host);
+}
+
+int mu_net_group_count(const mu_net_t *net)
+{
+    return 2 * (int)net->model.layers + 2;
+}
+
+void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg)
+{
+    net->whole = whole;
+    net->whole_arg = arg;
+}
+
+mu_status_t mu_net_group_whole(mu_net_t *net, int group)
+{
+    return net->whole ? net->whole(net->whole_arg, group) : MU_OK;
+}
+
+void mu_net_on_need(mu_net_t *net, mu_net_need_t need, void *arg)
+{
+    net->need = need;
+    net->need_arg = arg;
+}
+
+mu_status_t mu_net_group_need(mu_net_t *net, int group)
+{
+    return net->need ? net->need(net->need_arg, group) : MU_OK;
+}
+
+int mu_net_param_count(const mu_net_t *net)
+{
+    return net->param_count;
+}
+
+const mu_net_param_t *mu_net_param(const mu_net_t *net, int index)
+{
+    return &net->param[index];
+}
+
+const mu_net_flat_t *mu_net_flat(const mu_net_t *net)
+{
+    return &net->flat;
+}
+
+/* Whether backward only adds to these gradients; the others begin as a product. */
+static bool only_added(const mu_net_t *net, const mu_net_param_t *p)
+{
+    return p->tensor.dims == 1 || p == net->embed_pos || (p == net->embed_in && p != net->embed_out);
+}
+
+void mu_net_zero_gradients(mu_net_t *net)
+{
+    net->fresh = true;
+    for (int i = net->flat.first, next; i >= 0; i = next) {
+        const mu_net_param_t *first = &net->param[i], *last = first;
+        next = first->next;
+        if (!only_added(net, first))
+            continue;
+        for (; next >= 0 && only_added(net, &net->param[next]); next = last->next)
+            last = &net->param[next];
+        net->ops->zero(net->dev, first->gradient,
+                       (last->at + last->elements - first->at) * (int64_t)sizeof *first->gradient);
+    }
+}

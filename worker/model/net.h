@@ -1,0 +1,147 @@
+/*
+ * The network on one worker: parameters, activations, forward and backward of its tp slice.
+ *
+ * Calling sequence of training:
+ *     mu_net_new(device, &model, tp, &options, &net);
+ *     mu_init_weights(net, seed);  or  mu_state_load(net, ...), by mu_net_put_weight()
+ *     each step:
+ *         mu_net_zero_gradients(net);
+ *         for each micro batch: mu_net_forward_backward(net, tokens, 1.0 / (accumulation * dp));
+ *         sum the gradients over dp                                                 (worker/replicas.h)
+ *         mu_optimizer_norm(), mu_optimizer_step() or mu_replicas_update()          (worker/optimizer.h)
+ *         mu_net_take_loss(net, &loss);
+ *     mu_net_free(net);
+ *
+ * Every call named "tp-collective" must be made by all workers of the tp group, in the same order, with the
+ * same tokens. Errors: those of the device (MU_NOMEM, MU_GPU, MU_BUG) and of the group (MU_NETWORK).
+ *
+ * Tensor parallel (Shoeybi et al., 2019): attention and MLP are column then row parallel by heads and by ffn;
+ * embedding, head and loss are sliced by vocabulary. The parallel residual costs one all-reduce a layer and
+ * direction: the partial outputs of attention and MLP are summed before it; backward, the norms' input
+ * gradients are summed before it, and the norms' weight gradients ride behind them in the same message.
+ * Biases of row-parallel layers are added once, after the reduction. Replicated parameters hold the same bits
+ * on every worker of the group.
+ */
+#ifndef MU_WORKER_NET_H
+#define MU_WORKER_NET_H
+
+#include "common/model.h"
+#include "kernels/device.h"
+#include "worker/comm/comm.h"
+
+typedef struct mu_net mu_net_t;
+
+enum { MU_NET_ALIGN = 16 }; /* elements; parameters begin at multiples of this in the flat buffers */
+
+typedef struct mu_net_options {
+    int64_t micro_batch;         /* sequences of one call, >= 1 */
+    int64_t seq_length;          /* tokens of one sequence; 0: the model's */
+    bool training;               /* false: no gradients, no optimizer state, no activations kept */
+    mu_dtype_t dtype;            /* of weights and activations; everything else is float */
+    bool checkpoint_activations; /* keep only each layer's input and compute the rest again in backward */
+    mu_comm_t
+        *shard;  /* the dp group over which optimizer state is divided (ZeRO stage 1); NULL: each has all */
+    int32_t eod; /* >= 0: positions whose input token is this one have no loss; -1: all count */
+} mu_net_options_t;
+
+/* One parameter of the model's list (common/model.h), as this worker holds it. The addresses are the
+ * device's; gradient, m, v and master are NULL without training. m, v and master are those of the `owned`
+ * elements from `own` on: of all, unless optimizer state is divided. With a dtype of 16 bits the master is
+ * the parameter, and `weight` is always its rounded copy; with float there is no master. */
+typedef struct mu_net_param {
+    mu_tensor_t tensor;
+    int64_t offset[2], count[2]; /* this worker's slice: mu_tensor_slice() */
+    int64_t elements;            /* count[0] * count[1], dense and row-major */
+    int64_t at;                  /* where it begins in the flat buffers, in elements */
+    int next;                    /* the index of the parameter that lies behind it there; -1: none */
+    int64_t own, owned;          /* elements that this worker's optimizer updates */
+    int group;                   /* mu_net_group_count() */
+    mu_array_t weight;
+    float *gradient, *m, *v, *master;
+} mu_net_param_t;
+
+/* All parameters in one buffer for each of weights and gradients, and what is owned of them in one for each
+ * of m, v and masters: group by group, in a group the vectors before the matrices, each in model order.
+ * Behind each, up to the next multiple of MU_NET_ALIGN, lie elements that are and stay 0. */
+typedef struct mu_net_flat {
+    int first;        /* the index of the parameter at the beginning */
+    int64_t elements; /* padding included */
+    int64_t owned;    /* of m, v and masters */
+    mu_array_t weight;
+    float *gradient, *m, *v, *master; /* NULL without training */
+} mu_net_flat_t;
+
+/* Losses since the last mu_net_take_loss(). */
+typedef struct mu_net_loss {
+    double mean_sum;       /* sum over micro batches of (loss summed over counted tokens / counted tokens) */
+    double token_sum;      /* loss summed over counted tokens */
+    int64_t micro_batches; /* whose mean is in mean_sum */
+    int64_t tokens;        /* counted ones: not masked */
+} mu_net_loss_t;
+
+/* The device, the group and the model outlive the net (the model is copied). Weights are zero. Errors:
+ * MU_NOMEM; MU_CONFIG when tp divides heads, ffn or vocabulary not, or the device has no such dtype. Not a
+ * collective. */
+mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *tp,
+                       const mu_net_options_t *options, mu_net_t **out);
+void mu_net_free(mu_net_t *net); /* NULL is nothing */
+
+mu_device_t *mu_net_device(const mu_net_t *net);
+mu_comm_t *mu_net_tp(const mu_net_t *net);
+const mu_model_t *mu_net_model(const mu_net_t *net);
+int mu_net_param_count(const mu_net_t *net);
+const mu_net_param_t *mu_net_param(const mu_net_t *net, int index);
+const mu_net_flat_t *mu_net_flat(const mu_net_t *net);
+
+mu_comm_t *mu_net_shard(const mu_net_t *net); /* options.shard */
+
+/* Numbers on the device for whoever needs a few (worker/optimizer.h); NULL without training. */
+enum { MU_NET_NUMBERS = 4 };
+double *mu_net_numbers(const mu_net_t *net);
+
+/* Elements first .. first + n - 1 of a parameter's local slice, from the host: into the master, where it is
+ * owned, and rounded into the weight. */
+void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const float *host);
+
+/* Groups of parameters whose gradients are ready together: 0 the embeddings; of each layer norms and attention,
+ * then the MLP; last the final norm with an untied head. A group lies in one piece in the flat buffers. */
+int mu_net_group_count(const mu_net_t *net);
+
+/* The next mu_net_forward_backward() begins the gradients anew; until then they hold nothing of use. */
+void mu_net_zero_gradients(mu_net_t *net);
+
+/* While set (NULL ends it), called within mu_net_forward_backward() when it adds nothing more to a group's
+ * gradients, from the last group to the first; the work may still be enqueued on the device. Its error ends
+ * the call. */
+typedef mu_status_t (*mu_net_whole_t)(void *arg, int group);
+void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg);
+
+/* While set (NULL ends it), called in every forward before it reads a group's weights, from the first group to
+ * the last; what makes them readable may be enqueued on the device. Its error ends the call. */
+typedef mu_status_t (*mu_net_need_t)(void *arg, int group);
+void mu_net_on_need(mu_net_t *net, mu_net_need_t need, void *arg);
+
+/* tokens: host, [micro_batch][seq_length + 1]; the first seq_length of each row are the input, the last
+ * seq_length the labels. Adds to the gradients those of scale * (mean loss of the micro batch), and adds the
+ * loss to what mu_net_take_loss() returns. A micro batch whose tokens are all masked adds 0. tp-collective.
+ * Errors: also MU_DATA, a token outside the vocabulary. */
+mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double scale);
+/* The loss alone. `rows` <= micro_batch sequences. tp-collective. */
+mu_status_t mu_net_forward_loss(mu_net_t *net, const int32_t *tokens, int64_t rows);
+/* Waits for the device; then starts again from 0. The same values on every worker of the group. */
+mu_status_t mu_net_take_loss(mu_net_t *net, mu_net_loss_t *out);
+
+/* For tests and export checks: the logits of one micro batch. tokens: host, [micro_batch][seq_length]; out:
+ * host, [micro_batch][seq_length][vocab]. tp-collective; every worker gets all of it. */
+mu_status_t mu_net_logits(mu_net_t *net, const int32_t *tokens, float *out);
+
+/* Generation, one sequence at a time, with a key/value cache.
+ *     mu_net_decode_begin(net, capacity);
+ *     mu_net_decode(net, prompt, n, logits);  pick a token;  mu_net_decode(net, &token, 1, logits);  ...
+ * begin: an empty sequence of at most `capacity` tokens (at most max_positions; the cache is kept when it is
+ * large enough). decode: appends n >= 1 tokens and gives the logits behind the last one: host, [vocab], may
+ * be NULL. Both tp-collective. Errors: MU_CONFIG, more tokens than capacity or positions. */
+mu_status_t mu_net_decode_begin(mu_net_t *net, int64_t capacity);
+mu_status_t mu_net_decode(mu_net_t *net, const int32_t *tokens, int64_t n, float *logits);
+
+#endif

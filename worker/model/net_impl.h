@@ -1,0 +1,127 @@
+/* The network from the inside, shared by net*.c alone. */
+#ifndef MU_WORKER_NET_IMPL_H
+#define MU_WORKER_NET_IMPL_H
+
+#include "worker/model/net.h"
+
+/* What forward leaves for backward in one layer. With checkpointed activations all layers share one set but
+ * for x and mid, which are enough to make the rest again without a collective. */
+typedef struct mu_layer_saved {
+    mu_array_t x;         /* [rows][hidden], the layer's input */
+    mu_array_t mid;       /* sequential residual: x + attention; else absent */
+    mu_array_t ln1, ln2;  /* [rows][hidden]; tied norm: ln2 is ln1 */
+    float *mean1, *rstd1; /* [rows] */
+    float *mean2, *rstd2; /* sequential residual; else both norms' are the first's */
+    mu_array_t qkv;       /* [rows][heads / tp][3][head_dim], turned */
+    mu_array_t ctx;       /* [rows][hidden / tp] */
+    float *lse;           /* [batch][heads / tp][seq] */
+    mu_array_t pre, act;  /* [rows][ffn / tp] */
+} mu_layer_saved_t;
+
+/* The parameters of one layer, by kind; absent ones (ln2 when tied) are NULL. */
+typedef struct mu_layer_params {
+    const mu_net_param_t *ln1_w, *ln1_b, *ln2_w, *ln2_b, *qkv_w, *qkv_b, *dense_w, *dense_b, *fc1_w, *fc1_b,
+        *fc2_w, *fc2_b;
+} mu_layer_params_t;
+
+/* Losses that may wait on the device; one more makes the call wait. */
+enum { MU_NET_PENDING = 256 };
+
+struct mu_net {
+    mu_device_t *dev;
+    const mu_device_ops_t *ops; /* dev->ops */
+    mu_comm_t *tp;
+    mu_model_t model;
+    mu_net_options_t options;
+
+    mu_net_whole_t whole; /* may be NULL */
+    void *whole_arg;
+    mu_net_need_t need; /* may be NULL */
+    void *need_arg;
+
+    mu_net_param_t *param;
+    int param_count;
+    mu_net_flat_t flat;
+    mu_layer_params_t *layer; /* [layers] */
+    const mu_net_param_t *embed_in, *embed_pos, *lnf_w, *lnf_b,
+        *embed_out; /* embed_out is embed_in when tied */
+
+    /* sizes on this worker */
+    int64_t batch, seq, rows;         /* of one call: rows = batch * seq */
+    int64_t heads, width, ffn, vocab; /* slices: heads / tp, heads / tp * head_dim, ffn / tp, vocab / tp */
+    int64_t vocab_first;
+    int64_t chunk; /* rows of the head at a time */
+
+    mu_layer_saved_t *saved; /* [layers] */
+    float *rotary;           /* the table; NULL unless rotary */
+    mu_array_t hidden;       /* [rows][hidden]: output of the last layer */
+    mu_array_t normed;       /* [rows][hidden]: after the final norm */
+    float *mean, *rstd;      /* the final norm's */
+    mu_array_t branch;       /* tp > 1: [rows][hidden], partial sums before the reduction */
+    mu_array_t logits;       /* [chunk][vocab] */
+    float *max, *sums;       /* [chunk], [2][chunk] */
+    int32_t *ids, *labels;   /* [rows] */
+    float *weights;          /* [rows] */
+    double *numbers;         /* [MU_NET_NUMBERS], with training */
+    double *loss; /* [MU_NET_PENDING] on the device: the loss summed over one call's counted tokens */
+
+    bool
+        fresh; /* nothing was added to the gradients yet: those of products hold what they held, to be replaced */
+
+    /* backward; NULL without training */
+    mu_array_t dy;      /* [rows][hidden]: gradient of the residual stream */
+    mu_array_t dnormed; /* [rows][hidden]; also dln1 */
+    mu_array_t dln2;    /* [rows][hidden] */
+    /* tp > 1: the norms' dx [rows][hidden], and the gradients of their weights, [4][hidden]; float dx and
+     * those are neighbours */
+    mu_array_t reduced;
+    float *reduced_norms;
+    mu_array_t dact, dqkv, dctx; /* [rows][ffn], [rows][3 width], [rows][width] */
+
+    /* host */
+    int32_t *host_ids, *host_labels; /* [rows] */
+    float *host_weights;
+    int64_t pending_tokens[MU_NET_PENDING]; /* counted tokens of losses not yet read */
+    int pending;
+    mu_net_loss_t taken; /* what has been read already */
+
+    /* generation */
+    mu_array_t *cache; /* [layers], each [capacity][heads][2][head_dim] */
+    int64_t capacity, length;
+    mu_array_t slice; /* [chunk][vocab]: another worker's logits; tp > 1, from the first use on */
+
+    void **memory; /* what mu_net_free() gives back */
+    int memory_count, memory_cap;
+};
+
+/* Allocates for the net: freed with it. */
+mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, void **out);
+mu_status_t mu_net_get_array(mu_net_t *net, mu_memory_t kind, int64_t elements, mu_array_t *out);
+mu_status_t mu_net_get_floats(mu_net_t *net, mu_memory_t kind, int64_t elements, float **out);
+
+/* Where the rows of a call sit. Training and evaluation: batch sequences from position 0. Generation: one
+ * sequence, `seq` rows from position `first`, against the cache. */
+typedef struct mu_net_place {
+    int64_t batch, seq, first;
+    bool cached;
+} mu_net_place_t;
+
+/* ids (device) -> net->hidden; the head's weights may be read then, too. Layer inputs are kept when training. */
+mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place);
+/* net->dy, the gradient of net->hidden, back to the embeddings. */
+mu_status_t mu_net_trunk_backward(mu_net_t *net);
+/* Final norm of rows from .. from + rows - 1 of net->hidden into the same rows of net->normed. */
+void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows);
+/* The whole vocabulary's logits of rows from .. from + rows - 1 of net->normed, rows <= chunk; out: host. */
+mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out);
+/* Of a layer: its norms are of the first group. */
+#define MU_GROUP_ATTENTION(layer) (1 + 2 * (int)(layer))
+#define MU_GROUP_MLP(layer)       (2 + 2 * (int)(layer))
+/* Waits, if somebody asked for it, until a group's weights may be read. */
+mu_status_t mu_net_group_need(mu_net_t *net, int group);
+/* Tells who asked that backward has finished with a group's gradients. */
+mu_status_t mu_net_group_whole(mu_net_t *net, int group);
+/* Host tokens to net->ids. */
+mu_status_t mu_net_put_ids(mu_net_t *net, const int32_t *tokens, int64_t count);
+
+#endif

@@ -1,0 +1,209 @@
+/*
+ * The head and the loss (gpt-neox mpu/cross_entropy.py): logits of a slice of the vocabulary, a chunk of
+ * tokens at a time, turned into their gradient in place.
+ */
+#include "common/buf.h"
+#include "common/log.h"
+#include "kernels/convert.h"
+#include "worker/model/net_impl.h"
+
+static mu_status_t check_tokens(const mu_net_t *net, const int32_t *tokens, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || tokens[i] >= net->model.vocab)
+            return mu_fail(
+                MU_DATA,
+                "token %d lies outside the model's vocabulary of %lld: the data was made with another "
+                "tokenizer",
+                (int)tokens[i], (long long)net->model.vocab);
+    return MU_OK;
+}
+
+mu_status_t mu_net_put_ids(mu_net_t *net, const int32_t *tokens, int64_t count)
+{
+    MU_TRY(check_tokens(net, tokens, count));
+    net->ops->put(net->dev, net->ids, tokens, count * (int64_t)sizeof *tokens);
+    return MU_OK;
+}
+
+/* tokens [batch][seq + 1] -> ids, labels, weights (0 or 1); returns how many count. */
+static mu_status_t put_samples(mu_net_t *net, const int32_t *tokens, int64_t batch, int64_t *counted)
+{
+    int64_t s = net->seq, rows = batch * s, n = 0;
+    for (int64_t b = 0; b < batch; b++) {
+        const int32_t *sample = tokens + b * (s + 1);
+        memcpy(net->host_ids + b * s, sample, (size_t)s * sizeof *sample);
+        memcpy(net->host_labels + b * s, sample + 1, (size_t)s * sizeof *sample);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        bool counts = net->options.eod < 0 || net->host_ids[r] != net->options.eod;
+        net->host_weights[r] = counts ? 1.0F : 0.0F;
+        n += counts;
+    }
+    MU_TRY(check_tokens(net, net->host_labels, rows));
+    MU_TRY(mu_net_put_ids(net, net->host_ids, rows));
+    net->ops->put(net->dev, net->labels, net->host_labels, rows * (int64_t)sizeof *net->labels);
+    net->ops->put(net->dev, net->weights, net->host_weights, rows * (int64_t)sizeof *net->weights);
+    *counted = n;
+    return MU_OK;
+}
+
+static void head_logits(mu_net_t *net, int64_t from, int64_t rows)
+{
+    net->ops->linear_forward(net->dev, net->logits, mu_array_at(net->normed, from * net->model.hidden),
+                             net->embed_out->weight, MU_NO_ARRAY, MU_NO_ARRAY, rows, net->model.hidden,
+                             net->vocab);
+}
+
+/* Rows from .. from + rows - 1: adds to *loss; net->logits are left as exp, net->sums as reduced. */
+static mu_status_t chunk_loss(mu_net_t *net, int64_t from, int64_t rows, double *loss)
+{
+    head_logits(net, from, rows);
+    net->ops->cross_entropy_max(net->dev, net->max, net->logits, rows, net->vocab);
+    MU_TRY(mu_comm_allreduce(net->tp, MU_MAX, MU_TYPE_F32, net->max, rows));
+    net->ops->cross_entropy_exp(net->dev, net->logits, net->sums, net->max, net->labels + from, rows,
+                                net->vocab, net->vocab_first);
+    MU_TRY(mu_comm_allreduce(net->tp, MU_SUM, MU_TYPE_F32, net->sums, 2 * rows));
+    net->ops->cross_entropy_loss(net->dev, loss, net->sums, net->weights + from, rows);
+    return MU_OK;
+}
+
+static void chunk_backward(mu_net_t *net, int64_t from, int64_t rows, double factor)
+{
+    int64_t h = net->model.hidden;
+    mu_array_t x = mu_array_at(net->normed, from * h);
+    net->ops->cross_entropy_backward(net->dev, net->logits, net->sums, net->weights + from,
+                                     net->labels + from, rows, net->vocab, net->vocab_first, factor);
+    net->ops->linear_backward_weight(net->dev, net->embed_out->gradient, NULL, net->logits, x, rows, h,
+                                     net->vocab, net->fresh && from == 0);
+    net->ops->linear_backward_input(net->dev, mu_array_at(net->dnormed, from * h), net->logits,
+                                    net->embed_out->weight, rows, h, net->vocab, false);
+}
+
+/* Reads the losses that wait on the device. */
+static mu_status_t read_pending(mu_net_t *net)
+{
+    double loss[MU_NET_PENDING];
+    if (net->pending == 0)
+        return MU_OK;
+    int64_t bytes = net->pending * (int64_t)sizeof *loss;
+    MU_TRY(net->ops->get(net->dev, loss, net->loss, bytes));
+    net->ops->zero(net->dev, net->loss, bytes);
+    for (int i = 0; i < net->pending; i++) {
+        net->taken.token_sum += loss[i];
+        net->taken.tokens += net->pending_tokens[i];
+        net->taken.micro_batches++;
+        if (net->pending_tokens[i] > 0)
+            net->taken.mean_sum += loss[i] / (double)net->pending_tokens[i];
+    }
+    net->pending = 0;
+    return MU_OK;
+}
+
+static mu_status_t next_loss(mu_net_t *net, int64_t counted, double **out)
+{
+    if (net->pending == MU_NET_PENDING)
+        MU_TRY(read_pending(net));
+    net->pending_tokens[net->pending] = counted;
+    *out = net->loss + net->pending++;
+    return MU_OK;
+}
+
+mu_status_t mu_net_take_loss(mu_net_t *net, mu_net_loss_t *out)
+{
+    MU_TRY(read_pending(net));
+    MU_TRY(net->ops->sync(net->dev));
+    *out = net->taken;
+    net->taken = (mu_net_loss_t){0};
+    return MU_OK;
+}
+
+mu_status_t mu_net_forward_loss(mu_net_t *net, const int32_t *tokens, int64_t batch)
+{
+    int64_t counted, rows = batch * net->seq;
+    double *loss;
+    MU_TRY(put_samples(net, tokens, batch, &counted));
+    MU_TRY(next_loss(net, counted, &loss));
+    MU_TRY(mu_net_trunk_forward(net, &(mu_net_place_t){.batch = batch, .seq = net->seq}));
+    mu_net_final_norm(net, 0, rows);
+    for (int64_t from = 0; from < rows; from += net->chunk)
+        MU_TRY(chunk_loss(net, from, rows - from < net->chunk ? rows - from : net->chunk, loss));
+    return MU_OK;
+}
+
+mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double scale)
+{
+    int64_t counted, rows = net->rows, h = net->model.hidden;
+    double *loss;
+    MU_TRY(put_samples(net, tokens, net->batch, &counted));
+    MU_TRY(next_loss(net, counted, &loss));
+    MU_TRY(mu_net_trunk_forward(net, &(mu_net_place_t){.batch = net->batch, .seq = net->seq}));
+    mu_net_final_norm(net, 0, rows);
+    double factor = counted > 0 ? scale / (double)counted : 0;
+    for (int64_t from = 0; from < rows; from += net->chunk) {
+        int64_t n = rows - from < net->chunk ? rows - from : net->chunk;
+        MU_TRY(chunk_loss(net, from, n, loss));
+        chunk_backward(net, from, n, factor);
+    }
+    MU_TRY(mu_comm_allreduce(net->tp, MU_SUM, mu_type_of(net->dnormed.type), net->dnormed.data, rows * h));
+    net->ops->layernorm_backward(net->dev, net->dy, net->lnf_w->gradient, net->lnf_b->gradient, net->dnormed,
+                                 net->hidden, net->lnf_w->weight, net->mean, net->rstd, rows, h, false);
+    MU_TRY(mu_net_group_whole(net, mu_net_group_count(net) - 1));
+    MU_TRY(mu_net_trunk_backward(net));
+    net->fresh = false;
+    return MU_OK;
+}
+
+/* To the host, from whichever worker's slice lies in `from`. */
+static mu_status_t get_logits(mu_net_t *net, mu_array_t from, int64_t rows, int root, void *narrow,
+                              float *out)
+{
+    int64_t count = rows * net->vocab;
+    float *wide = narrow;
+    MU_TRY(mu_comm_sync(&net->tp, 1));
+    MU_TRY(net->ops->get(net->dev, narrow, from.data, count * mu_dtype_size(from.type)));
+    if (from.type != MU_DTYPE_F32) {
+        wide = mu_alloc((size_t)count * sizeof *wide);
+        mu_convert_to_floats(wide, narrow, from.type, count);
+    }
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(out + r * net->model.vocab + root * net->vocab, wide + r * net->vocab,
+               (size_t)net->vocab * sizeof *out);
+    if (wide != narrow)
+        free(wide);
+    return MU_OK;
+}
+
+mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out)
+{
+    int64_t bytes = rows * net->vocab * mu_dtype_size(net->logits.type);
+    mu_array_t slice = net->logits;
+    mu_status_t status = MU_OK;
+    if (net->tp->size > 1 && !net->slice.data)
+        MU_TRY(mu_net_get_array(net, MU_MEM_COMMUNICATION, net->chunk * net->vocab, &net->slice));
+    if (net->tp->size > 1)
+        slice = net->slice;
+    void *host = mu_alloc((size_t)bytes);
+    head_logits(net, from, rows);
+    for (int root = 0; status == MU_OK && root < net->tp->size; root++) {
+        if (net->tp->size > 1 && root == net->tp->rank)
+            net->ops->copy(net->dev, slice.data, net->logits.data, bytes);
+        status = mu_comm_broadcast(net->tp, root, slice.data, bytes);
+        if (status == MU_OK)
+            status = get_logits(net, slice, rows, root, host, out);
+    }
+    free(host);
+    return status;
+}
+
+mu_status_t mu_net_logits(mu_net_t *net, const int32_t *tokens, float *out)
+{
+    MU_TRY(mu_net_put_ids(net, tokens, net->rows));
+    MU_TRY(mu_net_trunk_forward(net, &(mu_net_place_t){.batch = net->batch, .seq = net->seq}));
+    mu_net_final_norm(net, 0, net->rows);
+    for (int64_t from = 0; from < net->rows; from += net->chunk) {
+        int64_t n = net->rows - from < net->chunk ? net->rows - from : net->chunk;
+        MU_TRY(mu_net_gather_logits(net, from, n, out + from * net->model.vocab));
+    }
+    return MU_OK;
+}

@@ -1,0 +1,282 @@
+/*
+ * Embedding and layers, forward and backward (gpt-neox transformer.py; block variants in common/model.h).
+ *
+ * In the parallel residual the partial results of attention and MLP are added before the one reduction.
+ * Backward, each worker takes its partial gradient through the norms, which is linear, and what is reduced is
+ * the sum: one message for both norms, with the gradients of their weights behind it (a second message when
+ * activations are not float).
+ */
+#include "worker/model/net_impl.h"
+
+#include <math.h>
+
+static mu_status_t reduce(mu_net_t *net, mu_array_t a, int64_t count)
+{
+    return mu_comm_allreduce(net->tp, MU_SUM, mu_type_of(a.type), a.data, count);
+}
+
+static mu_array_t layer_output(const mu_net_t *net, int64_t l)
+{
+    return l + 1 < net->model.layers ? net->saved[l + 1].x : net->hidden;
+}
+
+static mu_attention_t attention_shape(const mu_net_t *net, const mu_net_place_t *place)
+{
+    int64_t d = mu_model_head_dim(&net->model);
+    return (mu_attention_t){place->batch, place->seq, net->heads, d, 1.0 / sqrt((double)d)};
+}
+
+static void turn(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, bool inverse)
+{
+    if (!net->rotary)
+        return;
+    mu_rotary_t r = {net->rotary,
+                     place->batch * place->seq,
+                     place->seq,
+                     place->first,
+                     net->heads,
+                     mu_model_head_dim(&net->model),
+                     net->model.rotary_dims};
+    net->ops->rotary(net->dev, qkv, &r, inverse);
+}
+
+/* Whether both norms have the same input: then they are made together, with attention's. */
+static bool both_norms(const mu_net_t *net)
+{
+    return net->model.residual == MU_RESIDUAL_PARALLEL;
+}
+
+/* x -> ctx, keeping what backward needs */
+static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    mu_layer_saved_t *s = &net->saved[l];
+    int64_t rows = place->batch * place->seq, h = net->model.hidden;
+    mu_attention_t shape = attention_shape(net, place);
+    if (both_norms(net))
+        net->ops->layernorm_pair_forward(net->dev, s->ln1, s->ln2, s->mean1, s->rstd1, s->x, p->ln1_w->weight,
+                                         p->ln1_b->weight, p->ln2_w->weight, p->ln2_b->weight, rows, h,
+                                         net->model.norm_eps);
+    else
+        net->ops->layernorm_forward(net->dev, s->ln1, s->mean1, s->rstd1, s->x, p->ln1_w->weight,
+                                    p->ln1_b->weight, rows, h, net->model.norm_eps);
+    net->ops->linear_forward(net->dev, s->qkv, s->ln1, p->qkv_w->weight, p->qkv_b->weight, MU_NO_ARRAY, rows,
+                             h, 3 * net->width);
+    turn(net, s->qkv, place, false);
+    if (place->cached)
+        net->ops->attention_cached(net->dev, s->ctx, net->cache[l], s->qkv, place->first, &shape);
+    else
+        net->ops->attention_forward(net->dev, s->ctx, s->lse, s->qkv, &shape);
+}
+
+/* mid, or the norm that attention_forward() made -> act */
+static void mlp_forward(mu_net_t *net, int64_t l, int64_t rows)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    mu_layer_saved_t *s = &net->saved[l];
+    int64_t h = net->model.hidden;
+    if (net->model.residual == MU_RESIDUAL_SEQUENTIAL)
+        net->ops->layernorm_forward(net->dev, s->ln2, s->mean2, s->rstd2, s->mid, p->ln2_w->weight,
+                                    p->ln2_b->weight, rows, h, net->model.norm_eps);
+    net->ops->linear_gelu_forward(net->dev, s->act, s->pre, s->ln2, p->fc1_w->weight, p->fc1_b->weight, rows,
+                                  h, net->ffn, net->model.activation);
+}
+
+/* One worker has nobody to add to: each branch's last product adds what came before it to its own result. */
+static void layer_forward_alone(mu_net_t *net, int64_t l, const mu_net_place_t *place)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    mu_layer_saved_t *s = &net->saved[l];
+    int64_t rows = place->batch * place->seq, h = net->model.hidden;
+    bool sequential = net->model.residual == MU_RESIDUAL_SEQUENTIAL;
+    mu_array_t out = layer_output(net, l), mid = sequential ? s->mid : out;
+    attention_forward(net, l, place);
+    net->ops->linear_forward(net->dev, mid, s->ctx, p->dense_w->weight, p->dense_b->weight, s->x, rows,
+                             net->width, h);
+    mlp_forward(net, l, rows);
+    net->ops->linear_forward(net->dev, out, s->act, p->fc2_w->weight, p->fc2_b->weight, mid, rows, net->ffn,
+                             h);
+}
+
+static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    mu_layer_saved_t *s = &net->saved[l];
+    int64_t rows = place->batch * place->seq, h = net->model.hidden;
+    bool sequential = net->model.residual == MU_RESIDUAL_SEQUENTIAL;
+    if (net->tp->size == 1) {
+        layer_forward_alone(net, l, place);
+        return MU_OK;
+    }
+    attention_forward(net, l, place);
+    net->ops->linear_forward(net->dev, net->branch, s->ctx, p->dense_w->weight, MU_NO_ARRAY, MU_NO_ARRAY,
+                             rows, net->width, h);
+    if (sequential) {
+        MU_TRY(reduce(net, net->branch, rows * h));
+        net->ops->residual(net->dev, s->mid, s->x, net->branch, p->dense_b->weight, MU_NO_ARRAY, rows, h);
+    }
+    mlp_forward(net, l, rows);
+    net->ops->linear_forward(net->dev, net->branch, s->act, p->fc2_w->weight, MU_NO_ARRAY,
+                             sequential ? MU_NO_ARRAY : net->branch, rows, net->ffn, h);
+    MU_TRY(reduce(net, net->branch, rows * h));
+    net->ops->residual(net->dev, layer_output(net, l), sequential ? s->mid : s->x, net->branch,
+                       p->fc2_b->weight, sequential ? MU_NO_ARRAY : p->dense_b->weight, rows, h);
+    return MU_OK;
+}
+
+mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place)
+{
+    int64_t rows = place->batch * place->seq, h = net->model.hidden;
+    mu_array_t x = net->saved[0].x;
+    MU_TRY(mu_net_group_need(net, 0));
+    net->ops->embedding_forward(net->dev, x, net->embed_in->weight, net->ids, rows, h, net->vocab_first,
+                                net->vocab);
+    MU_TRY(reduce(net, x, rows * h));
+    if (net->embed_pos)
+        net->ops->position_forward(net->dev, x, net->embed_pos->weight, rows, place->seq, place->first, h);
+    for (int64_t l = 0; l < net->model.layers; l++) {
+        MU_TRY(mu_net_group_need(net, MU_GROUP_ATTENTION(l)));
+        MU_TRY(mu_net_group_need(net, MU_GROUP_MLP(l)));
+        MU_TRY(layer_forward(net, l, place));
+    }
+    return mu_net_group_need(net, mu_net_group_count(net) - 1);
+}
+
+void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows)
+{
+    int64_t at = from * net->model.hidden;
+    net->ops->layernorm_forward(net->dev, mu_array_at(net->normed, at), net->mean + from, net->rstd + from,
+                                mu_array_at(net->hidden, at), net->lnf_w->weight, net->lnf_b->weight, rows,
+                                net->model.hidden, net->model.norm_eps);
+}
+
+static void weight_gradients(mu_net_t *net, const mu_net_param_t *w, const mu_net_param_t *b, mu_array_t dy,
+                             mu_array_t x, int64_t in, int64_t out)
+{
+    net->ops->linear_backward_weight(net->dev, w->gradient, b->gradient, dy, x, net->rows, in, out,
+                                     net->fresh);
+}
+
+/* dy -> dln2 */
+static void mlp_backward(mu_net_t *net, int64_t l)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    const mu_layer_saved_t *s = &net->saved[l];
+    int64_t rows = net->rows, h = net->model.hidden;
+    weight_gradients(net, p->fc2_w, p->fc2_b, net->dy, s->act, net->ffn, h);
+    net->ops->linear_gelu_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, s->pre, rows,
+                                         net->ffn, h, net->model.activation);
+    weight_gradients(net, p->fc1_w, p->fc1_b, net->dact, s->ln2, h, net->ffn);
+    net->ops->linear_backward_input(net->dev, net->dln2, net->dact, p->fc1_w->weight, rows, h, net->ffn,
+                                    false);
+}
+
+/* dy -> dln1, added to what is there when accumulating */
+static void attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *place, mu_array_t dln1,
+                               bool accumulate)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    const mu_layer_saved_t *s = &net->saved[l];
+    int64_t rows = net->rows, h = net->model.hidden;
+    mu_attention_t shape = attention_shape(net, place);
+    weight_gradients(net, p->dense_w, p->dense_b, net->dy, s->ctx, net->width, h);
+    net->ops->linear_backward_input(net->dev, net->dctx, net->dy, p->dense_w->weight, rows, net->width, h,
+                                    false);
+    net->ops->attention_backward(net->dev, net->dqkv, net->dctx, s->qkv, s->ctx, s->lse, &shape);
+    turn(net, net->dqkv, place, true);
+    weight_gradients(net, p->qkv_w, p->qkv_b, net->dqkv, s->ln1, h, 3 * net->width);
+    net->ops->linear_backward_input(net->dev, dln1, net->dqkv, p->qkv_w->weight, rows, h, 3 * net->width,
+                                    accumulate);
+}
+
+/* One norm on the way back: from the partial gradient of its output, dln, to that of its input. */
+typedef struct norm {
+    const mu_net_param_t *w, *b;
+    mu_array_t x, dln;
+    const float *mean, *rstd;
+} norm_t;
+
+/* dx (+)= the gradients of the norms' input, of which there are one or two; dw[i] and db[i] += the weights'. */
+static void norms_input(mu_net_t *net, mu_array_t dx, float *const dw[2], float *const db[2],
+                        const norm_t *norm, int count, bool accumulate)
+{
+    int64_t rows = net->rows, h = net->model.hidden;
+    if (count == 2)
+        net->ops->layernorm_pair_backward(net->dev, dx, dw[0], db[0], dw[1], db[1], norm[0].dln, norm[1].dln,
+                                          norm[0].x, norm[0].w->weight, norm[1].w->weight, norm[0].mean,
+                                          norm[0].rstd, rows, h, accumulate);
+    else
+        net->ops->layernorm_backward(net->dev, dx, dw[0], db[0], norm[0].dln, norm[0].x, norm[0].w->weight,
+                                     norm[0].mean, norm[0].rstd, rows, h, accumulate);
+}
+
+/* net->dy += the gradients of the norms' input, summed over the group */
+static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
+{
+    int64_t rows = net->rows, h = net->model.hidden, weights = 2 * count * h;
+    float *dw[2], *db[2], *parts = net->reduced_norms;
+    bool alone = net->tp->size == 1;
+    for (int i = 0; i < count; i++) {
+        dw[i] = alone ? norm[i].w->gradient : parts + 2 * i * h;
+        db[i] = alone ? norm[i].b->gradient : parts + (2 * i + 1) * h;
+    }
+    if (alone) {
+        norms_input(net, net->dy, dw, db, norm, count, true);
+        return MU_OK;
+    }
+    net->ops->zero(net->dev, parts, weights * (int64_t)sizeof *parts);
+    norms_input(net, net->reduced, dw, db, norm, count, false);
+    if (net->reduced.type == MU_DTYPE_F32) {
+        MU_TRY(reduce(net, net->reduced, rows * h + weights));
+    } else {
+        MU_TRY(reduce(net, net->reduced, rows * h));
+        MU_TRY(reduce(net, mu_array_f32(parts), weights));
+    }
+    net->ops->add(net->dev, net->dy, net->reduced, rows * h);
+    for (int i = 0; i < count; i++) {
+        net->ops->add(net->dev, mu_array_f32(norm[i].w->gradient), mu_array_f32(dw[i]), h);
+        net->ops->add(net->dev, mu_array_f32(norm[i].b->gradient), mu_array_f32(db[i]), h);
+    }
+    return MU_OK;
+}
+
+static mu_status_t layer_backward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    mu_layer_saved_t *s = &net->saved[l];
+    if (net->options.checkpoint_activations) {
+        attention_forward(net, l, place);
+        mlp_forward(net, l, net->rows);
+    }
+    norm_t norm1 = {p->ln1_w, p->ln1_b, s->x, net->dnormed, s->mean1, s->rstd1};
+    norm_t norm2 = {p->ln2_w, p->ln2_b, s->mid, net->dln2, s->mean2, s->rstd2};
+    mlp_backward(net, l);
+    MU_TRY(mu_net_group_whole(net, MU_GROUP_MLP(l)));
+    if (net->model.residual == MU_RESIDUAL_SEQUENTIAL) {
+        MU_TRY(norms_backward(net, &norm2, 1));
+        attention_backward(net, l, place, net->dnormed, false);
+        return norms_backward(net, &norm1, 1);
+    }
+    if (net->model.residual == MU_RESIDUAL_PARALLEL_TIED) {
+        attention_backward(net, l, place, net->dln2, true);
+        norm1.dln = net->dln2;
+        return norms_backward(net, &norm1, 1);
+    }
+    attention_backward(net, l, place, net->dnormed, false);
+    return norms_backward(net, (norm_t[]){norm1, norm2}, 2);
+}
+
+mu_status_t mu_net_trunk_backward(mu_net_t *net)
+{
+    mu_net_place_t place = {.batch = net->batch, .seq = net->seq};
+    int64_t h = net->model.hidden;
+    for (int64_t l = net->model.layers; l-- > 0;) {
+        MU_TRY(layer_backward(net, l, &place));
+        MU_TRY(mu_net_group_whole(net, MU_GROUP_ATTENTION(l)));
+    }
+    if (net->embed_pos)
+        net->ops->position_backward(net->dev, net->embed_pos->gradient, net->dy, net->rows, net->seq, h);
+    net->ops->embedding_backward(net->dev, net->embed_in->gradient, net->dy, net->ids, net->rows, h,
+                                 net->vocab_first, net->vocab);
+    return mu_net_group_whole(net, 0);
+}

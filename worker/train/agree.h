@@ -1,0 +1,16 @@
+/*
+ * What must be the same when a run goes on from a checkpoint, and what may change (docs/run-directory.md).
+ */
+#ifndef MU_WORKER_AGREE_H
+#define MU_WORKER_AGREE_H
+
+#include "common/config/config.h"
+
+/* Compares the settings that decide the model between `config` and the effective configuration `was` (YAML)
+ * that the checkpoint at `path` was made with; `optimizer`: also those that the optimizer's state belongs to.
+ * All differences are logged. The vocabulary is compared by the caller. course: of `was`. Errors: MU_CONFIG; MU_DATA
+ * when `was` is unreadable. */
+mu_status_t mu_agree(const mu_config_t *config, const char *path, const char *was, bool optimizer,
+                     mu_lr_course_t *course);
+
+#endif

@@ -1,0 +1,436 @@
+#include "worker/train/controller.h"
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "worker/train/dealer.h"
+#include "worker/train/metrics.h"
+#include "worker/train/opening.h"
+#include "worker/comm/quiet.h"
+#include "worker/train/saving.h"
+#include "worker/train/schedule.h"
+#include "worker/train/start.h"
+
+#include <math.h>
+#include <unistd.h>
+
+/* One step's line while its reports come in: replicas are at most a step apart, since each step ends in a
+ * reduction. */
+typedef struct row {
+    mu_report_t step, valid;
+    int got, got_valid; /* reports of so many leaders */
+} row_t;
+
+enum { ROWS = 4, LOG_EVERY_S = 10 };
+
+typedef struct controller {
+    mu_run_t *run;
+    const mu_config_t *config;
+    MPI_Comm control;
+    mu_start_t start;
+    mu_opening_t opening;
+    mu_dealer_t *dealer;
+    mu_metrics_t *metrics;
+    char *checkpoints, *stop_file;
+    mu_saving_t saving;
+    row_t rows[ROWS];
+    mu_report_t last;  /* the newest finished line */
+    double last_valid; /* NAN: not evaluated after last.step */
+    /* what was commanded last */
+    int64_t step, wanted_tokens; /* TOKENS messages that the commands so far take */
+    bool evaluated, saved, ended;
+    mu_command_t *commands; /* [dp], in flight */
+    MPI_Request *requests;
+    mu_status_t failed; /* ends the run */
+    int64_t stop_seen_ns, said_ns;
+    bool stop_wanted, checkpoint_wanted, stop_now;
+} controller_t;
+
+static mu_status_t read_sample(void *arg, bool validation, int64_t index, int32_t *tokens)
+{
+    controller_t *c = arg;
+    return mu_blend_sample(validation ? c->start.valid : c->start.train, index, tokens);
+}
+
+static void fail(controller_t *c, mu_status_t status)
+{
+    if (c->failed == MU_OK)
+        c->failed = status;
+}
+
+/* --- commands --- */
+
+static mu_status_t command(controller_t *c, const mu_command_t *what)
+{
+    for (int r = 0; r < c->config->dp; r++) {
+        MU_TRY(mu_mpi_check(MPI_Wait(&c->requests[r], MPI_STATUS_IGNORE), "MPI_Wait for a command"));
+        c->commands[r] = *what;
+        MU_TRY(mu_mpi_check(MPI_Isend(&c->commands[r], sizeof *what, MPI_BYTE,
+                                      mu_layout_leader(&c->run->groups->layout, r), MU_TAG_COMMAND,
+                                      c->control, &c->requests[r]),
+                            "MPI_Isend of a command"));
+    }
+    return MU_OK;
+}
+
+static bool commands_delivered(controller_t *c)
+{
+    int all = 0;
+    return MPI_Testall(c->config->dp, c->requests, &all, MPI_STATUSES_IGNORE) == MPI_SUCCESS && all;
+}
+
+static mu_status_t command_save(controller_t *c)
+{
+    c->saved = true;
+    c->checkpoint_wanted = false;
+    mu_status_t status =
+        mu_saving_begin(&c->saving, c->checkpoints, c->step, c->run->attempt, c->config->tp * c->config->dp);
+    if (status != MU_OK) {
+        fail(c, status);
+        return MU_OK;
+    }
+    mu_command_t save = {.kind = MU_COMMAND_SAVE, .step = c->step};
+    snprintf(save.name, sizeof save.name, "%s", c->saving.name);
+    return command(c, &save);
+}
+
+/* A run that exit_interval ended goes on to the next multiple when it is started again. */
+static bool is_over(const controller_t *c)
+{
+    return c->step >= c->config->train_iters ||
+           (c->step > c->start.done && mu_schedule_end(c->config, c->step));
+}
+
+/* What comes next, once the workers have begun what was commanded last. Storage that failed once ends the
+ * run: what was saved before stands, and a restart may find another disk. */
+static mu_status_t decide(controller_t *c)
+{
+    if (mu_dealer_taken(c->dealer) < c->wanted_tokens || c->saving.active || !commands_delivered(c))
+        return MU_OK;
+    if (c->failed == MU_OK && !c->stop_now) {
+        if (!c->evaluated && mu_schedule_eval(c->config, c->step)) {
+            c->evaluated = true;
+            c->wanted_tokens += c->config->eval_iters;
+            return command(
+                c,
+                &(mu_command_t){.kind = MU_COMMAND_EVAL, .step = c->step, .batches = c->config->eval_iters});
+        }
+        bool due = mu_schedule_save(c->config, c->step) || c->checkpoint_wanted || c->stop_wanted;
+        if (!c->saved && due)
+            return command_save(c);
+        if (!c->stop_wanted && !is_over(c)) {
+            c->step++;
+            c->wanted_tokens++;
+            c->evaluated = c->saved = false;
+            return command(c, &(mu_command_t){.kind = MU_COMMAND_STEP, .step = c->step});
+        }
+    }
+    c->ended = true;
+    return command(
+        c, &(mu_command_t){.kind = MU_COMMAND_END, .step = c->step, .batches = mu_dealer_sent(c->dealer)});
+}
+
+/* --- reports --- */
+
+static void show(controller_t *c, const mu_report_t *r, const double *valid)
+{
+    mu_page_t *page = c->run->page;
+    double tokens = (double)mu_start_tokens(c->run, c->config->train_batch_size);
+    double speed = r->step_ms > 0 ? tokens * 1000 / r->step_ms : 0;
+    if (page) {
+        atomic_store(&page->step, r->step);
+        atomic_store(&page->loss, r->loss);
+        atomic_store(&page->lr, r->lr);
+        atomic_store(&page->tokens_per_s, speed);
+        if (valid)
+            atomic_store(&page->valid_loss, *valid);
+        mu_page_progress(page);
+    }
+    if (valid)
+        mu_info("step %lld/%lld: validation loss %.4f (perplexity %.2f)", (long long)r->step,
+                (long long)c->config->train_iters, *valid, exp(*valid));
+    bool last = r->step == c->config->train_iters;
+    if (c->run->watched || (!last && mu_now_ns() - c->said_ns < (int64_t)LOG_EVERY_S * 1000000000))
+        return;
+    c->said_ns = mu_now_ns();
+    mu_info("step %lld/%lld: loss %.4f, lr %.3g, gradient norm %.3g, %.0f tokens/s", (long long)r->step,
+            (long long)c->config->train_iters, r->loss, r->lr, r->grad_norm, speed);
+}
+
+static void say_skipped(const mu_report_t *r)
+{
+    mu_info("step %lld: the gradients overflow at loss scale %g: no update; the next scale is %g",
+            (long long)r->step, r->loss_scale, r->scale.scale);
+}
+
+static mu_status_t finish_row(controller_t *c, row_t *row)
+{
+    const mu_report_t *r = &row->step;
+    bool evaluated = mu_schedule_eval(c->config, r->step);
+    const double *valid = evaluated ? &row->valid.loss : NULL;
+    int64_t samples = c->start.samples + (r->step - c->start.done) * c->config->train_batch_size;
+    if (r->skipped)
+        say_skipped(r);
+    if (!r->finite && r->skipped) {
+        fail(c, mu_fail(
+                    MU_DIVERGED,
+                    "step %lld: the gradients overflow at loss scale %g, %d steps in a row now: training has "
+                    "diverged. A lower learning rate or a longer warmup may help; bf16 needs no loss scale",
+                    (long long)r->step, r->loss_scale, r->scale.in_a_row));
+    } else if (!r->finite) {
+        fail(c, mu_fail(MU_DIVERGED,
+                        "step %lld: loss %g, gradient norm %g: training has diverged; the update was not "
+                        "made. A lower "
+                        "learning rate, a longer warmup or tighter gradient_clipping may help",
+                        (long long)r->step, r->loss, r->grad_norm));
+    }
+    c->last = *r;
+    c->last_valid = valid ? *valid : NAN;
+    mu_status_t status = mu_metrics_add(c->metrics, r, samples, mu_start_tokens(c->run, samples),
+                                        mu_start_tokens(c->run, c->config->train_batch_size), valid);
+    show(c, r, valid);
+    memset(row, 0, sizeof *row);
+    return status;
+}
+
+/* Loss, norm and what follows from them are the same on every replica, or they train different models. */
+static mu_status_t check_equal(const mu_report_t *a, const mu_report_t *b)
+{
+    if (a->skipped == b->skipped && a->optimizer_step == b->optimizer_step &&
+        a->scale.scale == b->scale.scale)
+        return MU_OK;
+    return mu_fail(
+        MU_BUG,
+        "step %lld: the replicas disagree: update %lld, loss scale %g, and update %lld, loss scale %g",
+        (long long)a->step, (long long)a->optimizer_step, a->scale.scale, (long long)b->optimizer_step,
+        b->scale.scale);
+}
+
+/* Of the times the slowest counts. Who comes last to an exchange
+ * waits for its bytes alone: what others wait beyond the replica that waited least, they wait for peers. */
+static void add_times(mu_report_t *sum, const mu_report_t *r, bool first)
+{
+    double least = first ? r->comm_ms : fmin(sum->comm_ms - sum->peer_wait_ms, r->comm_ms);
+    mu_report_t was = *sum;
+    *sum = *r;
+    sum->step_ms = fmax(was.step_ms, r->step_ms);
+    sum->data_wait_ms = fmax(was.data_wait_ms, r->data_wait_ms);
+    sum->comm_ms = fmax(was.comm_ms, r->comm_ms);
+    sum->peer_wait_ms = sum->comm_ms - least;
+}
+
+static mu_status_t take_report(controller_t *c, const mu_report_t *r)
+{
+    row_t *row = &c->rows[r->step % ROWS];
+    int dp = c->config->dp;
+    if (r->evaluation) {
+        row->valid = *r;
+        row->got_valid++;
+    } else {
+        if (row->got > 0)
+            MU_TRY(check_equal(&row->step, r));
+        add_times(&row->step, r, row->got == 0);
+        row->got++;
+    }
+    if (row->got < dp || (mu_schedule_eval(c->config, r->step) && row->got_valid < dp))
+        return MU_OK;
+    return finish_row(c, row);
+}
+
+/* --- checkpoints --- */
+
+static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
+{
+    const mu_config_t *config = c->config;
+    static const char *const styles[] = {"linear", "cosine", "exponential", "constant"};
+    mu_buf_t yaml = MU_BUF_INIT;
+    mu_config_write_yaml(config, false, &yaml);
+    info->run_id = mu_strdup(c->start.setup.run_id);
+    info->attempt = c->run->attempt;
+    info->tp = config->tp;
+    info->dp = config->dp;
+    info->step = c->saving.step;
+    info->optimizer_step = c->last.optimizer_step; /* a step's report comes before its shards */
+    info->loss_scale = c->last.scale;
+    info->samples = c->start.samples + (c->saving.step - c->start.done) * config->train_batch_size;
+    info->tokens = mu_start_tokens(c->run, info->samples);
+    memcpy(info->order_samples, c->start.order_samples, sizeof info->order_samples);
+    info->parent_step = c->start.parent;
+    info->seed = config->seed;
+    info->time = mu_wall_seconds();
+    info->loss = c->last.step == c->saving.step ? c->last.loss : NAN;
+    info->valid_loss = c->last.step == c->saving.step ? c->last_valid : NAN;
+    info->schedule.style = mu_strdup(styles[config->lr_decay_style]);
+    info->schedule.lr = config->lr;
+    info->schedule.min_lr = config->min_lr;
+    info->schedule.warmup = config->warmup;
+    info->schedule.decay_fraction = config->lr_decay_fraction;
+    info->schedule.decay_iters = config->lr_decay_iters;
+    info->schedule.train_iters = config->train_iters;
+    info->environment.threads = c->opening.threads;
+    info->environment.device = mu_strdup(c->opening.device);
+    info->environment.instruction_set = mu_strdup(c->opening.instruction_set);
+    info->environment.libraries = mu_opening_libraries();
+    info->config = mu_buf_detach(&yaml);
+    info->data_version = mu_strdup(mu_mixture_version(c->start.data));
+}
+
+static mu_status_t commit(controller_t *c)
+{
+    mu_checkpoint_info_t info = {0};
+    int64_t step = c->saving.step;
+    describe_checkpoint(c, &info);
+    mu_commit_t what = {.info = &info,
+                        .model = &c->config->model,
+                        .optimizer = !c->config->no_save_optim,
+                        .tokenizer = c->start.tokenizer,
+                        .best = info.valid_loss < c->start.best_valid_loss};
+    mu_status_t status = mu_saving_commit(&c->saving, &what, c->config->keep_last_n_checkpoints);
+    if (status == MU_OK && what.best)
+        c->start.best_valid_loss = info.valid_loss;
+    if (status == MU_OK && c->run->page)
+        atomic_store(&c->run->page->last_checkpoint, step);
+    mu_checkpoint_info_release(&info);
+    return status;
+}
+
+static mu_status_t take_saved(controller_t *c, const char *message, int n)
+{
+    MU_TRY(mu_saving_add(&c->saving, message, (size_t)n));
+    if (mu_saving_complete(&c->saving))
+        fail(c, commit(c));
+    return MU_OK;
+}
+
+/* --- the loop --- */
+
+static mu_status_t receive_one(controller_t *c, bool *moved)
+{
+    MPI_Status from;
+    int there = 0, n;
+    *moved = false;
+    MU_TRY(mu_mpi_check(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, c->control, &there, &from), "MPI_Iprobe"));
+    if (!there)
+        return MU_OK;
+    *moved = true;
+    MPI_Get_count(&from, MPI_BYTE, &n);
+    char *message = mu_alloc((size_t)n);
+    mu_status_t status = mu_mpi_check(
+        MPI_Recv(message, n, MPI_BYTE, from.MPI_SOURCE, from.MPI_TAG, c->control, MPI_STATUS_IGNORE),
+        "MPI_Recv");
+    if (status == MU_OK) {
+        int64_t count;
+        mu_report_t report;
+        if (from.MPI_TAG == MU_TAG_TOOK && n == (int)sizeof count) {
+            memcpy(&count, message, sizeof count);
+            mu_dealer_took(c->dealer, (from.MPI_SOURCE - 1) / c->config->tp, count);
+        } else if (from.MPI_TAG == MU_TAG_REPORT && n == (int)sizeof report) {
+            memcpy(&report, message, sizeof report);
+            fail(c, take_report(c, &report));
+        } else if (from.MPI_TAG == MU_TAG_SAVED) {
+            status = take_saved(c, message, n);
+        } else {
+            status = mu_fail(MU_BUG, "rank %d sent %d bytes with tag %d", from.MPI_SOURCE, n, from.MPI_TAG);
+        }
+    }
+    free(message);
+    return status;
+}
+
+/* Requests come through the page from the guard; without a launcher RUN/stop is looked for here. */
+static void look_for_requests(controller_t *c)
+{
+    int request = c->run->page ? atomic_load(&c->run->page->request) : MU_REQUEST_NONE;
+    if (!c->run->watched && mu_now_ns() - c->stop_seen_ns > 500000000) {
+        c->stop_seen_ns = mu_now_ns();
+        if (access(c->stop_file, F_OK) == 0 && request < MU_REQUEST_STOP)
+            request = MU_REQUEST_STOP;
+    }
+    if (request == MU_REQUEST_CHECKPOINT) {
+        c->checkpoint_wanted = true;
+        int32_t seen = MU_REQUEST_CHECKPOINT;
+        atomic_compare_exchange_strong(&c->run->page->request, &seen, MU_REQUEST_NONE);
+    }
+    if (request >= MU_REQUEST_STOP && !c->stop_wanted) {
+        mu_info("asked to stop: saving after step %lld", (long long)c->step);
+        c->stop_wanted = true;
+    }
+    c->stop_now = request == MU_REQUEST_STOP_NOW;
+}
+
+static bool rows_open(const controller_t *c)
+{
+    for (int i = 0; i < ROWS; i++)
+        if (c->rows[i].got > 0 && !(c->stop_now || c->failed != MU_OK))
+            return true;
+    return c->last.step < c->step && c->failed == MU_OK && !c->stop_now;
+}
+
+static mu_status_t loop(controller_t *c)
+{
+    while (!c->ended || c->saving.active || rows_open(c) || !commands_delivered(c)) {
+        bool received, dealt = false;
+        MU_TRY(receive_one(c, &received));
+        if (!c->ended)
+            MU_TRY(mu_dealer_work(c->dealer, &dealt));
+        look_for_requests(c);
+        if (!c->ended)
+            MU_TRY(decide(c));
+        if (!received && !dealt)
+            mu_sleep_ms(1);
+    }
+    if (c->failed != MU_OK)
+        return c->failed;
+    return c->stop_wanted && !is_over(c) ? MU_STOPPED : MU_OK;
+}
+
+static mu_status_t train(controller_t *c)
+{
+    const mu_config_t *config = c->config;
+    mu_page_t *page = c->run->page;
+    c->step = c->last.step = c->start.done;
+    c->last.loss = c->last_valid = NAN; /* a checkpoint before the first step has none, and is not the best */
+    c->last.optimizer_step = c->start.setup.optimizer_step;
+    c->last.scale = c->start.setup.scale;
+    c->saved = c->start.done > 0 && c->start.setup.kind == MU_SETUP_RESUME;
+    c->evaluated = true;
+    c->dealer = mu_dealer_new(config, c->control, c->start.done, c->start.samples, read_sample, c);
+    if (page) {
+        atomic_store(&page->train_iters, config->train_iters);
+        atomic_store(&page->step, c->start.done);
+        atomic_store(&page->last_checkpoint, c->saved ? c->start.done : -1);
+    }
+    mu_page_phase(page, MU_PHASE_STEP);
+    mu_status_t status = loop(c);
+    mu_page_phase(page, MU_PHASE_FINISH);
+    mu_saving_abandon(&c->saving);
+    c->run->orderly = c->ended;
+    if (c->ended)
+        mu_dealer_free(c->dealer);
+    return status;
+}
+
+mu_status_t mu_controller_run(mu_run_t *run)
+{
+    controller_t c = {.run = run, .config = run->config, .control = run->groups->control};
+    mu_status_t status;
+    c.checkpoints = mu_run_checkpoints(run);
+    c.stop_file = mu_path_join(run->dir, "stop");
+    c.commands = mu_calloc((size_t)run->config->dp, sizeof *c.commands);
+    c.requests = mu_calloc((size_t)run->config->dp, sizeof *c.requests);
+    for (int r = 0; r < run->config->dp; r++)
+        c.requests[r] = MPI_REQUEST_NULL;
+    mu_page_phase(run->page, MU_PHASE_SETUP);
+    MU_TRY_GOTO(status, mu_metrics_open(run->dir, &c.metrics), out);
+    MU_TRY_GOTO(status, mu_opening_play(run, &c.start, &c.opening), out);
+    run->orderly = false;
+    status = train(&c);
+out:
+    mu_metrics_close(c.metrics);
+    mu_start_release(&c.start);
+    free(c.requests);
+    free(c.commands);
+    free(c.stop_file);
+    free(c.checkpoints);
+    return status;
+}

@@ -1,0 +1,98 @@
+/*
+ * What the controller and the workers say to each other over MPI, on the `control` communicator of
+ * worker/layout.h.
+ *
+ * At the start, collective: the controller broadcasts one mu_setup_t after the other. FRESH, WEIGHTS and
+ * RESUME ask every worker to take its state from there and to answer READY; GO begins the run; one whose
+ * status is not MU_OK ends it. A worker whose checkpoint turns out damaged says so in READY, and the
+ * controller tries an older one.
+ *
+ * Then messages:
+ *   controller -> every leader  COMMAND  one mu_command_t; obeyed in order
+ *   controller -> every leader  TOKENS   one replica's share of a global batch: int32 [accumulation][micro][seq + 1]
+ *   leader -> controller        TOOK     one int64: how many TOKENS messages it has taken so far
+ *   leader -> controller        REPORT   one mu_report_t after each step and each evaluation
+ *   worker -> controller        READY    one mu_ready_t
+ *   worker -> controller        SAVED    one mu_saved_t, with the text that lists what the worker wrote behind it
+ *
+ * TOKENS go ahead of COMMANDs by at most `lookahead` batches a replica; a leader's TOOK is the credit for the
+ * next. The COMMAND behind a step is sent when the first leader has taken the step's tokens, so it is there
+ * before the step ends. Structs travel as bytes: all ranks are of one build (the hello of each guard is
+ * checked).
+ */
+#ifndef MU_WORKER_DEAL_H
+#define MU_WORKER_DEAL_H
+
+#include "common/config/config.h"
+#include "common/config/loss_scale.h"
+#include "common/status.h"
+#include "worker/model/grow.h"
+#include <limits.h>
+#include <stdint.h>
+
+enum { MU_TAG_COMMAND = 1, MU_TAG_TOKENS, MU_TAG_TOOK, MU_TAG_REPORT, MU_TAG_READY, MU_TAG_SAVED };
+
+typedef enum mu_setup_kind {
+    MU_SETUP_FRESH,   /* random weights */
+    MU_SETUP_WEIGHTS, /* weights from `path`, optimizer at its start */
+    MU_SETUP_RESUME,  /* weights and optimizer from `path` */
+    MU_SETUP_GO
+} mu_setup_kind_t;
+
+typedef struct mu_setup {
+    int32_t status, kind;
+    int32_t eod;            /* for eod_mask_loss; -1: no mask */
+    int32_t attempt;        /* names temporary checkpoints */
+    int64_t vocab;          /* rows of the embedding */
+    mu_growth_t growth;     /* WEIGHTS: of the checkpoint's embedding; no new tokens: zeros */
+    int64_t optimizer_step; /* updates that AdamW has made */
+    int64_t train_iters;    /* of the run; with train_epochs they follow from the data */
+    mu_loss_scale_t scale;  /* as the checkpoint has it */
+    mu_lr_course_t course;  /* the checkpoint's, which is to be followed; iters 0: the configuration's is */
+    char run_id[40];
+    char path[PATH_MAX];
+} mu_setup_t;
+
+typedef enum mu_command_kind {
+    MU_COMMAND_STEP, /* train on the next TOKENS; `step` is the number of the update (first: 1) */
+    MU_COMMAND_EVAL, /* mean loss of the next `batches` TOKENS, after update `step` */
+    MU_COMMAND_SAVE, /* write the state after update `step` into the directory `name` of RUN/checkpoints */
+    MU_COMMAND_END   /* the run is over; `batches` TOKENS in all have been sent */
+} mu_command_kind_t;
+
+typedef struct mu_command {
+    int64_t step, batches;
+    int32_t kind, padding;
+    char name[64];
+} mu_command_t;
+
+typedef struct mu_report {
+    int64_t step;
+    int32_t evaluation; /* 1: `loss` is the validation loss after `step` */
+    int32_t finite;     /* 0: training cannot go on: loss or gradient norm is not finite, and loss scaling
+                           is off or at its end; the update was not made */
+    int32_t skipped;    /* 1: overflow under loss scaling; the update was not made */
+    int32_t padding;
+    double loss, grad_norm, lr, step_ms, data_wait_ms, comm_ms;
+    double peer_wait_ms;    /* of comm_ms, what not all replicas waited: the controller fills it in */
+    double loss_scale;      /* of this step; 0: none */
+    int64_t optimizer_step; /* after this step */
+    mu_loss_scale_t scale;  /* after this step */
+} mu_report_t;
+
+typedef struct mu_ready {
+    int32_t status; /* mu_status_t of taking the state */
+    int32_t threads;
+    int32_t dtype, padding; /* mu_dtype_t that it computes in */
+    int64_t weights, gradients, optimizer, activations, workspace,
+        communication; /* bytes held on the device */
+    char device[128], instruction_set[32];
+} mu_ready_t;
+
+typedef struct mu_saved {
+    int64_t step, bytes; /* bytes of the file */
+    int32_t status, padding;
+    double seconds;
+} mu_saved_t;
+
+#endif

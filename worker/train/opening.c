@@ -1,0 +1,150 @@
+#include <hdf5.h> /* first: it declares a field called ctime, which common/banned.h forbids */
+
+#include "worker/train/opening.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "worker/model/precision.h"
+#include "worker/comm/quiet.h"
+
+char *mu_opening_libraries(void)
+{
+    char mpi[MPI_MAX_LIBRARY_VERSION_STRING];
+    unsigned major, minor, release;
+    int n;
+    MPI_Get_library_version(mpi, &n);
+    mpi[strcspn(mpi, ",\n")] = '\0';
+    H5get_libversion(&major, &minor, &release);
+    return mu_format("%s, HDF5 %u.%u.%u", mpi, major, minor, release);
+}
+
+static mu_status_t send_setup(mu_run_t *run, mu_setup_t *setup)
+{
+    return mu_quiet_broadcast(setup, sizeof *setup, run->groups->control, "broadcast of the setup");
+}
+
+static int64_t total(const mu_ready_t *r)
+{
+    return r->weights + r->gradients + r->optimizer + r->activations + r->workspace + r->communication;
+}
+
+/* Waits for READY of every worker; the first failure in rank order is the result. */
+static mu_status_t collect_ready(mu_run_t *run, mu_opening_t *out)
+{
+    mu_status_t status = MU_OK;
+    for (int w = 0; w < run->config->tp * run->config->dp; w++) {
+        mu_ready_t ready;
+        MPI_Request request;
+        MU_TRY(mu_mpi_check(
+            MPI_Irecv(&ready, sizeof ready, MPI_BYTE, 1 + w, MU_TAG_READY, run->groups->control, &request),
+            "MPI_Irecv of ready"));
+        MU_TRY(mu_quiet_wait(&request, "waiting for a worker to be ready"));
+        mu_page_progress(run->page);
+        if (ready.status != MU_OK && status == MU_OK)
+            status = (mu_status_t)ready.status;
+        if (w > 0 && ready.dtype != out->memory.dtype && status == MU_OK)
+            status = mu_fail(
+                MU_CONFIG,
+                "worker %d computes in %s and others in %s, since their devices differ: set precision "
+                "to what all have, or muster.device",
+                w, mu_dtype_name((mu_dtype_t)ready.dtype), mu_dtype_name((mu_dtype_t)out->memory.dtype));
+        if (w == 0 || total(&ready) > total(&out->memory))
+            out->memory = ready;
+        if (w == 0) {
+            out->threads = ready.threads;
+            snprintf(out->device, sizeof out->device, "%s", ready.device);
+            snprintf(out->instruction_set, sizeof out->instruction_set, "%s", ready.instruction_set);
+        }
+    }
+    return status;
+}
+
+static void say_numbers(const mu_config_t *c, const mu_start_t *start, const mu_opening_t *opening)
+{
+    mu_dtype_t dtype = (mu_dtype_t)opening->memory.dtype;
+    mu_loss_scale_t scale = start->setup.scale;
+    mu_buf_t words = MU_BUF_INIT;
+    mu_loss_scale_begin(&scale, dtype == MU_DTYPE_F16, &c->loss_scale);
+    mu_precision_describe(c->precision, dtype, &scale, &c->loss_scale, &words);
+    mu_info("numbers    %s", words.data);
+    mu_buf_release(&words);
+}
+
+static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_opening_t *opening)
+{
+    const mu_config_t *c = run->config;
+    const mu_ready_t *m = &opening->memory;
+    char a[32], b[32], g[32], o[32], x[32], w[32];
+    for (const char *note = run->watched ? "" : mu_config_notes(c);
+         *note;) { /* under `muster run` it says them */
+        int n = (int)strcspn(note, "\n");
+        mu_info("%.*s", n, note);
+        note += n + (note[n] != '\0');
+    }
+    mu_info("start      %s", start->rule);
+    mu_info("layout     tp %d x dp %d = %d workers, %d threads each, %s", c->tp, c->dp, c->tp * c->dp,
+            opening->threads, opening->device);
+    mu_info("batch      %lld sequences = micro %lld x accumulation %lld x dp %d; %lld tokens a step",
+            (long long)c->train_batch_size, (long long)c->micro_batch, (long long)c->accumulation, c->dp,
+            (long long)mu_start_tokens(run, c->train_batch_size));
+    say_numbers(c, start, opening);
+    mu_info("model      %lld parameters, vocabulary %lld", (long long)mu_model_parameters(&c->model),
+            (long long)c->model.vocab);
+    mu_info("memory     %s a worker: weights %s, gradients %s, optimizer %s, activations %s, workspace %s",
+            mu_human_bytes((uint64_t)total(m), a, sizeof a),
+            mu_human_bytes((uint64_t)m->weights, b, sizeof b),
+            mu_human_bytes((uint64_t)m->gradients, g, sizeof g),
+            mu_human_bytes((uint64_t)m->optimizer, o, sizeof o),
+            mu_human_bytes((uint64_t)m->activations, x, sizeof x),
+            mu_human_bytes((uint64_t)m->workspace, w, sizeof w));
+    mu_info("data       %lld documents, %lld tokens; %lld steps read %.2f epochs",
+            (long long)mu_mixture_documents(start->data, MU_TRAIN),
+            (long long)mu_mixture_tokens(start->data, MU_TRAIN), (long long)c->train_iters,
+            (double)mu_start_tokens(run, c->train_iters * c->train_batch_size) /
+                (double)mu_mixture_tokens(start->data, MU_TRAIN));
+}
+
+/* Sends setups until every worker has its state. */
+static mu_status_t settle(mu_run_t *run, mu_start_t *start, mu_opening_t *out)
+{
+    for (;;) {
+        run->config->model.vocab = start->setup.vocab;
+        MU_TRY(send_setup(run, &start->setup));
+        mu_status_t status = collect_ready(run, out);
+        if (status != MU_DATA || start->setup.kind == MU_SETUP_FRESH)
+            return status;
+        MU_TRY(mu_start_older(run, start));
+    }
+}
+
+mu_status_t mu_opening_play(mu_run_t *run, mu_start_t *start, mu_opening_t *out)
+{
+    mu_status_t status = mu_start_open(run, start);
+    mu_setup_t last;
+    if (status == MU_OK)
+        status = settle(run, start, out);
+    if (status == MU_OK)
+        status = mu_start_orders(run, start);
+    if (status == MU_NETWORK)
+        return status;
+    if (status == MU_OK)
+        print_table(run, start, out);
+    last = start->setup;
+    last.kind = MU_SETUP_GO;
+    last.status = (int32_t)status;
+    MU_TRY(send_setup(run, &last));
+    run->orderly = status != MU_OK;
+    return status;
+}
+
+mu_status_t mu_opening_idle(mu_run_t *run)
+{
+    mu_setup_t setup;
+    do {
+        MU_TRY(send_setup(run, &setup));
+        mu_page_progress(run->page);
+    } while (setup.status == MU_OK && setup.kind != MU_SETUP_GO);
+    mu_page_phase(run->page, MU_PHASE_FINISH); /* an idle rank has nothing more to do */
+    return MU_OK;
+}

@@ -1,0 +1,197 @@
+#include "worker/train/place.h"
+#include "common/buf.h"
+#include "common/log.h"
+#include "kernels/cuda_load.h"
+#include "worker/train/place_impl.h"
+
+#include <dlfcn.h>
+#include <sched.h>
+#include <unistd.h>
+
+static uint64_t visible_hash(void)
+{
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    uint64_t h = 0xcbf29ce484222325U;
+    for (const char *c = visible ? visible : ""; *c; c++)
+        h = (h ^ (unsigned char)*c) * 0x100000001b3U;
+    return h;
+}
+
+mu_status_t mu_place_neighbours(const mu_run_t *run, mu_neighbours_t *out)
+{
+    MPI_Comm host;
+    MU_TRY(mu_mpi_check(MPI_Comm_split_type(mu_comm_mpi_group(run->groups->workers), MPI_COMM_TYPE_SHARED, 0,
+                                            MPI_INFO_NULL, &host),
+                        "MPI_Comm_split_type"));
+    MPI_Comm_rank(host, &out->rank);
+    MPI_Comm_size(host, &out->count);
+    uint64_t own = visible_hash(), *all = mu_calloc((size_t)out->count, sizeof *all);
+    mu_status_t status =
+        mu_mpi_check(MPI_Allgather(&own, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, host), "MPI_Allgather");
+    out->distinct = true;
+    for (int i = 0; i < out->count; i++)
+        for (int j = 0; j < i; j++)
+            out->distinct = out->distinct && all[i] != all[j];
+    free(all);
+    MPI_Comm_free(&host);
+    return status;
+}
+
+/* muster.threads_per_worker, or a share of the host's cores. */
+static int threads_of(const mu_config_t *config, int sharers)
+{
+    cpu_set_t set;
+    int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    if (config->muster.threads_per_worker > 0)
+        return (int)config->muster.threads_per_worker;
+    return cores / sharers > 0 ? cores / sharers : 1;
+}
+
+/* All workers call it. */
+static int share_of_threads(const mu_run_t *run)
+{
+    mu_neighbours_t near;
+    return threads_of(run->config, mu_place_neighbours(run, &near) == MU_OK ? near.count : 1);
+}
+
+/* Whether there is a driver to ask; without one a CUDA library built here says nothing about this host. A
+ * library that was named is asked in any case. */
+static bool has_driver(void)
+{
+    const char *named = getenv("MUSTER_CUDA_LIBRARY");
+    if (named && *named)
+        return true;
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+    if (driver)
+        dlclose(driver);
+    return driver != NULL;
+}
+
+/* GPUs that this process sees; 0 without a driver or without the CUDA part of muster. */
+static mu_status_t count_gpus(mu_device_choice_t choice, int *out)
+{
+    const mu_cuda_plugin_t *cuda;
+    *out = 0;
+    if (choice == MU_DEVICE_CPU || (choice == MU_DEVICE_AUTO && !(mu_cuda_present() && has_driver())))
+        return MU_OK;
+    MU_TRY(mu_cuda_open(&cuda));
+    MU_TRY(cuda->device_count(out));
+    if (*out == 0 && choice == MU_DEVICE_CUDA)
+        return mu_fail(MU_GPU, "muster.device is cuda, but this host has no GPU that CUDA sees");
+    return MU_OK;
+}
+
+static mu_status_t all_the_same(const mu_run_t *run, bool cuda)
+{
+    int32_t most[2] = {cuda, !cuda};
+    MU_TRY(mu_comm_allreduce(run->groups->workers, MU_MAX, MU_TYPE_I32, most, 2));
+    if (most[0] && most[1] && !cuda)
+        return mu_fail(MU_CONFIG,
+                       "this host has no GPU that muster can use, but others have: leave it out, or "
+                       "set muster.device=cpu");
+    return most[0] && most[1] ? MU_CONFIG : MU_OK;
+}
+
+/* MUSTER_SHARE_GPU=1: workers of a host take its GPUs in turns, as hosts of their own to NCCL, which refuses
+ * two of its ranks on one device of one host. For tests on a single card. */
+static mu_status_t share_gpu(const mu_run_t *run, const mu_neighbours_t *near, int count, int *index)
+{
+    const char *share = getenv("MUSTER_SHARE_GPU");
+    char id[48];
+    if (!share || strcmp(share, "1") != 0)
+        return mu_fail(
+            MU_CONFIG,
+            "this host has %d GPUs and %d workers, and each needs its own: start fewer workers, or "
+            "give each its CUDA_VISIBLE_DEVICES",
+            count, near->count);
+    *index = near->rank % count;
+    snprintf(id, sizeof id, "muster-%d-%d", run->groups->workers->rank, (int)getpid());
+    setenv("NCCL_HOSTID", id, 1);
+    return MU_OK;
+}
+
+static mu_status_t choose_gpu(const mu_run_t *run, int count, int *index)
+{
+    mu_neighbours_t near;
+    MU_TRY(mu_place_neighbours(run, &near));
+    *index = near.rank;
+    if (near.count <= count)
+        return MU_OK;
+    *index = 0;
+    if (count == 1 && near.distinct)
+        return MU_OK;
+    return share_gpu(run, &near, count, index);
+}
+
+static void describe(mu_place_t *place)
+{
+    snprintf(place->words, sizeof place->words, "%s", place->device->description);
+}
+
+static mu_status_t make_cuda(mu_run_t *run, int count, mu_place_t *place)
+{
+    int index;
+    MU_TRY(choose_gpu(run, count, &index));
+    MU_TRY(mu_device_cuda_new(index, &place->device));
+    describe(place);
+    return mu_place_join(run, place);
+}
+
+mu_status_t mu_place_make(mu_run_t *run, mu_place_t *out)
+{
+    mu_place_t place = {.tp = run->groups->tp, .dp = run->groups->dp};
+    int gpus;
+    mu_status_t status = count_gpus(run->config->muster.device, &gpus);
+    if (status == MU_OK)
+        status = all_the_same(run, gpus > 0);
+    if (status == MU_OK && gpus > 0) {
+        status = make_cuda(run, gpus, &place);
+    } else if (status == MU_OK) {
+        status = mu_device_cpu_new(share_of_threads(run), &place.device);
+        if (status == MU_OK)
+            describe(&place);
+    }
+    if (status != MU_OK) {
+        mu_place_free(&place);
+        return status;
+    }
+    *out = place;
+    return MU_OK;
+}
+
+mu_status_t mu_place_alone(const mu_config_t *config, mu_place_t *out)
+{
+    mu_place_t place = {.own = true};
+    int gpus;
+    MU_TRY(count_gpus(config->muster.device, &gpus));
+    MU_TRY(gpus > 0 ? mu_device_cuda_new(0, &place.device)
+                    : mu_device_cpu_new(threads_of(config, 1), &place.device));
+    describe(&place);
+    place.tp = mu_comm_self("tp");
+    place.dp = mu_comm_self("dp");
+    *out = place;
+    return MU_OK;
+}
+
+mu_status_t mu_place_wait(mu_place_t *place)
+{
+    mu_comm_t *const groups[] = {place->tp, place->dp};
+    MU_TRY(mu_comm_sync(groups, 2));
+    return place->device->ops->sync(place->device);
+}
+
+void mu_place_abandon(mu_place_t *place)
+{
+    mu_comm_abandon(place->tp);
+    mu_comm_abandon(place->dp);
+}
+
+void mu_place_free(mu_place_t *place)
+{
+    if (place->own && place->dp)
+        mu_comm_free(place->dp);
+    if (place->own && place->tp)
+        mu_comm_free(place->tp);
+    mu_device_close(place->device);
+    *place = (mu_place_t){0};
+}

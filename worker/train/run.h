@@ -1,0 +1,25 @@
+/* What one rank knows about the run it belongs to. */
+#ifndef MU_WORKER_RUN_H
+#define MU_WORKER_RUN_H
+
+#include "common/config/config.h"
+#include "dataset/store/dataset.h"
+#include "worker/comm/layout.h"
+
+typedef struct mu_run {
+    mu_config_t *config; /* resolved; model.vocab is set at the start */
+    const char *dir;     /* the run directory */
+    int attempt;         /* of the launcher; 0 without one */
+    bool watched;        /* a launcher draws progress and listens to RUN/stop */
+    mu_groups_t *groups;
+    mu_page_t *page;      /* may be NULL */
+    bool eval, eval_json; /* `muster eval` on this split instead of training; the result is to be JSON */
+    mu_data_split_t eval_split;
+    struct mu_generate *generate; /* what `muster generate` asks instead; NULL: nothing */
+    bool orderly;                 /* set by the controller: every worker has been told to end */
+} mu_run_t;
+
+/* "RUN/checkpoints"; free() it. */
+char *mu_run_checkpoints(const mu_run_t *run);
+
+#endif

@@ -1,0 +1,74 @@
+#include "worker/train/saving.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/num.h"
+
+mu_status_t mu_saving_begin(mu_saving_t *s, const char *dir, int64_t step, int attempt, int workers)
+{
+    memset(s, 0, sizeof *s);
+    MU_TRY(mu_checkpoint_begin(dir, step, attempt, &s->tmp));
+    s->active = true;
+    s->step = step;
+    s->began_ns = mu_now_ns();
+    s->dir = mu_strdup(dir);
+    s->name = strrchr(s->tmp, '/') + 1;
+    s->expected = workers;
+    s->shards = mu_calloc((size_t)workers, sizeof *s->shards);
+    return MU_OK;
+}
+
+mu_status_t mu_saving_add(mu_saving_t *s, const char *message, size_t n)
+{
+    mu_saved_t saved;
+    if (n < sizeof saved)
+        return mu_fail(MU_BUG, "a list of %zu bytes came for a checkpoint", n);
+    memcpy(&saved, message, sizeof saved);
+    if (!s->active || saved.step != s->step || s->got == s->expected)
+        return mu_fail(MU_BUG, "a shard of step %lld came, which is not being saved", (long long)saved.step);
+    if (saved.status != MU_OK && s->status == MU_OK)
+        s->status = (mu_status_t)saved.status;
+    if (saved.status == MU_OK)
+        MU_TRY(mu_shard_unpack(message + sizeof saved, n - sizeof saved, &s->shards[s->got]));
+    s->bytes += saved.bytes;
+    s->got++;
+    return MU_OK;
+}
+
+static void release(mu_saving_t *s)
+{
+    for (int i = 0; i < s->expected; i++)
+        mu_shard_release(&s->shards[i]);
+    free(s->shards);
+    free(s->tmp);
+    free(s->dir);
+    memset(s, 0, sizeof *s);
+}
+
+mu_status_t mu_saving_commit(mu_saving_t *s, mu_commit_t *commit, int64_t keep)
+{
+    char size[32];
+    mu_status_t status = s->status;
+    commit->shards = s->shards;
+    commit->shard_count = s->expected;
+    if (status == MU_OK)
+        status = mu_checkpoint_commit(s->dir, s->tmp, commit);
+    if (status == MU_OK) {
+        mu_info("checkpoint step %lld saved: %s in %.2f s%s", (long long)s->step,
+                mu_human_bytes((uint64_t)s->bytes, size, sizeof size),
+                (double)(mu_now_ns() - s->began_ns) * 1e-9, commit->best ? ", the best so far" : "");
+        status = mu_checkpoint_prune(s->dir, keep, commit->info->attempt);
+        release(s);
+    } else {
+        mu_error("checkpoint step %lld could not be saved; earlier ones stand", (long long)s->step);
+        mu_saving_abandon(s);
+    }
+    return status;
+}
+
+void mu_saving_abandon(mu_saving_t *s)
+{
+    if (!s->active)
+        return;
+    mu_checkpoint_abandon(s->tmp);
+    release(s);
+}

@@ -1,0 +1,402 @@
+#include "worker/train/start.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "dataset/tokenizer/tokenizer.h"
+#include "worker/train/agree.h"
+#include "common/checkpoint/commit.h"
+#include "common/checkpoint/scan.h"
+#include "worker/train/schedule.h"
+
+#include <math.h>
+#include <sodium.h>
+
+char *mu_run_checkpoints(const mu_run_t *run)
+{
+    return mu_path_join(run->dir, "checkpoints");
+}
+
+static void set_rule(mu_start_t *start, char *text)
+{
+    free(start->rule);
+    start->rule = text;
+}
+
+/* Fills what follows from start->checkpoint; `resume`: go on with its steps and samples. */
+static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool optimizer)
+{
+    mu_config_t *c = run->config;
+    const mu_manifest_t *m = mu_checkpoint_manifest(start->checkpoint);
+    const char *path = mu_checkpoint_path(start->checkpoint);
+    mu_setup_t *setup = &start->setup;
+    mu_lr_course_t course = {0};
+    int embedding = mu_checkpoint_find(start->checkpoint, "embed_in.weight");
+    if (embedding < 0)
+        return mu_fail(MU_DATA, "%s: has no tensor embed_in.weight", path);
+    if (snprintf(setup->path, sizeof setup->path, "%s", path) >= (int)sizeof setup->path)
+        return mu_fail(MU_CONFIG, "%s: the path is too long", path);
+    if (m->info.config)
+        MU_TRY(mu_agree(c, path, m->info.config, resume, &course));
+    if (optimizer && !m->optimizer)
+        return mu_fail(
+            MU_CONFIG,
+            "%s: was saved without optimizer state (no_save_optim): set no_load_optim to go on with "
+            "an empty one",
+            path);
+    setup->vocab = m->tensors[embedding].shape[0];
+    setup->kind = optimizer ? MU_SETUP_RESUME : MU_SETUP_WEIGHTS;
+    setup->optimizer_step = optimizer ? m->info.optimizer_step : 0;
+    setup->scale = resume ? m->info.loss_scale : (mu_loss_scale_t){0};
+    setup->course = (mu_lr_course_t){0};
+    if (resume && c->use_checkpoint_lr_scheduler && course.iters > 0) {
+        setup->course = course;
+        mu_config_lr_follow(c, &course);
+    }
+    start->done = resume ? m->info.step : 0;
+    start->samples = resume ? m->info.samples : 0;
+    start->parent = m->info.step;
+    if (resume && m->info.order_samples[0] > 0)
+        memcpy(start->order_samples, m->info.order_samples, sizeof start->order_samples);
+    return MU_OK;
+}
+
+/* A run's own moments are taken when they are there, whatever no_load_optim says of `load`: a restart goes on where
+ * the run was. */
+static mu_status_t resume_own(mu_run_t *run, mu_start_t *start)
+{
+    const mu_manifest_t *m = mu_checkpoint_manifest(start->checkpoint);
+    bool optimizer = m->optimizer || !run->config->no_load_optim;
+    snprintf(start->setup.run_id, sizeof start->setup.run_id, "%s", m->info.run_id);
+    MU_TRY(adopt(run, start, true, optimizer));
+    set_rule(start, mu_format("resuming %s%s", mu_checkpoint_path(start->checkpoint),
+                              optimizer ? "" : " with an empty optimizer"));
+    return MU_OK;
+}
+
+static bool same_directory(const mu_run_t *run, const char *load)
+{
+    char *a = realpath(run->dir, NULL), *b = realpath(load, NULL);
+    bool same = a && b && strcmp(a, b) == 0;
+    free(a);
+    free(b);
+    return same;
+}
+
+static mu_status_t refuse_load(const mu_config_t *c)
+{
+    char *foreign = mu_path_join(c->load, "config.json");
+    bool theirs = mu_is_file(foreign);
+    free(foreign);
+    if (theirs)
+        return mu_fail(
+            MU_NOINPUT,
+            "load '%s': is a Hugging Face directory: make a checkpoint of it, `muster import %s --output "
+            "CKPT`, and load that",
+            c->load, c->load);
+    return mu_fail(MU_NOINPUT,
+                   "load '%s': there is no checkpoint; without `load` the run starts from random weights",
+                   c->load);
+}
+
+static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
+{
+    const mu_config_t *c = run->config;
+    MU_TRY(mu_checkpoint_newest(c->load, below, &start->checkpoint));
+    if (!start->checkpoint)
+        return refuse_load(c);
+    bool resume = !c->finetune;
+    MU_TRY(adopt(run, start, resume, resume && !c->no_load_optim));
+    set_rule(start, mu_format("%s %s", resume ? "going on from" : "weights from",
+                              mu_checkpoint_path(start->checkpoint)));
+    return MU_OK;
+}
+
+static void start_fresh(mu_start_t *start)
+{
+    start->setup.kind = MU_SETUP_FRESH;
+    start->setup.vocab = 0;
+    start->setup.optimizer_step = 0;
+    start->setup.scale = (mu_loss_scale_t){0};
+    start->done = start->samples = 0;
+    start->parent = -1;
+    set_rule(start, mu_strdup("random weights"));
+}
+
+/* The start rule, among checkpoints below a step. */
+static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
+{
+    char *own = mu_run_checkpoints(run);
+    mu_checkpoint_close(start->checkpoint);
+    start->checkpoint = NULL;
+    mu_status_t status = mu_checkpoint_newest(own, below, &start->checkpoint);
+    free(own);
+    if (status != MU_OK)
+        return status;
+    if (start->checkpoint)
+        return resume_own(run, start);
+    if (run->config->load && !same_directory(run, run->config->load))
+        return load_other(run, start, below);
+    start_fresh(start);
+    return MU_OK;
+}
+
+/* A tokenizer's ids, from the data set, else from vocab_file; 0 when neither is known. */
+static mu_status_t real_vocab(const mu_start_t *start, int64_t *vocab, int32_t *eod)
+{
+    mu_tokenizer_t *tok;
+    *vocab = start->data ? mu_mixture_vocab(start->data) : 0;
+    *eod = -1;
+    if (!start->tokenizer)
+        return MU_OK;
+    MU_TRY(mu_tokenizer_load(start->tokenizer, &tok));
+    *vocab = mu_max_i64(*vocab, mu_tokenizer_vocab(tok));
+    *eod = mu_tokenizer_eod(tok);
+    mu_tokenizer_free(tok);
+    return MU_OK;
+}
+
+/* Two files may spell one tokenizer: what counts is that every text has the same ids. With finetune the
+ * data's may know more tokens, behind the checkpoint's: then the model grows. */
+static mu_status_t compare_tokenizers(const mu_run_t *run, mu_start_t *start)
+{
+    mu_tokenizer_t *was = NULL, *is = NULL;
+    char *copy = mu_path_join(start->setup.path, MU_TOKENIZER_NAME);
+    mu_status_t status = mu_tokenizer_load(copy, &was);
+    if (status == MU_OK)
+        status = mu_tokenizer_load(start->tokenizer, &is);
+    if (status != MU_OK || strcmp(mu_tokenizer_digest(was), mu_tokenizer_digest(is)) == 0)
+        goto out;
+    if (!mu_tokenizer_extends(is, was))
+        status =
+            mu_fail(MU_CONFIG,
+                    "%s: was made with another tokenizer than '%s': prepare the data with the checkpoint's "
+                    "own, '%s'",
+                    start->setup.path, start->tokenizer, copy);
+    else if (start->setup.kind != MU_SETUP_WEIGHTS || !run->config->finetune)
+        status =
+            mu_fail(MU_CONFIG,
+                    "%s: '%s' has %d tokens that the checkpoint does not know: they can be added with "
+                    "load and finetune only, in another run directory",
+                    start->setup.path, start->tokenizer, mu_tokenizer_vocab(is) - mu_tokenizer_vocab(was));
+    else
+        start->setup.growth =
+            (mu_growth_t){start->setup.vocab, mu_tokenizer_vocab(was), mu_tokenizer_vocab(is)};
+out:
+    mu_tokenizer_free(was);
+    mu_tokenizer_free(is);
+    free(copy);
+    return status;
+}
+
+/* Data and tokenizer must be those the checkpoint was made with. */
+static mu_status_t check_data(const mu_run_t *run, mu_start_t *start)
+{
+    memset(&start->setup.growth, 0, sizeof start->setup.growth);
+    if (!start->checkpoint)
+        return MU_OK;
+    const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(start->checkpoint)->info;
+    const char *path = start->setup.path, *version = mu_mixture_version(start->data);
+    char tokenizer[MU_DIGEST_HEX];
+    bool resume = start->done > 0;
+    if (resume && info->data_version && strcmp(info->data_version, version) != 0)
+        return mu_fail(MU_CONFIG,
+                       "%s: was made with data version %s, '%s' is %s: give the old data, or use load with "
+                       "finetune for new data",
+                       path, info->data_version, mu_mixture_path(start->data), version);
+    if (!start->tokenizer || !info->tokenizer_digest)
+        return MU_OK;
+    MU_TRY(mu_digest_file(start->tokenizer, tokenizer));
+    if (strcmp(info->tokenizer_digest, tokenizer) == 0)
+        return MU_OK;
+    return compare_tokenizers(run, start);
+}
+
+static mu_status_t grow(const mu_config_t *c, mu_setup_t *setup)
+{
+    const mu_growth_t *g = &setup->growth;
+    if (g->new_ids > g->rows)
+        MU_TRY(mu_config_padded_vocab(c, g->new_ids, &setup->vocab));
+    mu_info("%lld new tokens, ids %lld to %lld: their rows begin as the mean of the others'; the embedding "
+            "has %lld rows, %s",
+            (long long)(g->new_ids - g->ids), (long long)g->ids, (long long)g->new_ids - 1,
+            (long long)setup->vocab, setup->vocab > g->rows ? "grown" : "as before");
+    return MU_OK;
+}
+
+static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
+{
+    const mu_config_t *c = run->config;
+    mu_setup_t *setup = &start->setup;
+    int64_t vocab;
+    int32_t eod;
+    MU_TRY(real_vocab(start, &vocab, &eod));
+    setup->eod = c->eod_mask_loss ? eod : -1;
+    if (c->eod_mask_loss && eod < 0)
+        return mu_fail(MU_CONFIG, "eod_mask_loss (%s): the tokenizer of the data has no <|endoftext|>",
+                       mu_config_origin(c, "eod_mask_loss"));
+    if (setup->growth.rows > 0)
+        return grow(c, setup);
+    if (setup->kind != MU_SETUP_FRESH) {
+        if (vocab > setup->vocab)
+            return mu_fail(MU_CONFIG, "%s: the model knows %lld ids, the data's tokenizer has %lld",
+                           setup->path, (long long)setup->vocab, (long long)vocab);
+        return MU_OK;
+    }
+    if (vocab == 0 && c->padded_vocab_size == 0)
+        return mu_fail(MU_CONFIG,
+                       "%s: holds no tokenizer, so the vocabulary is unknown: set vocab_file or "
+                       "padded_vocab_size",
+                       mu_mixture_path(start->data));
+    if (vocab == 0) {
+        setup->vocab = c->padded_vocab_size;
+        return MU_OK;
+    }
+    return mu_config_padded_vocab(c, vocab, &setup->vocab);
+}
+
+static mu_status_t check_vocab_divides(const mu_run_t *run, const mu_start_t *start)
+{
+    int tp = run->config->tp;
+    if (start->setup.vocab % tp != 0)
+        return mu_fail(MU_CONFIG,
+                       "the vocabulary of %lld rows cannot be divided by tp %d: use a tp that divides it",
+                       (long long)start->setup.vocab, tp);
+    return MU_OK;
+}
+
+static mu_status_t settle_data(mu_run_t *run, mu_start_t *start)
+{
+    MU_TRY(check_data(run, start));
+    MU_TRY(settle_vocab(run, start));
+    mu_mixture_limit(start->data, start->setup.vocab);
+    return check_vocab_divides(run, start);
+}
+
+static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
+{
+    const mu_config_t *c = run->config;
+    if (!c->data_path && !c->train_data_paths)
+        return mu_fail(MU_CONFIG,
+                       "data_path is not set: name a directory made by `muster prepare`, or the prefix of a "
+                       ".bin/.idx pair");
+    /* RUN/config.yml writes defaults out: this one is no wish for another split than the data's */
+    mu_mixture_options_t options = {.path = c->data_path,
+                                    .split = strcmp(c->split, MU_SPLIT_DEFAULT) == 0 ? NULL : c->split,
+                                    .train = {c->train_data_paths, c->train_data_weights.value},
+                                    .valid = {c->valid_data_paths, c->valid_data_weights.value},
+                                    .by_documents = c->weight_by_num_documents,
+                                    .alpha = c->weighted_sampler_alpha};
+    MU_TRY(mu_mixture_open(&options, &start->data));
+    const char *own = mu_mixture_tokenizer(start->data);
+    if (own || c->vocab_file)
+        start->tokenizer = mu_strdup(own ? own : c->vocab_file);
+    return MU_OK;
+}
+
+/* train_epochs: as many steps as whole global batches fit (megatron/training.py). */
+static mu_status_t settle_steps(mu_run_t *run, mu_start_t *start)
+{
+    mu_config_t *c = run->config;
+    if (c->train_iters == 0 && c->train_epochs > 0) {
+        c->train_iters = mu_order_epoch_samples(mu_mixture_single(start->data), MU_TRAIN, c->model.seq_length,
+                                                c->train_epochs) /
+                         c->train_batch_size;
+        if (c->train_iters == 0)
+            return mu_fail(MU_CONFIG,
+                           "train_epochs %lld (%s): the data has fewer samples than one batch of %lld",
+                           (long long)c->train_epochs, mu_config_origin(c, "train_epochs"),
+                           (long long)c->train_batch_size);
+        mu_info("train_epochs %lld are %lld steps", (long long)c->train_epochs, (long long)c->train_iters);
+        c->train_epochs = 0; /* from here on it is a run of so many steps; checkpoints say so too */
+    }
+    start->setup.train_iters = c->train_iters;
+    return MU_OK;
+}
+
+static void find_best(mu_run_t *run, mu_start_t *start)
+{
+    mu_buf_t name = MU_BUF_INIT, why = MU_BUF_INIT; /* why it is not valid has been told by the search */
+    mu_checkpoint_t *best;
+    char *dir = mu_run_checkpoints(run), *hint = mu_path_join(dir, "best");
+    start->best_valid_loss = INFINITY;
+    if (mu_is_file(hint) && mu_file_read(hint, 256, &name) == MU_OK) {
+        name.data[strcspn(name.data, "\n")] = '\0';
+        char *path = mu_path_join(dir, name.data);
+        if (mu_is_dir(path) && mu_checkpoint_open_why(path, &best, &why) == MU_OK) {
+            double loss = mu_checkpoint_manifest(best)->info.valid_loss;
+            start->best_valid_loss = isnan(loss) ? INFINITY : loss;
+            mu_checkpoint_close(best);
+        }
+        free(path);
+    }
+    mu_buf_release(&name);
+    mu_buf_release(&why);
+    free(hint);
+    free(dir);
+}
+
+mu_status_t mu_start_open(mu_run_t *run, mu_start_t *out)
+{
+    unsigned char id[8];
+    char *dir = mu_run_checkpoints(run);
+    memset(out, 0, sizeof *out);
+    if (sodium_init() < 0) {
+        free(dir);
+        return mu_fail(MU_BUG, "libsodium cannot be initialised");
+    }
+    randombytes_buf(id, sizeof id);
+    sodium_bin2hex(out->setup.run_id, sizeof out->setup.run_id, id, sizeof id);
+    out->setup.attempt = run->attempt;
+    mu_status_t status = mu_checkpoint_clean(dir);
+    free(dir);
+    MU_TRY(status);
+    MU_TRY(open_data(run, out));
+    MU_TRY(settle_steps(run, out)); /* a checkpoint's schedule is compared with them */
+    MU_TRY(choose(run, out, INT64_MAX));
+    MU_TRY(settle_data(run, out));
+    find_best(run, out);
+    return MU_OK;
+}
+
+mu_status_t mu_start_older(mu_run_t *run, mu_start_t *start)
+{
+    int64_t below = mu_checkpoint_manifest(start->checkpoint)->info.step;
+    mu_warn("%s: a worker found it damaged; looking for an older one", start->setup.path);
+    MU_TRY(choose(run, start, below));
+    if (start->setup.kind == MU_SETUP_FRESH)
+        return mu_fail(MU_NOVALID, "no valid checkpoint is left in '%s'", run->dir);
+    return settle_data(run, start);
+}
+
+mu_status_t mu_start_orders(mu_run_t *run, mu_start_t *start)
+{
+    const mu_config_t *c = run->config;
+    if (start->order_samples[0] == 0) {
+        start->order_samples[0] = c->train_iters * c->train_batch_size;
+        start->order_samples[1] = mu_schedule_eval_batches(c) * c->train_batch_size;
+    }
+    char *cache = mu_path_join(run->dir, "order");
+    mu_status_t status;
+    MU_TRY_GOTO(status, mu_make_dirs(cache, 0700), out);
+    MU_TRY_GOTO(status,
+                mu_mixture_order(start->data, MU_TRAIN, c->model.seq_length, (uint32_t)c->seed,
+                                 start->order_samples[0], cache, &start->train),
+                out);
+    if (c->eval_iters > 0)
+        status = mu_mixture_order(start->data, MU_VALID, c->model.seq_length, (uint32_t)c->seed,
+                                  start->order_samples[1], cache, &start->valid);
+out:
+    free(cache);
+    return status;
+}
+
+void mu_start_release(mu_start_t *start)
+{
+    mu_blend_close(start->train);
+    mu_blend_close(start->valid);
+    mu_mixture_close(start->data);
+    mu_checkpoint_close(start->checkpoint);
+    free(start->rule);
+    free(start->tokenizer);
+    memset(start, 0, sizeof *start);
+}

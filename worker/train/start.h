@@ -1,0 +1,50 @@
+/*
+ * How a run starts: the data, the checkpoint it goes on from, the vocabulary, the order of samples. The
+ * controller's.
+ *
+ *     mu_start_open(run, &start);          data, and the choice of the start rule; start.setup can be sent
+ *     ... a worker found the checkpoint damaged: mu_start_older(run, &start) ...
+ *     mu_start_orders(run, &start);        the sample index: built or mapped
+ *     mu_start_release(&start);
+ *
+ * The start rule: a valid checkpoint in the run directory is resumed; else `load` is used (`finetune`:
+ * weights only, step 0); else random weights. A `load` that holds nothing valid is an error, unless it is the
+ * run directory itself (GPT-NeoX files often name one directory for both): then it is the first rule that was
+ * meant.
+ */
+#ifndef MU_WORKER_START_H
+#define MU_WORKER_START_H
+
+#include "dataset/order/mixture.h"
+#include "common/checkpoint/reader.h"
+#include "worker/train/deal.h"
+#include "worker/train/run.h"
+
+typedef struct mu_start {
+    mu_setup_t setup;
+    mu_mixture_t *data;
+    mu_blend_t *train, *valid;   /* valid: NULL when eval_iters is 0 */
+    mu_checkpoint_t *checkpoint; /* open; NULL: fresh */
+    char *rule;                  /* what was chosen, in words for the first lines */
+    char *tokenizer;             /* path of the tokenizer.json that belongs to the data; NULL: unknown */
+    int64_t done;                /* updates of this run already made */
+    int64_t samples;             /* of the training order, used by them */
+    int64_t parent;              /* step of the checkpoint resumed; -1: none */
+    int64_t order_samples[2];    /* that the train and valid orders were first made for */
+    double best_valid_loss;      /* of the checkpoint that `best` names; INFINITY: none */
+} mu_start_t;
+
+/* Errors: MU_NOINPUT, MU_DATA, MU_NOVALID, MU_CONFIG (what must agree does not), MU_RUNDIR, MU_IO. */
+mu_status_t mu_start_open(mu_run_t *run, mu_start_t *out);
+/* Another choice after the present checkpoint was found damaged by a worker. Errors: as above. */
+mu_status_t mu_start_older(mu_run_t *run, mu_start_t *start);
+mu_status_t mu_start_orders(mu_run_t *run, mu_start_t *start);
+void mu_start_release(mu_start_t *start);
+
+/* Tokens that `samples` samples hold. */
+static inline int64_t mu_start_tokens(const mu_run_t *run, int64_t samples)
+{
+    return samples * run->config->model.seq_length;
+}
+
+#endif

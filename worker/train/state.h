@@ -1,0 +1,26 @@
+/*
+ * A worker's training state to and from checkpoints: glue between the network's parameters on the device and
+ * worker/checkpoint/.
+ */
+#ifndef MU_WORKER_STATE_H
+#define MU_WORKER_STATE_H
+
+#include "common/checkpoint/reader.h"
+#include "common/checkpoint/shard.h"
+#include "worker/model/grow.h"
+#include "worker/model/net.h"
+
+/* Puts this worker's slice of every weight, and with `optimizer` of both moments, onto the device. Any layout
+ * reads any checkpoint. Errors: MU_CONFIG (other tensors than the model's), MU_DATA (damaged, or no moments
+ * in it), MU_IO. */
+mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool optimizer);
+
+/* The weights alone, of a checkpoint whose embedding and head have growth->rows rows, to a net that has more
+ * or knows more tokens (worker/grow.h). Errors: as above. */
+mu_status_t mu_state_load_grown(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_growth_t *growth);
+
+/* A mu_shard_source_t whose `arg` is the net. */
+mu_status_t mu_state_read(void *net, int tensor, mu_state_t state, const int64_t offset[2],
+                          const int64_t count[2], float *out);
+
+#endif

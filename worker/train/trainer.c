@@ -1,0 +1,355 @@
+#include "worker/train/trainer.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "worker/train/deal.h"
+#include "worker/model/init.h"
+#include "worker/model/optimizer.h"
+#include "worker/train/place.h"
+#include "worker/model/precision.h"
+#include "worker/comm/quiet.h"
+#include "worker/model/replicas.h"
+#include "worker/train/state.h"
+
+#include <math.h>
+
+typedef struct trainer {
+    mu_run_t *run;
+    const mu_config_t *config;
+    mu_groups_t *groups;
+    mu_place_t place;
+    mu_device_t *device; /* place.device */
+    mu_net_t *net;
+    mu_replicas_t replicas;
+    mu_setup_t setup;
+    int32_t *tokens;   /* one share: [accumulation][micro][seq + 1] */
+    int64_t share_ids; /* its ids */
+    int64_t taken;     /* TOKENS messages so far */
+    int64_t data_wait_ns;
+    int64_t optimizer_step;
+    mu_loss_scale_t scale;
+    char *checkpoints;
+    bool first; /* no step was made yet */
+} trainer_t;
+
+static mu_status_t receive_share(trainer_t *t)
+{
+    t->taken++;
+    return mu_mpi_check(mu_mover_recv(t->groups->mover, t->tokens, (int)t->share_ids, MPI_INT32_T, 0,
+                                      MU_TAG_TOKENS, t->groups->control),
+                        "MPI_Recv of tokens");
+}
+
+/* The leader takes the next share from the controller and passes it to its replica. */
+static mu_status_t take_tokens(trainer_t *t)
+{
+    mu_groups_t *g = t->groups;
+    if (g->leader) {
+        int64_t before = mu_now_ns();
+        MU_TRY(receive_share(t));
+        t->data_wait_ns += mu_now_ns() - before;
+        MU_TRY(mu_mpi_check(mu_mover_send(g->mover, &t->taken, 1, MPI_INT64_T, 0, MU_TAG_TOOK, g->control),
+                            "MPI_Send of credit"));
+    }
+    mu_page_progress(t->run->page);
+    return mu_comm_broadcast(g->tp, 0, t->tokens, t->share_ids * (int64_t)sizeof *t->tokens);
+}
+
+static mu_status_t report(trainer_t *t, const mu_report_t *report)
+{
+    if (!t->groups->leader)
+        return MU_OK;
+    return mu_mpi_check(mu_mover_send(t->groups->mover, report, sizeof *report, MPI_BYTE, 0, MU_TAG_REPORT,
+                                      t->groups->control),
+                        "MPI_Send of a report");
+}
+
+/* Until nothing is under way and all weights are there. */
+static mu_status_t settle(trainer_t *t)
+{
+    MU_TRY(mu_replicas_settle(&t->replicas));
+    return mu_place_wait(&t->place);
+}
+
+/* Mean loss of `micro_batches` micro batches on each replica, over all of them. */
+static mu_status_t mean_loss(trainer_t *t, int64_t micro_batches, double *out)
+{
+    mu_net_loss_t loss;
+    MU_TRY(mu_place_wait(&t->place));
+    MU_TRY(mu_net_take_loss(t->net, &loss));
+    double sum = loss.mean_sum;
+    MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F64, &sum, 1));
+    *out = sum / (double)(micro_batches * t->groups->layout.dp);
+    return MU_OK;
+}
+
+static mu_status_t forward_backward(trainer_t *t)
+{
+    const mu_config_t *c = t->config;
+    double scale = mu_loss_scale_factor(&t->scale) / (double)(c->accumulation * t->groups->layout.dp);
+    int64_t stride = c->micro_batch * (c->model.seq_length + 1);
+    mu_net_zero_gradients(t->net);
+    for (int64_t g = 0; g < c->accumulation; g++) {
+        if (g == c->accumulation - 1)
+            mu_replicas_last(&t->replicas);
+        MU_TRY(mu_net_forward_backward(t->net, t->tokens + g * stride, scale));
+        mu_page_progress(t->run->page);
+    }
+    return mu_replicas_finish(&t->replicas);
+}
+
+/* What the step waited for others; the groups for the host's memory are the device's own on CPUs. */
+static int64_t take_wait_ns(trainer_t *t)
+{
+    int64_t ns = mu_comm_take_wait_ns(t->groups->tp) + mu_comm_take_wait_ns(t->groups->dp);
+    return t->place.own ? ns + mu_comm_take_wait_ns(t->place.tp) + mu_comm_take_wait_ns(t->place.dp) : ns;
+}
+
+/* The update, unless the gradients overflow. What it began goes on beside what follows: the report, the next
+ * share of tokens, the next forward. */
+static mu_status_t update(trainer_t *t, mu_report_t *r)
+{
+    const mu_config_t *c = t->config;
+    double factor = mu_loss_scale_factor(&t->scale);
+    MU_TRY(mu_optimizer_norm_end(t->net, &r->grad_norm));
+    r->grad_norm /= factor;
+    bool whole = isfinite(r->loss) && isfinite(r->grad_norm);
+    r->finite = mu_loss_scale_step(&t->scale, &c->loss_scale, !whole);
+    r->skipped = !whole && r->loss_scale > 0;
+    if (whole) {
+        mu_optimizer_t adam = {r->lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping,
+                               factor};
+        MU_TRY(mu_replicas_update(&t->replicas, &adam, r->grad_norm, ++t->optimizer_step));
+    }
+    r->optimizer_step = t->optimizer_step;
+    r->scale = t->scale;
+    return c->muster.overlap ? MU_OK : settle(t);
+}
+
+static mu_status_t step(trainer_t *t, int64_t number)
+{
+    const mu_config_t *c = t->config;
+    mu_report_t r = {
+        .step = number, .lr = mu_config_lr(c, number - 1 - t->scale.skipped), .loss_scale = t->scale.scale};
+    int64_t began = mu_now_ns();
+    t->data_wait_ns = 0;
+    take_wait_ns(t);
+    mu_page_phase(t->run->page, t->first ? MU_PHASE_FIRST_STEP : MU_PHASE_STEP);
+    MU_TRY(take_tokens(t));
+    MU_TRY(forward_backward(t));
+    MU_TRY(mu_optimizer_norm_begin(t->net));
+    MU_TRY(mean_loss(t, c->accumulation, &r.loss));
+    MU_TRY(update(t, &r));
+    t->first = false;
+    r.step_ms = (double)(mu_now_ns() - began) * 1e-6;
+    r.data_wait_ms = (double)t->data_wait_ns * 1e-6;
+    r.comm_ms = (double)take_wait_ns(t) * 1e-6;
+    if (t->run->page)
+        atomic_store(&t->run->page->step, number);
+    return report(t, &r);
+}
+
+static mu_status_t evaluate(trainer_t *t, const mu_command_t *command)
+{
+    const mu_config_t *c = t->config;
+    mu_report_t r = {.step = command->step, .evaluation = 1};
+    int64_t stride = c->micro_batch * (c->model.seq_length + 1);
+    mu_page_phase(t->run->page, MU_PHASE_EVAL);
+    for (int64_t b = 0; b < command->batches; b++) {
+        MU_TRY(take_tokens(t));
+        for (int64_t g = 0; g < c->accumulation; g++) {
+            MU_TRY(mu_net_forward_loss(t->net, t->tokens + g * stride, c->micro_batch));
+            mu_page_progress(t->run->page);
+        }
+    }
+    MU_TRY(mean_loss(t, command->batches * c->accumulation, &r.loss));
+    r.finite = isfinite(r.loss);
+    return report(t, &r);
+}
+
+/* Writes this worker's shard and tells the controller, also of a failure: the run may go on without this
+ * checkpoint. */
+static mu_status_t save(trainer_t *t, const mu_command_t *command)
+{
+    mu_groups_t *g = t->groups;
+    char *dir = mu_path_join(t->checkpoints, command->name);
+    mu_shard_plan_t plan = {.dir = dir,
+                            .model = &t->config->model,
+                            .tp = g->layout.tp,
+                            .dp = g->layout.dp,
+                            .tp_rank = g->layout.tp_rank,
+                            .dp_rank = g->layout.dp_rank,
+                            .optimizer = !t->config->no_save_optim,
+                            .run_id = t->setup.run_id,
+                            .step = command->step,
+                            .attempt = t->setup.attempt,
+                            .read = mu_state_read,
+                            .arg = t->net};
+    mu_shard_t shard;
+    mu_status_t status;
+    mu_saved_t saved = {.step = command->step};
+    mu_buf_t message = MU_BUF_INIT;
+    int64_t began = mu_now_ns();
+    mu_page_phase(t->run->page, MU_PHASE_SAVE);
+    MU_TRY_GOTO(status, settle(t), out);
+    saved.status = (int32_t)mu_shard_write(&plan, &shard);
+    saved.seconds = (double)(mu_now_ns() - began) * 1e-9;
+    if (saved.status == MU_OK)
+        saved.bytes = (int64_t)shard.size;
+    mu_buf_add(&message, &saved, sizeof saved);
+    if (saved.status == MU_OK) {
+        mu_shard_pack(&shard, &message);
+        mu_shard_release(&shard);
+    }
+    status = mu_mpi_check(MPI_Send(message.data, (int)message.len, MPI_BYTE, 0, MU_TAG_SAVED, g->control),
+                          "MPI_Send of a shard's list");
+    mu_buf_release(&message);
+out:
+    free(dir);
+    return status;
+}
+
+/* At the end the tokens that were sent ahead and are not wanted any more are taken off the wire, and what the
+ * last step left under way is waited for. */
+static mu_status_t drain(trainer_t *t, int64_t sent)
+{
+    while (t->groups->leader && t->taken < sent)
+        MU_TRY(receive_share(t));
+    return settle(t);
+}
+
+static mu_status_t next_command(trainer_t *t, mu_command_t *out)
+{
+    mu_groups_t *g = t->groups;
+    if (g->leader)
+        MU_TRY(
+            mu_mpi_check(mu_mover_recv(g->mover, out, sizeof *out, MPI_BYTE, 0, MU_TAG_COMMAND, g->control),
+                         "MPI_Recv of a command"));
+    return mu_comm_broadcast(g->tp, 0, out, sizeof *out);
+}
+
+static mu_status_t obey(trainer_t *t)
+{
+    for (;;) {
+        mu_command_t command;
+        MU_TRY(next_command(t, &command));
+        switch (command.kind) {
+        case MU_COMMAND_STEP:
+            MU_TRY(step(t, command.step));
+            break;
+        case MU_COMMAND_EVAL:
+            MU_TRY(evaluate(t, &command));
+            break;
+        case MU_COMMAND_SAVE:
+            MU_TRY(save(t, &command));
+            break;
+        default:
+            return drain(t, command.batches);
+        }
+    }
+}
+
+/* The device is made once; the net again when another checkpoint has another vocabulary. */
+static mu_status_t make_net(trainer_t *t)
+{
+    const mu_config_t *c = t->config;
+    if (t->net && mu_net_model(t->net)->vocab == t->setup.vocab)
+        return MU_OK;
+    mu_net_free(t->net);
+    t->net = NULL;
+    mu_replicas_release(&t->replicas);
+    mu_net_options_t options = {.micro_batch = c->micro_batch,
+                                .dtype = mu_precision_dtype(t->device, c->precision),
+                                .seq_length = c->model.seq_length,
+                                .training = true,
+                                .checkpoint_activations = c->checkpoint_activations,
+                                .shard = c->zero_stage == 1 ? t->place.dp : NULL,
+                                .eod = t->setup.eod};
+    MU_TRY(mu_net_new(t->device, &c->model, t->place.tp, &options, &t->net));
+    t->replicas = (mu_replicas_t){.net = t->net, .dp = t->place.dp, .overlap = c->muster.overlap};
+    return MU_OK;
+}
+
+static mu_status_t take_state(trainer_t *t)
+{
+    mu_checkpoint_t *checkpoint;
+    MU_TRY(make_net(t));
+    t->optimizer_step = t->setup.optimizer_step;
+    t->scale = t->setup.scale;
+    mu_loss_scale_begin(&t->scale, mu_net_flat(t->net)->weight.type == MU_DTYPE_F16, &t->config->loss_scale);
+    if (t->setup.kind == MU_SETUP_FRESH)
+        return mu_init_weights(t->net, (uint64_t)t->config->seed);
+    mu_page_phase(t->run->page, MU_PHASE_LOAD);
+    MU_TRY(mu_checkpoint_open(t->setup.path, &checkpoint));
+    mu_status_t status = t->setup.growth.rows > 0
+                             ? mu_state_load_grown(t->net, checkpoint, &t->setup.growth)
+                             : mu_state_load(t->net, checkpoint, t->setup.kind == MU_SETUP_RESUME);
+    mu_checkpoint_close(checkpoint);
+    return status;
+}
+
+static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
+{
+    const mu_memory_count_t *m = t->device->memory;
+    mu_ready_t ready = {.status = (int32_t)taken,
+                        .threads = t->device->threads,
+                        .dtype = (int32_t)mu_precision_dtype(t->device, t->config->precision),
+                        .weights = m[MU_MEM_WEIGHTS].current,
+                        .gradients = m[MU_MEM_GRADIENTS].current,
+                        .optimizer = m[MU_MEM_OPTIMIZER].current,
+                        .activations = m[MU_MEM_ACTIVATIONS].current,
+                        .workspace = m[MU_MEM_WORKSPACE].current,
+                        .communication = m[MU_MEM_COMMUNICATION].current};
+    snprintf(ready.device, sizeof ready.device, "%s", t->place.words);
+    snprintf(ready.instruction_set, sizeof ready.instruction_set, "%s", t->device->instruction_set);
+    return mu_mpi_check(MPI_Send(&ready, sizeof ready, MPI_BYTE, 0, MU_TAG_READY, t->groups->control),
+                        "MPI_Send of ready");
+}
+
+/* Follows the controller's setups until GO. `go` stays false when the run cannot start. */
+static mu_status_t set_up(trainer_t *t, bool *go)
+{
+    *go = false;
+    for (;;) {
+        MU_TRY(mu_quiet_broadcast(&t->setup, sizeof t->setup, t->groups->control, "broadcast of the setup"));
+        if (t->setup.status != MU_OK)
+            return MU_OK;
+        if (t->setup.kind == MU_SETUP_GO) {
+            *go = true;
+            return MU_OK;
+        }
+        t->run->config->model.vocab = t->setup.vocab;
+        t->run->config->train_iters = t->setup.train_iters;
+        if (t->setup.course.iters > 0)
+            mu_config_lr_follow(t->run->config, &t->setup.course);
+        MU_TRY(answer_ready(t, take_state(t)));
+    }
+}
+
+mu_status_t mu_trainer_run(mu_run_t *run)
+{
+    trainer_t t = {.run = run, .config = run->config, .groups = run->groups, .first = true};
+    mu_status_t status;
+    bool go;
+    mu_page_phase(run->page, MU_PHASE_SETUP);
+    t.checkpoints = mu_run_checkpoints(run);
+    t.share_ids = t.config->accumulation * t.config->micro_batch * (t.config->model.seq_length + 1);
+    t.tokens = mu_alloc((size_t)t.share_ids * sizeof *t.tokens);
+    MU_TRY_GOTO(status, mu_place_make(run, &t.place), out);
+    t.device = t.place.device;
+    MU_TRY_GOTO(status, set_up(&t, &go), out);
+    if (go)
+        status = obey(&t);
+    if (status == MU_OK)
+        mu_page_phase(run->page,
+                      MU_PHASE_FINISH); /* leaving is in order, also from a run that cannot start */
+out:
+    if (status != MU_OK)
+        mu_place_abandon(&t.place);
+    mu_replicas_release(&t.replicas);
+    mu_net_free(t.net);
+    mu_place_free(&t.place);
+    free(t.tokens);
+    free(t.checkpoints);
+    return status;
+}
