@@ -35,7 +35,7 @@ typedef struct mu_checkpoint_info {
     double loss, valid_loss;    /* NAN: none */
     mu_loss_scale_t loss_scale; /* zeros: never scaled */
 
-    struct { /* the schedule in force (common/config.h names the fields) */
+    struct { /* the schedule in force (common/config/config.h names the fields) */
         char *style;
         double lr, min_lr, warmup, decay_fraction;
         int64_t decay_iters, train_iters;

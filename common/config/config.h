@@ -45,7 +45,7 @@ typedef struct mu_reals {
     int count;
 } mu_reals_t;
 
-/* Of fp16 training: common/loss_scale.h says how it is used. */
+/* Of fp16 training: common/config/loss_scale.h says how it is used. */
 typedef struct mu_loss_scale_rule {
     double fixed; /* 0: dynamic */
     double least;

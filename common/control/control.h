@@ -1,6 +1,6 @@
 /*
  * The control protocol between a guard and its launcher: handshake, frames, messages. No sockets here: bytes
- * in, messages out, and the other way round (common/control_link.h moves them). docs/control-protocol.md has
+ * in, messages out, and the other way round (common/control/control_link.h moves them). docs/control-protocol.md has
  * the layout of every byte.
  *
  *     mu_control_t *c = mu_control_new(MU_CONTROL_GUARD, key);    a guard's hello is in mu_control_output()
@@ -76,7 +76,7 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
 /* guard -> launcher: a line of the rank's output that a person should see */
 #define MU_MESSAGE_LINE_FIELDS(I, F, S) I(level) S(text, 512)
 /* launcher -> guard: the answer to a heartbeat or a death, and at any time when there is something to ask.
- * sequence: the highest one received from this guard; request: mu_request_t of worker/page.h; kill: 1: kill it now */
+ * sequence: the highest one received from this guard; request: mu_request_t of worker/guard/page.h; kill: 1: kill it now */
 #define MU_MESSAGE_ORDER_FIELDS(I, F, S) I(sequence) I(request) I(kill)
 /* clang-format on */
 

@@ -1,4 +1,4 @@
-/* What the readers of tokenizer.json and of vocab.json + merges.txt share; for dataset/tokenizer*.c only. */
+/* What the readers of tokenizer.json and of vocab.json + merges.txt share; for dataset/tokenizer/tokenizer*.c only. */
 #ifndef MU_DATASET_TOKENIZER_FILES_H
 #define MU_DATASET_TOKENIZER_FILES_H
 

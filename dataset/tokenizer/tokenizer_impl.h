@@ -1,5 +1,5 @@
 /*
- * The inside of a tokenizer, for the files dataset/tokenizer*.c only.
+ * The inside of a tokenizer, for the files dataset/tokenizer/tokenizer*.c only.
  *
  * To make one: mu_tokenizer_new(), the settings, mu_tokenizer_add_model() for each token of the model,
  * `merges`, mu_tokenizer_add_added() for each added token, then mu_tokenizer_finish() once.

@@ -1,4 +1,4 @@
-/* muster prepare CONFIG... --input PATH...: text to a prepared data set (dataset/shards.h). argv[0] is
+/* muster prepare CONFIG... --input PATH...: text to a prepared data set (dataset/prepare/shards.h). argv[0] is
  * "prepare". */
 #ifndef MU_LAUNCHER_CMD_PREPARE_H
 #define MU_LAUNCHER_CMD_PREPARE_H

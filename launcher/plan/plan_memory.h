@@ -21,7 +21,7 @@
  * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and
  * the shards-th part of each matrix's rows, rounded up; else Q is P.
  *
- * These are what worker/net.c allocates; a test holds the two together. Attention keeps no scores (they live
+ * These are what worker/model/net.c allocates; a test holds the two together. Attention keeps no scores (they live
  * in tiles). e = 4 is fp32; e = 2 is 16-bit weights and activations with fp32 masters, gradients and
  * moments, 18 bytes a parameter.
  */

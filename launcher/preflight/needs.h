@@ -1,6 +1,6 @@
 /*
  * What a run needs of every host before it starts, for preflight: room for a checkpoint, memory for a rank.
- * From the config and, where it is on this machine, the tokenizer; formulas: launcher/plan_memory.h.
+ * From the config and, where it is on this machine, the tokenizer; formulas: launcher/plan/plan_memory.h.
  */
 #ifndef MU_LAUNCHER_NEEDS_H
 #define MU_LAUNCHER_NEEDS_H

@@ -1,6 +1,6 @@
 /*
  * Preflight: what is checked on every ready host before a rank is started, in parallel, over the logins that
- * readiness left open. The probe on each host only observes (worker/probe.h); this file decides.
+ * readiness left open. The probe on each host only observes (worker/probe/probe.h); this file decides.
  *
  * It fails closed: what could not be observed is a finding, never a pass. All findings are collected; each
  * names host, check, what was found, what was wanted, and one thing to do. Warnings do not stop a run.
@@ -51,7 +51,7 @@ typedef struct mu_preflight_report {
     bool rdma;    /* InfiniBand and RoCE were judged: GPUs, several hosts, and nobody asks for TCP */
     char *gid;    /* "NCCL_IB_GID_INDEX=3" or another rule for RoCE's GID, where the user has set one */
     const mu_hosts_t *hosts;
-    char interfaces[64]; /* for mpirun: those towards all hosts elsewhere (launcher/route.h); "": unknown */
+    char interfaces[64]; /* for mpirun, towards all other hosts (launcher/hosts/route.h); "": unknown */
     int *gpus;           /* of host i: GPUs that a rank may use; 0 if none */
     json_t **facts; /* of host i: what its probe saw, and "clock_offset" (s its clock is ahead); or NULL */
 } mu_preflight_report_t;

@@ -14,7 +14,7 @@
 typedef struct mu_back mu_back_t;
 
 /* Listens on all addresses, on `port`, or for 0 on the first free one of the control connections' ports
- * (launcher/ports.h), so that what is proven open is what guards will use. The token is 32 hex digits.
+ * (launcher/mpi/ports.h), so that what is proven open is what guards will use. The token is 32 hex digits.
  * Errors: MU_NETWORK. */
 mu_status_t mu_back_new(int port, const char *token, mu_back_t **out);
 int mu_back_port(const mu_back_t *back);

@@ -4,7 +4,7 @@
 
 #include "launcher/preflight/preflight.h"
 
-typedef struct mu_preflight_mesh mu_preflight_mesh_t; /* launcher/preflight_mesh.h */
+typedef struct mu_preflight_mesh mu_preflight_mesh_t; /* launcher/preflight/preflight_mesh.h */
 
 /* The checks of one preflight: what was asked for, what all hosts answered. missing[i]: why host i is looked
  * at but has no facts; NULL otherwise. */

@@ -1,6 +1,6 @@
 /*
  * The hosts among themselves: a firewall, a route or an MTU between two of them that both reach the launcher. When every
- * host has told its facts, and with them where it listens, each dials the others (common/mesh.h).
+ * host has told its facts, and with them where it listens, each dials the others (common/control/mesh.h).
  *
  *     mu_preflight_mesh_new(ready, want, token)     NULL when the ranks are all on one machine, or do not talk over TCP
  *     mu_preflight_mesh_ask(mesh)                   "mesh" of the question that each host elsewhere is asked

@@ -101,7 +101,7 @@ static char *subnets_of(const json_t *ibverbs)
 
 /* ---- of one host ---- */
 
-/* What the probe says of a device that does not open (worker/probe_rdma.c), and what helps. */
+/* What the probe says of a device that does not open (worker/probe/probe_rdma.c), and what helps. */
 static const char *fix_of(const char *cause)
 {
     static const char *const fixes[][2] = {

@@ -4,7 +4,7 @@
  *     mu_ready_new(hosts, ssh, &options, &ready);
  *     status = mu_ready_wait(ready);        prints what it waits for; returns at the deadline at the latest
  *     mu_ready_host(ready, i)               what is known of host i
- *     mu_preflight_run(ready, ...)          uses the open logins (launcher/preflight.h)
+ *     mu_preflight_run(ready, ...)          uses the open logins (launcher/preflight/preflight.h)
  *     mu_ready_free(ready);                 ends the logins
  *
  * Each host passes the stages below. Nothing here blocks on one host: names are looked up by threads, all
@@ -87,7 +87,7 @@ typedef struct mu_ready_host {
     bool local;           /* this machine: no ssh */
     int tries;
     double ready_after;  /* seconds since mu_ready_wait() began; 0 unless ready */
-    const json_t *hello; /* muster-worker's hello object when ready (worker/probe.h), else NULL */
+    const json_t *hello; /* muster-worker's hello object when ready (worker/probe/probe.h), else NULL */
 } mu_ready_host_t;
 
 typedef struct mu_ready_options {

@@ -1,5 +1,5 @@
 /*
- * The control protocol, against a peer made here from its description alone (common/control.h): the peer can
+ * The control protocol, against a peer made here from its description alone (common/control/control.h): the peer can
  * seal anything, so that authentic frames of any content reach the decoder.
  *
  *     1 byte   bit 0: the role under test; bit 1: a handshake comes first

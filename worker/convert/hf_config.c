@@ -1,4 +1,4 @@
-/* config.json to our YAML and back (worker/hf_model.h). */
+/* config.json to our YAML and back (worker/convert/hf_model.h). */
 #include "common/log.h"
 #include "worker/convert/hf_model.h"
 

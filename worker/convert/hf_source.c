@@ -1,4 +1,4 @@
-/* A Hugging Face directory as the source of an import (worker/hf_import.h). */
+/* A Hugging Face directory as the source of an import (worker/convert/hf_import.h). */
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"

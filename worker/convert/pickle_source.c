@@ -1,4 +1,4 @@
-/* gpt-neox's own checkpoints as the source of an import (worker/hf_import.h). */
+/* gpt-neox's own checkpoints as the source of an import (worker/convert/hf_import.h). */
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"

@@ -1,4 +1,4 @@
-/* The file around the pickle (worker/pickle.h): PREFIX/data.pkl, and one entry PREFIX/data/KEY a storage. */
+/* The file around the pickle (worker/convert/pickle.h): PREFIX/data.pkl, and one entry PREFIX/data/KEY a storage. */
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"

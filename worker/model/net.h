@@ -7,8 +7,8 @@
  *     each step:
  *         mu_net_zero_gradients(net);
  *         for each micro batch: mu_net_forward_backward(net, tokens, 1.0 / (accumulation * dp));
- *         sum the gradients over dp                                                 (worker/replicas.h)
- *         mu_optimizer_norm(), mu_optimizer_step() or mu_replicas_update()          (worker/optimizer.h)
+ *         sum the gradients over dp                                                 (worker/model/replicas.h)
+ *         mu_optimizer_norm(), mu_optimizer_step() or mu_replicas_update()          (worker/model/optimizer.h)
  *         mu_net_take_loss(net, &loss);
  *     mu_net_free(net);
  *
@@ -95,7 +95,7 @@ const mu_net_flat_t *mu_net_flat(const mu_net_t *net);
 
 mu_comm_t *mu_net_shard(const mu_net_t *net); /* options.shard */
 
-/* Numbers on the device for whoever needs a few (worker/optimizer.h); NULL without training. */
+/* Numbers on the device for whoever needs a few (worker/model/optimizer.h); NULL without training. */
 enum { MU_NET_NUMBERS = 4 };
 double *mu_net_numbers(const mu_net_t *net);
 

@@ -18,7 +18,7 @@ typedef struct mu_optimizer {
     double lr, beta1, beta2, eps;
     double weight_decay; /* for tensors with `decay` set in the model's list */
     double clip;         /* largest norm of the gradient; 0: no clipping */
-    double loss_scale;   /* that the gradients carry (common/loss_scale.h); 0: none */
+    double loss_scale;   /* that the gradients carry (common/config/loss_scale.h); 0: none */
 } mu_optimizer_t;
 
 /* The L2 norm of the whole model's gradient: what is sliced over tp or divided over dp is summed there, what
@@ -32,7 +32,7 @@ mu_status_t mu_optimizer_norm(mu_net_t *net, double *out);
 /* One update of what this worker owns, number t >= 1, with gradients scaled by min(1, clip / (norm + 1e-6)) /
  * loss scale; `norm` is that without the loss scale. Enqueued; not a collective. */
 void mu_optimizer_step(mu_net_t *net, const mu_optimizer_t *optimizer, double norm, int64_t t);
-/* The same for one group of parameters (worker/net.h). */
+/* The same for one group of parameters (worker/model/net.h). */
 void mu_optimizer_step_group(mu_net_t *net, const mu_optimizer_t *optimizer, double norm, int64_t t,
                              int group);
 

@@ -20,7 +20,7 @@
  * replica gets the rows that it owns; gradients elsewhere are undefined then.
  *
  * From update to the forward behind it, or to settle, operations are begun on `dp`: the rules of
- * worker/comm_mpi.h hold for calls of MPI. Every worker of the dp group makes these calls, and all workers of
+ * worker/comm/comm_mpi.h hold for calls of MPI. Every worker of the dp group makes these calls, and all workers of
  * a tp group make theirs in the same order. Errors: MU_NETWORK, and the device's.
  */
 #ifndef MU_WORKER_REPLICAS_H

@@ -9,7 +9,7 @@
  *     in   MUSTER-ASK {...}                                      what to look at (mu_probe_answer)
  *     out  MUSTER-FACTS {...}                                    what was seen
  *     in   MUSTER-MESH {"seconds", "to": [[address, port], ...]} after a question with "mesh": to dial other hosts
- *     out  MUSTER-MESH {"state": "ok", "seen": ["ok", "refused", ...]}   of each, in the same order (common/mesh.h)
+ *     out  MUSTER-MESH {"state": "ok", "seen": ["ok", "refused", ...]}   of each, in the same order (common/control/mesh.h)
  *     in   MUSTER-MESH {}                                        nobody dials any more; no answer
  *
  * A login shell may print lines of its own before the hello: the reader skips to the word MUSTER-HELLO at the

@@ -1,4 +1,4 @@
-/* The probe among the hosts of a run: what common/mesh.h does, in the words of the protocol. */
+/* The probe among the hosts of a run: what common/control/mesh.h does, in the words of the protocol. */
 #include "worker/probe/probe_internal.h"
 #include "common/clock.h"
 

@@ -1,6 +1,6 @@
 /*
  * What the controller and the workers say to each other over MPI, on the `control` communicator of
- * worker/layout.h.
+ * worker/comm/layout.h.
  *
  * At the start, collective: the controller broadcasts one mu_setup_t after the other. FRESH, WEIGHTS and
  * RESUME ask every worker to take its state from there and to answer READY; GO begins the run; one whose

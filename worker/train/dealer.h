@@ -1,5 +1,5 @@
 /*
- * The dealer: the controller's half of the token stream (worker/deal.h). It cuts global batches into
+ * The dealer: the controller's half of the token stream (worker/train/deal.h). It cuts global batches into
  * replicas' shares and keeps a bounded number of them on the way to every leader, without ever blocking
  * inside MPI.
  *

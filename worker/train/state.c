@@ -94,7 +94,7 @@ mu_status_t mu_state_read(void *arg, int tensor, mu_state_t state, const int64_t
     mu_net_t *net = arg;
     mu_device_t *device = mu_net_device(net);
     const mu_net_param_t *param = mu_net_param(net, tensor);
-    /* whole rows of the local slice: one run of memory, within what is owned (worker/checkpoint/slices.h) */
+    /* whole rows of the local slice: one run of memory, within what is owned (common/checkpoint/slices.h) */
     int64_t first = (offset[0] - param->offset[0]) * param->count[1];
     int64_t at = first - param->own;
     const float *from = state == MU_STATE_EXP_AVG      ? param->m + at

@@ -1,6 +1,6 @@
 /*
  * A worker's training state to and from checkpoints: glue between the network's parameters on the device and
- * worker/checkpoint/.
+ * common/checkpoint/.
  */
 #ifndef MU_WORKER_STATE_H
 #define MU_WORKER_STATE_H
@@ -16,7 +16,7 @@
 mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool optimizer);
 
 /* The weights alone, of a checkpoint whose embedding and head have growth->rows rows, to a net that has more
- * or knows more tokens (worker/grow.h). Errors: as above. */
+ * or knows more tokens (worker/model/grow.h). Errors: as above. */
 mu_status_t mu_state_load_grown(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_growth_t *growth);
 
 /* A mu_shard_source_t whose `arg` is the net. */
