@@ -219,9 +219,6 @@ static mu_status_t check_blend(const mu_config_source_t *s)
                               "%s: train_epochs needs data_path: give train_iters with "
                               "train_data_paths (%s)",
                               mu_config_where(s, "train_epochs"), mu_config_where(s, "train_data_paths")));
-    if (c->train_data_paths && !c->valid_data_paths[0] && c->eval_iters > 0)
-        also(&status, mu_fail(MU_CONFIG, "%s: valid_data_paths is empty: name paths, or set eval_iters to 0",
-                              mu_config_where(s, "valid_data_paths")));
     return status;
 }
 

@@ -173,6 +173,11 @@ int64_t mu_mixture_tokens(const mu_mixture_t *m, mu_data_split_t split)
     return sum;
 }
 
+bool mu_mixture_wants(const mu_mixture_t *m, mu_data_split_t split)
+{
+    return m->single ? mu_dataset_wants(m->single, split) : m->group[split].count > 0;
+}
+
 const char *mu_mixture_tokenizer(const mu_mixture_t *m)
 {
     for (int g = 0; g < 2; g++)

@@ -34,6 +34,9 @@ const char *mu_mixture_path(const mu_mixture_t *mixture);
 /* Of MU_TRAIN or MU_VALID, all data sets together. */
 int64_t mu_mixture_documents(const mu_mixture_t *mixture, mu_data_split_t split);
 int64_t mu_mixture_tokens(const mu_mixture_t *mixture, mu_data_split_t split);
+/* Whether the data is to have such a part: false where its ratio in the split is 0, or its list is empty. A part that
+ * is wanted and has no tokens is an error of whoever needs it. */
+bool mu_mixture_wants(const mu_mixture_t *mixture, mu_data_split_t split);
 /* As of a data set: the tokenizer's file (NULL: none of them has one), the largest vocabulary, the limit. */
 const char *mu_mixture_tokenizer(const mu_mixture_t *mixture);
 int64_t mu_mixture_vocab(const mu_mixture_t *mixture);

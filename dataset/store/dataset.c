@@ -76,6 +76,11 @@ int64_t mu_dataset_documents(const mu_dataset_t *ds, mu_data_split_t split)
     return ds->bounds[split + 1] - ds->bounds[split];
 }
 
+bool mu_dataset_wants(const mu_dataset_t *ds, mu_data_split_t split)
+{
+    return ds->ratio[split] > 0;
+}
+
 int64_t mu_dataset_tokens(const mu_dataset_t *ds, mu_data_split_t split)
 {
     return ds->start[ds->bounds[split + 1]] - ds->start[ds->bounds[split]];

@@ -44,6 +44,8 @@ void mu_dataset_close(mu_dataset_t *ds);
 
 int64_t mu_dataset_documents(const mu_dataset_t *ds, mu_data_split_t split);
 int64_t mu_dataset_tokens(const mu_dataset_t *ds, mu_data_split_t split);
+/* Whether the split's ratio is above 0: one whose ratio is 0 is empty because nobody wants it. */
+bool mu_dataset_wants(const mu_dataset_t *ds, mu_data_split_t split);
 /* UTF-8 bytes of the text that the split's tokens stand for; 0: not known (.bin/.idx). */
 uint64_t mu_dataset_text_bytes(const mu_dataset_t *ds, mu_data_split_t split);
 /* Tokens of one document. */

@@ -16,8 +16,9 @@ struct mu_dataset {
     void *own;
     char *path;
     int64_t documents;
-    int64_t *start;    /* documents + 1: tokens before each document, all splits in a row */
-    int64_t bounds[4]; /* split k is documents [bounds[k], bounds[k + 1]) */
+    int64_t *start;               /* documents + 1: tokens before each document, all splits in a row */
+    int64_t bounds[4];            /* split k is documents [bounds[k], bounds[k + 1]) */
+    double ratio[MU_DATA_SPLITS]; /* of the split that cut it, normalised */
     uint64_t text_bytes[MU_DATA_SPLITS];
     int64_t vocab;         /* 0: not known */
     int64_t vocab_checked; /* every id is below this */

@@ -264,6 +264,8 @@ mu_status_t mu_indexed_open(mu_dataset_t *ds, const mu_dataset_options_t *option
     MU_TRY(check_documents(own, &h));
     ds->documents = h.sequences;
     ds->vocab_checked = options->vocab > 0 ? options->vocab : (int64_t)INT32_MAX + 1;
-    MU_TRY(mu_split_bounds(options->split ? options->split : MU_SPLIT_DEFAULT, ds->documents, ds->bounds));
+    const char *split = options->split ? options->split : MU_SPLIT_DEFAULT;
+    MU_TRY(mu_split_parse(split, ds->ratio));
+    MU_TRY(mu_split_bounds(split, ds->documents, ds->bounds));
     return make_version(ds, own);
 }

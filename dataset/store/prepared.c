@@ -185,6 +185,7 @@ mu_status_t mu_prepared_open(mu_dataset_t *ds, const mu_dataset_options_t *optio
     own->block_part = -1;
     MU_TRY(read_manifest(ds->path, &own->manifest));
     MU_TRY(check_tokenizer(ds, &own->manifest));
+    MU_TRY(mu_split_parse(own->manifest.split, ds->ratio));
     MU_TRY(find_parts(ds, own));
     ds->start = mu_calloc((size_t)ds->documents + 1, sizeof *ds->start);
     for (int i = 0; i < own->manifest.count; i++) {

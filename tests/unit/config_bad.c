@@ -213,8 +213,6 @@ static void keys_that_contradict_each_other_are_refused(void **state)
         {"train_data_weights: [1]\n", NULL, MU_CONFIG, "has 1 weights for 0 paths"},
         {"train_data_paths: []\nvalid_data_paths: [a]\ntest_data_paths: [a]\n", NULL, MU_CONFIG,
          "train_data_paths is empty"},
-        {"train_data_paths: [a]\nvalid_data_paths: []\ntest_data_paths: []\n", NULL, MU_CONFIG,
-         "valid_data_paths is empty: name paths, or set eval_iters to 0"},
         {"override_lr_scheduler: true\nuse_checkpoint_lr_scheduler: true\n", NULL, MU_CONFIG, "a.yml:2:1: "},
         {"num_layers: 4\nattention_config: [[[\"flash\"], 3]]\n", NULL, MU_CONFIG,
          "a.yml:2:1: attention_config speaks of 3 layers, num_layers (a.yml:1:1) is 4"},

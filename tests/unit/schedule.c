@@ -57,6 +57,21 @@ static void evaluations_walk_the_validation_order(void **state)
     assert_int_equal(count(mu_schedule_eval, &c), 2);
 }
 
+/* eval_interval 0 means none, also at the end; an interval beyond the run leaves the end's. */
+static void no_evaluation_is_wanted(void **state)
+{
+    (void)state;
+    mu_config_t c = {.train_iters = 25, .eval_interval = 0, .eval_iters = 3};
+    assert_false(mu_schedule_evaluates(&c));
+    assert_int_equal(count(mu_schedule_eval, &c), 0);
+    assert_int_equal(mu_schedule_eval_batches(&c), 0);
+    c.eval_interval = 1000;
+    assert_true(mu_schedule_evaluates(&c));
+    assert_int_equal(count(mu_schedule_eval, &c), 1);
+    c.eval_iters = 0;
+    assert_false(mu_schedule_evaluates(&c));
+}
+
 static void exit_interval_ends_early(void **state)
 {
     (void)state;
@@ -72,6 +87,7 @@ int main(void)
         cmocka_unit_test(log_saves_at_powers),
         cmocka_unit_test(nothing_asked_saves_the_end),
         cmocka_unit_test(evaluations_walk_the_validation_order),
+        cmocka_unit_test(no_evaluation_is_wanted),
         cmocka_unit_test(exit_interval_ends_early),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,9 +37,14 @@ bool mu_schedule_save(const mu_config_t *config, int64_t step)
     return multiple(step, config->checkpoint_factor);
 }
 
+bool mu_schedule_evaluates(const mu_config_t *config)
+{
+    return config->eval_iters > 0 && config->eval_interval > 0;
+}
+
 bool mu_schedule_eval(const mu_config_t *config, int64_t step)
 {
-    if (config->eval_iters <= 0 || step == 0)
+    if (!mu_schedule_evaluates(config) || step == 0)
         return false;
     return multiple(step, config->eval_interval) || step >= config->train_iters;
 }
@@ -54,6 +59,7 @@ int64_t mu_schedule_eval_batch(const mu_config_t *config, int64_t step)
 
 int64_t mu_schedule_eval_batches(const mu_config_t *config)
 {
-    int64_t times = config->eval_interval > 0 ? config->train_iters / config->eval_interval : 0;
-    return (times + 1) * config->eval_iters;
+    if (!mu_schedule_evaluates(config))
+        return 0;
+    return (config->train_iters / config->eval_interval + 1) * config->eval_iters;
 }

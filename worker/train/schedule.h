@@ -11,6 +11,9 @@
  * the end). Step 0 only by extra_save_iters. */
 bool mu_schedule_save(const mu_config_t *config, int64_t step);
 
+/* Whether the run evaluates at all: not with eval_interval 0 or eval_iters 0. */
+bool mu_schedule_evaluates(const mu_config_t *config);
+
 /* Whether validation loss is due after `step` updates: multiples of eval_interval, and the end. */
 bool mu_schedule_eval(const mu_config_t *config, int64_t step);
 
@@ -18,8 +21,8 @@ bool mu_schedule_eval(const mu_config_t *config, int64_t step);
  * gpt-neox goes on where the evaluation before stopped (megatron/training.py). */
 int64_t mu_schedule_eval_batch(const mu_config_t *config, int64_t step);
 
-/* Global batches of validation that a whole run can ask for: (train_iters / eval_interval + 1) * eval_iters.
- */
+/* Global batches of validation that a whole run can ask for: (train_iters / eval_interval + 1) * eval_iters,
+ * or 0 when it never evaluates. */
 int64_t mu_schedule_eval_batches(const mu_config_t *config);
 
 /* Whether the run ends after `step`: train_iters, or a multiple of exit_interval. */

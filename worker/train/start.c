@@ -287,6 +287,10 @@ static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
                                     .by_documents = c->weight_by_num_documents,
                                     .alpha = c->weighted_sampler_alpha};
     MU_TRY(mu_mixture_open(&options, &start->data));
+    if (mu_schedule_evaluates(c) && !mu_mixture_wants(start->data, MU_VALID)) {
+        mu_info("%s: no validation part is wanted: the run does not evaluate", mu_mixture_path(start->data));
+        run->config->eval_iters = 0; /* from here on it is a run without evaluations */
+    }
     const char *own = mu_mixture_tokenizer(start->data);
     if (own || c->vocab_file)
         start->tokenizer = mu_strdup(own ? own : c->vocab_file);
@@ -382,7 +386,7 @@ mu_status_t mu_start_orders(mu_run_t *run, mu_start_t *start)
                 mu_mixture_order(start->data, MU_TRAIN, c->model.seq_length, (uint32_t)c->seed,
                                  start->order_samples[0], cache, &start->train),
                 out);
-    if (c->eval_iters > 0)
+    if (mu_schedule_evaluates(c))
         status = mu_mixture_order(start->data, MU_VALID, c->model.seq_length, (uint32_t)c->seed,
                                   start->order_samples[1], cache, &start->valid);
 out:

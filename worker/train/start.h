@@ -23,7 +23,7 @@
 typedef struct mu_start {
     mu_setup_t setup;
     mu_mixture_t *data;
-    mu_blend_t *train, *valid;   /* valid: NULL when eval_iters is 0 */
+    mu_blend_t *train, *valid;   /* valid: NULL when the run does not evaluate */
     mu_checkpoint_t *checkpoint; /* open; NULL: fresh */
     char *rule;                  /* what was chosen, in words for the first lines */
     char *tokenizer;             /* path of the tokenizer.json that belongs to the data; NULL: unknown */
