@@ -5,6 +5,7 @@
 #include "launcher/run/cmd_run.h"
 #include "launcher/run/cmd_worker.h"
 #include "common/checkpoint/reader.h"
+#include "common/checkpoint/foreign.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -212,7 +213,7 @@ mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_arg
     MU_TRY(check(ask));
     MU_TRY(mu_checkpoint_newest(ask->checkpoint, INT64_MAX, &checkpoint));
     if (!checkpoint)
-        return mu_fail(MU_NOINPUT, "%s: there is no checkpoint", ask->checkpoint);
+        return mu_foreign_refuse(NULL, ask->checkpoint);
     char *dir = ask->run_dir ? mu_strdup(ask->run_dir)
                              : mu_format("%s/../%s-%lld", mu_checkpoint_path(checkpoint), ask->verb->name,
                                          (long long)getpid());

@@ -1,5 +1,6 @@
 #include "launcher/cmd/cmd_check.h"
 #include "launcher/hosts/hosts.h"
+#include "launcher/plan/start_check.h"
 #include "launcher/preflight/needs.h"
 #include "launcher/preflight/preflight.h"
 #include "launcher/ready/ready.h"
@@ -193,6 +194,22 @@ done:
     return status;
 }
 
+/* Of data and model, what can be seen from here, before any host is asked. */
+static mu_status_t check_start(const check_args_t *args, mu_config_t *config, const char *missing)
+{
+    mu_buf_t notes = MU_BUF_INIT;
+    mu_status_t status = missing ? MU_OK : mu_config_resolve(config, &(mu_world_t){.device_has_fp16 = true});
+    if (status == MU_OK && !missing)
+        status = mu_start_check(&(mu_start_question_t){.config = config, .run_dir = args->run_dir}, &notes);
+    for (const char *line = status == MU_OK ? notes.data : NULL; line && *line;) {
+        size_t n = strcspn(line, "\n");
+        mu_info("%.*s", (int)n, line);
+        line += n + (line[n] != '\0');
+    }
+    mu_buf_release(&notes);
+    return status;
+}
+
 mu_status_t mu_cmd_check(int argc, char **argv)
 {
     check_args_t args = {0};
@@ -209,6 +226,7 @@ mu_status_t mu_cmd_check(int argc, char **argv)
     const char *missing = mu_config_missing(config);
     if (missing)
         mu_info("a part of a configuration: a run also needs %s", missing);
+    MU_TRY_GOTO(status, check_start(&args, config, missing), done);
     MU_TRY_GOTO(status, make_tmp(&tmp), done);
     catch_signals();
     status = check_all(&args, config, tmp);

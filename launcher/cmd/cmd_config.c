@@ -3,6 +3,8 @@
 #include "common/log.h"
 #include "common/num.h"
 
+#include "launcher/plan/start_check.h"
+
 #include <errno.h>
 
 static const char help[] =
@@ -68,9 +70,9 @@ static mu_status_t read_arguments(int argc, char **argv, request_t *r)
     return MU_OK;
 }
 
-static void say_notes(const mu_config_t *config)
+static void say_notes(const char *notes)
 {
-    for (const char *line = mu_config_notes(config); *line;) {
+    for (const char *line = notes; line && *line;) {
         size_t n = strcspn(line, "\n");
         mu_info("%.*s", (int)n, line);
         line += n + (line[n] != '\0');
@@ -103,8 +105,12 @@ static mu_status_t show_config(const request_t *r, mu_buf_t *out)
         mu_info("a part of a configuration: a run also needs %s", missing);
     else
         status = mu_config_resolve(config, &world);
+    mu_buf_t notes = MU_BUF_INIT;
+    if (status == MU_OK && !missing)
+        status = mu_start_check(&(mu_start_question_t){.config = config}, &notes);
     if (status == MU_OK) {
-        say_notes(config);
+        say_notes(mu_config_notes(config));
+        say_notes(notes.data);
         if (r->json) {
             mu_config_write_json(config, out);
         } else {
@@ -112,6 +118,7 @@ static mu_status_t show_config(const request_t *r, mu_buf_t *out)
             mu_config_write_yaml(config, true, out);
         }
     }
+    mu_buf_release(&notes);
     mu_config_free(config);
     return status;
 }

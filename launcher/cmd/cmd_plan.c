@@ -112,6 +112,7 @@ static mu_status_t show(const request_t *r, mu_buf_t *out, bool *fits)
     mu_status_t status = MU_OK;
     MU_TRY(mu_plan_make(&r->query, &plan));
     say_lines(MU_LOG_INFO, mu_config_notes(plan.config));
+    say_lines(MU_LOG_INFO, plan.notes.data);
     say_lines(MU_LOG_WARN, plan.warnings.data);
     *fits = plan.fits;
     if (r->json)

@@ -1,5 +1,6 @@
 #include "launcher/cmd/cmd_render.h"
 #include "common/log.h"
+#include "launcher/plan/start_check.h"
 #include "launcher/render/render.h"
 
 #include <errno.h>
@@ -82,8 +83,16 @@ static mu_status_t render(request_t *r, mu_buf_t *out)
 {
     mu_config_t *config;
     MU_TRY(mu_config_load(r->files, r->nfiles, r->overrides, r->noverrides, &config));
-    mu_status_t status = r->params.target == MU_RENDER_SLURM ? render_slurm(r, config, out)
-                                                             : mu_render_mpijob(&r->params, config, out);
+    mu_buf_t notes = MU_BUF_INIT; /* what is not on this machine is on the cluster */
+    mu_status_t status =
+        mu_config_missing(config) ? MU_OK : mu_start_check(&(mu_start_question_t){.config = config}, &notes);
+    mu_buf_release(&notes);
+    if (status != MU_OK) {
+        mu_config_free(config);
+        return status;
+    }
+    status = r->params.target == MU_RENDER_SLURM ? render_slurm(r, config, out)
+                                                 : mu_render_mpijob(&r->params, config, out);
     mu_config_free(config);
     return status;
 }

@@ -1,4 +1,5 @@
 #include "launcher/plan/plan.h"
+#include "launcher/plan/start_check.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -212,7 +213,7 @@ static void measure_time(mu_plan_t *plan)
 
 mu_status_t mu_plan_make(const mu_plan_query_t *query, mu_plan_t *out)
 {
-    mu_plan_t plan = {.card = query->card, .mfu = query->mfu, .warnings = MU_BUF_INIT};
+    mu_plan_t plan = {.card = query->card, .mfu = query->mfu, .notes = MU_BUF_INIT, .warnings = MU_BUF_INIT};
     mu_dataset_t *data = NULL;
     mu_status_t status;
     MU_TRY_GOTO(
@@ -236,6 +237,7 @@ mu_status_t mu_plan_make(const mu_plan_query_t *query, mu_plan_t *out)
     }
     MU_TRY_GOTO(status, take_vocab(&plan, data), out);
     MU_TRY_GOTO(status, fit(&plan, query->workers), out);
+    MU_TRY_GOTO(status, mu_start_check(&(mu_start_question_t){.config = c}, &plan.notes), out);
     measure_memory(&plan, query);
     measure_data(&plan, data);
     plan.parameters = mu_model_parameters(&c->model);
@@ -256,5 +258,6 @@ out:
 void mu_plan_free(mu_plan_t *plan)
 {
     mu_config_free(plan->config);
+    mu_buf_release(&plan->notes);
     mu_buf_release(&plan->warnings);
 }

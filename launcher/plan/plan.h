@@ -58,6 +58,7 @@ typedef struct mu_plan {
     int64_t volume_bytes, volume_free;                       /* of `save`; 0: not on this machine */
 
     double flops_a_step, step_seconds, total_seconds; /* seconds 0: no card */
+    mu_buf_t notes;                                   /* lines, of the start (start_check.h) */
     mu_buf_t warnings;                                /* lines */
 } mu_plan_t;
 

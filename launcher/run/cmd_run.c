@@ -6,6 +6,7 @@
 #include "common/sweep.h"
 #include "launcher/ready/clean_hosts.h"
 #include "launcher/preflight/needs.h"
+#include "launcher/plan/start_check.h"
 #include "launcher/run/policy.h"
 #include "launcher/preflight/preflight.h"
 #include "launcher/ready/ready.h"
@@ -468,8 +469,22 @@ static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
     }
 }
 
+/* What can be known of the start is said before any host is waited for. What eval and generate ask is checked by
+ * themselves. */
+static mu_status_t check_start(const run_t *r)
+{
+    mu_buf_t notes = MU_BUF_INIT; /* the controller says them, of what it sees */
+    mu_start_question_t question = {.config = r->plan.config,
+                                    .run_dir = r->plan.run_dir,
+                                    .here = r->plan.hosts->source == MU_HOSTS_LOCAL};
+    mu_status_t status = r->plan.more ? MU_OK : mu_start_check(&question, &notes);
+    mu_buf_release(&notes);
+    return status;
+}
+
 static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
 {
+    MU_TRY(check_start(r));
     MU_TRY(mu_run_tmp_make(r->tmp_dir.data, &r->tmp_fd));
     MU_TRY(gather(r));
     MU_TRY(fit(r));
@@ -569,6 +584,7 @@ static mu_status_t dry_run(run_t *r)
 {
     mu_args_t args = {0}, env = {0};
     mu_buf_t line = MU_BUF_INIT;
+    MU_TRY(check_start(r));
     MU_TRY(mu_run_plan_fit(&r->plan, NULL, NULL));
     read_past(r);
     r->state.attempt++;

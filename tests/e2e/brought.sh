@@ -19,3 +19,39 @@ run 0 whole data_path="$scratch/whole" eval_interval=1
 says whole 'does not evaluate'
 run 0 interval eval_interval=0
 ! grep -q valid_loss "$scratch/whole/metrics.jsonl" "$scratch/interval/metrics.jsonl" || fail "a run without validation evaluated"
+
+# What can be seen of the start is said before a rank is up, and every verb that reads a configuration says the same.
+# everywhere CODE PATTERN KEY=VALUE...
+everywhere() {
+    local code=$1 pattern=$2 verb got
+    shift 2
+    for verb in config plan check 'render slurm' run 'run --dry-run'; do
+        got=0
+        muster $verb "$scratch/model.yml" save="$scratch/none" "$@" >"$scratch/verb.out" 2>&1 || got=$?
+        [ "$got" -eq "$code" ] && grep -qE -- "$pattern" "$scratch/verb.out" ||
+            { cat "$scratch/verb.out" >&2; fail "muster $verb $*: exit $got, wanted $code and: $pattern"; }
+        ! grep -qs '"attempt 1' "$scratch/none/events.jsonl" || fail "muster $verb $* started ranks"
+        rm -rf "$scratch/none"
+    done
+}
+mkdir -p "$scratch/hf" "$scratch/neox/global_step9"
+echo '{}' >"$scratch/hf/config.json"
+: >"$scratch/neox/global_step9/layer_00-model_00-model_states.pt"
+echo global_step9 >"$scratch/neox/latest"
+# one sequence of three 16-bit ids, as other tools write it: too few for three parts
+printf '\1\0\2\0\3\0' >"$scratch/pair.bin"
+printf 'MMIDIDX\0\0\1\0\0\0\0\0\0\0\10\1\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0' >"$scratch/pair.idx"
+head -c 20000 "$scratch/data.txt" >"$scratch/wide.txt"
+muster prepare "$scratch/model.yml" --input "$scratch/wide.txt" --output "$scratch/wide" --special "<|new|>" padded_vocab_size=1024 2>/dev/null
+everywhere 66 'muster import [^ ]*/hf ' load="$scratch/hf"
+everywhere 66 'muster import [^ ]*/neox ' load="$scratch/neox" finetune=true
+everywhere 78 'finetune.*train_iters' load="$scratch/interval"
+everywhere 78 'data version' load="$scratch/interval" train_iters=9 data_path="$scratch/wide"
+everywhere 78 'padded_vocab_size' load="$scratch/interval" finetune=true train_iters=9 data_path="$scratch/wide"
+everywhere 65 'validation part holds no tokens' data_path="$scratch/pair" split=999999,1,0
+run 0 interval # its own finished directory has nothing to do
+run 0 longer load="$scratch/interval" train_iters=3 override_lr_scheduler=true
+for line in "eval $scratch/hf --data $scratch/data" "generate $scratch/hf --prompt x" "export $scratch/hf --output $scratch/x"; do
+    expect_exit 66 muster $line >"$scratch/verb.out" 2>&1
+    grep -q 'muster import' "$scratch/verb.out" || fail "muster $line: $(cat "$scratch/verb.out")"
+done

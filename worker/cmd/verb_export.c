@@ -1,4 +1,5 @@
 #include "common/log.h"
+#include "common/checkpoint/foreign.h"
 #include "worker/convert/hf_export.h"
 #include "worker/cmd/verbs.h"
 
@@ -44,7 +45,7 @@ mu_status_t mu_verb_export(int argc, char **argv)
     }
     MU_TRY(mu_checkpoint_newest(argv[optind], INT64_MAX, &checkpoint));
     if (!checkpoint)
-        return mu_fail(MU_NOINPUT, "%s: there is no checkpoint", argv[optind]);
+        return mu_foreign_refuse(NULL, argv[optind]);
     mu_status_t status = mu_hf_export(checkpoint, output);
     if (status == MU_OK)
         mu_info("'%s': the weights of '%s'", output, mu_checkpoint_path(checkpoint));

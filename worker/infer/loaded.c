@@ -1,6 +1,7 @@
 #include "worker/infer/loaded.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/checkpoint/foreign.h"
 #include "worker/model/precision.h"
 
 static mu_status_t open_config(mu_loaded_t *l, char *const *overrides, int noverrides)
@@ -30,7 +31,7 @@ mu_status_t mu_loaded_describe(const char *path, char *const *overrides, int nov
     mu_status_t status;
     MU_TRY_GOTO(status, mu_checkpoint_newest(path, INT64_MAX, &l.checkpoint), fail);
     if (!l.checkpoint) {
-        status = mu_fail(MU_NOINPUT, "%s: there is no checkpoint", path);
+        status = mu_foreign_refuse(NULL, path);
         goto fail;
     }
     MU_TRY_GOTO(status, open_config(&l, overrides, noverrides), fail);

@@ -5,6 +5,7 @@
 #include "dataset/tokenizer/tokenizer.h"
 #include "worker/train/agree.h"
 #include "common/checkpoint/commit.h"
+#include "common/checkpoint/foreign.h"
 #include "common/checkpoint/scan.h"
 #include "worker/train/schedule.h"
 
@@ -82,20 +83,17 @@ static bool same_directory(const mu_run_t *run, const char *load)
     return same;
 }
 
-static mu_status_t refuse_load(const mu_config_t *c)
+/* Only a run's own finished directory has nothing more to do. */
+static mu_status_t refuse_finished(const mu_run_t *run, const mu_start_t *start)
 {
-    char *foreign = mu_path_join(c->load, "config.json");
-    bool theirs = mu_is_file(foreign);
-    free(foreign);
-    if (theirs)
-        return mu_fail(
-            MU_NOINPUT,
-            "load '%s': is a Hugging Face directory: make a checkpoint of it, `muster import %s --output "
-            "CKPT`, and load that",
-            c->load, c->load);
-    return mu_fail(MU_NOINPUT,
-                   "load '%s': there is no checkpoint; without `load` the run starts from random weights",
-                   c->load);
+    const mu_config_t *c = run->config;
+    if (c->finetune || start->done < c->train_iters)
+        return MU_OK;
+    return mu_fail(
+        MU_CONFIG,
+        "load: '%s' has %lld steps and train_iters is %lld, so no step is left: set finetune to begin at "
+        "step 0 with its weights, or more train_iters to go on",
+        mu_checkpoint_path(start->checkpoint), (long long)start->done, (long long)c->train_iters);
 }
 
 static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
@@ -103,9 +101,10 @@ static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
     const mu_config_t *c = run->config;
     MU_TRY(mu_checkpoint_newest(c->load, below, &start->checkpoint));
     if (!start->checkpoint)
-        return refuse_load(c);
+        return mu_foreign_refuse("load", c->load);
     bool resume = !c->finetune;
     MU_TRY(adopt(run, start, resume, resume && !c->no_load_optim));
+    MU_TRY(refuse_finished(run, start));
     set_rule(start, mu_format("%s %s", resume ? "going on from" : "weights from",
                               mu_checkpoint_path(start->checkpoint)));
     return MU_OK;

@@ -1,0 +1,258 @@
+#include "launcher/plan/start_check.h"
+#include "common/checkpoint/foreign.h"
+#include "common/checkpoint/reader.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "dataset/order/mixture.h"
+#include "dataset/tokenizer/tokenizer.h"
+
+#include <unistd.h>
+
+typedef struct check {
+    const mu_config_t *config;
+    bool here;
+    mu_buf_t *notes;
+    mu_mixture_t *data;          /* NULL: not on this machine */
+    mu_checkpoint_t *checkpoint; /* NULL: none is taken, or it is not on this machine */
+    bool own, unseen;            /* it is the run's own; `load` is not on this machine */
+    mu_tokenizer_t *tokenizer;   /* the data's; NULL: unknown */
+} check_t;
+
+/* ---- data ---- */
+
+/* The first path of the data that is not on this machine; NULL: all are. */
+static const char *absent(const mu_config_t *c)
+{
+    if (c->data_path)
+        return mu_dataset_exists(c->data_path) ? NULL : c->data_path;
+    for (char *const *p = c->train_data_paths; p && *p; p++)
+        if (!mu_dataset_exists(*p))
+            return *p;
+    for (char *const *p = c->valid_data_paths; p && *p; p++)
+        if (!mu_dataset_exists(*p))
+            return *p;
+    return NULL;
+}
+
+static mu_status_t open_data(check_t *k)
+{
+    const mu_config_t *c = k->config;
+    const char *missing = absent(c);
+    if (!c->data_path && !c->train_data_paths)
+        return k->here ? mu_fail(MU_CONFIG,
+                                 "data_path is not set: name a directory made by `muster prepare`, or the "
+                                 "prefix of a .bin/.idx pair")
+                       : MU_OK;
+    if (missing && !k->here) {
+        mu_buf_addf(k->notes, "%s: is not on this machine: the data is not looked at\n", missing);
+        return MU_OK;
+    }
+    char *manifest = mu_path_join(c->data_path ? c->data_path : ".", "manifest.json");
+    bool cut = mu_is_file(manifest); /* the controller warns of another split */
+    free(manifest);
+    mu_mixture_options_t options = {.path = c->data_path,
+                                    .split = cut ? NULL : c->split,
+                                    .train = {c->train_data_paths, c->train_data_weights.value},
+                                    .valid = {c->valid_data_paths, c->valid_data_weights.value},
+                                    .by_documents = c->weight_by_num_documents,
+                                    .alpha = c->weighted_sampler_alpha};
+    return mu_mixture_open(&options, &k->data);
+}
+
+static mu_status_t check_parts(check_t *k)
+{
+    const mu_config_t *c = k->config;
+    const char *path = mu_mixture_path(k->data);
+    if (mu_mixture_tokens(k->data, MU_TRAIN) == 0)
+        return mu_fail(MU_DATA, "%s: its training part holds no tokens: give it another split (%s)", path,
+                       mu_config_origin(c, "split"));
+    if (c->eval_iters == 0 || c->eval_interval == 0)
+        return MU_OK;
+    if (!mu_mixture_wants(k->data, MU_VALID)) {
+        mu_buf_addf(k->notes, "%s: no validation part is wanted: the run does not evaluate\n", path);
+        return MU_OK;
+    }
+    if (mu_mixture_tokens(k->data, MU_VALID) == 0)
+        return mu_fail(
+            MU_DATA,
+            "%s: its validation part holds no tokens: give it another split (%s), or set eval_iters to 0",
+            path, mu_config_origin(c, "split"));
+    return MU_OK;
+}
+
+static mu_status_t open_tokenizer(check_t *k)
+{
+    const char *own = k->data ? mu_mixture_tokenizer(k->data) : NULL;
+    const char *path = own ? own : k->config->vocab_file;
+    if (!path || access(path, R_OK) != 0)
+        return MU_OK;
+    return mu_tokenizer_load(path, &k->tokenizer);
+}
+
+/* ---- the checkpoint of the start rule ---- */
+
+/* The path without links; of one that is not there yet, as it is written, from here. */
+static char *whole(const char *path)
+{
+    char *real = realpath(path, NULL), *here = real || path[0] == '/' ? NULL : getcwd(NULL, 0);
+    if (!real)
+        real = here ? mu_path_join(here, path) : mu_strdup(path);
+    free(here);
+    return real;
+}
+
+static bool same_directory(const char *a, const char *b)
+{
+    char *x = whole(a), *y = whole(b);
+    bool same = strcmp(x, y) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
+static mu_status_t find_own(check_t *k, const char *run_dir)
+{
+    char *dir = mu_path_join(run_dir, "checkpoints");
+    mu_status_t status = mu_is_dir(dir) ? mu_checkpoint_newest(dir, INT64_MAX, &k->checkpoint) : MU_OK;
+    free(dir);
+    k->own = status == MU_OK && k->checkpoint;
+    return status;
+}
+
+static mu_status_t find_load(check_t *k)
+{
+    const mu_config_t *c = k->config;
+    if (!mu_is_dir(c->load) && !k->here) {
+        mu_buf_addf(k->notes, "load '%s' (%s): is not on this machine: the checkpoint is not looked at\n",
+                    c->load, mu_config_origin(c, "load"));
+        k->unseen = true;
+        return MU_OK;
+    }
+    MU_TRY(mu_checkpoint_newest(c->load, INT64_MAX, &k->checkpoint));
+    if (k->checkpoint)
+        return MU_OK;
+    char *subject = mu_format("load (%s)", mu_config_origin(c, "load"));
+    mu_status_t status = mu_foreign_refuse(subject, c->load);
+    free(subject);
+    return status;
+}
+
+/* 0: not known here. */
+static int64_t train_iters(const check_t *k)
+{
+    const mu_config_t *c = k->config;
+    if (c->train_iters > 0 || c->train_epochs == 0 || !k->data || c->train_batch_size == 0)
+        return c->train_iters;
+    return mu_order_epoch_samples(mu_mixture_single(k->data), MU_TRAIN, c->model.seq_length,
+                                  c->train_epochs) /
+           c->train_batch_size;
+}
+
+/* Only a run's own finished directory has nothing more to do. */
+static mu_status_t check_steps(const check_t *k)
+{
+    const mu_config_t *c = k->config;
+    int64_t step = mu_checkpoint_manifest(k->checkpoint)->info.step, iters = train_iters(k);
+    if (k->own || c->finetune || iters == 0 || step < iters)
+        return MU_OK;
+    return mu_fail(
+        MU_CONFIG,
+        "load (%s): '%s' has %lld steps and train_iters is %lld (%s), so no step is left: set finetune to "
+        "begin at step 0 with its weights, or more train_iters to go on",
+        mu_config_origin(c, "load"), mu_checkpoint_path(k->checkpoint), (long long)step, (long long)iters,
+        mu_config_origin(c, "train_iters"));
+}
+
+/* A run goes on with the data that it began with. */
+static mu_status_t check_version(const check_t *k)
+{
+    const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(k->checkpoint)->info;
+    bool resume = info->step > 0 && (k->own || !k->config->finetune);
+    const char *was = info->data_version, *is = k->data ? mu_mixture_version(k->data) : NULL;
+    if (!resume || !was || !is || strcmp(was, is) == 0)
+        return MU_OK;
+    return mu_fail(
+        MU_CONFIG,
+        "%s: was made with data version %s, '%s' is %s: give the old data, or use load with finetune for "
+        "new data",
+        mu_checkpoint_path(k->checkpoint), was, mu_mixture_path(k->data), is);
+}
+
+static mu_status_t find_start(check_t *k, const char *run_dir)
+{
+    const char *load = k->config->load;
+    if (run_dir && *run_dir)
+        MU_TRY(find_own(k, run_dir));
+    if (!k->checkpoint && load && *load && !(run_dir && same_directory(load, run_dir)))
+        MU_TRY(find_load(k));
+    if (!k->checkpoint)
+        return MU_OK;
+    MU_TRY(check_version(k));
+    return check_steps(k);
+}
+
+/* ---- the vocabulary ---- */
+
+static mu_status_t against_checkpoint(const check_t *k, int64_t ids)
+{
+    int embedding = mu_checkpoint_find(k->checkpoint, "embed_in.weight");
+    if (embedding < 0)
+        return MU_OK; /* the controller says what is wrong with it */
+    int64_t rows = mu_checkpoint_manifest(k->checkpoint)->tensors[embedding].shape[0];
+    if (ids > rows && k->config->finetune && !k->own) /* the model may grow */
+        return mu_config_padded_vocab(k->config, ids, &rows);
+    if (ids > rows)
+        return mu_fail(MU_CONFIG, "%s: the model knows %lld ids, the data's tokenizer has %lld",
+                       mu_checkpoint_path(k->checkpoint), (long long)rows, (long long)ids);
+    return MU_OK;
+}
+
+static mu_status_t of_random_weights(const check_t *k, int64_t ids)
+{
+    const mu_config_t *c = k->config;
+    int64_t rows = c->padded_vocab_size;
+    if (ids > 0)
+        MU_TRY(mu_config_padded_vocab(c, ids, &rows));
+    else if (rows == 0 && k->here)
+        return mu_fail(
+            MU_CONFIG,
+            "%s: holds no tokenizer, so the vocabulary is unknown: set vocab_file or padded_vocab_size",
+            mu_mixture_path(k->data));
+    if (c->tp > 0 && rows % c->tp != 0)
+        return mu_fail(MU_CONFIG,
+                       "the vocabulary of %lld rows cannot be divided by tp %d: use a tp that divides it",
+                       (long long)rows, c->tp);
+    return MU_OK;
+}
+
+static mu_status_t check_vocab(const check_t *k)
+{
+    const mu_config_t *c = k->config;
+    int64_t ids = k->data ? mu_mixture_vocab(k->data) : 0;
+    if (k->tokenizer)
+        ids = mu_max_i64(ids, mu_tokenizer_vocab(k->tokenizer));
+    if (k->tokenizer && c->eod_mask_loss && mu_tokenizer_eod(k->tokenizer) < 0)
+        return mu_fail(MU_CONFIG, "eod_mask_loss (%s): the tokenizer of the data has no <|endoftext|>",
+                       mu_config_origin(c, "eod_mask_loss"));
+    if (k->checkpoint)
+        return against_checkpoint(k, ids);
+    return k->unseen ? MU_OK : of_random_weights(k, ids);
+}
+
+mu_status_t mu_start_check(const mu_start_question_t *q, mu_buf_t *notes)
+{
+    check_t k = {.config = q->config, .here = q->here, .notes = notes};
+    mu_status_t status;
+    MU_TRY_GOTO(status, open_data(&k), out);
+    if (k.data)
+        MU_TRY_GOTO(status, check_parts(&k), out);
+    MU_TRY_GOTO(status, open_tokenizer(&k), out);
+    MU_TRY_GOTO(status, find_start(&k, q->run_dir ? q->run_dir : q->config->save), out);
+    status = check_vocab(&k);
+out:
+    mu_tokenizer_free(k.tokenizer);
+    mu_checkpoint_close(k.checkpoint);
+    mu_mixture_close(k.data);
+    return status;
+}
