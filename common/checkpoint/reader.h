@@ -29,7 +29,7 @@ mu_status_t mu_checkpoint_open(const char *path, mu_checkpoint_t **out);
 void mu_checkpoint_close(mu_checkpoint_t *checkpoint); /* NULL is fine */
 
 /* The newest valid checkpoint with a step below `below` in `path`: a directory of checkpoints, a run
- * directory (its checkpoints/), or one checkpoint itself. A newer one that is not valid is warned of, with
+ * directory (its checkpoints/), or one checkpoint itself, as a model reference names it (reference.h). A newer one that is not valid is warned of, with
  * the reason. MU_OK with *out NULL: there is no checkpoint at all. MU_NOVALID: there are some, each is logged
  * with what is wrong. MU_IO: the directory cannot be read. */
 mu_status_t mu_checkpoint_newest(const char *path, int64_t below, mu_checkpoint_t **out);

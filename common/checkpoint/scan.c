@@ -1,4 +1,5 @@
 #include "common/checkpoint/scan.h"
+#include "common/checkpoint/reference.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -174,7 +175,10 @@ static mu_status_t newest_of(const char *dir, int64_t below, mu_checkpoint_t **o
 mu_status_t mu_checkpoint_newest(const char *path, int64_t below, mu_checkpoint_t **out)
 {
     bool one;
-    char *resolved = resolve(path, &one);
+    char *named;
+    MU_TRY(mu_reference_path(path, &named));
+    char *resolved = resolve(named, &one);
+    free(named);
     mu_status_t status;
     if (one) {
         mu_checkpoint_t *found = NULL;

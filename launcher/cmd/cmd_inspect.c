@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "dataset/store/dataset.h"
+#include "common/checkpoint/reference.h"
 #include "common/checkpoint/reader.h"
 
 #include <jansson.h>
@@ -13,8 +14,9 @@ static const char help[] =
     "\n"
     "Says what a checkpoint, a run directory or a prepared data set holds, and whether it is whole.\n"
     "\n"
-    "  PATH       a checkpoint (step-00000100), a directory of checkpoints, a run directory, a prepared data "
-    "set,\n"
+    "  PATH       a checkpoint (step-00000100), a directory of checkpoints, a run directory or RUN@best, "
+    "RUN@STEP, "
+    "a\n             prepared data set,\n"
     "             or the prefix of a .bin/.idx pair\n"
     "  --verify   read every byte and compare every digest; without it manifests, sizes and headers are "
     "checked\n"
@@ -331,9 +333,12 @@ mu_status_t mu_cmd_inspect(int argc, char **argv)
         fputs(help, stdout);
         return MU_OK;
     }
-    if (mu_checkpoint_is_one(r.path))
-        return inspect_checkpoint(&r);
-    if (mu_dataset_exists(r.path))
-        return inspect_dataset(&r);
-    return inspect_run(&r);
+    char *path;
+    MU_TRY(mu_reference_path(r.path, &path));
+    r.path = path;
+    mu_status_t status = mu_checkpoint_is_one(path) ? inspect_checkpoint(&r)
+                         : mu_dataset_exists(path)  ? inspect_dataset(&r)
+                                                    : inspect_run(&r);
+    free(path);
+    return status;
 }

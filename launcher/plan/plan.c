@@ -7,6 +7,7 @@
 #include "dataset/order/order.h"
 #include "dataset/tokenizer/tokenizer.h"
 #include "common/checkpoint/reader.h"
+#include "common/checkpoint/reference.h"
 
 #include <errno.h>
 #include <sys/statvfs.h>
@@ -27,7 +28,7 @@ static mu_status_t find_start(const mu_config_t *c, mu_checkpoint_t **out, bool 
         MU_TRY(status);
     }
     *own = *out != NULL;
-    if (!*out && c->load && mu_is_dir(c->load))
+    if (!*out && c->load && mu_reference_here(c->load))
         return mu_checkpoint_newest(c->load, INT64_MAX, out);
     return MU_OK;
 }

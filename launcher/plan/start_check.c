@@ -1,6 +1,7 @@
 #include "launcher/plan/start_check.h"
 #include "common/checkpoint/foreign.h"
 #include "common/checkpoint/reader.h"
+#include "common/checkpoint/reference.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -123,7 +124,7 @@ static mu_status_t find_own(check_t *k, const char *run_dir)
 static mu_status_t find_load(check_t *k)
 {
     const mu_config_t *c = k->config;
-    if (!mu_is_dir(c->load) && !k->here) {
+    if (!mu_reference_here(c->load) && !k->here) {
         mu_buf_addf(k->notes, "load '%s' (%s): is not on this machine: the checkpoint is not looked at\n",
                     c->load, mu_config_origin(c, "load"));
         k->unseen = true;

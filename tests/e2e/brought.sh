@@ -55,3 +55,23 @@ for line in "eval $scratch/hf --data $scratch/data" "generate $scratch/hf --prom
     expect_exit 66 muster $line >"$scratch/verb.out" 2>&1
     grep -q 'muster import' "$scratch/verb.out" || fail "muster $line: $(cat "$scratch/verb.out")"
 done
+
+# model references, wherever a model is named
+sed 's/^checkpoint_factor: 4/checkpoint_factor: 1/; s/^eval_interval: 6/eval_interval: 2/' "$scratch/model.yml" >"$scratch/many.yml"
+muster run "$scratch/many.yml" --workers 1 --run-dir "$scratch/many" train_iters=3 >"$scratch/many.out" 2>&1 || fail "$(cat "$scratch/many.out")"
+best=$(cat "$scratch/many/checkpoints/best")
+step_of() { muster eval "$1" --data "$scratch/data" --json 2>"$scratch/verb.out" | sed -E 's/.*"step": ([0-9]+).*/\1/'; }
+[ "$(step_of "$scratch/many@1")" = 1 ] && [ "$(step_of "$scratch/many@2")" = 2 ] || fail "RUN@STEP: $(cat "$scratch/verb.out")"
+[ "$(step_of "$scratch/many@latest")" = 3 ] && [ "$(step_of "$scratch/many")" = 3 ] || fail "RUN@latest"
+for name in "$scratch/many@best" "$scratch/many/checkpoints/best"; do
+    printf 'step-%08d\n' "$(step_of "$name")" | grep -qx "$best" || fail "$name is not $best: $(cat "$scratch/verb.out")"
+done
+muster inspect "$scratch/many@2" | grep -q 'step-00000002' || fail "inspect RUN@STEP"
+muster export "$scratch/many@best" --output "$scratch/hf-best" 2>"$scratch/verb.out" || fail "$(cat "$scratch/verb.out")"
+muster generate "$scratch/many@1" --prompt int --max-new-tokens 1 >/dev/null 2>&1 || fail "generate RUN@STEP"
+run 0 from load="$scratch/many@2" finetune=true
+says from 'weights from .*step-00000002'
+expect_exit 66 muster eval "$scratch/many@7" --data "$scratch/data" 2>"$scratch/verb.out"
+grep -q '3, 2, 1' "$scratch/verb.out" || fail "which steps are there? $(cat "$scratch/verb.out")"
+expect_exit 66 muster eval "$scratch/interval@best" --data "$scratch/data" 2>"$scratch/verb.out"
+expect_exit 2 muster eval "$scratch/many@newest" --data "$scratch/data" 2>"$scratch/verb.out"

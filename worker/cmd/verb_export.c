@@ -8,7 +8,7 @@
 static const char usage[] =
     "usage: muster export CKPT --output HF_DIR\n"
     "\n"
-    "Makes a Hugging Face directory of a checkpoint (or of the newest one in a run directory): config.json,\n"
+    "Makes a Hugging Face directory of a checkpoint (or of a run's: RUN, RUN@best, RUN@STEP): config.json,\n"
     "model.safetensors with the same weights in fp32, tokenizer.json. from_pretrained(HF_DIR) loads it as a\n"
     "GPTNeoXForCausalLM or GPT2LMHeadModel with the same logits.\n"
     "\n"
