@@ -75,3 +75,14 @@ expect_exit 66 muster eval "$scratch/many@7" --data "$scratch/data" 2>"$scratch/
 grep -q '3, 2, 1' "$scratch/verb.out" || fail "which steps are there? $(cat "$scratch/verb.out")"
 expect_exit 66 muster eval "$scratch/interval@best" --data "$scratch/data" 2>"$scratch/verb.out"
 expect_exit 2 muster eval "$scratch/many@newest" --data "$scratch/data" 2>"$scratch/verb.out"
+
+# weights that are not finite: counted at import; a loss that is no number never ends with 0
+muster export "$scratch/many@1" --output "$scratch/nan" 2>"$scratch/verb.out" || fail "$(cat "$scratch/verb.out")"
+size=$(stat -c %s "$scratch/nan/model.safetensors")
+printf '\0\0\300\177' | dd of="$scratch/nan/model.safetensors" bs=1 seek=$((size - 4)) conv=notrunc 2>/dev/null
+expect_exit 65 muster import "$scratch/nan" --output "$scratch/nan-ckpt" 2>"$scratch/verb.out"
+grep -qE "tensor '[a-z_.0-9]+': 1 of" "$scratch/verb.out" || fail "which tensor? $(cat "$scratch/verb.out")"
+muster import "$scratch/nan" --output "$scratch/nan-ckpt" --allow-nonfinite 2>"$scratch/verb.out" || fail "--allow-nonfinite"
+expect_exit 65 muster eval "$scratch/nan-ckpt" --data "$scratch/data" --json >"$scratch/verb.out" 2>&1
+run 85 nan-run load="$scratch/nan-ckpt" finetune=true
+says nan-run 'before any update'

@@ -126,6 +126,8 @@ static mu_status_t evaluate(const options_t *o)
     mu_eval_result(&l, data, o->split, &sum, o->json, &text);
     if (fputs(text.data, stdout) < 0 || fflush(stdout) != 0)
         status = mu_fail(MU_IO, "stdout: cannot write");
+    if (status == MU_OK)
+        status = mu_eval_finite(&l, &sum);
 out:
     mu_buf_release(&text);
     mu_dataset_close(data);

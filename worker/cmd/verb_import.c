@@ -6,7 +6,7 @@
 #include <getopt.h>
 
 static const char usage[] =
-    "usage: muster import DIR --output CKPT [--config FILE]... [--special NAME]...\n"
+    "usage: muster import DIR --output CKPT [--config FILE]... [--special NAME]... [--allow-nonfinite]\n"
     "\n"
     "Makes a checkpoint of a pretrained model, without optimizer state. `muster eval`, `generate` and "
     "`export`\n"
@@ -19,6 +19,8 @@ static const char usage[] =
     "\n"
     "  --config FILE    gpt-neox: the model's YAML, where there is no configs/ or to use others\n"
     "  --special NAME   adds a special token, as '<|quest|>', behind the tokenizer's ids\n"
+    "  --allow-nonfinite\n"
+    "                   weights that are NaN or infinite are warned of; otherwise they are an error\n"
     "  --output CKPT    a directory that holds no checkpoint; it is made\n";
 
 enum { CONFIGS = 16, SPECIALS = 1024 };
@@ -27,22 +29,23 @@ typedef struct options {
     const char *dir, *output;
     char *configs[CONFIGS], *specials[SPECIALS];
     int nconfigs, nspecials;
-    bool help;
+    bool allow_nonfinite, help;
 } options_t;
 
 static mu_status_t parse(int argc, char **argv, options_t *o)
 {
-    static const struct option longs[] = {{"output", required_argument, 0, 'o'},
-                                          {"config", required_argument, 0, 'c'},
-                                          {"special", required_argument, 0, 's'},
-                                          {"help", no_argument, 0, 'h'},
-                                          {0, 0, 0, 0}};
+    static const struct option longs[] = {
+        {"output", required_argument, 0, 'o'},  {"config", required_argument, 0, 'c'},
+        {"special", required_argument, 0, 's'}, {"allow-nonfinite", no_argument, 0, 'n'},
+        {"help", no_argument, 0, 'h'},          {0, 0, 0, 0}};
     *o = (options_t){0};
     for (int opt; (opt = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         if (opt == 'o')
             o->output = optarg;
         else if (opt == 'h')
             o->help = true;
+        else if (opt == 'n')
+            o->allow_nonfinite = true;
         else if (opt == 'c' && o->nconfigs < CONFIGS)
             o->configs[o->nconfigs++] = optarg;
         else if (opt == 's' && o->nspecials < SPECIALS)
@@ -82,6 +85,7 @@ mu_status_t mu_verb_import(int argc, char **argv)
     MU_TRY(open_source(&o, &import));
     import.specials = o.specials;
     import.special_count = o.nspecials;
+    import.allow_nonfinite = o.allow_nonfinite;
     mu_status_t status = mu_import_write(&import, o.output);
     if (status == MU_OK)
         mu_info("'%s': a %s of %lld parameters from '%s'", o.output, import.what,

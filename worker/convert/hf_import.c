@@ -116,6 +116,7 @@ typedef struct grown {
     mu_import_t *import;
     mu_growth_t growth;
     int tensor;
+    int64_t *nonfinite; /* of each tensor: values that are no finite numbers */
 } grown_t;
 
 static mu_status_t read_old_rows(void *arg, int64_t first, int64_t n, float *out)
@@ -133,8 +134,33 @@ static mu_status_t read_grown(void *arg, int tensor, mu_state_t state, const int
     mu_model_tensor(&g->import->config->model, tensor, &t);
     g->tensor = tensor;
     if (g->growth.rows > 0 && (t.kind == MU_T_EMBED_IN || t.kind == MU_T_EMBED_OUT))
-        return mu_grow_read(&g->growth, count[1], read_old_rows, g, offset[0], count[0], out);
-    return g->import->read(g->import, tensor, state, offset, count, out);
+        MU_TRY(mu_grow_read(&g->growth, count[1], read_old_rows, g, offset[0], count[0], out));
+    else
+        MU_TRY(g->import->read(g->import, tensor, state, offset, count, out));
+    for (int64_t i = 0; i < count[0] * count[1]; i++)
+        g->nonfinite[tensor] += !isfinite(out[i]);
+    return MU_OK;
+}
+
+/* One such weight makes every loss a NaN, and training cannot mend it. */
+static mu_status_t judge_values(const mu_import_t *import, const mu_model_t *model, const int64_t *nonfinite)
+{
+    enum { SHOWN = 8 };
+    mu_log_level_t level = import->allow_nonfinite ? MU_LOG_WARN : MU_LOG_ERROR;
+    int tensors = 0;
+    for (int i = 0; i < mu_model_tensor_count(model); i++) {
+        mu_tensor_t t;
+        mu_model_tensor(model, i, &t);
+        if (nonfinite[i] > 0 && tensors++ < SHOWN)
+            mu_log(level, "tensor '%s': %lld of %lld values are NaN or infinite", t.name,
+                   (long long)nonfinite[i], (long long)(t.shape[0] * t.shape[1]));
+    }
+    if (tensors == 0 || import->allow_nonfinite)
+        return MU_OK;
+    return mu_fail(MU_DATA,
+                   "%d tensors hold values that are not finite: take another copy of the model, or "
+                   "--allow-nonfinite to import it as it is",
+                   tensors);
 }
 
 static mu_status_t write_shard(mu_import_t *import, const char *dir, const mu_growth_t *growth,
@@ -146,9 +172,14 @@ static mu_status_t write_shard(mu_import_t *import, const char *dir, const mu_gr
         grown.vocab = import->config->padded_vocab_size;
     mu_shard_plan_t plan = {
         .dir = dir, .model = &grown, .tp = 1, .dp = 1, .run_id = run_id, .read = read_grown, .arg = &g};
-    MU_TRY(mu_shard_write(&plan, out));
-    import->config->model.vocab = grown.vocab;
-    return MU_OK;
+    g.nonfinite = mu_calloc((size_t)mu_model_tensor_count(&grown), sizeof *g.nonfinite);
+    mu_status_t status = mu_shard_write(&plan, out);
+    if (status == MU_OK)
+        status = judge_values(import, &grown, g.nonfinite);
+    if (status == MU_OK)
+        import->config->model.vocab = grown.vocab;
+    free(g.nonfinite);
+    return status;
 }
 
 static mu_status_t refuse_used(const char *output)

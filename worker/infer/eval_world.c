@@ -61,7 +61,7 @@ static mu_status_t write_result(const mu_run_t *run, const mu_loaded_t *model, c
     mu_eval_result(model, data, run->eval_split, sum, run->eval_json, &text);
     mu_status_t status = mu_answer_write(run, &text);
     mu_buf_release(&text);
-    return status;
+    return status == MU_OK ? mu_eval_finite(model, sum) : status;
 }
 
 static mu_status_t control(mu_run_t *run, const mu_loaded_t *model)

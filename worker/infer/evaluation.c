@@ -80,3 +80,15 @@ void mu_eval_result(const mu_loaded_t *model, const mu_dataset_t *data, mu_data_
     mu_buf_addf(out, ", \"tokens\": %lld, \"split\": \"%s\", \"step\": %lld}\n", (long long)sum->tokens,
                 mu_data_split_name(split), (long long)mu_checkpoint_manifest(model->checkpoint)->info.step);
 }
+
+mu_status_t mu_eval_finite(const mu_loaded_t *model, const mu_net_loss_t *sum)
+{
+    double loss = sum->token_sum / (double)sum->tokens;
+    if (isfinite(loss))
+        return MU_OK;
+    return mu_fail(
+        MU_DATA,
+        "%s: the loss is %g: the weights hold values that are not finite, or what the model computes "
+        "overflows (precision=fp32 shows which)",
+        mu_checkpoint_path(model->checkpoint), loss);
+}

@@ -21,6 +21,8 @@ mu_status_t mu_eval_open(const mu_loaded_t *model, const char *path, const char 
 /* What goes to stdout: text, or one JSON object. */
 void mu_eval_result(const mu_loaded_t *model, const mu_dataset_t *data, mu_data_split_t split,
                     const mu_net_loss_t *sum, bool json, mu_buf_t *out);
+/* After the result was given: MU_DATA when the loss is no finite number. */
+mu_status_t mu_eval_finite(const mu_loaded_t *model, const mu_net_loss_t *sum);
 
 /* A rank of an evaluating world, in sequences of run->config's seq_length: rank 0 reads the data (config's
  * data_path) and deals it, the workers hold the model (config's load) in the layout of run->groups. Rank 0

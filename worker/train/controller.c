@@ -177,6 +177,14 @@ static mu_status_t finish_row(controller_t *c, row_t *row)
                     "step %lld: the gradients overflow at loss scale %g, %d steps in a row now: training has "
                     "diverged. A lower learning rate or a longer warmup may help; bf16 needs no loss scale",
                     (long long)r->step, r->loss_scale, r->scale.in_a_row));
+    } else if (!r->finite && r->step == c->start.done + 1 && !isfinite(r->loss)) {
+        fail(c,
+             mu_fail(
+                 MU_DIVERGED,
+                 "step %lld: loss %g before any update of this run: the weights it began with, or what the "
+                 "model computes of them, are not finite: look at the checkpoint that it loads with `muster "
+                 "eval`; the learning rate has no part in it",
+                 (long long)r->step, r->loss));
     } else if (!r->finite) {
         fail(c, mu_fail(MU_DIVERGED,
                         "step %lld: loss %g, gradient norm %g: training has diverged; the update was not "
