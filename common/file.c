@@ -168,6 +168,17 @@ mu_status_t mu_file_read(const char *path, size_t limit, mu_buf_t *out)
     return status;
 }
 
+mu_status_t mu_file_read_text(const char *path, size_t limit, mu_buf_t *out)
+{
+    size_t before = out->len;
+    MU_TRY(mu_file_read(path, limit, out));
+    if (out->len - before >= 3 && memcmp(out->data + before, "\xEF\xBB\xBF", 3) == 0) {
+        memmove(out->data + before, out->data + before + 3, out->len - before - 2); /* and the NUL */
+        out->len -= 3;
+    }
+    return MU_OK;
+}
+
 mu_status_t mu_make_dirs(const char *path, mode_t mode)
 {
     mu_status_t status = MU_OK;

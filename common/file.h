@@ -17,6 +17,9 @@ mu_status_t mu_file_replace(const char *path, const void *bytes, size_t n, mode_
 /* Adds the file's content to `out`; refuses files over `limit` bytes with MU_DATA. MU_NOINPUT: absent, or not for
  * us to read; MU_IO: the storage failed. */
 mu_status_t mu_file_read(const char *path, size_t limit, mu_buf_t *out);
+/* The same for text that a person or another tool wrote: a UTF-8 byte order mark at its start, which Windows
+ * editors put there, is left out. Positions in messages then count without it, as editors do. */
+mu_status_t mu_file_read_text(const char *path, size_t limit, mu_buf_t *out);
 /* The status of an input that open(2) or opendir(3) refused with `error`: MU_NOINPUT when it is not there or may not be
  * read, which another try does not change, else MU_IO. */
 mu_status_t mu_open_status(int error);

@@ -92,7 +92,7 @@ static bool parse_share(const char *text, size_t n, double *out)
     if (n >= sizeof part)
         return false;
     snprintf(part, sizeof part, "%.*s", (int)n, text);
-    return mu_parse_f64(part, out) && *out >= 0;
+    return !strpbrk(part, "xX") && mu_parse_f64(part, out) && *out >= 0; /* no hexadecimal: Python has none */
 }
 
 bool mu_parse_split(const char *text, double ratio[3])
@@ -106,6 +106,8 @@ bool mu_parse_split(const char *text, double ratio[3])
             return false;
         p = end ? end + 1 : NULL;
     }
+    if (p)
+        return false; /* a part more than there are */
     double sum = part[0] + part[1] + part[2];
     if (!(sum > 0) || !isfinite(sum))
         return false;

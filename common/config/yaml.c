@@ -373,7 +373,7 @@ mu_status_t mu_yaml_parse_value(const char *name, const char *text, size_t n, mu
 mu_status_t mu_yaml_read_file(const char *path, mu_yaml_t **out)
 {
     mu_buf_t text = MU_BUF_INIT;
-    mu_status_t status = mu_file_read(path, MU_YAML_BYTES, &text);
+    mu_status_t status = mu_file_read_text(path, MU_YAML_BYTES, &text);
     if (status == MU_OK)
         status = mu_yaml_parse(path, text.data ? text.data : "", text.len, out);
     mu_buf_release(&text);

@@ -7,7 +7,7 @@
 static mu_status_t read_merges(mu_tokenizer_t *tok, const char *path, json_t *vocab)
 {
     mu_buf_t text = MU_BUF_INIT;
-    mu_status_t status = mu_file_read(path, MU_TOKENIZER_MAX_FILE, &text);
+    mu_status_t status = mu_file_read_text(path, MU_TOKENIZER_MAX_FILE, &text);
     size_t lines = 1, number = 0;
     if (status != MU_OK)
         goto out;

@@ -9,7 +9,7 @@
 mu_status_t mu_tokenizer_read_json(const char *path, json_t **out)
 {
     mu_buf_t text = MU_BUF_INIT;
-    mu_status_t status = mu_file_read(path, MU_TOKENIZER_MAX_FILE, &text);
+    mu_status_t status = mu_file_read_text(path, MU_TOKENIZER_MAX_FILE, &text);
     if (status == MU_OK) {
         json_error_t error;
         *out = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
@@ -80,12 +80,38 @@ static mu_status_t read_normalizer(mu_tokenizer_t *tok, const char *path, const 
     return MU_OK;
 }
 
+/* What a template puts around one text. Corpora are encoded without it, so that documents stand one after the other
+ * with one end token between; what it would put is named, since a model may have been trained to see it. */
+static mu_status_t read_template(const char *path, const json_t *component)
+{
+    json_t *parts = json_object_get(component, "single"), *part;
+    size_t i, texts = 0;
+    if (!json_is_array(parts))
+        return mu_fail(MU_DATA, "%s: post_processor: a TemplateProcessing without the array 'single'", path);
+    json_array_foreach(parts, i, part)
+    {
+        const char *token = json_string_value(json_object_get(json_object_get(part, "SpecialToken"), "id"));
+        texts += json_is_object(json_object_get(part, "Sequence"));
+        if (token)
+            mu_info("%s: post_processor: it puts '%s' %s each text; texts are encoded without", path, token,
+                    texts > 0 ? "after" : "before");
+        else if (!json_is_object(json_object_get(part, "Sequence")))
+            return mu_fail(MU_DATA,
+                           "%s: post_processor: part %zu of 'single' is neither Sequence nor SpecialToken",
+                           path, i + 1);
+    }
+    return texts == 1 ? MU_OK
+                      : mu_fail(MU_DATA, "%s: post_processor: 'single' holds the text %zu times, wanted once",
+                                path, texts);
+}
+
 static mu_status_t read_post_processor(mu_tokenizer_t *tok, const char *path, const json_t *component)
 {
     (void)tok;
+    if (strcmp(type_of(component), "TemplateProcessing") == 0)
+        return read_template(path, component);
     if (strcmp(type_of(component), "ByteLevel") != 0)
-        return refuse(path, "post_processor", type_of(component),
-                      "ByteLevel or none (others put tokens around each text)");
+        return refuse(path, "post_processor", type_of(component), "ByteLevel, TemplateProcessing or none");
     return MU_OK;
 }
 
@@ -338,7 +364,7 @@ mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out)
         path = inside;
     }
     MU_TRY_GOTO(status, mu_tokenizer_read_json(path, &root), out);
-    if (json_is_object(root) && !json_object_get(root, "model") &&
+    if (json_is_object(root) && !json_is_object(json_object_get(root, "model")) &&
         json_is_integer(json_object_iter_value(json_object_iter(root)))) {
         const char *slash = strrchr(path, '/');
         merges = mu_format("%.*smerges.txt", slash ? (int)(slash + 1 - path) : 0, path);

@@ -132,7 +132,7 @@ static mu_status_t this_machine(mu_hosts_t **out)
 static mu_status_t from_file(const char *path, mu_hosts_t **out)
 {
     mu_buf_t text = MU_BUF_INIT;
-    mu_status_t status = mu_file_read(path, HOSTFILE_MAX, &text);
+    mu_status_t status = mu_file_read_text(path, HOSTFILE_MAX, &text);
     if (status == MU_OK)
         status = mu_hosts_parse_file(path, text.data ? text.data : "", text.len, out);
     mu_buf_release(&text);

@@ -252,7 +252,6 @@ static void splits_are_gpt_neox_s(void **state)
         {"1,1", 5, {0, 3, 5, 5}}, /* 2.5 and 2.5 round to 2 and 2; the missing one moves all ends */
         {"1,1", 3, {0, 1, 3, 3}}, /* 1.5 and 1.5 round to 2 and 2; the surplus does too */
         {"0.5, 0.25, 0.25", 8, {0, 4, 6, 8}},
-        {"8,1,1,5", 10, {0, 8, 9, 10}}, /* a fourth number is not looked at */
         {"1", 0, {0, 0, 0, 0}},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -261,7 +260,8 @@ static void splits_are_gpt_neox_s(void **state)
         for (int k = 0; k < 4; k++)
             assert_int_equal(bounds[k], row[i].bounds[k]);
     }
-    static const char *const wrong[] = {"", "0,0,0", "a", "1,,1", "1;2", "-1,2", "nan", "inf", "1e999"};
+    static const char *const wrong[] = {"",    "0,0,0", "a",     "1,,1",    "1;2",    "-1,2",
+                                        "nan", "inf",   "1e999", "8,1,1,5", "8,1,1,", "0x10,1,1"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         int64_t bounds[4];
         assert_int_equal(mu_split_bounds(wrong[i], 10, bounds), MU_CONFIG);

@@ -117,6 +117,32 @@ static void both_forms_of_merges(void **state)
     }
 }
 
+/* A template that holds only the text is nothing; one with tokens is read and its tokens are named. */
+static void templates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *parts, *said;
+    } row[] = {
+        {"{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}", NULL},
+        {"{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}",
+         "puts '<s>' before each text"}};
+    for (size_t i = 0; i < 2; i++) {
+        mu_tokenizer_t *tok;
+        char *settings =
+            mu_format("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[%s]},", row[i].parts);
+        char *text = make_file(settings, "\"a\":0,\"b\":1,\"ab\":2", "\"a b\"");
+        mu_buf_clear(&said);
+        assert_int_equal(mu_tokenizer_load(write_file("template.json", text, strlen(text)), &tok), MU_OK);
+        CHECK_IDS(tok, "aba", 2, 0);
+        assert_true(row[i].said ? strstr(said.data, row[i].said) != NULL
+                                : !said.data || !strstr(said.data, "puts"));
+        mu_tokenizer_free(tok);
+        free(settings);
+        free(text);
+    }
+}
+
 static void what_is_refused(void **state)
 {
     (void)state;
@@ -127,8 +153,13 @@ static void what_is_refused(void **state)
         {"\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Strip\"}]},",
          "\"a\":0", "", "normalizer: found 'Strip'"},
         {"\"normalizer\":{\"type\":\"Sequence\"},", "\"a\":0", "", "without the array 'normalizers'"},
+        {"\"post_processor\":{\"type\":\"BertProcessing\"},", "\"a\":0", "", "found 'BertProcessing'"},
         {"\"post_processor\":{\"type\":\"TemplateProcessing\"},", "\"a\":0", "",
-         "found 'TemplateProcessing'"},
+         "without the array 'single'"},
+        {"\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]},", "\"a\":0", "",
+         "holds the text 0 times"},
+        {"\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}},7]},",
+         "\"a\":0", "", "part 2 of 'single'"},
         {"\"added_tokens\":{},", "\"a\":0", "", "added_tokens is not an array"},
         {"\"added_tokens\":[{\"id\":1}],", "\"a\":0", "", "without 'id' or 'content'"},
         {"\"added_tokens\":[{\"id\":1,\"content\":\"\"}],", "\"a\":0", "", "without 'id' or 'content'"},
@@ -214,9 +245,11 @@ static void other_files_are_refused(void **state)
 static void gpt2_files(void **state)
 {
     (void)state;
-    static const char vocab[] = "{\"a\":0,\"b\":1,\"\xC4\xA0\":2,\"ab\":3,\"\xC4\xA0"
-                                "ab\":4,\"<|endoftext|>\":5}";
-    static const char merges[] = "#version: 0.2\r\na b\r\n\xC4\xA0 ab\r\n", bad[] = "#version: 0.2\na b\nb\n";
+    /* as Windows editors write them; the word "model" does not make it a tokenizer.json */
+    static const char vocab[] = "\xEF\xBB\xBF{\"a\":0,\"b\":1,\"\xC4\xA0\":2,\"ab\":3,\"\xC4\xA0"
+                                "ab\":4,\"<|endoftext|>\":5,\"model\":6}";
+    static const char merges[] = "\xEF\xBB\xBF#version: 0.2\r\na b\r\n\xC4\xA0 ab\r\n",
+                      bad[] = "#version: 0.2\na b\nb\n";
     char vocab_path[256], merges_path[256];
     mu_tokenizer_t *tok, *named, *same, *none = NULL;
     snprintf(vocab_path, sizeof vocab_path, "%s", write_file("vocab.json", vocab, sizeof vocab - 1));
@@ -303,13 +336,10 @@ static void mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(small_file),
-        cmocka_unit_test(saving_keeps_everything),
-        cmocka_unit_test(both_forms_of_merges),
-        cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(other_files_are_refused),
-        cmocka_unit_test(gpt2_files),
-        cmocka_unit_test(mutations),
+        cmocka_unit_test(small_file),           cmocka_unit_test(saving_keeps_everything),
+        cmocka_unit_test(both_forms_of_merges), cmocka_unit_test(templates),
+        cmocka_unit_test(what_is_refused),      cmocka_unit_test(other_files_are_refused),
+        cmocka_unit_test(gpt2_files),           cmocka_unit_test(mutations),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -15,7 +15,7 @@ static mu_status_t open_config(const char *dir, mu_import_t *import)
     mu_buf_t text = MU_BUF_INIT, yaml = MU_BUF_INIT;
     char *path = mu_path_join(dir, "config.json");
     mu_status_t status;
-    MU_TRY_GOTO(status, mu_file_read(path, CONFIG_LIMIT, &text), out);
+    MU_TRY_GOTO(status, mu_file_read_text(path, CONFIG_LIMIT, &text), out);
     MU_TRY_GOTO(status, mu_hf_config_read(path, text.data, text.len, &import->family, &yaml), out);
     MU_TRY_GOTO(status, mu_config_load_text(path, yaml.data, &import->config), out);
     import->what = import->family == MU_HF_NEOX ? "GPTNeoXForCausalLM" : "GPT2LMHeadModel";
@@ -77,7 +77,7 @@ static mu_status_t open_index(const char *dir, const char *index, mu_import_t *i
 {
     mu_buf_t text = MU_BUF_INIT;
     json_error_t error;
-    mu_status_t status = mu_file_read(index, INDEX_LIMIT, &text);
+    mu_status_t status = mu_file_read_text(index, INDEX_LIMIT, &text);
     if (status == MU_OK) {
         json_t *root = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
         status = root ? open_map(dir, index, root, import)
