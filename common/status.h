@@ -22,7 +22,7 @@
     X(NOMEM, 70, "out of memory")                                                                            \
     X(RUNDIR, 73, "run or checkpoint directory unusable")                                                    \
     X(IO, 74, "storage failed or filled")                                                                    \
-    X(STOPPED, 75, "stopped on request, checkpoint saved")                                                   \
+    X(STOPPED, 75, "stopped on request")                                                                     \
     X(AUTH, 77, "authentication failed")                                                                     \
     X(CONFIG, 78, "configuration invalid")                                                                   \
     X(PREFLIGHT, 80, "preflight failed")                                                                     \

@@ -65,6 +65,37 @@ static const char *entry_of(const mu_buf_t *text, const char *name)
     return NULL;
 }
 
+/* mpirun's daemon on a host came over ssh, without the run's environment. Its arguments name the run's folders, one of
+ * them with the attempt: .../muster-UID-TOKEN/ATTEMPT. */
+static bool is_daemon_of(int proc, const char *pid, const char *token, int64_t last)
+{
+    char path[300];
+    mu_buf_t text = MU_BUF_INIT, folder = MU_BUF_INIT;
+    int64_t attempt = -1;
+    snprintf(path, sizeof path, "%s/cmdline", pid);
+    int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    mu_fd_drain(fd, ENVIRON_MAX, &text);
+    if (fd >= 0)
+        close(fd);
+    mu_buf_addc(&text, '\0');
+    const char *name = strrchr(text.data, '/');
+    name = name ? name + 1 : text.data;
+    bool daemon = strcmp(name, "orted") == 0 || strcmp(name, "prted") == 0, ours = false;
+    mu_buf_addf(&folder, "/muster-%u-%.*s", (unsigned)geteuid(), TOKEN_SHOWN, token);
+    for (const char *at = text.data, *end = text.data + text.len; daemon && at < end;) {
+        const char *hit = memmem(at, (size_t)(end - at), folder.data, folder.len);
+        if (!hit)
+            break;
+        ours = true;
+        at = hit + folder.len;
+        if (*at == '/' && at[1] >= '0' && at[1] <= '9')
+            attempt = strtoll(at + 1, NULL, 10);
+    }
+    mu_buf_release(&text);
+    mu_buf_release(&folder);
+    return ours && (attempt >= 0 ? attempt <= last : last == INT64_MAX);
+}
+
 static bool is_marked(int proc, const char *pid, const char *token, int64_t last)
 {
     mu_buf_t text = MU_BUF_INIT;
@@ -75,7 +106,7 @@ static bool is_marked(int proc, const char *pid, const char *token, int64_t last
     if (marked && attempt && mu_parse_i64(attempt, &number) && number > last)
         marked = false;
     mu_buf_release(&text);
-    return marked;
+    return marked || is_daemon_of(proc, pid, token, last);
 }
 
 /* One pass over /proc. The process is held by a pidfd from before it is looked at, so that its number cannot

@@ -68,6 +68,7 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
     I(in_collective) S(comm, 16) S(operation, 16) I(collective) I(bytes) I(rss_bytes) \
     F(loss) F(lr) F(tokens_per_s) F(valid_loss) I(train_iters) I(last_checkpoint) I(dropped_bytes)      \
     I(unanswered_ms) \
+    I(asked) I(asked_by) /* the signal that asked the guard to end, and the pid that sent it; 0: none did */ \
     I(resending) S(resending_to, 48) /* while it stands still: how often TCP has sent what is not acknowledged; to whom */
 /* guard -> launcher, the last message; oom_limit_bytes: -1 where unlimited or unknown; reason: mu_death_reason_t */
 #define MU_MESSAGE_DEATH_FIELDS(I, F, S) \

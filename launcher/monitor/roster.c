@@ -405,6 +405,10 @@ static void death_text(const mu_death_t *d, mu_buf_t *out)
             mu_buf_addf(out, " (limit %.1f GiB)", (double)d->oom_limit_bytes / (1 << 30));
     } else if (d->reason == MU_DEATH_BY_LEASE) {
         mu_buf_adds(out, "was ended by its guard, which had lost the launcher");
+    } else if (d->reason == MU_DEATH_BY_TEARDOWN) {
+        mu_buf_adds(out, "was ended by mpirun's daemon");
+    } else if (d->reason == MU_DEATH_BY_ORDER) {
+        mu_buf_adds(out, "was ended by the launcher");
     } else if (d->signal != 0) {
         mu_buf_addf(out, "was killed by signal %d (%s)", (int)d->signal, strsignal((int)d->signal));
     } else {

@@ -16,16 +16,23 @@
 enum { PACKET_MAX = 16384, QUEUE_BYTES = 4 << 20, LOOK_MS = 400, END_MS = 5000 };
 
 struct mu_scribe {
+    char *dir;
+    int lock_fd; /* of the claim: a child that still writes keeps the directory claimed */
     pid_t pid;
-    int fd;
+    int fd;           /* -1: the child died, and a new one starts in a moment */
+    int64_t start_ns; /* of the child */
+    mu_buf_t state;   /* the newest run.json: a new child writes it first */
     mu_stop_t stop;
     bool drain; /* one is there that nobody has asked for yet */
     char drained[256];
     int64_t dropped;
 };
 
-/* What the child tells: the first byte is a mu_stop_t, or DRAIN with a host's name behind it. */
+/* What the launcher sends: the first byte of a packet, then its bytes. */
+enum { STATE = 'S', EVENT = 'E', REMOVE_KEY = 'K', OUTPUT = 'M' };
+/* What the child sends: the first byte is a mu_stop_t, or DRAIN followed by a host's name. */
 enum { DRAIN = 'D' };
+static const int64_t again_ns = 500000000; /* a child that dies at once is not started faster than this */
 
 /* ---- the child ---- */
 
@@ -53,14 +60,14 @@ static void remove_key(const char *dir, const char *inode, size_t n)
 static void obey(const char *dir, const char *packet, size_t n)
 {
     const char *bytes = packet + 1;
-    if (packet[0] == 'S') {
+    if (packet[0] == STATE) {
         char *path = mu_path_join(dir, "run.json");
         mu_file_replace(path, bytes, n - 1, 0600);
         free(path);
-    } else if (packet[0] == 'K') {
+    } else if (packet[0] == REMOVE_KEY) {
         remove_key(dir, bytes, n - 1);
     } else {
-        append(dir, packet[0] == 'E' ? "events.jsonl" : "logs/mpirun.log", bytes, n - 1);
+        append(dir, packet[0] == EVENT ? "events.jsonl" : "logs/mpirun.log", bytes, n - 1);
     }
 }
 
@@ -78,7 +85,7 @@ static void write_for_ever(const char *dir, int fd)
                 return;
             if (n > 0)
                 obey(dir, packet, (size_t)n);
-            if (n > 0 && packet[0] != 'S')
+            if (n > 0 && packet[0] != STATE)
                 continue; /* a burst of lines does not look for `stop` after each */
         }
         if (mu_drain_take(dir, packet + 1)) {
@@ -96,38 +103,106 @@ static void write_for_ever(const char *dir, int fd)
 
 /* ---- the launcher's side ---- */
 
-mu_status_t mu_scribe_start(const char *run_dir, mu_scribe_t **out)
+/* The child keeps its socket and the lock, not the connections and pipes of its parent. */
+static void close_others(int fd, int lock_fd)
+{
+    unsigned low = (unsigned)(fd < lock_fd ? fd : lock_fd), high = (unsigned)(fd < lock_fd ? lock_fd : fd);
+    if (lock_fd < 0)
+        low = high = (unsigned)fd;
+    if (low > 3)
+        close_range(3, low - 1, 0);
+    if (high > low + 1)
+        close_range(low + 1, high - 1, 0);
+    close_range(high + 1, ~0U, 0);
+}
+
+static void become_writer(const mu_scribe_t *scribe, int fd)
+{
+    /* no PDEATHSIG: what a launcher that was killed had queued still gets written, then the socket ends. For the same
+     * reason a signal to everything of a run does not end it. */
+    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGPIPE};
+    prctl(PR_SET_NAME, "muster-scribe");
+    setpgid(0, 0); /* as in spawn.c */
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        signal(ignored[i], SIG_IGN);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    close_others(fd, scribe->lock_fd);
+    write_for_ever(scribe->dir, fd);
+    _exit(0);
+}
+
+static mu_status_t start_child(mu_scribe_t *scribe)
 {
     int fd[2], size = QUEUE_BYTES;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd) != 0)
-        return mu_fail(MU_BUG, "no socket for the scribe: %s", strerror(errno));
+        return mu_fail(MU_BUG, "no socket for the run directory's writer: %s", strerror(errno));
     setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     fflush(NULL);
     pid_t pid = fork();
+    if (pid == 0)
+        become_writer(scribe, fd[1]);
+    close(fd[1]);
     if (pid < 0) {
         close(fd[0]);
-        close(fd[1]);
-        return mu_fail(MU_BUG, "no process for the scribe: %s", strerror(errno));
+        return mu_fail(MU_BUG, "no process for the run directory's writer: %s", strerror(errno));
     }
-    if (pid == 0) {
-        /* no PDEATHSIG: what a launcher that was killed had queued still gets written, then the socket ends
-         */
-        prctl(PR_SET_NAME, "muster-scribe");
-        setpgid(0, 0); /* as in spawn.c */
-        sigset_t none;
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        signal(SIGPIPE, SIG_IGN);
-        close(fd[0]);
-        write_for_ever(run_dir, fd[1]);
-        _exit(0);
-    }
-    close(fd[1]);
-    mu_scribe_t *scribe = mu_calloc(1, sizeof *scribe);
     scribe->pid = pid;
     scribe->fd = fd[0];
-    *out = scribe;
+    scribe->start_ns = mu_now_ns();
     return MU_OK;
+}
+
+mu_status_t mu_scribe_start(const char *run_dir, int lock_fd, mu_scribe_t **out)
+{
+    mu_scribe_t *scribe = mu_calloc(1, sizeof *scribe);
+    scribe->dir = mu_strdup(run_dir);
+    scribe->lock_fd = lock_fd;
+    mu_status_t status = start_child(scribe);
+    if (status == MU_OK) {
+        *out = scribe;
+        return MU_OK;
+    }
+    free(scribe->dir);
+    free(scribe);
+    return status;
+}
+
+static void queue(mu_scribe_t *scribe, char kind, const char *bytes, size_t n);
+
+/* The child has died: somebody killed it, or the kernel did for memory. A new one takes over. */
+static void replace_child(mu_scribe_t *scribe)
+{
+    int how = 0;
+    if (scribe->fd >= 0) {
+        close(scribe->fd);
+        scribe->fd = -1;
+        waitpid(scribe->pid, &how, 0);
+        mu_warn("the run directory's writer (pid %lld) %s %d: starting it again; entries may be missing",
+                (long long)scribe->pid, WIFSIGNALED(how) ? "was killed by signal" : "ended with exit code",
+                WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how));
+        scribe->dropped++;
+    }
+    if (mu_now_ns() - scribe->start_ns < again_ns || start_child(scribe) != MU_OK)
+        return;
+    if (scribe->state.len > 0)
+        queue(scribe, STATE, scribe->state.data, scribe->state.len);
+    mu_scribe_event(scribe, "writer", NULL, -1, "the run directory's writer died and was started again");
+}
+
+/* Whether the packet is on its way. Errors other than a full queue mean that the child is gone. */
+static bool send_packet(mu_scribe_t *scribe, const char *packet, size_t n)
+{
+    if (scribe->fd < 0)
+        replace_child(scribe);
+    if (scribe->fd < 0)
+        return false;
+    if (send(scribe->fd, packet, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        return true;
+    if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
+        replace_child(scribe);
+    return false;
 }
 
 static void queue(mu_scribe_t *scribe, char kind, const char *bytes, size_t n)
@@ -139,8 +214,7 @@ static void queue(mu_scribe_t *scribe, char kind, const char *bytes, size_t n)
         size_t part = n < sizeof packet - 1 ? n : sizeof packet - 1;
         packet[0] = kind;
         memcpy(packet + 1, bytes, part);
-        if (send(scribe->fd, packet, part + 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            scribe->dropped++;
+        scribe->dropped += !send_packet(scribe, packet, part + 1);
         bytes += part;
         n -= part;
     }
@@ -150,8 +224,9 @@ void mu_scribe_state(mu_scribe_t *scribe, const mu_run_state_t *state)
 {
     mu_buf_t text = MU_BUF_INIT;
     mu_run_state_json(state, &text);
-    queue(scribe, 'S', text.data, text.len);
-    mu_buf_release(&text);
+    mu_buf_release(&scribe->state);
+    scribe->state = text;
+    queue(scribe, STATE, text.data, text.len);
 }
 
 void mu_scribe_event(mu_scribe_t *scribe, const char *kind, const char *host, int rank, const char *format,
@@ -163,7 +238,7 @@ void mu_scribe_event(mu_scribe_t *scribe, const char *kind, const char *host, in
     mu_buf_vaddf(&text, format, args);
     va_end(args);
     mu_event_json(kind, host, rank, text.data, &line);
-    queue(scribe, 'E', line.data, line.len);
+    queue(scribe, EVENT, line.data, line.len);
     mu_buf_release(&text);
     mu_buf_release(&line);
 }
@@ -172,12 +247,12 @@ void mu_scribe_remove_key(mu_scribe_t *scribe, ino_t inode)
 {
     char bytes[sizeof inode];
     memcpy(bytes, &inode, sizeof inode);
-    queue(scribe, 'K', bytes, sizeof bytes);
+    queue(scribe, REMOVE_KEY, bytes, sizeof bytes);
 }
 
 void mu_scribe_output(mu_scribe_t *scribe, const char *bytes, size_t n)
 {
-    queue(scribe, 'M', bytes, n);
+    queue(scribe, OUTPUT, bytes, n);
 }
 
 int mu_scribe_fd(const mu_scribe_t *scribe)
@@ -188,7 +263,10 @@ int mu_scribe_fd(const mu_scribe_t *scribe)
 static void listen_to_child(mu_scribe_t *scribe)
 {
     char told[257];
-    for (ssize_t n; (n = recv(scribe->fd, told, sizeof told - 1, MSG_DONTWAIT)) > 0;) {
+    ssize_t n = -1;
+    if (scribe->fd < 0)
+        replace_child(scribe);
+    while (scribe->fd >= 0 && (n = recv(scribe->fd, told, sizeof told - 1, MSG_DONTWAIT)) > 0) {
         told[n] = '\0';
         if (told[0] == DRAIN) {
             scribe->drain = true;
@@ -197,6 +275,8 @@ static void listen_to_child(mu_scribe_t *scribe)
             scribe->stop = (mu_stop_t)told[0];
         }
     }
+    if (scribe->fd >= 0 && (n == 0 || (errno != EAGAIN && errno != EINTR)))
+        replace_child(scribe);
 }
 
 mu_stop_t mu_scribe_stop(mu_scribe_t *scribe)
@@ -213,19 +293,34 @@ const char *mu_scribe_drain(mu_scribe_t *scribe)
     return drain ? scribe->drained : NULL;
 }
 
+/* Whether the child has written all that was queued. */
+static bool end_child(mu_scribe_t *scribe)
+{
+    int how = 0, waited = 0;
+    shutdown(scribe->fd, SHUT_WR);
+    for (; waited < END_MS && waitpid(scribe->pid, &how, WNOHANG) == 0; waited += 10)
+        mu_sleep_ms(10);
+    if (waited >= END_MS)
+        mu_warn("the run directory does not answer: its last entries may be missing");
+    close(scribe->fd);
+    return waited >= END_MS || (WIFEXITED(how) && WEXITSTATUS(how) == 0);
+}
+
 void mu_scribe_end(mu_scribe_t *scribe)
 {
     if (!scribe)
         return;
-    shutdown(scribe->fd, SHUT_WR);
-    int waited = 0;
-    for (; waited < END_MS && waitpid(scribe->pid, NULL, WNOHANG) == 0; waited += 10)
-        mu_sleep_ms(10);
-    if (waited >= END_MS)
-        mu_warn("the run directory does not answer: its last entries may be missing");
+    if (scribe->fd < 0 || !end_child(scribe)) {
+        /* it was killed on the way: the last state is what people and other programs read */
+        if (start_child(scribe) == MU_OK) {
+            queue(scribe, STATE, scribe->state.data, scribe->state.len);
+            end_child(scribe);
+        }
+    }
     if (scribe->dropped > 0)
-        mu_warn("%lld entries of the run directory were dropped: its volume was too slow",
+        mu_warn("%lld entries of the run directory were dropped: its volume was too slow, or its writer died",
                 (long long)scribe->dropped);
-    close(scribe->fd);
+    mu_buf_release(&scribe->state);
+    free(scribe->dir);
     free(scribe);
 }

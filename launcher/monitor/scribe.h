@@ -4,7 +4,7 @@
  *
  * The launcher answers heartbeats; a volume that hangs for half a minute must not keep it from that, or every
  * guard would end its rank. So a child does all that touches the run directory while ranks run. What it
- * cannot take (its queue is full) is dropped and counted, and said at the end.
+ * cannot take (its queue is full) is dropped, counted, and reported at the end.
  */
 #ifndef MU_LAUNCHER_SCRIBE_H
 #define MU_LAUNCHER_SCRIBE_H
@@ -15,8 +15,9 @@
 
 typedef struct mu_scribe mu_scribe_t;
 
-/* Forks; call it before sockets and other children are there. Errors: MU_BUG. */
-mu_status_t mu_scribe_start(const char *run_dir, mu_scribe_t **out);
+/* Forks. lock_fd: a descriptor that the child keeps open (the claim of the directory); -1: none. A child that dies is
+ * reported and started again, with the newest state. Errors: MU_BUG. */
+mu_status_t mu_scribe_start(const char *run_dir, int lock_fd, mu_scribe_t **out);
 /* run.json becomes this. */
 void mu_scribe_state(mu_scribe_t *scribe, const mu_run_state_t *state);
 /* A line for events.jsonl. */

@@ -30,9 +30,16 @@ mu_status_t mu_spawn(char *const *argv, char *const *envp, mu_spawn_t *out)
               SIGKILL); /* the launcher is killed: ranks end in a second, not after the lease */
         if (getppid() != launcher)
             _exit(127);
-        sigset_t none;
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
+        /* mpirun turns a signal into the death of all ranks within two seconds, which is no time to save. Whoever
+         * signals everything at once (a service manager, `scancel --full`) signals the launcher too, and guards ask it:
+         * it stops the ranks in good order. mpirun itself ends after them, or is killed. Its children get an empty
+         * mask from it. */
+        static const int asking[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+        sigset_t blocked;
+        sigemptyset(&blocked);
+        for (size_t i = 0; i < sizeof asking / sizeof *asking; i++)
+            sigaddset(&blocked, asking[i]);
+        sigprocmask(SIG_SETMASK, &blocked, NULL);
         signal(SIGPIPE, SIG_DFL); /* what is ignored stays so over an exec */
         int null = open("/dev/null", O_RDONLY);
         dup2(null, STDIN_FILENO);
@@ -89,6 +96,7 @@ void mu_spawn_reap(mu_spawn_t *s)
         return;
     s->gone = true;
     s->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    s->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
 void mu_spawn_end(mu_spawn_t *s, mu_scribe_t *scribe)

@@ -10,7 +10,8 @@ typedef struct mu_spawn {
     pid_t pid;
     int output_fd; /* stdout and stderr, non-blocking; -1 once they ended */
     bool gone;
-    int code; /* exit code, or 128 + signal, once gone */
+    int code;   /* exit code, or 128 + signal, once gone */
+    int signal; /* that killed it; 0: none */
     char line[512], last_line[512];
     size_t len;
 } mu_spawn_t;

@@ -1,5 +1,6 @@
 #include "launcher/monitor/supervise.h"
 #include "common/clock.h"
+#include "common/completion.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/control/phase.h"
@@ -33,10 +34,10 @@ typedef struct attempt {
     bool announced;
     char what[512]; /* as it was announced; heartbeats that come later tell less */
     int64_t trouble_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
-    int64_t turned_ns; /* the end of the last turn */
-    int64_t lossy_ns;  /* when it was told that the network loses packets; 0: not, since ranks moved last */
-    int64_t judged_ns; /* 0: a death was told, which cannot wait */
-    int signals_sent;  /* to mpirun while killing */
+    int64_t turned_ns;  /* the end of the last turn */
+    int64_t lossy_ns;   /* when it was told that the network loses packets; 0: not, since ranks moved last */
+    int64_t judged_ns;  /* 0: a death was told, which cannot wait */
+    bool mpirun_killed; /* by us */
     int drains_before;
     mu_order_t order;
 } attempt_t;
@@ -115,11 +116,35 @@ static void name_stopped(attempt_t *a, int rank)
     mu_buf_release(&name);
 }
 
+/* Somebody signalled a guard: whoever ends a host, or everything of this run. If the launcher was signalled too, the
+ * run stops. If not, the host is about to go: save, and start again. */
+static void take_asked(attempt_t *a, int rank)
+{
+    const mu_member_t *m = &a->roster.member[rank];
+    if (m->beat.asked == 0)
+        return;
+    mu_buf_t name = MU_BUF_INIT;
+    mu_roster_name(&a->roster, rank, &name);
+    mu_scribe_event(a->s->scribe, "asked", m->hello.host, rank,
+                    "pid %lld sent signal %lld to the rank's guard", (long long)m->beat.asked_by,
+                    (long long)m->beat.asked);
+    if (a->s->drains == a->drains_before) {
+        mu_info("%s: pid %lld sent signal %lld (%s) to its guard: saving a checkpoint%s", name.data,
+                (long long)m->beat.asked_by, (long long)m->beat.asked, strsignal((int)m->beat.asked),
+                a->s->stops > 0 ? "" : "; the ranks start again when all hosts are ready");
+        a->s->drains++;
+    }
+    mu_buf_release(&name);
+}
+
 static void take_beat(attempt_t *a, int rank, const mu_beat_t *beat, int64_t now)
 {
     mu_run_state_t *state = a->s->state;
+    bool asked = a->roster.member[rank].beat.asked != 0;
     mu_roster_beat(&a->roster, rank, beat, now);
     name_stopped(a, rank);
+    if (!asked)
+        take_asked(a, rank);
     if (rank != 0)
         return;
     const mu_beat_t *b = &a->roster.member[0].beat;
@@ -311,12 +336,9 @@ static void kill_mpirun(attempt_t *a, int64_t now)
     int64_t since = now - a->kill_ns;
     if (a->mpirun.gone)
         return;
-    if (a->signals_sent == 0 && ((quiet && since > settle_ms * ms_ns) || since > kill_ms * ms_ns)) {
-        kill(a->mpirun.pid, SIGTERM);
-        a->signals_sent = 1;
-    } else if (a->signals_sent == 1 && since > 2 * kill_ms * ms_ns + settle_ms * ms_ns) {
-        kill(-a->mpirun.pid, SIGKILL); /* it leads a group of its own */
-        a->signals_sent = 2;
+    if (!a->mpirun_killed && since > (quiet ? kill_ms : 2 * kill_ms) * ms_ns + settle_ms * ms_ns) {
+        kill(-a->mpirun.pid, SIGKILL); /* it leads a group of its own; its daemons elsewhere end without it */
+        a->mpirun_killed = true;
     }
 }
 
@@ -377,14 +399,39 @@ static void notice_pause(attempt_t *a, int64_t now)
 
 /* ---- the end ---- */
 
-static mu_status_t own_end(const attempt_t *a)
+/* Whether the controller recorded an end. On a shared volume its file may be seen a moment later. */
+static bool recorded_end(const attempt_t *a, mu_completion_t *out)
 {
-    if (a->s->stops >= 2)
-        return MU_STOPPED;
-    for (int i = 0; i < a->roster.size; i++)
-        if (a->roster.member[i].dead && a->roster.member[i].death.exit_code == mu_status_exit(MU_STOPPED))
-            return MU_STOPPED;
-    return MU_OK;
+    const mu_member_t *controller = &a->roster.member[0];
+    bool by_itself =
+        controller->dead && controller->death.reason == MU_DEATH_BY_ITSELF && controller->death.signal == 0;
+    int64_t until = mu_now_ns() + (by_itself ? (int64_t)(a->s->completion_wait * 1e9) : 0);
+    for (;;) {
+        if (mu_completion_read(a->s->run_dir, a->s->state->attempt, out))
+            return true;
+        if (mu_now_ns() >= until)
+            return false;
+        mu_sleep_ms(50);
+    }
+}
+
+/* All ranks ended without a failure of their own, and the controller recorded no end: the first to go is the cause. */
+static void blame_first(attempt_t *a)
+{
+    int first = 0;
+    for (int i = 1; i < a->roster.size; i++)
+        if (a->roster.member[i].death_ns < a->roster.member[first].death_ns)
+            first = i;
+    a->trouble = (mu_trouble_t){MU_TROUBLE_DEATH, first, MU_DIED, 0};
+}
+
+/* mpirun was killed, by no order of ours: ranks that lost it, or vanished with it, are not the cause. */
+static bool mpirun_was_killed(const attempt_t *a)
+{
+    const mu_trouble_t *t = &a->trouble;
+    bool own = t->kind == MU_TROUBLE_DEATH && a->roster.member[t->rank].death.signal != 0 &&
+               a->roster.member[t->rank].death.reason == MU_DEATH_BY_ITSELF;
+    return a->mpirun.signal != 0 && !a->mpirun_killed && !own;
 }
 
 static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
@@ -394,7 +441,13 @@ static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
     mu_status_t status = mu_status_from_exit(code);
     out->status = code != 0 && mu_status_exit(status) == code ? status : MU_NETWORK;
     snprintf(out->who, sizeof out->who, "mpirun");
-    snprintf(out->what, sizeof out->what, "ended with exit code %d before all ranks had reported", code);
+    if (a->mpirun.signal != 0)
+        snprintf(out->what, sizeof out->what, "was killed by signal %d (%s) at step %lld", a->mpirun.signal,
+                 strsignal(a->mpirun.signal), (long long)a->s->state->step);
+    else
+        snprintf(out->what, sizeof out->what, "ended with exit code %d before all ranks had reported", code);
+    if (a->mpirun.signal != 0)
+        out->status = MU_DIED;
     mu_buf_t line = MU_BUF_INIT;
     mu_text_escape(a->mpirun.last_line, strlen(a->mpirun.last_line), sizeof out->last_line - 16, &line);
     snprintf(out->last_line, sizeof out->last_line, "%s", line.data ? line.data : "");
@@ -402,20 +455,32 @@ static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
     snprintf(out->log, sizeof out->log, "%s/logs/mpirun.log", a->s->run_dir);
 }
 
-static void describe(const attempt_t *a, mu_outcome_t *out)
+static void describe(attempt_t *a, mu_outcome_t *out)
 {
     const mu_trouble_t *t = &a->trouble;
+    mu_completion_t end;
     mu_buf_t text = MU_BUF_INIT;
-    *out = (mu_outcome_t){.rank = -1, .ran = a->roster.present > 0, .time = mu_wall_seconds()};
-    if (a->s->stops >= 2 || (t->kind == MU_TROUBLE_NONE && a->roster.dead == a->roster.size)) {
-        out->status = own_end(a);
+    *out = (mu_outcome_t){.rank = -1, .phase = -1, .ran = a->roster.present > 0, .time = mu_wall_seconds()};
+    if (recorded_end(a, &end)) {
+        a->s->state->step = end.step;
+        if (end.checkpoint >= 0)
+            a->s->state->last_checkpoint = end.checkpoint;
+        out->status = end.status;
         out->drained = out->status == MU_STOPPED && a->s->stops == 0 && a->s->drains > a->drains_before;
         return;
     }
-    if (t->kind == MU_TROUBLE_NONE) {
+    if (a->s->stops >= 2) {
+        out->status = MU_STOPPED;
+        return;
+    }
+    if (mpirun_was_killed(a) || (t->kind == MU_TROUBLE_NONE && a->roster.dead < a->roster.size)) {
         describe_mpirun(a, out);
         return;
     }
+    if (t->kind == MU_TROUBLE_NONE)
+        blame_first(a);
+    out->phase = (int)(a->roster.member[t->rank].dead ? a->roster.member[t->rank].death.phase
+                                                      : a->roster.member[t->rank].beat.phase);
     const mu_death_t *d = &a->roster.member[t->rank].death;
     out->status = t->status;
     out->rank = t->rank;

@@ -28,8 +28,9 @@ typedef struct mu_supervisor {
     mu_run_state_t *state; /* kept up to date and handed to the scribe; state->attempt is this attempt */
     const volatile sig_atomic_t *signals; /* how many of SIGTERM, SIGINT, SIGUSR1, SIGHUP have come */
     sig_atomic_t signals_heard;
-    int stops;  /* how often a stop was asked for, over all attempts: 1 save and stop, 2 now */
-    int drains; /* how often a host said that it goes, over all attempts */
+    int stops;              /* how often a stop was asked for, over all attempts: 1 save and stop, 2 now */
+    double completion_wait; /* seconds in which the controller's record may still appear on a shared volume */
+    int drains;             /* how often a host said that it goes, over all attempts */
 } mu_supervisor_t;
 
 typedef struct mu_outcome {
@@ -37,6 +38,7 @@ typedef struct mu_outcome {
     bool ran;           /* some rank said hello */
     bool drained;       /* MU_STOPPED since a host goes, not since the run shall end */
     int rank;           /* first cause; -1: none, or mpirun itself */
+    int phase;          /* mu_phase_t of that rank; -1: unknown */
     int followers;      /* others that failed afterwards, and are not the cause */
     char who[128];      /* "rank 13 (gpu-01)" */
     char what[512];     /* "was killed by signal 9 (Killed) in phase step at step 12" */

@@ -1,5 +1,7 @@
 #include "launcher/run/cmd_run.h"
 #include "common/clock.h"
+#include "common/completion.h"
+#include "common/control/phase.h"
 #include "common/digest.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -127,7 +129,7 @@ static mu_status_t claim_directory(run_t *r)
     if (strays > 0)
         mu_warn("ended %d processes that an earlier attempt had left on this machine", strays);
     mu_sweep_folders(r->state.token);
-    return mu_scribe_start(r->plan.run_dir, &r->supervisor.scribe);
+    return mu_scribe_start(r->plan.run_dir, r->claim.fd, &r->supervisor.scribe);
 }
 
 static mu_status_t write_config(run_t *r)
@@ -154,17 +156,25 @@ static mu_status_t write_key(run_t *r)
 
 /* ---- hosts ---- */
 
-static volatile sig_atomic_t signals; /* that ask to stop; every wait looks at it */
+static volatile sig_atomic_t signals; /* requests to stop; every wait looks at it */
 
+/* One request may come as several signals: bash passes SIGHUP on to its jobs after the kernel has sent it, timeout(1)
+ * signals its child and then its group. What comes within a second of another is the same request, and a terminal that
+ * closes never asks for more than the first one. */
 static void count_signal(int number)
 {
-    (void)number;
-    signals++;
+    static volatile int64_t last_ns; /* the handler runs with all of these signals blocked */
+    int64_t now = mu_now_ns();
+    bool again = signals > 0 && (number == SIGHUP || now - last_ns < 1000000000);
+    last_ns = now;
+    if (!again)
+        signals++;
 }
 
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = count_signal};
+    sigfillset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
@@ -291,6 +301,7 @@ static mu_status_t attempt(run_t *r, mu_outcome_t *outcome)
     mu_args_t args = {0}, env = {0};
     mu_status_t status;
     r->state.attempt++;
+    MU_TRY(mu_completion_forget(r->plan.run_dir));
     MU_TRY(write_key(r));
     MU_TRY(write_hostfile(r));
     make_command(r, mu_server_address(s->server), &args, &env);
@@ -357,6 +368,7 @@ static void set_up_supervisor(run_t *r)
     s->config_digest = r->file_digest;
     s->ranks = r->plan.places.ranks;
     s->many_hosts = !r->plan.places.local;
+    s->completion_wait = r->plan.places.local ? 0 : 5;
     s->progress = &r->progress;
     s->signals = &signals;
     s->state = &r->state;
@@ -429,11 +441,12 @@ enum { DRAIN_PAUSE = 10 };
 /* The ranks have ended in good order because a host goes; that is no failure and counts as none. */
 static mu_status_t start_after_drain(run_t *r)
 {
-    snprintf(r->state.reason, sizeof r->state.reason, "a host goes: step %lld is saved",
-             (long long)r->state.last_checkpoint);
+    char saved[64] = "there is no checkpoint yet";
+    if (r->state.last_checkpoint >= 0)
+        snprintf(saved, sizeof saved, "step %lld is saved", (long long)r->state.last_checkpoint);
+    snprintf(r->state.reason, sizeof r->state.reason, "a host goes: %s", saved);
     set_state(r, "restarting");
-    mu_info("step %lld is saved; starting again in %d s at the earliest, when all hosts are ready",
-            (long long)r->state.last_checkpoint, DRAIN_PAUSE);
+    mu_info("%s; starting again in %d s at the earliest, when all hosts are ready", saved, DRAIN_PAUSE);
     pause_for(r, DRAIN_PAUSE);
     if (r->supervisor.stops > 0)
         return MU_STOPPED;
@@ -453,7 +466,12 @@ static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
         }
         if (outcome->status == MU_OK || outcome->status == MU_STOPPED)
             return outcome->status;
-        mu_policy_decide(&policy, outcome->status, r->state.last_checkpoint, r->supervisor.stops > 0);
+        char place[256];
+        /* what happens before the first step is one place: which of its phases a death falls into is chance */
+        snprintf(place, sizeof place, "%s %s phase %d", mu_status_name(outcome->status), outcome->who,
+                 outcome->phase < MU_PHASE_FIRST_STEP ? MU_PHASE_START : outcome->phase);
+        mu_failed_attempt_t failed = {outcome->status, r->state.step, r->state.last_checkpoint, place};
+        mu_policy_decide(&policy, &failed, r->supervisor.stops > 0);
         report_failure(r, outcome, &policy);
         if (!policy.again)
             return policy.status;
@@ -510,12 +528,30 @@ static void tell_refused(run_t *r)
         }
 }
 
+/* What is true of a run that was asked to stop: the step that is saved, and whether later ones are lost. */
+static void stop_reason(run_t *r)
+{
+    if (r->state.last_checkpoint < 0)
+        snprintf(r->state.reason, sizeof r->state.reason, "stopped on request before the first checkpoint");
+    else if (r->state.last_checkpoint >= r->state.step)
+        snprintf(r->state.reason, sizeof r->state.reason, "stopped on request: step %lld is saved",
+                 (long long)r->state.last_checkpoint);
+    else
+        snprintf(r->state.reason, sizeof r->state.reason,
+                 "stopped on request at step %lld: the newest checkpoint is of step %lld",
+                 (long long)r->state.step, (long long)r->state.last_checkpoint);
+}
+
 /* Why it ended, for run.json and the verdict. What another start would only repeat is told with its own words, since
  * the next one tells nothing else. */
 static void set_reason(run_t *r, mu_status_t status, const mu_outcome_t *o)
 {
     char newest[256];
     mu_log_newest_error(newest, sizeof newest);
+    if (status == MU_STOPPED) {
+        stop_reason(r);
+        return;
+    }
     bool last = mu_status_is_final(status);
     const char *words = !*o->who ? newest : o->last_line;
     if (*o->who)
@@ -546,9 +582,13 @@ static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
         mu_debug("done");
     else if (status == MU_OK)
         mu_info("done: step %lld", (long long)r->state.step);
-    else if (status == MU_STOPPED && r->state.last_checkpoint >= 0)
+    else if (status == MU_STOPPED && r->state.last_checkpoint >= r->state.step &&
+             r->state.last_checkpoint >= 0)
         mu_info("stopped: step %lld is saved; run again to go on (exit 75)",
                 (long long)r->state.last_checkpoint);
+    else if (status == MU_STOPPED && r->state.last_checkpoint >= 0)
+        mu_info("stopped at step %lld: the newest checkpoint is of step %lld; run again to go on (exit 75)",
+                (long long)r->state.step, (long long)r->state.last_checkpoint);
     else if (status == MU_STOPPED)
         mu_info("stopped before a first checkpoint; run again to begin anew (exit 75)");
     else if (*o->who)

@@ -208,7 +208,7 @@ static mu_status_t launch(const char *self, const char *dir, const char *kind, i
     s.limits = (mu_limits_t){.heartbeat = 10, .start = 120};
     s.state = &state;
     s.progress = &progress;
-    MU_TRY(mu_scribe_start(dir, &s.scribe));
+    MU_TRY(mu_scribe_start(dir, -1, &s.scribe));
     MU_TRY(mu_server_open("127.0.0.1", key, world, &s.server));
     mu_args_add(&args, self);
     mu_args_add(&args, "--world");

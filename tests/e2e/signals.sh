@@ -22,7 +22,7 @@ says "stopped: step $saved is saved"
 begin twice
 kill -STOP "$(rank_pid 1)" # nothing can be saved now
 kill -TERM "$launcher"
-sleep 0.3
+sleep 1.2 # within a second it would be the same request
 kill -TERM "$launcher"
 before=$(now)
 ended 75

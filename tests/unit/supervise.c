@@ -433,24 +433,30 @@ static void an_old_heartbeat_changes_nothing(void **state)
     mu_roster_free(&r);
 }
 
+static void decide(mu_policy_t *p, mu_status_t status, int64_t step, int64_t checkpoint, const char *place)
+{
+    mu_failed_attempt_t failed = {status, step, checkpoint, place};
+    mu_policy_decide(p, &failed, false);
+}
+
 static void restarts_are_bounded(void **state)
 {
     (void)state;
     mu_policy_t p = {.max_restarts = 3};
-    mu_policy_decide(&p, MU_DIED, -1, false);
+    decide(&p, MU_DIED, 0, -1, "rank 1");
     assert_true(p.again && p.pause == 1);
-    mu_policy_decide(&p, MU_DIED, -1, false);
+    decide(&p, MU_DIED, 0, -1, "rank 1");
     assert_true(p.again && p.pause == 2);
-    mu_policy_decide(&p, MU_DIED, -1, false);
+    decide(&p, MU_DIED, 0, -1, "rank 1");
     assert_false(p.again);
     assert_int_equal(p.status, MU_NOPROGRESS);
 
     p = (mu_policy_t){.max_restarts = 3};
     for (int i = 0; i < 3; i++) { /* each attempt saved something */
-        mu_policy_decide(&p, MU_HUNG, 10 * i, false);
+        decide(&p, MU_HUNG, 10 * i, 10 * i, "rank 1");
         assert_true(p.again && p.pause == 1);
     }
-    mu_policy_decide(&p, MU_HUNG, 40, false);
+    decide(&p, MU_HUNG, 40, 40, "rank 1");
     assert_false(p.again);
     assert_int_equal(p.status, MU_HUNG);
 
@@ -458,18 +464,39 @@ static void restarts_are_bounded(void **state)
                                         MU_DIVERGED, MU_NOVALID, MU_PREFLIGHT};
     for (size_t i = 0; i < sizeof final / sizeof *final; i++) {
         p = (mu_policy_t){.max_restarts = 3};
-        mu_policy_decide(&p, final[i], 5, false);
+        decide(&p, final[i], 5, 5, "rank 1");
         assert_false(p.again);
         assert_int_equal(p.status, final[i]);
     }
     p = (mu_policy_t){.max_restarts = 3};
-    mu_policy_decide(&p, MU_BUG, 5, false);
+    decide(&p, MU_BUG, 5, 5, "rank 1");
     assert_true(p.again);
-    mu_policy_decide(&p, MU_BUG, 6, false);
+    decide(&p, MU_BUG, 6, 6, "rank 1");
     assert_false(p.again);
     p = (mu_policy_t){.max_restarts = 3};
-    mu_policy_decide(&p, MU_DIED, 5, true); /* a stop was asked for */
+    mu_policy_decide(&p, &(mu_failed_attempt_t){MU_DIED, 5, 5, "rank 1"}, true); /* a stop was asked for */
     assert_false(p.again);
+}
+
+/* 93 is final: it needs one cause at one place, and no step that no attempt had reached. */
+static void other_causes_and_further_steps_are_progress(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t step;
+        const char *place;
+    } died[] = {{100, "rank 1"}, {119, "rank 2"}, {119, "rank 3"},
+                {138, "rank 3"}, {138, "rank 1"}, {138, "rank 2"}};
+    mu_policy_t p = {.max_restarts = 100};
+    for (size_t i = 0; i < sizeof died / sizeof *died; i++) {
+        decide(&p, MU_DIED, died[i].step, 50, died[i].place);
+        assert_true(p.again);
+    }
+    decide(&p, MU_DIED, 138, 50, "rank 2");
+    assert_true(p.again);
+    decide(&p, MU_DIED, 120, 50, "rank 2");
+    assert_false(p.again);
+    assert_int_equal(p.status, MU_NOPROGRESS);
 }
 
 static void equal_lines_are_shown_once(void **state)
@@ -510,6 +537,7 @@ int main(void)
         cmocka_unit_test(a_deaf_rank),
         cmocka_unit_test(an_old_heartbeat_changes_nothing),
         cmocka_unit_test(restarts_are_bounded),
+        cmocka_unit_test(other_causes_and_further_steps_are_progress),
         cmocka_unit_test(equal_lines_are_shown_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 #include "common/buf.h"
+#include "common/completion.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -61,6 +62,16 @@ static mu_status_t prepare_run(mu_run_t *run)
     return MU_OK;
 }
 
+/* The controller's last act: without this record no launcher ends with 0 (common/completion.h). */
+static mu_status_t record_end(const mu_run_t *run, mu_status_t status)
+{
+    if (status != MU_OK && status != MU_STOPPED)
+        return status;
+    mu_completion_t end = {status, run->attempt, run->step, run->checkpoint};
+    mu_status_t written = mu_completion_write(run->dir, &end);
+    return written == MU_OK ? status : MU_IO;
+}
+
 /* What every rank does between MPI_Init and MPI_Finalize. */
 static mu_status_t take_part(mu_run_t *run)
 {
@@ -86,6 +97,8 @@ static mu_status_t take_part(mu_run_t *run)
                          : groups.controller ? mu_controller_run(run)
                          : groups.idle       ? mu_opening_idle(run)
                                              : mu_trainer_run(run);
+    if (groups.controller)
+        status = record_end(run, status);
     bool orderly = groups.controller ? status == MU_OK || run->orderly : status == MU_OK;
     if (!orderly) {
         mu_error("rank %d ends the run: %s", rank, mu_status_text(status));
@@ -99,7 +112,7 @@ static mu_status_t take_part(mu_run_t *run)
 mu_status_t mu_verb_train(int argc, char **argv)
 {
     mu_guard_config_t guard = {.config_path = argc > 1 ? argv[1] : NULL};
-    mu_run_t run = {0};
+    mu_run_t run = {.checkpoint = -1};
     mu_generate_t generate = {0};
     int provided;
     char tag[32];

@@ -171,6 +171,8 @@ static void signals_of_guard(sigset_t *set)
     sigaddset(set, SIGCHLD);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+    sigaddset(set, SIGQUIT);
     sigaddset(set, SIGUSR1);
 }
 
@@ -182,6 +184,7 @@ static void become_rank(const mu_guard_env_t *env, pid_t guard_pid, int log_fd, 
         _exit(mu_status_exit(MU_DIED)); /* the guard went before the line above */
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
     signal(SIGUSR1, SIG_IGN);
     signal(SIGPIPE,
            SIG_IGN); /* a peer that died is an error of the connection, not the end of this one too */
@@ -275,6 +278,7 @@ mu_status_t mu_guard_start(const mu_guard_config_t *config, mu_page_t **page)
         mu_digest_file(config->config_path, digest) == MU_OK)
         snprintf(guard.config_digest, sizeof guard.config_digest, "%s", digest);
 
+    guard.daemon_pid = getppid();
     if (env.supervised && env.token)
         guard.daemon_fd = open_daemon(env.token);
     sigset_t set, old;

@@ -100,9 +100,10 @@ typedef struct mu_guard {
     const mu_guard_env_t *env;
     mu_page_t *page;
     pid_t rank_pid;
-    int daemon_fd; /* a pidfd of our parent, mpirun or its daemon on this host; -1: not known */
-    int line_fd;   /* -1: none */
-    int signal_fd; /* SIGCHLD, SIGTERM, SIGINT, SIGUSR1 */
+    pid_t daemon_pid; /* our parent when we started: its SIGTERM takes the job down */
+    int daemon_fd;    /* a pidfd of our parent, mpirun or its daemon on this host; -1: not known */
+    int line_fd;      /* -1: none */
+    int signal_fd;    /* SIGCHLD, SIGTERM, SIGINT, SIGUSR1 */
     int64_t oom_kills_before;
     char config_digest[64];
 } mu_guard_t;

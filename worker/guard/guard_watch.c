@@ -26,6 +26,8 @@ typedef struct watch {
     int64_t beat_ns; /* when the last heartbeat went out */
     int greetings;   /* connections that have had a heartbeat */
     mu_death_reason_t reason;
+    int64_t asked,
+        asked_by; /* the signal that asked this guard to end, and the process that sent it; 0: none */
     int64_t progress, progress_ns; /* the rank's, and when it was first seen */
     int64_t raised;                /* the highest request passed on to the rank */
     bool dead, told;               /* the rank has ended; the report has gone out at least once */
@@ -80,6 +82,8 @@ static void send_beat(watch_t *w)
     b->still_ms = (mu_now_ns() - w->progress_ns) / 1000000;
     b->request = atomic_load(&page->request);
     b->status = atomic_load(&page->status);
+    b->asked = w->asked;
+    b->asked_by = w->asked_by;
     b->in_collective = atomic_load(&page->in_collective);
     b->loss = atomic_load(&page->loss);
     b->lr = atomic_load(&page->lr);
@@ -175,17 +179,29 @@ static void end_attempt_here(const mu_guard_t *guard)
     }
 }
 
+/* mpirun's daemon takes its job down with SIGTERM, and kills a second later. Whoever else asks (a scheduler that ends
+ * a node, a service manager, a person) asks for a checkpoint: the launcher hears of it with the next heartbeat and
+ * decides for all ranks. */
+static void take_signal(watch_t *w, const struct signalfd_siginfo *info)
+{
+    if (!supervised(w)) {
+        raise_request(w, MU_REQUEST_STOP);
+    } else if (info->ssi_signo == SIGTERM && (pid_t)info->ssi_pid == w->guard->daemon_pid) {
+        kill_rank(w, MU_DEATH_BY_TEARDOWN);
+    } else if (w->asked == 0) {
+        w->asked = (int64_t)info->ssi_signo;
+        w->asked_by = (int64_t)info->ssi_pid;
+        w->beat_ns = 0; /* at once */
+    }
+}
+
 static void take_signals(watch_t *w)
 {
     struct signalfd_siginfo info;
     while (read(w->guard->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD)
             continue; /* seen by waitpid() below */
-        if (supervised(w))
-            kill_rank(
-                w, MU_DEATH_BY_TEARDOWN); /* mpirun's; the launcher's own requests come by the connection */
-        else
-            raise_request(w, MU_REQUEST_STOP);
+        take_signal(w, &info);
     }
     int status;
     if (!w->dead && waitpid(w->guard->rank_pid, &status, WNOHANG) == w->guard->rank_pid) {

@@ -44,6 +44,7 @@ typedef struct controller {
     mu_status_t failed; /* ends the run */
     int64_t stop_seen_ns, said_ns;
     bool stop_wanted, checkpoint_wanted, stop_now;
+    int64_t committed; /* step of the newest checkpoint of this directory; -1: none */
 } controller_t;
 
 static mu_status_t read_sample(void *arg, bool validation, int64_t index, int32_t *tokens)
@@ -296,6 +297,8 @@ static mu_status_t commit(controller_t *c)
     mu_status_t status = mu_saving_commit(&c->saving, &what, c->config->keep_last_n_checkpoints);
     if (status == MU_OK && what.best)
         c->start.best_valid_loss = info.valid_loss;
+    if (status == MU_OK)
+        c->committed = step;
     if (status == MU_OK && c->run->page)
         atomic_store(&c->run->page->last_checkpoint, step);
     mu_checkpoint_info_release(&info);
@@ -389,7 +392,12 @@ static mu_status_t loop(controller_t *c)
     }
     if (c->failed != MU_OK)
         return c->failed;
-    return c->stop_wanted && !is_over(c) ? MU_STOPPED : MU_OK;
+    if (c->stop_wanted && !is_over(c))
+        return MU_STOPPED;
+    if (c->committed != c->step || c->last.step != c->step)
+        return mu_fail(MU_BUG, "step %lld is the last one, but step %lld was reported and step %lld is saved",
+                       (long long)c->step, (long long)c->last.step, (long long)c->committed);
+    return MU_OK;
 }
 
 static mu_status_t train(controller_t *c)
@@ -401,18 +409,21 @@ static mu_status_t train(controller_t *c)
     c->last.optimizer_step = c->start.setup.optimizer_step;
     c->last.scale = c->start.setup.scale;
     c->saved = c->start.done > 0 && c->start.setup.kind == MU_SETUP_RESUME;
+    c->committed = c->saved ? c->start.done : -1;
     c->evaluated = true;
     c->dealer = mu_dealer_new(config, c->control, c->start.done, c->start.samples, read_sample, c);
     if (page) {
         atomic_store(&page->train_iters, config->train_iters);
         atomic_store(&page->step, c->start.done);
-        atomic_store(&page->last_checkpoint, c->saved ? c->start.done : -1);
+        atomic_store(&page->last_checkpoint, c->committed);
     }
     mu_page_phase(page, MU_PHASE_STEP);
     mu_status_t status = loop(c);
     mu_page_phase(page, MU_PHASE_FINISH);
     mu_saving_abandon(&c->saving);
     c->run->orderly = c->ended;
+    c->run->step = c->last.step;
+    c->run->checkpoint = c->committed;
     if (c->ended)
         mu_dealer_free(c->dealer);
     return status;

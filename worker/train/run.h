@@ -16,7 +16,9 @@ typedef struct mu_run {
     bool eval, eval_json; /* `muster eval` on this split instead of training; the result is to be JSON */
     mu_data_split_t eval_split;
     struct mu_generate *generate; /* what `muster generate` asks instead; NULL: nothing */
-    bool orderly;                 /* set by the controller: every worker has been told to end */
+    bool orderly;                 /* set by the controller: every worker has been asked to end */
+    int64_t step,
+        checkpoint; /* set by the controller: updates done, step of the newest checkpoint (-1: none) */
 } mu_run_t;
 
 /* "RUN/checkpoints"; free() it. */
