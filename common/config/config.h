@@ -109,7 +109,8 @@ typedef struct mu_config {
         char *ssh_args, *controller_host;
         mu_log_level_t log_level;
         int64_t lookahead; /* global batches the controller sends ahead */
-        bool overlap;      /* gradients are reduced over dp while backward goes on */
+        char *end_tokens; /* ids that end a text, "98, 100" (mu_config_end_tokens()); NULL: the tokenizer's */
+        bool overlap;     /* gradients are reduced over dp while backward goes on */
     } muster;
 
     /* set by mu_config_resolve() */
@@ -152,6 +153,10 @@ const char *mu_config_missing(const mu_config_t *config);
 /* Rows of the embedding for a tokenizer of `vocab` ids: padded_vocab_size if given (error when smaller), else
  * NeoX's formula with model_parallel_size as the files write it. Errors: MU_CONFIG. */
 mu_status_t mu_config_padded_vocab(const mu_config_t *config, int64_t vocab, int64_t *out);
+
+/* The ids of muster.end_tokens, at most MU_END_TOKENS; 0: not given. */
+enum { MU_END_TOKENS = 16 };
+int mu_config_end_tokens(const mu_config_t *config, int32_t out[MU_END_TOKENS]);
 
 /* Whether the user wrote the key (either spelling), in a file or as an override. */
 bool mu_config_given(const mu_config_t *config, const char *key);

@@ -502,6 +502,8 @@ const mu_key_t mu_keys[] = {
          "least grave lines that are logged"),
     INT("muster.lookahead", "4", 1, 4096, CONFIG(muster.lookahead),
         "global batches that the controller sends ahead"),
+    TEXT("muster.end_tokens", "null", CONFIG(muster.end_tokens),
+         "ids that end a text, as \"98, 100\"; the model's own when it was imported, else <|endoftext|>"),
     BOOL("muster.overlap", "true", CONFIG(muster.overlap),
          "replicas exchange gradients beside backward and weights beside forward; false: behind, the same "
          "numbers"),

@@ -231,6 +231,33 @@ static mu_status_t check_split(const mu_config_source_t *s)
                    s->config.split);
 }
 
+int mu_config_end_tokens(const mu_config_t *config, int32_t out[MU_END_TOKENS])
+{
+    const char *p = config->muster.end_tokens;
+    int n = 0;
+    for (size_t length; p && *p; p += length + (p[length] != '\0')) {
+        char part[16];
+        int64_t id;
+        p += strspn(p, " ");
+        length = strcspn(p, ",");
+        snprintf(part, sizeof part, "%.*s", (int)mu_min_i64((int64_t)length, 15), p);
+        part[strcspn(part, " ")] = '\0';
+        if (n == MU_END_TOKENS || !mu_parse_i64(part, &id) || id < 0 || id > INT32_MAX)
+            return -1;
+        out[n++] = (int32_t)id;
+    }
+    return n;
+}
+
+static mu_status_t check_end_tokens(const mu_config_source_t *s)
+{
+    int32_t ids[MU_END_TOKENS];
+    if (mu_config_end_tokens(&s->config, ids) >= 0)
+        return MU_OK;
+    return mu_fail(MU_CONFIG, "%s: muster.end_tokens: found %s, wanted are at most %d ids, as \"98, 100\"",
+                   mu_config_where(s, "muster.end_tokens"), s->config.muster.end_tokens, MU_END_TOKENS);
+}
+
 static mu_status_t check_data(const mu_config_source_t *s)
 {
     static const char *const lists[] = {"train_data_paths", "valid_data_paths", "test_data_paths"};
@@ -268,6 +295,7 @@ mu_status_t mu_config_derive(mu_config_source_t *s, const mu_yaml_t *attention)
     also(&status, check_schedule(s));
     also(&status, check_data(s));
     also(&status, check_split(s));
+    also(&status, check_end_tokens(s));
     also(&status, check_zero(s));
     s->precision = c->precision;
     c->checkpoint_scale_log = s->checkpoint_scale == 1;

@@ -58,7 +58,7 @@ static void put_moved(mu_device_t *dev, const mu_net_param_t *p, const float *w,
 
 static mu_net_options_t plain(void)
 {
-    return (mu_net_options_t){.micro_batch = GOLDEN_BATCH, .training = true, .eod = -1};
+    return (mu_net_options_t){.micro_batch = GOLDEN_BATCH, .training = true};
 }
 
 static void set_up(bench_t *b, const golden_variant_t *variant, const mu_net_options_t *options, int threads)
@@ -322,7 +322,7 @@ static void learned_positions_and_a_tied_head_have_true_gradients(void **state)
     (void)state;
     mu_model_t models[] = {gpt2_like(), neox_like()};
     for (int k = 0; k < 2; k++) {
-        mu_net_options_t options = {.micro_batch = 2, .training = true, .eod = -1};
+        mu_net_options_t options = {.micro_batch = 2, .training = true};
         bench_t b;
         b.dev = make_device(2);
         b.tp = mu_comm_self("tp");
@@ -365,7 +365,7 @@ static void generation_equals_the_full_pass(void **state)
     mu_model_t models[] = {gpt2_like(), neox_like()};
     for (int k = 0; k < 2; k++) {
         /* a net whose calls hold 37 rows; the cache takes a prompt of 5, single tokens, then pieces */
-        mu_net_options_t options = {.micro_batch = 1, .eod = -1};
+        mu_net_options_t options = {.micro_batch = 1};
         bench_t b;
         b.dev = make_device(2);
         b.tp = mu_comm_self("tp");
@@ -414,9 +414,9 @@ static void greedy_text_equals_recomputing(void **state)
     mu_model_t models[] = {gpt2_like(), neox_like()};
     int count = NEW_TOKENS / sample_step(4);
     for (int k = 0; k < 2; k++) {
-        mu_net_options_t options = {.micro_batch = 1, .eod = -1};
+        mu_net_options_t options = {.micro_batch = 1};
         mu_sampling_t greedy = {0};
-        mu_generation_t g = {.prompt = MU_IDS_INIT, .most = count, .eod = -1};
+        mu_generation_t g = {.prompt = MU_IDS_INIT, .most = count};
         mu_ids_t text = MU_IDS_INIT;
         bench_t b = {.dev = make_device(2), .tp = mu_comm_self("tp")};
         assert_int_equal(mu_net_new(b.dev, &models[k], b.tp, &options, &b.net), MU_OK);
@@ -436,7 +436,8 @@ static void greedy_text_equals_recomputing(void **state)
             assert_int_equal(text.data[i], tokens[PROMPT + i]);
         }
         /* the first token that it chose, as the end of the text */
-        g.eod = text.data[0];
+        g.end[0] = text.data[0];
+        g.ends = 1;
         text.len = 0;
         assert_int_equal(mu_generation_run(&g, b.net, b.tp, keep, &text), MU_OK);
         assert_int_equal(text.len, 0);
@@ -478,7 +479,7 @@ static void two_workers_hold_half_each(void **state)
                              .rotary_base = 10000,
                              .norm_eps = 1e-5,
                              .init_std = 0.02};
-    mu_net_options_t options = {.micro_batch = 1, .training = true, .eod = -1};
+    mu_net_options_t options = {.micro_batch = 1, .training = true};
     int64_t held[2];
     for (int i = 0; i < 2; i++) {
         bench_t b;

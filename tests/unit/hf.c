@@ -163,7 +163,7 @@ static void what_is_written_is_read_back(void **state)
             if (d > 64 && rotary % 6 != 0)
                 continue;
             assert_int_equal(mu_hf_family("m", &m, &family), MU_OK);
-            mu_hf_config_write(&m, family, 3, &json);
+            mu_hf_config_write(&m, family, 3, (const int32_t[]){3}, 1, &json);
             assert_int_equal(read_config(json.data, &family, &c), MU_OK);
             assert_int_equal(c->model.rotary_dims, rotary);
             assert_true(c->model.rotary_base == m.rotary_base && c->model.norm_eps == m.norm_eps);
@@ -402,6 +402,30 @@ static void a_damaged_checkpoint_is_not_exported(void **state)
     "\"post_processor\":null,\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"                 \
     "\"trim_offsets\":true},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}}"
 
+/* Of generation_config.json, else of config.json; an id that the model does not have is left out. */
+static void the_end_of_a_text_goes_along(void **state)
+{
+    (void)state;
+    mu_buf_t is = MU_BUF_INIT;
+    copy_model("neox", "ending"); /* its config.json says 2 */
+    assert_int_equal(import_dir("ending", "ending.ckpt"), MU_OK);
+    assert_int_equal(export_dir("ending.ckpt", "ending-out"), MU_OK);
+    read_all("ending-out/config.json", &is);
+    assert_non_null(strstr(is.data, "\"eos_token_id\": 2"));
+    write_text("ending/generation_config.json", "{\"eos_token_id\": [5, 7, -1, 99]}");
+    assert_int_equal(import_dir("ending", "ending.ckpt2"), MU_OK);
+    assert_heard("99");
+    assert_int_equal(export_dir("ending.ckpt2", "ending-out2"), MU_OK);
+    read_all("ending-out2/config.json", &is);
+    assert_non_null(strstr(is.data, "\"eos_token_id\": [5, 7]"));
+    read_all("ending-out2/generation_config.json", &is);
+    assert_non_null(strstr(is.data, "\"eos_token_id\": [5, 7]"));
+    write_text("ending/generation_config.json", "{\"eos_token_id\": \"5\"}");
+    assert_int_equal(import_dir("ending", "ending.ckpt3"), MU_DATA);
+    assert_heard("generation_config.json");
+    mu_buf_release(&is);
+}
+
 static void the_tokenizer_goes_along(void **state)
 {
     (void)state;
@@ -472,6 +496,7 @@ int main(void)
         cmocka_unit_test(an_import_that_fails_leaves_nothing),
         cmocka_unit_test(nothing_is_overwritten),
         cmocka_unit_test(a_damaged_checkpoint_is_not_exported),
+        cmocka_unit_test(the_end_of_a_text_goes_along),
         cmocka_unit_test(the_tokenizer_goes_along),
         cmocka_unit_test(command_lines_are_checked),
     };

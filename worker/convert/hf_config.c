@@ -1,5 +1,6 @@
 /* config.json to our YAML and back (worker/convert/hf_model.h). */
 #include "common/log.h"
+#include "common/config/config.h"
 #include "worker/convert/hf_model.h"
 
 #include <jansson.h>
@@ -213,11 +214,49 @@ static void write_gpt2(const mu_model_t *m, mu_buf_t *out)
                 m->activation == MU_GELU_TANH ? "gelu_new" : "gelu", m->norm_eps);
 }
 
-void mu_hf_config_write(const mu_model_t *m, mu_hf_family_t family, int eod, mu_buf_t *out)
+mu_status_t mu_hf_end_tokens(const char *name, const char *text, size_t n, int64_t vocab, mu_buf_t *out)
+{
+    json_error_t error;
+    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    if (!root)
+        return mu_fail(MU_DATA, "%s:%d:%d: %s", name, error.line, error.column, error.text);
+    const json_t *v = get(root, "eos_token_id");
+    size_t count = json_is_array(v) ? json_array_size(v) : v ? 1 : 0;
+    mu_status_t status = MU_OK;
+    int taken = 0;
+    for (size_t i = 0; i < count && status == MU_OK; i++) {
+        const json_t *id = json_is_array(v) ? json_array_get(v, i) : v;
+        json_int_t value = json_integer_value(id);
+        if (!json_is_integer(id))
+            status = mu_fail(MU_DATA, "%s: 'eos_token_id' is neither an id nor a list of ids", name);
+        else if (value >= vocab)
+            mu_warn("%s: 'eos_token_id' %lld is no id of the %lld that the model has: left out", name,
+                    (long long)value, (long long)vocab);
+        else if (value >= 0 && taken++ < MU_END_TOKENS) /* some files write -1 for none */
+            mu_buf_addf(out, "%s%lld", taken > 1 ? ", " : "", (long long)value);
+    }
+    json_decref(root);
+    return status;
+}
+
+void mu_hf_ids(const int32_t *ids, int n, mu_buf_t *out)
+{
+    if (n == 0)
+        mu_buf_adds(out, "null");
+    for (int i = 0; i < n; i++)
+        mu_buf_addf(out, "%s%d", i > 0 ? ", " : n > 1 ? "[" : "", (int)ids[i]);
+    if (n > 1)
+        mu_buf_adds(out, "]");
+}
+
+void mu_hf_config_write(const mu_model_t *m, mu_hf_family_t family, int bos, const int32_t *end, int ends,
+                        mu_buf_t *out)
 {
     char id[16] = "null";
-    if (eod >= 0)
-        snprintf(id, sizeof id, "%d", eod);
+    mu_buf_t eos = MU_BUF_INIT;
+    if (bos >= 0)
+        snprintf(id, sizeof id, "%d", bos);
+    mu_hf_ids(end, ends, &eos);
     mu_buf_adds(out, "{\n");
     (family == MU_HF_NEOX ? write_neox : write_gpt2)(m, out);
     mu_buf_addf(out,
@@ -225,5 +264,6 @@ void mu_hf_config_write(const mu_model_t *m, mu_hf_family_t family, int eod, mu_
                 "  \"bos_token_id\": %s,\n  \"eos_token_id\": %s,\n  \"use_cache\": true,\n"
                 "  \"torch_dtype\": \"float32\"\n}\n",
                 (long long)m->vocab, m->tied_head ? "true" : "false", m->init_std > 0 ? m->init_std : 0.02,
-                id, id);
+                id, eos.data);
+    mu_buf_release(&eos);
 }

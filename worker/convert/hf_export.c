@@ -18,8 +18,10 @@ typedef struct export
     mu_config_t *config;
     const mu_model_t *model;
     mu_hf_family_t family;
-    mu_tokenizer_t *tokenizer; /* NULL: none */
-    char *dir;                 /* the temporary one */
+    mu_tokenizer_t *tokenizer;  /* NULL: none */
+    char *dir;                  /* the temporary one */
+    int32_t end[MU_END_TOKENS]; /* what ends a text */
+    int ends;
 }
 export_t;
 
@@ -72,11 +74,28 @@ out:
     return status;
 }
 
+/* The model's own, which an import keeps, else the tokenizer's <|endoftext|>. */
+static void take_ends(export_t *e)
+{
+    e->ends = mu_config_end_tokens(e->config, e->end);
+    if (e->ends > 0 || !e->tokenizer)
+        return;
+    e->end[0] = mu_tokenizer_eod(e->tokenizer);
+    e->ends = e->end[0] >= 0;
+}
+
 static mu_status_t write_config(const export_t *e)
 {
     mu_buf_t text = MU_BUF_INIT;
-    mu_hf_config_write(e->model, e->family, e->tokenizer ? mu_tokenizer_eod(e->tokenizer) : -1, &text);
+    mu_hf_config_write(e->model, e->family, e->tokenizer ? mu_tokenizer_eod(e->tokenizer) : -1, e->end,
+                       e->ends, &text);
     mu_status_t status = write_text(e, "config.json", &text);
+    mu_buf_clear(&text);
+    mu_buf_adds(&text, "{\n  \"_from_model_config\": true,\n  \"eos_token_id\": ");
+    mu_hf_ids(e->end, e->ends, &text);
+    mu_buf_adds(&text, "\n}\n");
+    if (status == MU_OK && e->ends > 0)
+        status = write_text(e, "generation_config.json", &text);
     mu_buf_release(&text);
     return status;
 }
@@ -213,6 +232,7 @@ mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output)
     MU_TRY_GOTO(status, open_config(&e), out);
     MU_TRY_GOTO(status, make_dir(&e, final), out);
     MU_TRY_GOTO(status, copy_tokenizer(&e), out);
+    take_ends(&e);
     MU_TRY_GOTO(status, write_config(&e), out);
     MU_TRY_GOTO(status, write_weights(&e), out);
     MU_TRY_GOTO(status, publish(&e, final), out);

@@ -22,8 +22,15 @@ mu_status_t mu_hf_config_read(const char *name, const char *text, size_t n, mu_h
 
 /* The class that computes what `model` does. Errors: MU_CONFIG, there is none (and why). */
 mu_status_t mu_hf_family(const char *subject, const mu_model_t *model, mu_hf_family_t *out);
-/* Its config.json. eod: the tokenizer's id of <|endoftext|>, -1 when there is none. */
-void mu_hf_config_write(const mu_model_t *model, mu_hf_family_t family, int eod, mu_buf_t *out);
+/* Its config.json. bos: the id that a text begins with, -1 when there is none; end, ends: the ids that end one. */
+void mu_hf_config_write(const mu_model_t *model, mu_hf_family_t family, int bos, const int32_t *end, int ends,
+                        mu_buf_t *out);
+/* "98", "[98, 100]" or "null": ids as JSON. */
+void mu_hf_ids(const int32_t *ids, int n, mu_buf_t *out);
+
+/* The ids that end a text, of a config.json or generation_config.json ("eos_token_id", a number or a list), as
+ * muster.end_tokens has them; nothing is added to `out` where the file names none below `vocab`. Errors: MU_DATA. */
+mu_status_t mu_hf_end_tokens(const char *name, const char *text, size_t n, int64_t vocab, mu_buf_t *out);
 
 /* Their name of our tensor, "gpt_neox.layers.0.input_layernorm.weight". */
 void mu_hf_name(mu_hf_family_t family, const mu_tensor_t *tensor, mu_buf_t *out);

@@ -26,6 +26,31 @@ out:
     return status;
 }
 
+/* What ends a text of this model: generation_config.json says it, else config.json, as in Transformers. */
+static mu_status_t read_end_tokens(const char *dir, mu_import_t *import)
+{
+    static const char *const names[] = {"generation_config.json", "config.json"};
+    mu_buf_t ids = MU_BUF_INIT;
+    mu_status_t status = MU_OK;
+    for (int i = 0; i < 2 && status == MU_OK && ids.len == 0; i++) {
+        mu_buf_t text = MU_BUF_INIT;
+        char *path = mu_path_join(dir, names[i]);
+        if (mu_is_file(path)) {
+            status = mu_file_read(path, CONFIG_LIMIT, &text);
+            if (status == MU_OK)
+                status = mu_hf_end_tokens(path, text.data, text.len, import->config->model.vocab, &ids);
+        }
+        mu_buf_release(&text);
+        free(path);
+    }
+    if (status == MU_OK && ids.len > 0) {
+        free(import->config->muster.end_tokens);
+        import->config->muster.end_tokens = mu_buf_detach(&ids);
+    }
+    mu_buf_release(&ids);
+    return status;
+}
+
 /* The plain name of a file beside the index; 78 is no use here, so anything else is damage. */
 static mu_status_t open_shard(const char *dir, const char *index, const char *name, mu_import_t *import)
 {
@@ -214,6 +239,7 @@ mu_status_t mu_hf_source_open(const char *dir, mu_import_t *out)
     if (!mu_is_dir(dir))
         return mu_fail(MU_NOINPUT, "%s: is no directory", dir);
     MU_TRY_GOTO(status, open_config(dir, &import), fail);
+    MU_TRY_GOTO(status, read_end_tokens(dir, &import), fail);
     MU_TRY_GOTO(status, open_files(dir, &import), fail);
     MU_TRY_GOTO(status, resolve(dir, &import), fail);
     import.tokenizer = mu_import_find_tokenizer(dir);

@@ -12,6 +12,24 @@ static mu_status_t prompt_ids(const mu_loaded_t *l, const char *prompt, mu_ids_t
     return MU_OK;
 }
 
+/* The model's own, else the tokenizer's <|endoftext|>. */
+static void take_ends(const mu_loaded_t *l, mu_generation_t *g)
+{
+    g->ends = mu_config_end_tokens(l->config, g->end);
+    if (g->ends > 0)
+        return;
+    g->end[0] = mu_tokenizer_eod(l->tokenizer);
+    g->ends = g->end[0] >= 0;
+}
+
+static bool is_end(const mu_generation_t *g, int32_t id)
+{
+    for (int i = 0; i < g->ends; i++)
+        if (g->end[i] == id)
+            return true;
+    return false;
+}
+
 /* How many new tokens: what is asked for, as far as the model has positions. */
 static mu_status_t limit(const mu_config_t *c, const mu_generate_t *asked, mu_generation_t *g)
 {
@@ -41,7 +59,7 @@ mu_status_t mu_generation_begin(const mu_loaded_t *l, const mu_config_t *c, cons
         how.top_k = c->top_k;
         how.top_p = c->top_p;
     }
-    g.eod = mu_tokenizer_eod(l->tokenizer);
+    take_ends(l, &g);
     MU_TRY_GOTO(status, prompt_ids(l, asked->prompt, &g.prompt), fail);
     MU_TRY_GOTO(status, limit(c, asked, &g), fail);
     MU_TRY_GOTO(status, mu_sampler_new(&how, mu_tokenizer_vocab(l->tokenizer), &g.sampler), fail);
@@ -78,7 +96,7 @@ mu_status_t mu_generation_run(mu_generation_t *g, mu_net_t *net, mu_comm_t *grou
         if (i > 0)
             MU_TRY_GOTO(status, mu_net_decode(net, &id, 1, logits), out);
         MU_TRY_GOTO(status, choose(g, group, logits, &id), out);
-        if (id == g->eod)
+        if (is_end(g, id))
             break;
         MU_TRY_GOTO(status, take(arg, id), out);
     }

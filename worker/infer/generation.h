@@ -29,7 +29,8 @@ typedef struct mu_generation {
     mu_ids_t prompt;
     int64_t most; /* new tokens */
     mu_sampler_t *sampler;
-    int32_t eod; /* ends the text; -1: none does */
+    int32_t end[MU_END_TOKENS]; /* each ends the text */
+    int ends;                   /* how many; 0: none does */
 } mu_generation_t;
 
 extern const char mu_generate_usage[];

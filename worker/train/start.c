@@ -23,6 +23,19 @@ static void set_rule(mu_start_t *start, char *text)
     start->rule = text;
 }
 
+/* What ends a text belongs to the model: it goes on into this run's checkpoints unless the user says another. */
+static mu_status_t keep_ends(mu_config_t *c, const char *path, const char *text)
+{
+    mu_config_t *was;
+    if (c->muster.end_tokens)
+        return MU_OK;
+    MU_TRY(mu_config_load_text(path, text, &was));
+    c->muster.end_tokens = was->muster.end_tokens;
+    was->muster.end_tokens = NULL;
+    mu_config_free(was);
+    return MU_OK;
+}
+
 /* Fills what follows from start->checkpoint; `resume`: go on with its steps and samples. */
 static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool optimizer)
 {
@@ -36,8 +49,10 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
         return mu_fail(MU_DATA, "%s: has no tensor embed_in.weight", path);
     if (snprintf(setup->path, sizeof setup->path, "%s", path) >= (int)sizeof setup->path)
         return mu_fail(MU_CONFIG, "%s: the path is too long", path);
-    if (m->info.config)
+    if (m->info.config) {
         MU_TRY(mu_agree(c, path, m->info.config, resume, &course));
+        MU_TRY(keep_ends(c, path, m->info.config));
+    }
     if (optimizer && !m->optimizer)
         return mu_fail(
             MU_CONFIG,
