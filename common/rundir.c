@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -237,6 +238,55 @@ bool mu_rundir_is_claimed(const char *dir)
         close(fd);
     free(path);
     return claimed;
+}
+
+bool mu_rundir_stands(const char *dir, int fd)
+{
+    char *path = mu_path_join(dir, "launcher.lock");
+    struct stat held, named;
+    bool gone = fstat(fd, &held) == 0 && stat(path, &named) != 0 && (errno == ENOENT || errno == ENOTDIR);
+    bool other = !gone && fstat(fd, &held) == 0 && stat(path, &named) == 0 &&
+                 (held.st_dev != named.st_dev || held.st_ino != named.st_ino);
+    free(path);
+    return !gone && !other;
+}
+
+enum { ID_HEX = 32 };
+
+static bool read_id(const char *path, char out[ID_HEX + 1])
+{
+    mu_buf_t text = MU_BUF_INIT;
+    bool good = mu_is_file(path) && mu_file_read(path, SMALL_FILE, &text) == MU_OK && text.len > ID_HEX &&
+                strspn(text.data, "0123456789abcdef") == ID_HEX;
+    if (good)
+        snprintf(out, ID_HEX + 1, "%.*s", ID_HEX, text.data);
+    mu_buf_release(&text);
+    return good;
+}
+
+mu_status_t mu_rundir_token(const char *dir, char out[33])
+{
+    char *path = mu_path_join(dir, "run.id"), id[ID_HEX + 2];
+    uint8_t raw[ID_HEX / 2];
+    struct stat st;
+    mu_status_t status = MU_OK;
+    if (!read_id(path, id)) {
+        randombytes_buf(raw, sizeof raw);
+        sodium_bin2hex(id, ID_HEX + 1, raw, sizeof raw);
+        snprintf(id + ID_HEX, 2, "\n");
+        status = mu_file_replace(path, id, ID_HEX + 1, 0600) == MU_OK ? MU_OK : MU_RUNDIR;
+        id[ID_HEX] = '\0';
+    }
+    if (status == MU_OK && stat(dir, &st) != 0)
+        status = mu_fail(MU_RUNDIR, "%s: %s", dir, strerror(errno));
+    if (status == MU_OK) {
+        char *text = mu_format("%s %llu", id, (unsigned long long)st.st_ino);
+        crypto_generichash(raw, sizeof raw, (const uint8_t *)text, strlen(text), NULL, 0);
+        sodium_bin2hex(out, ID_HEX + 1, raw, sizeof raw);
+        free(text);
+    }
+    free(path);
+    return status;
 }
 
 /* ---- verdict ---- */

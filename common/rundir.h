@@ -54,6 +54,13 @@ mu_status_t mu_rundir_check_name(const char *dir);
  * cannot be made or written, or another launcher has it (named by host, pid and time). */
 mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out);
 void mu_rundir_release(mu_claim_t *claim);
+/* Whether DIR/launcher.lock is still the file that `fd` (of a claim) has open: false when the directory was moved,
+ * removed or replaced. A volume that does not answer counts as true: it is not another one. */
+bool mu_rundir_stands(const char *dir, int fd);
+/* The mark of this run's processes and folders: 32 hex digits that follow from a random word in DIR/run.id, made here if
+ * it is missing, and the directory's inode. Two directories have two marks even where their paths are alike, as in two
+ * mount namespaces, and a copy has another one than its original. Call it with the claim held. Errors: MU_RUNDIR. */
+mu_status_t mu_rundir_token(const char *dir, char out[33]);
 /* Whether a launcher on this or (as far as locks reach) another host holds the directory. */
 bool mu_rundir_is_claimed(const char *dir);
 

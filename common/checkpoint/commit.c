@@ -229,6 +229,28 @@ mu_status_t mu_checkpoint_commit(const char *dir, const char *tmp, mu_commit_t *
     return MU_OK;
 }
 
+mu_status_t mu_checkpoint_set_aside(const char *dir, int64_t above, int attempt)
+{
+    mu_checkpoint_list_t list = {NULL, 0};
+    int moved = 0;
+    MU_TRY(mu_checkpoint_scan(dir, false, &list));
+    mu_status_t status = MU_OK;
+    for (int i = 0; status == MU_OK && i < list.count && list.entries[i].step > above; i++) {
+        char *from = mu_path_join(dir, list.entries[i].name);
+        char *to = mu_format("%s/damaged-%s-%d", dir, list.entries[i].name, attempt);
+        if (rename(from, to) != 0)
+            status = mu_fail(mu_open_status(errno), "%s: cannot be renamed to '%s': %s", from, to,
+                             strerror(errno));
+        else
+            mu_warn("checkpoint '%s' is damaged: kept as '%s'", from, to);
+        moved += status == MU_OK;
+        free(from);
+        free(to);
+    }
+    mu_checkpoint_list_release(&list);
+    return status == MU_OK && moved > 0 ? mu_sync_dir(dir) : status;
+}
+
 /* The name that `best` holds; empty when there is none. */
 static mu_status_t read_best(const char *dir, mu_buf_t *out)
 {

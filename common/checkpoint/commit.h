@@ -44,6 +44,9 @@ typedef struct mu_commit {
  * MU_BUG (the shards do not make up the model). */
 mu_status_t mu_checkpoint_commit(const char *dir, const char *tmp, mu_commit_t *commit);
 
+/* A run goes on from step `above`: what is newer was found damaged. It is renamed to damaged-NAME-ATTEMPT, so that
+ * retention neither counts nor removes it. The controller, before the first step. Errors: MU_IO. */
+mu_status_t mu_checkpoint_set_aside(const char *dir, int64_t above, int attempt);
 /* Removes checkpoints older than the `keep` newest valid ones (keep 0: none), never the newest valid one and
  * never the one that `best` names. Errors: MU_IO; the checkpoints kept are not touched. */
 mu_status_t mu_checkpoint_prune(const char *dir, int64_t keep, int attempt);

@@ -142,6 +142,15 @@ static void tell(mu_log_level_t level, const char *dir, const mu_checkpoint_list
                    list->entries[i].why);
 }
 
+/* Of the first n: one that storage did not give. It may be the newest valid one, so nothing older may take its place. */
+static const mu_checkpoint_entry_t *first_unread(const mu_checkpoint_list_t *list, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (list->entries[i].status == MU_IO)
+            return &list->entries[i];
+    return NULL;
+}
+
 static mu_status_t newest_of(const char *dir, int64_t below, mu_checkpoint_t **out)
 {
     mu_checkpoint_list_t list;
@@ -152,12 +161,17 @@ static mu_status_t newest_of(const char *dir, int64_t below, mu_checkpoint_t **o
     for (i = 0; i < list.count && !found; i++) {
         mu_checkpoint_entry_t *entry = &list.entries[i];
         mu_buf_t why = MU_BUF_INIT;
-        if (entry->step < below &&
-            mu_checkpoint_open_named(dir, entry->name, entry->step, &found, &why) != MU_OK)
+        if (entry->step < below)
+            entry->status = mu_checkpoint_open_named(dir, entry->name, entry->step, &found, &why);
+        if (entry->status != MU_OK)
             entry->why = mu_buf_detach(&why);
         mu_buf_release(&why);
     }
-    if (found) {
+    const mu_checkpoint_entry_t *unread = first_unread(&list, i);
+    if (unread) {
+        status = mu_fail(MU_IO, "checkpoint '%s/%s' cannot be read: %s", dir, unread->name, unread->why);
+        mu_checkpoint_close(found);
+    } else if (found) {
         tell(MU_LOG_WARN, dir, &list, i - 1, below);
         if (i > 1)
             mu_warn("going back to checkpoint '%s'", mu_checkpoint_path(found));

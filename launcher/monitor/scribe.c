@@ -22,6 +22,7 @@ struct mu_scribe {
     int fd;           /* -1: the child died, and a new one starts in a moment */
     int64_t start_ns; /* of the child */
     mu_buf_t state;   /* the newest run.json: a new child writes it first */
+    bool moved;       /* the directory is another one now: nothing is written any more */
     mu_stop_t stop;
     bool drain; /* one is there that nobody has asked for yet */
     char drained[256];
@@ -32,6 +33,7 @@ struct mu_scribe {
 enum { STATE = 'S', EVENT = 'E', REMOVE_KEY = 'K', OUTPUT = 'M' };
 /* What the child sends: the first byte is a mu_stop_t, or DRAIN followed by a host's name. */
 enum { DRAIN = 'D' };
+enum { EXIT_MOVED = 3 }; /* of the child: the directory is no longer the one that is claimed */
 static const int64_t again_ns = 500000000; /* a child that dies at once is not started faster than this */
 
 /* ---- the child ---- */
@@ -71,7 +73,13 @@ static void obey(const char *dir, const char *packet, size_t n)
     }
 }
 
-static void write_for_ever(const char *dir, int fd)
+static void leave_if_moved(const char *dir, int lock_fd)
+{
+    if (lock_fd >= 0 && !mu_rundir_stands(dir, lock_fd))
+        _exit(EXIT_MOVED);
+}
+
+static void write_for_ever(const char *dir, int lock_fd, int fd)
 {
     static char packet[PACKET_MAX];
     mu_stop_t told = MU_STOP_NONE;
@@ -83,11 +91,14 @@ static void write_for_ever(const char *dir, int fd)
             ssize_t n = recv(fd, packet, sizeof packet, MSG_DONTWAIT);
             if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
                 return;
+            if (n > 0 && packet[0] == STATE)
+                leave_if_moved(dir, lock_fd);
             if (n > 0)
                 obey(dir, packet, (size_t)n);
             if (n > 0 && packet[0] != STATE)
                 continue; /* a burst of lines does not look for `stop` after each */
         }
+        leave_if_moved(dir, lock_fd);
         if (mu_drain_take(dir, packet + 1)) {
             packet[0] = DRAIN;
             send(fd, packet, strlen(packet + 1) + 1, MSG_NOSIGNAL);
@@ -129,7 +140,7 @@ static void become_writer(const mu_scribe_t *scribe, int fd)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     close_others(fd, scribe->lock_fd);
-    write_for_ever(scribe->dir, fd);
+    write_for_ever(scribe->dir, scribe->lock_fd, fd);
     _exit(0);
 }
 
@@ -175,10 +186,16 @@ static void queue(mu_scribe_t *scribe, char kind, const char *bytes, size_t n);
 static void replace_child(mu_scribe_t *scribe)
 {
     int how = 0;
+    if (scribe->moved)
+        return;
     if (scribe->fd >= 0) {
         close(scribe->fd);
         scribe->fd = -1;
         waitpid(scribe->pid, &how, 0);
+        if (WIFEXITED(how) && WEXITSTATUS(how) == EXIT_MOVED) {
+            scribe->moved = true;
+            return;
+        }
         mu_warn("the run directory's writer (pid %lld) %s %d: starting it again; entries may be missing",
                 (long long)scribe->pid, WIFSIGNALED(how) ? "was killed by signal" : "ended with exit code",
                 WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how));
@@ -285,6 +302,12 @@ mu_stop_t mu_scribe_stop(mu_scribe_t *scribe)
     return scribe->stop;
 }
 
+bool mu_scribe_moved(mu_scribe_t *scribe)
+{
+    listen_to_child(scribe);
+    return scribe->moved;
+}
+
 const char *mu_scribe_drain(mu_scribe_t *scribe)
 {
     listen_to_child(scribe);
@@ -303,21 +326,21 @@ static bool end_child(mu_scribe_t *scribe)
     if (waited >= END_MS)
         mu_warn("the run directory does not answer: its last entries may be missing");
     close(scribe->fd);
-    return waited >= END_MS || (WIFEXITED(how) && WEXITSTATUS(how) == 0);
+    return waited >= END_MS || (WIFEXITED(how) && (WEXITSTATUS(how) == 0 || WEXITSTATUS(how) == EXIT_MOVED));
 }
 
 void mu_scribe_end(mu_scribe_t *scribe)
 {
     if (!scribe)
         return;
-    if (scribe->fd < 0 || !end_child(scribe)) {
+    if (!scribe->moved && (scribe->fd < 0 || !end_child(scribe))) {
         /* it was killed on the way: the last state is what people and other programs read */
         if (start_child(scribe) == MU_OK) {
             queue(scribe, STATE, scribe->state.data, scribe->state.len);
             end_child(scribe);
         }
     }
-    if (scribe->dropped > 0)
+    if (scribe->dropped > 0 && !scribe->moved)
         mu_warn("%lld entries of the run directory were dropped: its volume was too slow, or its writer died",
                 (long long)scribe->dropped);
     mu_buf_release(&scribe->state);

@@ -30,6 +30,8 @@ void mu_scribe_output(mu_scribe_t *scribe, const char *bytes, size_t n);
 /* Readable when something was seen; then ask mu_scribe_stop(), which never falls. */
 int mu_scribe_fd(const mu_scribe_t *scribe);
 mu_stop_t mu_scribe_stop(mu_scribe_t *scribe);
+/* Whether the directory has been moved, removed or replaced since it was claimed. Nothing is written from then on. */
+bool mu_scribe_moved(mu_scribe_t *scribe);
 /* The name of a host that is about to go, once for each that was told; NULL otherwise. Any bytes: escape it.
  */
 const char *mu_scribe_drain(mu_scribe_t *scribe);

@@ -328,6 +328,11 @@ static void pass_stop_on(attempt_t *a, int64_t now)
     }
     if (a->s->stops >= 2 && a->course != KILLING)
         begin_killing(a, now);
+    if (a->course != KILLING && mu_scribe_moved(a->s->scribe)) {
+        mu_error("%s is no longer the directory that this run began in: it was moved, removed or replaced",
+                 a->s->run_dir);
+        begin_killing(a, now);
+    }
 }
 
 static void kill_mpirun(attempt_t *a, int64_t now)
@@ -461,6 +466,12 @@ static void describe(attempt_t *a, mu_outcome_t *out)
     mu_completion_t end;
     mu_buf_t text = MU_BUF_INIT;
     *out = (mu_outcome_t){.rank = -1, .phase = -1, .ran = a->roster.present > 0, .time = mu_wall_seconds()};
+    if (mu_scribe_moved(a->s->scribe)) {
+        out->status = MU_RUNDIR;
+        snprintf(out->who, sizeof out->who, "the run directory");
+        snprintf(out->what, sizeof out->what, "%.400s was moved, removed or replaced", a->s->run_dir);
+        return;
+    }
     if (recorded_end(a, &end)) {
         a->s->state->step = end.step;
         if (end.checkpoint >= 0)

@@ -39,6 +39,7 @@ typedef struct run {
     uint8_t key[MU_CONTROL_KEY_BYTES];
     char config_digest[MU_DIGEST_HEX], file_digest[MU_DIGEST_HEX];
     char verdict_digest[MU_DIGEST_HEX]; /* of all that was asked for: config, workers, hosts */
+    char hosts_digest[MU_DIGEST_HEX];   /* of that and the hosts that were given */
 } run_t;
 
 /* ---- the run directory ---- */
@@ -49,18 +50,6 @@ static void set_state(run_t *r, const char *word)
     r->state.time = mu_wall_seconds();
     if (r->supervisor.scribe)
         mu_scribe_state(r->supervisor.scribe, &r->state);
-}
-
-/* The mark of this run's processes and folders. It follows from the directory, so that --dry-run shows the
- * real command and strays are found even when run.json was lost. */
-static void make_token(const char *dir, char out[33])
-{
-    uint8_t raw[16];
-    char *real = realpath(dir, NULL);
-    const char *name = real ? real : dir;
-    crypto_generichash(raw, sizeof raw, (const uint8_t *)name, strlen(name), NULL, 0);
-    sodium_bin2hex(out, 33, raw, sizeof raw);
-    free(real);
 }
 
 /* The checkpoint that the last launcher knew of, if it is still there; -1: none. */
@@ -84,7 +73,6 @@ static void read_past(run_t *r)
         r->state.attempt = past.attempt;
         r->state.last_checkpoint = past_checkpoint(r, &past);
     }
-    make_token(r->plan.run_dir, r->state.token);
     gethostname(r->state.host, sizeof r->state.host - 1);
     snprintf(r->state.version, sizeof r->state.version, "%s", MU_VERSION);
     snprintf(r->state.mpi, sizeof r->state.mpi, "%s", r->plan.mpirun.version);
@@ -109,7 +97,27 @@ static void digest_request(run_t *r)
                            (long long)p->workers_option, p->hosts_option ? p->hosts_option : "",
                            p->hostfile ? p->hostfile : "");
     mu_digest_bytes(text, strlen(text), r->verdict_digest);
+    mu_buf_t hosts = MU_BUF_INIT;
+    char own[256] = "";
+    gethostname(own, sizeof own - 1);
+    mu_buf_addf(&hosts, "%slauncher %s\n", text, own);
+    for (int i = 0; i < p->hosts->count; i++)
+        mu_buf_addf(&hosts, "host %s\n", p->hosts->host[i].name);
+    mu_digest_bytes(hosts.data, hosts.len, r->hosts_digest);
+    mu_buf_release(&hosts);
     free(text);
+}
+
+/* Whether the cause of such an end may belong to a host or what it has mounted: it says nothing of other hosts. */
+static bool belongs_to_hosts(mu_status_t status)
+{
+    return status == MU_AUTH || status == MU_NOINPUT || status == MU_RUNDIR || status == MU_NOPROGRESS;
+}
+
+static mu_status_t read_verdict(run_t *r, mu_verdict_t *out)
+{
+    MU_TRY(mu_verdict_read(r->plan.run_dir, r->verdict_digest, out));
+    return out->status != MU_OK ? MU_OK : mu_verdict_read(r->plan.run_dir, r->hosts_digest, out);
 }
 
 static mu_status_t claim_directory(run_t *r)
@@ -117,13 +125,14 @@ static mu_status_t claim_directory(run_t *r)
     mu_verdict_t verdict;
     MU_TRY(mu_rundir_claim(r->plan.run_dir, &r->claim));
     digest_request(r);
-    MU_TRY(mu_verdict_read(r->plan.run_dir, r->verdict_digest, &verdict));
+    MU_TRY(read_verdict(r, &verdict));
     if (verdict.status != MU_OK)
         return mu_fail(verdict.status,
                        "%s/verdict.json: this run has ended for good: %s: change the config or the options, "
                        "or mend the cause and remove the file",
                        r->plan.run_dir, verdict.reason);
     read_past(r);
+    MU_TRY(mu_rundir_token(r->plan.run_dir, r->state.token));
     forget_requests(r);
     int strays = mu_sweep_processes(r->state.token, INT64_MAX);
     if (strays > 0)
@@ -300,6 +309,11 @@ static mu_status_t attempt(run_t *r, mu_outcome_t *outcome)
     mu_supervisor_t *s = &r->supervisor;
     mu_args_t args = {0}, env = {0};
     mu_status_t status;
+    if (!mu_rundir_stands(r->plan.run_dir, r->claim.fd))
+        return mu_fail(
+            MU_RUNDIR,
+            "%s is no longer the directory that this run began in: it was moved, removed or replaced",
+            r->plan.run_dir);
     r->state.attempt++;
     MU_TRY(mu_completion_forget(r->plan.run_dir));
     MU_TRY(write_key(r));
@@ -312,7 +326,8 @@ static mu_status_t attempt(run_t *r, mu_outcome_t *outcome)
                     (long long)r->state.attempt, r->plan.places.ranks - 1);
     status = mu_supervise(s, outcome);
     mu_sweep_processes(r->state.token, INT64_MAX);
-    unlink(r->key_path);
+    if (mu_rundir_stands(r->plan.run_dir, r->claim.fd))
+        unlink(r->key_path);
     mu_args_free(&args);
     mu_args_free(&env);
     return status;
@@ -572,9 +587,10 @@ static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
     mu_scribe_event(r->supervisor.scribe, "end", NULL, -1, "exit %d: %s", mu_status_exit(status),
                     r->state.reason);
     set_state(r, word);
-    if (mu_status_is_final(status)) {
+    if (mu_status_is_final(status) && mu_rundir_stands(r->plan.run_dir, r->claim.fd)) {
         mu_verdict_t verdict = {.status = status};
-        snprintf(verdict.config_digest, sizeof verdict.config_digest, "%s", r->verdict_digest);
+        snprintf(verdict.config_digest, sizeof verdict.config_digest, "%s",
+                 belongs_to_hosts(status) ? r->hosts_digest : r->verdict_digest);
         snprintf(verdict.reason, sizeof verdict.reason, "%s", r->state.reason);
         mu_verdict_write(r->plan.run_dir, &verdict);
     }
@@ -602,11 +618,13 @@ static void clean_up(run_t *r)
         mu_clean_hosts(r->ready, r->state.token);
     mu_ready_free(r->ready);
     mu_ssh_free(r->ssh);
-    forget_requests(r);
+    if (mu_rundir_stands(r->plan.run_dir, r->claim.fd)) {
+        forget_requests(r);
+        unlink(r->key_path);
+    }
     if (r->tmp_fd >= 0)
         close(r->tmp_fd);
     mu_sweep_folders(r->state.token);
-    unlink(r->key_path);
     mu_scribe_end(r->supervisor.scribe);
     sodium_memzero(r->key, sizeof r->key);
 }
@@ -620,6 +638,15 @@ static void name_files(run_t *r)
     r->hostfile = mu_path_join(r->tmp_dir.data, "hostfile");
 }
 
+/* Touches nothing: a directory that no run has used yet has no mark, so its command shows zeros. */
+static void dry_token(run_t *r)
+{
+    char *path = mu_path_join(r->plan.run_dir, "run.id");
+    if (!mu_is_file(path) || mu_rundir_token(r->plan.run_dir, r->state.token) != MU_OK)
+        memset(r->state.token, '0', sizeof r->state.token - 1);
+    free(path);
+}
+
 static mu_status_t dry_run(run_t *r)
 {
     mu_args_t args = {0}, env = {0};
@@ -628,6 +655,7 @@ static mu_status_t dry_run(run_t *r)
     MU_TRY(mu_run_plan_fit(&r->plan, NULL, NULL));
     read_past(r);
     r->state.attempt++;
+    dry_token(r);
     name_files(r);
     make_command(r, "0.0.0.0:0", &args, &env);
     mu_args_quote(&args, &line);

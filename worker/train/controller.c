@@ -1,6 +1,7 @@
 #include "worker/train/controller.h"
 #include "common/buf.h"
 #include "common/clock.h"
+#include "common/checkpoint/commit.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "worker/train/dealer.h"
@@ -443,6 +444,8 @@ mu_status_t mu_controller_run(mu_run_t *run)
     MU_TRY_GOTO(status, mu_metrics_open(run->dir, &c.metrics), out);
     MU_TRY_GOTO(status, mu_opening_play(run, &c.start, &c.opening), out);
     run->orderly = false;
+    if (c.start.done > 0 && c.start.setup.kind == MU_SETUP_RESUME)
+        MU_TRY_GOTO(status, mu_checkpoint_set_aside(c.checkpoints, c.start.done, run->attempt), out);
     status = train(&c);
 out:
     mu_metrics_close(c.metrics);
