@@ -176,8 +176,9 @@ void mu_tensor_slice(const mu_tensor_t *tensor, int tp, int rank, int64_t offset
     if (tensor->split == MU_SPLIT_NONE)
         return;
     int d = tensor->split == MU_SPLIT_ROWS ? 0 : 1;
-    count[d] = tensor->shape[d] / tp;
-    offset[d] = count[d] * rank;
+    int64_t most = (tensor->shape[d] + tp - 1) / tp;
+    offset[d] = mu_min_i64(most * rank, tensor->shape[d]);
+    count[d] = mu_min_i64(most, tensor->shape[d] - offset[d]);
 }
 
 int64_t mu_part_begin(int64_t n, int64_t part, int64_t parts)

@@ -93,8 +93,17 @@ void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out);
 /* The index of a name, -1 when there is none. */
 int mu_model_tensor_find(const mu_model_t *model, const char *name);
 
-/* The part of `tensor` that tp rank `rank` of `tp` holds: offset and count of each dimension. tp divides it.
- */
+/* The part of `tensor` that tp rank `rank` of `tp` holds: offset and count of each dimension. Where tp does not divide it,
+ * which happens to a vocabulary alone, every rank has ceil(shape / tp) and the last ones have fewer. */
+static inline int64_t mu_model_vocab_most(const mu_model_t *model, int64_t tp)
+{
+    return (model->vocab + tp - 1) / tp; /* rows of the first rank, which has the most */
+}
+/* Whether each of tp ranks has rows of the vocabulary. */
+static inline bool mu_model_vocab_fits(const mu_model_t *model, int64_t tp)
+{
+    return model->vocab > mu_model_vocab_most(model, tp) * (tp - 1);
+}
 void mu_tensor_slice(const mu_tensor_t *tensor, int tp, int rank, int64_t offset[2], int64_t count[2]);
 
 /* Where part `part` of `parts` of `n` things begins: floor(n part / parts), without a product that could

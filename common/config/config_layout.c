@@ -87,9 +87,19 @@ static mu_status_t check_batch(const mu_config_source_t *s)
 
 /* ---- layout ---- */
 
-static bool divides(const mu_model_t *m, int64_t tp)
+/* A new model is padded to what the width divides. A loaded one has the rows that it has: then the last workers hold
+ * fewer (mu_tensor_slice()). */
+static bool divides_vocab(const mu_config_source_t *s, int64_t tp)
 {
-    return m->heads % tp == 0 && m->ffn % tp == 0 && m->vocab % tp == 0;
+    const mu_config_t *c = &s->config;
+    bool loads = c->load && *c->load;
+    return c->model.vocab % tp == 0 || (loads && mu_model_vocab_fits(&c->model, tp));
+}
+
+static bool divides(const mu_config_source_t *s, int64_t tp)
+{
+    const mu_model_t *m = &s->config.model;
+    return m->heads % tp == 0 && m->ffn % tp == 0 && divides_vocab(s, tp);
 }
 
 /* "tp 1 x dp 4, tp 2 x dp 2": all that this world can run. */
@@ -102,7 +112,7 @@ static void legal_layouts(const mu_config_source_t *s, const mu_world_t *world, 
     if (world->slots_per_host > 0)
         most = mu_min_i64(most, world->slots_per_host);
     for (int64_t tp = 1; tp <= most; tp++) {
-        if (!divides(m, tp))
+        if (!divides(s, tp))
             continue;
         if (world->workers == 0) {
             mu_buf_addf(out, "%stp %lld", out->len ? ", " : "", (long long)tp);
@@ -149,7 +159,7 @@ static mu_status_t check_tp(const mu_config_source_t *s, const mu_world_t *world
         return unfit(s, world, "does not divide num_attention_heads %lld", (long long)m->heads);
     if (m->ffn % tp != 0)
         return unfit(s, world, "does not divide the MLP's width %lld", (long long)m->ffn);
-    if (m->vocab % tp != 0)
+    if (!divides_vocab(s, tp))
         return unfit(s, world, "does not divide the padded vocabulary %lld", (long long)m->vocab);
     if (world->slots_per_host > 0 && tp > world->slots_per_host)
         return unfit(s, world, "exceeds the %d slots of a host", world->slots_per_host);

@@ -30,7 +30,7 @@ void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_m
     int64_t e = shape->mixed ? 2 : 4, h = m->hidden, owned;
     int64_t p = local_parameters(m, shape->tp, (int)mu_max_i64(1, shape->shards), &owned);
     int64_t rows = shape->micro_batch * m->seq_length, w = h / shape->tp, f = m->ffn / shape->tp;
-    int64_t vocab = m->vocab / shape->tp, heads = m->heads / shape->tp;
+    int64_t vocab = mu_model_vocab_most(m, shape->tp), heads = m->heads / shape->tp;
     int64_t norms = m->residual == MU_RESIDUAL_PARALLEL_TIED ? 1 : 2;
     int64_t inputs = m->residual == MU_RESIDUAL_SEQUENTIAL ? 2 : 1;
     int64_t layer = rows * (e * (h * norms + 4 * w + 2 * f) + 4 * (heads + 2 * inputs));

@@ -44,7 +44,7 @@ typedef struct mu_plan_memory {
     int64_t weights, gradients, optimizer, activations, loss, workspace, communication;
 } mu_plan_memory_t;
 
-/* model->vocab is known and tp divides heads, ffn and vocabulary. */
+/* model->vocab is known and tp divides heads and ffn. */
 void mu_plan_memory(const mu_model_t *model, const mu_plan_shape_t *shape, mu_plan_memory_t *out);
 int64_t mu_plan_memory_total(const mu_plan_memory_t *memory);
 

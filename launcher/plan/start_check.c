@@ -201,6 +201,10 @@ static mu_status_t against_checkpoint(const check_t *k, int64_t ids)
     if (embedding < 0)
         return MU_OK; /* the controller says what is wrong with it */
     int64_t rows = mu_checkpoint_manifest(k->checkpoint)->tensors[embedding].shape[0];
+    if (k->config->padded_vocab_size > 0 && k->config->padded_vocab_size != rows)
+        mu_buf_addf(k->notes, "padded_vocab_size %lld (%s) is not followed: '%s' has %lld rows\n",
+                    (long long)k->config->padded_vocab_size, mu_config_origin(k->config, "padded_vocab_size"),
+                    mu_checkpoint_path(k->checkpoint), (long long)rows);
     if (ids > rows && k->config->finetune && !k->own) /* the model may grow */
         return mu_config_padded_vocab(k->config, ids, &rows);
     if (ids > rows)

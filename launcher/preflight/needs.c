@@ -38,7 +38,7 @@ mu_status_t mu_needs_of(const mu_config_t *config, bool trains, mu_needs_t *out)
     *out = (mu_needs_t){0};
     MU_TRY(find_vocab(config, &model.vocab));
     int tp = config->tp > 0 ? config->tp : 1;
-    if (model.vocab == 0 || model.vocab % tp != 0)
+    if (model.vocab == 0 || !mu_model_vocab_fits(&model, tp))
         return MU_OK; /* unknown, or refused elsewhere */
     mu_plan_shape_t shape = {.tp = tp,
                              .shards = config->zero_stage == 1 ? config->dp : 1,

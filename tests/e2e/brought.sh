@@ -86,3 +86,25 @@ muster import "$scratch/nan" --output "$scratch/nan-ckpt" --allow-nonfinite 2>"$
 expect_exit 65 muster eval "$scratch/nan-ckpt" --data "$scratch/data" --json >"$scratch/verb.out" 2>&1
 run 85 nan-run load="$scratch/nan-ckpt" finetune=true
 says nan-run 'before any update'
+
+# a loaded vocabulary that the width does not divide: the same numbers, and the model's own rows all the way
+odd() { # odd NAME WORKERS KEY=VALUE...
+    local name=$1 workers=$2
+    shift 2
+    muster run "$scratch/model.yml" --workers "$workers" --run-dir "$scratch/$name" model_parallel_size="$workers" "$@" \
+        >"$scratch/$name.out" 2>&1 || { cat "$scratch/$name.out" >&2; fail "$name"; }
+}
+odd odd 1 padded_vocab_size=515
+muster export "$scratch/odd" --output "$scratch/odd-hf" 2>/dev/null && muster import "$scratch/odd-hf" --output "$scratch/odd-ckpt" 2>/dev/null
+for workers in 1 2; do
+    odd "odd$workers" $workers load="$scratch/odd-ckpt" finetune=true padded_vocab_size=null
+    losses "$scratch/odd$workers" >"$scratch/odd$workers.losses"
+    muster eval "$scratch/odd-ckpt" --data "$scratch/data" --seq-length 64 --json --workers $workers model_parallel_size=$workers \
+        2>/dev/null | sed 's/.*"loss": \([^,]*\),.*/\1/' >"$scratch/odd$workers.loss"
+    muster generate "$scratch/odd-ckpt" --prompt int --max-new-tokens 4 --workers $workers 2>/dev/null >"$scratch/odd$workers.text"
+done
+same_losses "$scratch/odd1.losses" "$scratch/odd2.losses" 1e-4 || fail "an odd vocabulary: layouts differ"
+awk 'NR == FNR { a = $1; next } { exit !(a > 0 && ($1 - a) ^ 2 < 1e-8) }' "$scratch/odd1.loss" "$scratch/odd2.loss" || fail "eval differs"
+cmp "$scratch/odd1.text" "$scratch/odd2.text" || fail "generate differs"
+muster export "$scratch/odd2" --output "$scratch/odd2-hf" 2>/dev/null
+grep -q '"vocab_size": 515' "$scratch/odd2-hf/config.json" || fail "an export has other rows than the model"

@@ -54,10 +54,11 @@ static void names_are_found_where_they_are(void **state)
     assert_int_equal(mu_model_tensor_find(&m, "layers.9.mlp.dense_h_to_4h.bias"), -1);
 }
 
-static void slices_cover_each_tensor_once(void **state)
+/* The vocabulary also where the width does not divide it. */
+static void cover(int64_t vocab)
 {
-    (void)state;
-    mu_model_t m = neox(2, 64, 4, 96);
+    mu_model_t m = neox(2, 64, 4, vocab);
+    assert_true(mu_model_vocab_fits(&m, 4));
     for (int i = 0; i < mu_model_tensor_count(&m); i++) {
         mu_tensor_t t;
         mu_model_tensor(&m, i, &t);
@@ -73,6 +74,16 @@ static void slices_cover_each_tensor_once(void **state)
         }
         assert_int_equal(covered, t.shape[0] * t.shape[1] * (t.split == MU_SPLIT_NONE ? 4 : 1));
     }
+}
+
+static void slices_cover_each_tensor_once(void **state)
+{
+    (void)state;
+    for (int64_t vocab = 93; vocab <= 97; vocab++)
+        cover(vocab);
+    mu_model_t m = neox(2, 64, 4, 5); /* 2, 2, 1 and none */
+    assert_false(mu_model_vocab_fits(&m, 4));
+    assert_true(mu_model_vocab_fits(&m, 3));
 }
 
 int main(void)

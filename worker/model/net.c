@@ -41,10 +41,12 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
     if (!dev->ops->supports(dev, options->dtype))
         return mu_fail(MU_CONFIG, "%s has no %s: use another precision", dev->description,
                        mu_dtype_name(options->dtype));
-    if (m->heads % tp->size || m->ffn % tp->size || m->vocab % tp->size)
-        return mu_fail(MU_CONFIG,
-                       "model parallel size %d does not divide %lld heads, %lld ffn and %lld vocabulary rows",
-                       tp->size, (long long)m->heads, (long long)m->ffn, (long long)m->vocab);
+    if (m->heads % tp->size || m->ffn % tp->size || !mu_model_vocab_fits(m, tp->size))
+        return mu_fail(
+            MU_CONFIG,
+            "model parallel size %d does not divide %lld heads and %lld ffn, or leaves a worker none of "
+            "%lld vocabulary rows",
+            tp->size, (long long)m->heads, (long long)m->ffn, (long long)m->vocab);
     int64_t seq = options->seq_length > 0 ? options->seq_length : m->seq_length;
     if (seq > m->max_positions)
         return mu_fail(MU_CONFIG, "sequences of %lld tokens, but the model has %lld positions",
@@ -234,7 +236,7 @@ static mu_status_t make_rotary(mu_net_t *net)
 static mu_status_t make_head(mu_net_t *net)
 {
     void *p;
-    net->chunk = mu_model_logit_rows(net->rows, net->vocab, net->dev->logits);
+    net->chunk = mu_model_logit_rows(net->rows, net->vocab_most, net->dev->logits);
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, net->chunk * net->vocab, &net->logits));
     MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, net->chunk, &net->max));
     MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, 2 * net->chunk, &net->sums));
@@ -313,8 +315,9 @@ mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *
     net->heads = model->heads / tp->size;
     net->width = net->heads * mu_model_head_dim(model);
     net->ffn = model->ffn / tp->size;
-    net->vocab = model->vocab / tp->size;
-    net->vocab_first = net->vocab * tp->rank;
+    net->vocab_most = mu_model_vocab_most(model, tp->size);
+    net->vocab_first = net->vocab_most * tp->rank;
+    net->vocab = mu_net_vocab_of(net, tp->rank);
     mu_status_t status;
     MU_TRY_GOTO(status, make_params(net), failed);
     MU_TRY_GOTO(status, make_activations(net), failed);

@@ -80,8 +80,8 @@ typedef struct mu_net_loss {
 } mu_net_loss_t;
 
 /* The device, the group and the model outlive the net (the model is copied). Weights are zero. Errors:
- * MU_NOMEM; MU_CONFIG when tp divides heads, ffn or vocabulary not, or the device has no such dtype. Not a
- * collective. */
+ * MU_NOMEM; MU_CONFIG when tp does not divide heads or ffn, or leaves a worker no row of the vocabulary, or the device
+ * has no such dtype. Not a collective. */
 mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *tp,
                        const mu_net_options_t *options, mu_net_t **out);
 void mu_net_free(mu_net_t *net); /* NULL is nothing */

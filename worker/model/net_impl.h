@@ -47,8 +47,9 @@ struct mu_net {
         *embed_out; /* embed_out is embed_in when tied */
 
     /* sizes on this worker */
-    int64_t batch, seq, rows;         /* of one call: rows = batch * seq */
-    int64_t heads, width, ffn, vocab; /* slices: heads / tp, heads / tp * head_dim, ffn / tp, vocab / tp */
+    int64_t batch, seq, rows;  /* of one call: rows = batch * seq */
+    int64_t heads, width, ffn; /* slices: heads / tp, heads / tp * head_dim, ffn / tp */
+    int64_t vocab, vocab_most; /* rows of the vocabulary here, and of the worker that has the most */
     int64_t vocab_first;
     int64_t chunk; /* rows of the head at a time */
 
@@ -88,11 +89,18 @@ struct mu_net {
     /* generation */
     mu_array_t *cache; /* [layers], each [capacity][heads][2][head_dim] */
     int64_t capacity, length;
-    mu_array_t slice; /* [chunk][vocab]: another worker's logits; tp > 1, from the first use on */
+    mu_array_t slice; /* [chunk][vocab_most]: another worker's logits; tp > 1, from the first use on */
 
     void **memory; /* what mu_net_free() gives back */
     int memory_count, memory_cap;
 };
+
+/* Rows of the vocabulary that a worker of the tp group holds. */
+static inline int64_t mu_net_vocab_of(const mu_net_t *net, int rank)
+{
+    int64_t left = net->model.vocab - rank * net->vocab_most;
+    return left < net->vocab_most ? left : net->vocab_most;
+}
 
 /* Allocates for the net: freed with it. */
 mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, void **out);

@@ -158,7 +158,7 @@ mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double
 static mu_status_t get_logits(mu_net_t *net, mu_array_t from, int64_t rows, int root, void *narrow,
                               float *out)
 {
-    int64_t count = rows * net->vocab;
+    int64_t width = mu_net_vocab_of(net, root), count = rows * width;
     float *wide = narrow;
     MU_TRY(mu_comm_sync(&net->tp, 1));
     MU_TRY(net->ops->get(net->dev, narrow, from.data, count * mu_dtype_size(from.type)));
@@ -167,8 +167,8 @@ static mu_status_t get_logits(mu_net_t *net, mu_array_t from, int64_t rows, int 
         mu_convert_to_floats(wide, narrow, from.type, count);
     }
     for (int64_t r = 0; r < rows; r++)
-        memcpy(out + r * net->model.vocab + root * net->vocab, wide + r * net->vocab,
-               (size_t)net->vocab * sizeof *out);
+        memcpy(out + r * net->model.vocab + root * net->vocab_most, wide + r * width,
+               (size_t)width * sizeof *out);
     if (wide != narrow)
         free(wide);
     return MU_OK;
@@ -176,16 +176,17 @@ static mu_status_t get_logits(mu_net_t *net, mu_array_t from, int64_t rows, int 
 
 mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out)
 {
-    int64_t bytes = rows * net->vocab * mu_dtype_size(net->logits.type);
+    int64_t row = rows * mu_dtype_size(net->logits.type); /* bytes of a column of logits */
     mu_array_t slice = net->logits;
     mu_status_t status = MU_OK;
     if (net->tp->size > 1 && !net->slice.data)
-        MU_TRY(mu_net_get_array(net, MU_MEM_COMMUNICATION, net->chunk * net->vocab, &net->slice));
+        MU_TRY(mu_net_get_array(net, MU_MEM_COMMUNICATION, net->chunk * net->vocab_most, &net->slice));
     if (net->tp->size > 1)
         slice = net->slice;
-    void *host = mu_alloc((size_t)bytes);
+    void *host = mu_alloc((size_t)(row * net->vocab_most));
     head_logits(net, from, rows);
     for (int root = 0; status == MU_OK && root < net->tp->size; root++) {
+        int64_t bytes = row * mu_net_vocab_of(net, root);
         if (net->tp->size > 1 && root == net->tp->rank)
             net->ops->copy(net->dev, slice.data, net->logits.data, bytes);
         status = mu_comm_broadcast(net->tp, root, slice.data, bytes);

@@ -251,6 +251,9 @@ static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
     if (setup->growth.rows > 0)
         return grow(c, setup);
     if (setup->kind != MU_SETUP_FRESH) {
+        if (c->padded_vocab_size > 0 && c->padded_vocab_size != setup->vocab)
+            mu_info("padded_vocab_size %lld is not followed: '%s' has %lld rows",
+                    (long long)c->padded_vocab_size, setup->path, (long long)setup->vocab);
         if (vocab > setup->vocab)
             return mu_fail(MU_CONFIG, "%s: the model knows %lld ids, the data's tokenizer has %lld",
                            setup->path, (long long)setup->vocab, (long long)vocab);
@@ -271,6 +274,8 @@ static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
 static mu_status_t check_vocab_divides(const mu_run_t *run, const mu_start_t *start)
 {
     int tp = run->config->tp;
+    if (start->setup.kind != MU_SETUP_FRESH) /* a loaded model's rows are divided as they are */
+        return MU_OK;
     if (start->setup.vocab % tp != 0)
         return mu_fail(MU_CONFIG,
                        "the vocabulary of %lld rows cannot be divided by tp %d: use a tp that divides it",
