@@ -110,6 +110,10 @@ mu_status_t mu_run_state_read(const char *dir, mu_run_state_t *s)
     s->tp = json_integer_value(json_object_get(layout, "tp"));
     s->dp = json_integer_value(json_object_get(layout, "dp"));
     s->workers = json_integer_value(json_object_get(layout, "workers"));
+    const int64_t most = INT32_MAX / 2; /* counts that a run could reach; ranks take them as int */
+    if (s->attempt < 0 || s->attempt > most || s->restarts < 0 || s->restarts > most)
+        status = mu_fail(MU_DATA, "%s: damaged: attempt %lld, restarts %lld", path, (long long)s->attempt,
+                         (long long)s->restarts);
     get_text(versions, "muster", s->version, sizeof s->version);
     get_text(versions, "mpi", s->mpi, sizeof s->mpi);
     json_decref(json);
@@ -184,9 +188,30 @@ static mu_status_t write_owner(const mu_claim_t *claim)
     return MU_OK;
 }
 
+mu_status_t mu_rundir_check_files(const char *dir)
+{
+    static const char *const names[] = {"config.yml",   "run.json",      "metrics.jsonl", "events.jsonl",
+                                        "verdict.json", "complete.json", "stop",          "drain",
+                                        "control.key",  "run.id",        "launcher.lock", "logs/mpirun.log"};
+    mu_status_t status = MU_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && status == MU_OK; i++) {
+        char *path = mu_path_join(dir, names[i]);
+        struct stat st;
+        if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+            status = mu_fail(MU_RUNDIR, "%s: is %s, not a file: remove it, or give another --run-dir", path,
+                             S_ISDIR(st.st_mode)    ? "a directory"
+                             : S_ISFIFO(st.st_mode) ? "a FIFO"
+                             : S_ISLNK(st.st_mode)  ? "a symbolic link"
+                                                    : "a device or socket");
+        free(path);
+    }
+    return status;
+}
+
 mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out)
 {
     MU_TRY(make_folders(dir));
+    MU_TRY(mu_rundir_check_files(dir));
     mu_claim_t claim = {.path = mu_path_join(dir, "launcher.lock")};
     mu_status_t status = MU_OK;
     claim.fd = open(claim.path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

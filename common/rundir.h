@@ -54,6 +54,9 @@ mu_status_t mu_rundir_check_name(const char *dir);
  * cannot be made or written, or another launcher has it (named by host, pid and time). */
 mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out);
 void mu_rundir_release(mu_claim_t *claim);
+/* Whether what lies in a run directory under the names of its files are files: a FIFO would hold up who opens it, a folder
+ * `stop` would stop each start. Errors: MU_RUNDIR, with the name. */
+mu_status_t mu_rundir_check_files(const char *dir);
 /* Whether DIR/launcher.lock is still the file that `fd` (of a claim) has open: false when the directory was moved,
  * removed or replaced. A volume that does not answer counts as true: it is not another one. */
 bool mu_rundir_stands(const char *dir, int fd);

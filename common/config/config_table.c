@@ -110,6 +110,20 @@ void mu_key_suggest(const char *name, mu_buf_t *out)
         mu_buf_adds(out, ": `muster config --keys` lists all keys");
 }
 
+const char *mu_nearest_word(const char *word, const char *const *known)
+{
+    const char *best = NULL;
+    int least = 2 + (int)strlen(word) / 3; /* farther is no likeness */
+    for (; *known; known++) {
+        int e = edits(word, *known, least);
+        if (e < least) {
+            least = e;
+            best = *known;
+        }
+    }
+    return best;
+}
+
 const char *mu_key_type_name(mu_key_type_t type)
 {
     static const char *const names[] = {

@@ -28,9 +28,22 @@ mu_status_t mu_hosts_build_fail(const mu_hosts_build_t *build, mu_place_t place,
     return status;
 }
 
+/* A name and nothing else. */
+static bool is_bare(const mu_host_t *host)
+{
+    return host->slots == 0 && host->port == 0 && !host->user && !host->extra;
+}
+
 mu_status_t mu_hosts_build_add(mu_hosts_build_t *build, mu_host_t *host, mu_place_t place)
 {
     mu_hosts_t *hosts = build->hosts;
+    mu_host_t *last = hosts->count > 0 ? &hosts->host[hosts->count - 1] : NULL;
+    if (build->repeats_count && last && is_bare(host) && is_bare(last) &&
+        strcasecmp(last->name, host->name) == 0 && last->repeats < MU_SLOTS_MAX) {
+        last->repeats += last->repeats == 0 ? 2 : 1;
+        mu_host_release(host);
+        return MU_OK;
+    }
     if (hosts->count == MU_HOSTS_MAX) {
         mu_host_release(host);
         return mu_hosts_build_fail(build, place, "more than %d hosts", MU_HOSTS_MAX);
@@ -55,7 +68,31 @@ static int by_name(const void *a, const void *b, void *arg)
     return order ? order : (i > j) - (i < j);
 }
 
-static mu_status_t refuse_duplicates(const mu_hosts_build_t *build)
+static void add_repeats(mu_host_t *to, mu_host_t *from)
+{
+    int sum = (to->repeats ? to->repeats : 1) + (from->repeats ? from->repeats : 1);
+    to->repeats = sum < MU_SLOTS_MAX ? sum : MU_SLOTS_MAX;
+    from->repeats = -1; /* goes */
+}
+
+/* What was counted becomes slots, and the hosts that were counted elsewhere go. */
+static void settle_repeats(mu_hosts_t *hosts)
+{
+    int kept = 0;
+    for (int i = 0; i < hosts->count; i++) {
+        mu_host_t host = hosts->host[i];
+        if (host.repeats < 0) {
+            mu_host_release(&host);
+            continue;
+        }
+        if (host.repeats > 0)
+            host.slots = host.repeats;
+        hosts->host[kept++] = host;
+    }
+    hosts->count = kept;
+}
+
+static mu_status_t merge_or_refuse_duplicates(const mu_hosts_build_t *build)
 {
     const mu_hosts_t *hosts = build->hosts;
     int *order = mu_alloc((size_t)hosts->count * sizeof *order);
@@ -65,13 +102,20 @@ static mu_status_t refuse_duplicates(const mu_hosts_build_t *build)
     qsort_r(order, (size_t)hosts->count, sizeof *order, by_name, hosts->host);
     for (int i = 1; i < hosts->count && status == MU_OK; i++) {
         int first = order[i - 1], again = order[i];
-        if (strcasecmp(hosts->host[first].name, hosts->host[again].name) == 0)
+        if (strcasecmp(hosts->host[first].name, hosts->host[again].name) != 0)
+            continue;
+        if (build->repeats_count && is_bare(&hosts->host[first]) && is_bare(&hosts->host[again])) {
+            add_repeats(&hosts->host[first], &hosts->host[again]);
+            order[i] = first; /* a third one is compared with the first again */
+        } else
             status = mu_hosts_build_fail(
                 build, build->place[again],
                 "host %s is there twice (first in line %d, column %d): give it once, with all its slots",
                 hosts->host[again].name, build->place[first].line, build->place[first].column);
     }
     free(order);
+    if (status == MU_OK)
+        settle_repeats(build->hosts);
     return status;
 }
 
@@ -80,7 +124,7 @@ mu_status_t mu_hosts_build_end(mu_hosts_build_t *build, mu_status_t status, mu_h
     if (status == MU_OK && build->hosts->count == 0)
         status = mu_hosts_build_fail(build, (mu_place_t){1, 1}, "names no host");
     if (status == MU_OK)
-        status = refuse_duplicates(build);
+        status = merge_or_refuse_duplicates(build);
     free(build->place);
     if (status != MU_OK) {
         mu_hosts_free(build->hosts);
@@ -178,6 +222,29 @@ static mu_status_t from_mpi(const mu_hosts_query_t *query, const char *(*env)(co
     return MU_OK;
 }
 
+/* PBS, LSF and SGE name a file. *out stays NULL when none does. */
+static mu_status_t from_batch(const char *(*env)(const char *), mu_hosts_t **out)
+{
+    static const struct {
+        const char *name;
+        bool numbers;
+    } files[] = {{"PBS_NODEFILE", false}, {"LSB_DJOB_HOSTFILE", false}, {"PE_HOSTFILE", true}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const char *path = env(files[i].name);
+        mu_buf_t text = MU_BUF_INIT;
+        if (!path || !*path)
+            continue;
+        mu_status_t status = mu_file_read_text(path, HOSTFILE_MAX, &text);
+        if (status == MU_OK)
+            status = mu_hosts_parse_batch(path, text.data ? text.data : "", text.len, files[i].numbers, out);
+        else
+            mu_error("%s names it as the list of this job's hosts", files[i].name);
+        mu_buf_release(&text);
+        return status;
+    }
+    return MU_OK;
+}
+
 static const char *env_of_process(const char *name)
 {
     return getenv(name);
@@ -209,11 +276,23 @@ mu_status_t mu_hosts_find(const mu_hosts_query_t *query, mu_hosts_t **out)
     if (status != MU_OK || hosts)
         goto done;
     source = MU_HOSTS_SLURM;
+    nodes = env("SLURM_HET_SIZE");
+    if (nodes && *nodes && strcmp(nodes, "1") != 0) {
+        status = mu_fail(MU_CONFIG,
+                         "SLURM_HET_SIZE=%.16s: a heterogeneous job: its components are not joined: name the "
+                         "hosts with --hosts or --hostfile",
+                         nodes);
+        goto done;
+    }
     if ((nodes = env("SLURM_JOB_NODELIST")) && *nodes) {
         status =
             mu_hosts_parse_slurm(nodes, env("SLURM_TASKS_PER_NODE"), env("SLURM_JOB_CPUS_PER_NODE"), &hosts);
         goto done;
     }
+    source = MU_HOSTS_BATCH;
+    status = from_batch(env, &hosts);
+    if (status != MU_OK || hosts)
+        goto done;
     source = MU_HOSTS_LOCAL;
     status = this_machine(&hosts);
 done:

@@ -14,6 +14,8 @@ typedef struct mu_hosts_build {
     mu_hosts_t *hosts;
     mu_place_t *place;
     int capacity;
+    bool
+        repeats_count; /* a name alone on its line, given again, is one more slot (node files of PBS and LSF) */
 } mu_hosts_build_t;
 
 void mu_hosts_build_begin(mu_hosts_build_t *build, const char *source, mu_status_t error);

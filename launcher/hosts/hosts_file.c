@@ -2,6 +2,7 @@
 #include "launcher/hosts/hosts_build.h"
 #include "common/ready_text.h"
 #include "common/buf.h"
+#include "common/config/config.h"
 
 mu_status_t mu_hosts_parse_list(const char *text, mu_hosts_t **out)
 {
@@ -82,7 +83,48 @@ static mu_status_t set_number(const mu_hosts_build_t *build, const line_t *line,
     return MU_OK;
 }
 
-/* One "key=value" behind the name; blanks around '=' are allowed, as in Open MPI. */
+/* Words of Open MPI's hostfiles (orte/util/hostfile), of MPICH's (Hydra's host files) and of our own. */
+static const char *const known_keys[] = {"slots",
+                                         "cpu",
+                                         "count",
+                                         "port",
+                                         "user",
+                                         "max_slots",
+                                         "max-slots",
+                                         "slots_max",
+                                         "slots-max",
+                                         "cpus_max",
+                                         "cpus-max",
+                                         "boards",
+                                         "sockets_per_board",
+                                         "cores_per_socket",
+                                         "username",
+                                         "user-name",
+                                         "user_name",
+                                         "binding",
+                                         "ifname",
+                                         "rack",
+                                         NULL};
+
+static mu_status_t check_key(const mu_hosts_build_t *build, const line_t *line, const char *key, size_t n)
+{
+    mu_buf_t word = MU_BUF_INIT, shown = MU_BUF_INIT;
+    for (int i = 0; known_keys[i]; i++)
+        if (is_word(key, n, known_keys[i]))
+            return MU_OK;
+    mu_text_escape(key, n, 40, &shown);
+    for (size_t i = 0; i < n && i < 40; i++)
+        mu_buf_addc(&word, key[i] >= 'A' && key[i] <= 'Z' ? (char)(key[i] - 'A' + 'a') : key[i]);
+    const char *near = mu_nearest_word(word.data ? word.data : "", known_keys);
+    mu_status_t status = mu_hosts_build_fail(
+        build, place_of(line, key), "\"%s\" is not a word of hostfiles%s%s%s", shown.data,
+        near ? ": did you mean " : " (slots, port, user)", near ? near : "", near ? "?" : "");
+    mu_buf_release(&word);
+    mu_buf_release(&shown);
+    return status;
+}
+
+/* One "key=value" after the name; blanks around '=' are allowed, as in Open MPI. */
 static mu_status_t read_setting(const mu_hosts_build_t *build, line_t *line, mu_host_t *host, mu_buf_t *extra)
 {
     const char *key, *value;
@@ -108,6 +150,7 @@ static mu_status_t read_setting(const mu_hosts_build_t *build, line_t *line, mu_
         host->user = mu_format("%.*s", (int)nvalue, value);
         return MU_OK;
     }
+    MU_TRY(check_key(build, line, key, nkey));
     mu_buf_addf(extra, "%s%.*s=", extra->len ? " " : "", (int)nkey, key);
     mu_text_escape(value, nvalue, 1024, extra);
     return MU_OK;
@@ -130,6 +173,9 @@ static mu_status_t read_line(mu_hosts_build_t *build, line_t *line)
         MU_TRY_GOTO(status, read_setting(build, line, &host, &extra), done);
     if (extra.len)
         host.extra = mu_buf_detach(&extra);
+    if (host.extra && host.slots == 0 && strstr(host.extra, "max"))
+        MU_TRY_GOTO(status, mu_hosts_build_fail(build, place, "%s without slots: write slots=N", host.extra),
+                    done);
     status = mu_hosts_build_add(build, &host, place);
 done:
     mu_buf_release(&extra);
@@ -143,6 +189,7 @@ mu_status_t mu_hosts_parse_file(const char *source, const char *text, size_t n, 
     mu_status_t status = MU_OK;
     const char *p = text, *end = text + n;
     mu_hosts_build_begin(&build, source, MU_CONFIG);
+    build.repeats_count = true;
     for (int number = 1; p < end && status == MU_OK; number++) {
         const char *newline = memchr(p, '\n', (size_t)(end - p));
         const char *stop = newline ? newline : end, *hash = memchr(p, '#', (size_t)(stop - p));

@@ -41,8 +41,11 @@ static const int64_t again_ns = 500000000; /* a child that dies at once is not s
 static void append(const char *dir, const char *name, const char *bytes, size_t n)
 {
     char *path = mu_path_join(dir, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || !mu_write_all(fd, bytes, n))
+    struct stat st; /* a FIFO that somebody made there would hold us up */
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)))
+        mu_warn("%s: is not a file: nothing is written to it", path);
+    else if (fd < 0 || !mu_write_all(fd, bytes, n))
         mu_warn("%s: cannot write: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);

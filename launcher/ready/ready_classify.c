@@ -66,6 +66,12 @@ static const struct {
     {"Host key verification failed", MU_REASON_KEY_UNKNOWN, "host key is known for"},
     {"UNPROTECTED PRIVATE KEY FILE", MU_REASON_DENIED, "Permissions "},
     {"Permission denied", MU_REASON_DENIED, NULL},
+    {"Access denied", MU_REASON_DENIED, NULL}, /* pam_slurm_adopt, pam_access */
+    {"no active jobs", MU_REASON_DENIED, NULL},
+    {"account is currently not available", MU_REASON_DENIED, NULL},
+    {"account has expired", MU_REASON_DENIED, NULL},
+    {"Unable to negotiate", MU_REASON_SSH_CONFIG, NULL},
+    {"No user exists for uid", MU_REASON_SSH_CONFIG, NULL},
     {"Too many authentication failures", MU_REASON_DENIED, NULL},
     {"no more authentication methods", MU_REASON_DENIED, NULL},
     {"Exceeded MaxStartups", MU_REASON_THROTTLED, NULL},

@@ -128,7 +128,7 @@ mu_status_t mu_ssh_new(const mu_hosts_t *hosts, const char *user_args, const cha
     add_setting(ssh, "RequestTTY=no");
     MU_TRY_GOTO(status, add_user_args(ssh, args, &config), done);
     add_setting(ssh, "ConnectTimeout=5");
-    add_setting(ssh, "LogLevel=ERROR");
+    add_setting(ssh, "LogLevel=INFO"); /* a refusal by PAM is no error to ssh, but the reason to us */
     if (needs_config(hosts)) {
         MU_TRY_GOTO(status, write_config(hosts, config, own), done);
         add(ssh, "-F");

@@ -135,10 +135,13 @@ bool mu_login_line(mu_login_t *login, const char *word, mu_buf_t *out)
             return false;
         }
         size_t n = (size_t)(newline - line);
-        bool ours = n >= length && memcmp(line, word, length) == 0;
-        if (ours)
-            mu_buf_add(out, line + length, n - length);
-        else
+        /* a start file of the shell may print without a newline before it */
+        const char *at = memmem(line, n, word, length);
+        bool ours = at != NULL;
+        if (ours) {
+            mu_buf_add(out, at + length, n - length - (size_t)(at - line));
+            make_noise(login, line, (size_t)(at - line));
+        } else
             make_noise(login, line, n + 1);
         drop_pending(login, n + 1);
         if (ours)

@@ -19,6 +19,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <sodium.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -522,6 +523,8 @@ static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
     MU_TRY(gather(r));
     MU_TRY(fit(r));
     say_plan(r);
+    prctl(PR_SET_DUMPABLE, 0); /* no core file holds the key; programs that are started are not affected */
+    sodium_mlock(r->key, sizeof r->key);
     mu_control_key_new(r->key);
     MU_TRY(mu_server_open(r->plan.places.route.address, r->key, r->plan.places.ranks, &r->supervisor.server));
     note_data_version(r);
@@ -626,7 +629,7 @@ static void clean_up(run_t *r)
         close(r->tmp_fd);
     mu_sweep_folders(r->state.token);
     mu_scribe_end(r->supervisor.scribe);
-    sodium_memzero(r->key, sizeof r->key);
+    sodium_munlock(r->key, sizeof r->key); /* and zeroes it */
 }
 
 static void name_files(run_t *r)

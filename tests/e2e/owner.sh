@@ -47,3 +47,12 @@ expect_exit 0 muster run "$scratch/model.yml" --workers 1 --run-dir "$run" train
 says 'step-00000012.*kept as .*damaged-step-00000012'
 ls -d "$run"/checkpoints/damaged-step-00000012-* >/dev/null || fail "it was not kept"
 [ -f "$run/checkpoints/step-00000012/manifest.json" ] || fail "step 12 was not saved again"
+
+# what lies under the name of a file of the run directory must be one: it is named, and nothing waits for it
+for made in "mkfifo events.jsonl" "mkdir stop" "mkfifo metrics.jsonl" "ln -s /dev/null run.json"; do
+    rm -rf "$scratch/odd"
+    mkdir "$scratch/odd"
+    (cd "$scratch/odd" && $made)
+    expect_exit 73 timeout 20 muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/odd" train_iters=4 2>"$scratch/log"
+    grep -q "$scratch/odd/${made##* }: is a" "$scratch/log" || fail "$made: $(cat "$scratch/log")"
+done

@@ -38,12 +38,12 @@ wait_for 60 has_events joined 4
 wait_for 60 step_past "$(last_step)"
 victim=$(rank_pid 2)
 # A stop that falls into a checkpoint has the limit of storage: that one goes on, and another is tried.
-stops_named() { [ "$(grep -c 'is stopped (state T' "$run.err")" -ge "$1" ]; }
+stops_named() { [ "$(grep -c 'is stopped (state T' "$LAB/disturbed.err")" -ge "$1" ]; }
 for try in 1 2 3 4 5 6; do
     since=$EPOCHREALTIME
     kill -STOP "$victim"
     wait_for 30 stops_named $try
-    ! grep 'is stopped (state T' "$run.err" | tail -n 1 | grep -q 'ends in 10 s' || break
+    ! grep 'is stopped (state T' "$LAB/disturbed.err" | tail -n 1 | grep -q 'ends in 10 s' || break
     kill -CONT "$victim"
     wait_for 60 step_past "$(last_step)"
 done

@@ -86,6 +86,10 @@ static void mistakes_name_their_place(void **state)
         {"a =8\n", "f:1:3: \"\" is not of the form key=value"},
         {"a slots=1 slots=2\n", "f:1:17: "},
         {"a:4 slots=4\n", "f:1:11: "},
+        {"a slots=1\nb lots=2\n", "f:2:3: \"lots\" is not a word of hostfiles: did you mean slots?"},
+        {"a Slots=2\n", "f:1:3: \"Slots\" is not a word of hostfiles: did you mean slots?"},
+        {"a max_slots=2\n", "f:1:1: max_slots=2 without slots"},
+        {"a np=2\n", "f:1:3: \"np\" is not a word of hostfiles"},
         {"a port=70000\n", "f:1:8: \"70000\" is not a port"},
         {"a user=-x\n", "f:1:8: \"-x\" is not a user name"},
         {"a:0\n", "f:1:3: \"0\" is not a number of slots"},
@@ -108,6 +112,25 @@ static void mistakes_name_their_place(void **state)
     mu_hosts_t *hosts = NULL;
     assert_int_equal(mu_hosts_parse_file("f", "a\0b", 3, &hosts), MU_CONFIG);
     assert_said("f:1:1: \"a\\x00b\" is not a host name");
+}
+
+static void repeated_lines_are_slots(void **state)
+{
+    (void)state;
+    mu_hosts_t *hosts = file("n1\nn1\nn2\nn1\nn2\nn3\n");
+    assert_int_equal(hosts->count, 3);
+    assert_host(hosts, 0, "n1", 3);
+    assert_host(hosts, 1, "n2", 2);
+    assert_host(hosts, 2, "n3", 0);
+    mu_hosts_free(hosts);
+    static const char sge[] = "n1 2 all.q@n1 UNDEFINED\nn2 4 all.q@n2 UNDEFINED\n";
+    assert_int_equal(mu_hosts_parse_batch("pe", sge, sizeof sge - 1, true, &hosts), MU_OK);
+    assert_int_equal(hosts->count, 2);
+    assert_host(hosts, 0, "n1", 2);
+    assert_host(hosts, 1, "n2", 4);
+    mu_hosts_free(hosts);
+    assert_int_equal(mu_hosts_parse_batch("pe", "n1 x\n", 5, true, &hosts), MU_CONFIG);
+    assert_said("pe:1:4: a number of slots");
 }
 
 static void option_list(void **state)
@@ -515,9 +538,13 @@ int main(void)
 {
     mu_log_sink_set(keep_error, NULL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forms_of_hostfiles), cmocka_unit_test(mistakes_name_their_place),
-        cmocka_unit_test(option_list),        cmocka_unit_test(slurm_lists),
-        cmocka_unit_test(hostile_names),      cmocka_unit_test(order_of_sources),
+        cmocka_unit_test(forms_of_hostfiles),
+        cmocka_unit_test(mistakes_name_their_place),
+        cmocka_unit_test(repeated_lines_are_slots),
+        cmocka_unit_test(option_list),
+        cmocka_unit_test(slurm_lists),
+        cmocka_unit_test(hostile_names),
+        cmocka_unit_test(order_of_sources),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PIPE_BYTES = 1 << 20, LINE_MAX_BYTES = 4096 };
@@ -117,10 +118,15 @@ mu_status_t mu_guard_log_start(const char *run_dir, int rank, mu_guard_log_t *ou
     mu_status_t status = MU_OK;
     int in[2], lines[2], file = -1;
     char *path = mu_format("%s/logs/rank-%05d.log", run_dir, rank);
-    file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct stat st;
+    file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (file < 0) {
         status = mu_fail(MU_RUNDIR, "%s: cannot open: %s", path, strerror(errno));
         goto out;
+    }
+    if (fstat(file, &st) != 0 || !S_ISREG(st.st_mode)) {
+        status = mu_fail(MU_RUNDIR, "%s: is not a file", path);
+        goto out_file;
     }
     if (pipe2(in, O_CLOEXEC) != 0) {
         status = mu_fail(MU_BUG, "no pipe for the log: %s", strerror(errno));
