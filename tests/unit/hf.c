@@ -301,6 +301,73 @@ static void patch(const char *path, const char *what, const char *with)
     mu_buf_release(&bytes);
 }
 
+/* Replaces the first `what` in a safetensors header by `with` of any length. */
+static void rename_tensor(const char *path, const char *what, const char *with)
+{
+    mu_buf_t bytes = MU_BUF_INIT, out = MU_BUF_INIT;
+    uint64_t length;
+    read_all(path, &bytes);
+    memcpy(&length, bytes.data, sizeof length);
+    char *at = memmem(bytes.data + 8, length, what, strlen(what));
+    assert_non_null(at);
+    size_t before = (size_t)(at - bytes.data), after = before + strlen(what);
+    length += strlen(with) - strlen(what);
+    mu_buf_add(&out, &length, sizeof length);
+    mu_buf_add(&out, bytes.data + 8, before - 8);
+    mu_buf_adds(&out, with);
+    mu_buf_add(&out, bytes.data + after, bytes.len - after);
+    write_bytes(path, out.data, out.len);
+    mu_buf_release(&bytes);
+    mu_buf_release(&out);
+}
+
+/* The one matrix of a tied model under its other name, with and without safetensors' word for it; and an index that
+ * lists the head, which no file has. */
+static void a_tied_matrix_has_two_names(void **state)
+{
+    (void)state;
+    mu_buf_t was = MU_BUF_INIT, is = MU_BUF_INIT;
+    static const char *const renamed[][2] = {
+        {"\"wte.weight\"", "\"lm_head.weight\""},
+        {"{", "{\"__metadata__\":{\"format\":\"pt\",\"wte.weight\":\"lm_head.weight\"},"}};
+    copy_model("gpt2", "tied");
+    assert_int_equal(import_dir("tied", "tied.ckpt"), MU_OK);
+    assert_int_equal(export_dir("tied.ckpt", "tied-out"), MU_OK);
+    read_all("tied-out/model.safetensors", &was);
+    for (int i = 0; i < 2; i++) {
+        char *ckpt = mu_format("tied.ckpt-%d", i), *out = mu_format("tied-out-%d", i);
+        rename_tensor("tied/model.safetensors", renamed[i][0], renamed[i][1]);
+        assert_int_equal(import_dir("tied", ckpt), MU_OK);
+        assert_int_equal(export_dir(ckpt, out), MU_OK);
+        char *file = mu_path_join(out, "model.safetensors");
+        read_all(file, &is);
+        assert_int_equal(was.len, is.len);
+        assert_memory_equal(was.data, is.data, is.len);
+        free(file);
+        free(ckpt);
+        free(out);
+    }
+    copy_model("gpt2", "listed");
+    assert_int_equal(rename("listed/model.safetensors", "listed/one.safetensors"), 0);
+    write_text(
+        "listed/model.safetensors.index.json",
+        "{\"weight_map\":{\"wte.weight\":\"one.safetensors\",\"lm_head.weight\":\"one.safetensors\"}}");
+    assert_int_equal(import_dir("listed", "listed.ckpt"), MU_OK);
+    mu_buf_release(&was);
+    mu_buf_release(&is);
+}
+
+/* config.json ties them, the file has another head: refused, and both are named. */
+static void a_tied_head_that_is_another_is_refused(void **state)
+{
+    (void)state;
+    copy_model("neox", "untied");
+    patch("untied/config.json", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true ");
+    assert_int_equal(import_dir("untied", "untied.ckpt"), MU_DATA);
+    assert_heard("embed_out.weight");
+    assert_heard("gpt_neox.embed_in.weight");
+}
+
 static void an_import_that_fails_leaves_nothing(void **state)
 {
     (void)state;
@@ -493,6 +560,8 @@ int main(void)
         cmocka_unit_test(a_model_of_neither_class_has_none),
         cmocka_unit_test(reordering_is_its_own_inverse_and_what_gpt2_means),
         cmocka_unit_test(the_configurations_have_the_published_sizes),
+        cmocka_unit_test(a_tied_matrix_has_two_names),
+        cmocka_unit_test(a_tied_head_that_is_another_is_refused),
         cmocka_unit_test(an_import_that_fails_leaves_nothing),
         cmocka_unit_test(nothing_is_overwritten),
         cmocka_unit_test(a_damaged_checkpoint_is_not_exported),

@@ -67,15 +67,18 @@ static mu_status_t open_shard(const char *dir, const char *index, const char *na
     return status;
 }
 
-/* Each tensor of the map is in the file that the map names. */
-static mu_status_t check_map(const char *index, json_t *map, const mu_foreign_t *list)
+/* Each tensor of the map is in the file that the map names; a tied head may stand in the map alone. */
+static mu_status_t check_map(const char *index, json_t *map, const mu_import_t *import)
 {
+    const mu_foreign_t *list = &import->list;
     const char *name;
     json_t *file;
     json_object_foreach(map, name, file)
     {
         const mu_foreign_tensor_t *t = mu_foreign_find(list, name);
         const char *path = t ? mu_foreign_path(list, t) : NULL, *slash = path ? strrchr(path, '/') : NULL;
+        if (!t && mu_hf_ignored(import->family, &import->config->model, name))
+            continue;
         if (!slash || strcmp(slash + 1, json_string_value(file)) != 0)
             return mu_fail(MU_DATA, "%s: tensor '%s' is not in '%s'", index, name, json_string_value(file));
     }
@@ -95,7 +98,7 @@ static mu_status_t open_map(const char *dir, const char *index, json_t *root, mu
         MU_TRY(open_shard(dir, index, json_string_value(file), import));
     }
     MU_TRY(mu_foreign_sort(&import->list));
-    return check_map(index, map, &import->list);
+    return check_map(index, map, import);
 }
 
 static mu_status_t open_index(const char *dir, const char *index, mu_import_t *import)
@@ -137,7 +140,7 @@ static mu_status_t open_files(const char *dir, mu_import_t *import)
 
 /* With the prefix of the class or, as old files have it, without; a GPT-NeoX's head also under the name that
  * Transformers 5 has for it in memory, and in files that it is told to leave unconverted. */
-static const mu_foreign_tensor_t *find(const mu_import_t *import, const char *name)
+static const mu_foreign_tensor_t *find_own(const mu_import_t *import, const char *name)
 {
     const char *prefix = mu_hf_prefix(import->family);
     size_t n = strlen(prefix);
@@ -145,6 +148,62 @@ static const mu_foreign_tensor_t *find(const mu_import_t *import, const char *na
     if (!t && strcmp(name, "embed_out.weight") == 0)
         t = mu_foreign_find(&import->list, "lm_head.weight");
     return t || strncmp(name, prefix, n) != 0 ? t : mu_foreign_find(&import->list, name + n);
+}
+
+static const char *const head_names[] = {"lm_head.weight", "embed_out.weight"};
+enum { HEAD_NAMES = 2 };
+
+/* A tied model's one matrix may be stored under the head's name alone. */
+static const mu_foreign_tensor_t *find(const mu_import_t *import, mu_tensor_kind_t kind, const char *name)
+{
+    const mu_foreign_tensor_t *t = find_own(import, name);
+    for (int i = 0; i < HEAD_NAMES && !t && kind == MU_T_EMBED_IN && import->config->model.tied_head; i++)
+        t = mu_foreign_find(&import->list, head_names[i]);
+    return t;
+}
+
+static bool same_place(const mu_foreign_tensor_t *a, const mu_foreign_tensor_t *b)
+{
+    return a->file == b->file && a->at == b->at && a->elements == b->elements;
+}
+
+static mu_status_t same_values(const mu_import_t *import, const mu_foreign_tensor_t *a,
+                               const mu_foreign_tensor_t *b, bool *same)
+{
+    enum { CHUNK = 1 << 16 };
+    float *x = mu_alloc(CHUNK * sizeof *x), *y = mu_alloc(CHUNK * sizeof *y);
+    mu_status_t status = MU_OK;
+    *same = a->elements == b->elements;
+    for (int64_t at = 0; *same && at < a->elements && status == MU_OK; at += CHUNK) {
+        int64_t n = a->elements - at < CHUNK ? a->elements - at : CHUNK;
+        status = mu_foreign_read(&import->list, a, at, n, x);
+        if (status == MU_OK)
+            status = mu_foreign_read(&import->list, b, at, n, y);
+        *same = status == MU_OK && memcmp(x, y, (size_t)n * sizeof *x) == 0;
+    }
+    free(x);
+    free(y);
+    return status;
+}
+
+/* config.json says that the head is the embedding; a head in the file must then be that too. */
+static mu_status_t check_tied(const mu_import_t *import)
+{
+    const mu_foreign_tensor_t *embedding = import->of[0];
+    for (int i = 0; i < HEAD_NAMES && import->config->model.tied_head; i++) {
+        const mu_foreign_tensor_t *head = mu_foreign_find(&import->list, head_names[i]);
+        bool same = !head || same_place(head, embedding);
+        if (!same)
+            MU_TRY(same_values(import, head, embedding, &same));
+        if (!same)
+            return mu_fail(
+                MU_DATA,
+                "%s: config.json ties the head to the embedding (tie_word_embeddings), and tensor '%s' is "
+                "another than '%s': set tie_word_embeddings to false to use that head, or leave the tensor "
+                "out of the file",
+                mu_foreign_path(&import->list, head), head->name, embedding->name);
+    }
+    return MU_OK;
 }
 
 static mu_status_t resolve_one(const char *dir, mu_import_t *import, int index)
@@ -157,7 +216,7 @@ static mu_status_t resolve_one(const char *dir, mu_import_t *import, int index)
     mu_model_tensor(&import->config->model, index, &t);
     mu_hf_name(import->family, &t, &name);
     mu_hf_shape(import->family, &t, want);
-    const mu_foreign_tensor_t *f = find(import, name.data);
+    const mu_foreign_tensor_t *f = find(import, t.kind, name.data);
     if (!f)
         status = mu_fail(MU_DATA, "%s: tensor '%s' is not there", dir, name.data);
     else if (f->dims != t.dims || f->shape[0] != want[0] || (t.dims == 2 && f->shape[1] != want[1]))
@@ -181,7 +240,7 @@ static mu_status_t refuse_others(const mu_import_t *import, int count)
         const mu_foreign_tensor_t *f = &import->list.tensors[i];
         bool used = mu_hf_ignored(import->family, &import->config->model, f->name);
         for (int k = 0; !used && k < count; k++)
-            used = import->of[k] == f;
+            used = same_place(import->of[k], f);
         if (!used && others++ < SHOWN)
             mu_error("%s: tensor '%s' has no place in the model that config.json describes",
                      mu_foreign_path(&import->list, f), f->name);
@@ -202,6 +261,7 @@ static mu_status_t resolve(const char *dir, mu_import_t *import)
         status = status == MU_OK ? one : status;
     }
     MU_TRY(status);
+    MU_TRY(check_tied(import));
     return refuse_others(import, count);
 }
 

@@ -130,12 +130,33 @@ static mu_status_t check_metadata(const char *path, json_t *metadata)
     return MU_OK;
 }
 
+/* safetensors' save_model() stores shared weights once and keeps the other name in the metadata, "other": "stored":
+ * that name stands for the same values. */
+static void add_shared(json_t *header, size_t before, mu_foreign_t *list)
+{
+    const char *key;
+    json_t *value;
+    int end = list->count;
+    json_object_foreach(json_object_get(header, "__metadata__"), key, value)
+    {
+        const char *stored = json_string_value(value);
+        for (int i = (int)before; i < end && !json_object_get(header, key); i++) {
+            mu_foreign_tensor_t t = list->tensors[i];
+            if (strcmp(t.name, stored) != 0)
+                continue;
+            t.name = mu_strdup(key);
+            mu_foreign_add(list, &t);
+            break;
+        }
+    }
+}
+
 /* limit: bytes of values in the file; `base`: where they begin. */
 static mu_status_t add_all(const char *path, json_t *header, uint64_t base, uint64_t limit,
                            mu_foreign_t *list)
 {
     span_t *spans = mu_calloc(json_object_size(header) + 1, sizeof *spans);
-    size_t count = 0;
+    size_t count = 0, before = (size_t)list->count;
     const char *name;
     json_t *entry;
     mu_status_t status = MU_OK;
@@ -152,6 +173,8 @@ static mu_status_t add_all(const char *path, json_t *header, uint64_t base, uint
         mu_foreign_add(list, &t);
     }
     status = check_tiling(path, spans, count, limit);
+    if (status == MU_OK)
+        add_shared(header, before, list);
 out:
     free(spans);
     return status;
