@@ -3,6 +3,8 @@
 #include "common/log.h"
 #include "common/rundir.h"
 
+#include <stdlib.h>
+
 static const char usage[] =
     "usage: muster stop RUN_DIR [--now]\n"
     "\n"
@@ -10,6 +12,16 @@ static const char usage[] =
     "--now ends it without saving: what came after the last checkpoint is lost.\n"
     "\n"
     "exit codes: 0 it has ended, or none was running; 66 no run there; 74 still saving\n";
+
+/* The Job of an MPIJob makes a launcher that ended with 75 again, and that one goes on where this one stopped. */
+static void warn_of_operator(void)
+{
+    if (getenv("K_MPI_JOB_ROLE"))
+        mu_warn("stop: the MPIJob starts its launcher again, which resumes this run. To keep it stopped: "
+                "kubectl patch "
+                "mpijob NAME --type merge -p '{\"spec\":{\"runPolicy\":{\"suspend\":true}}}'; false lets it "
+                "go on. That saves a checkpoint too");
+}
 
 /* A launcher writes run.json once a second. One that has no lock there (the volume may know none) and is silent for
  * this long is gone. */
@@ -34,6 +46,7 @@ static mu_status_t stop_run(const char *dir, mu_stop_t how)
         mu_info("%s: nothing runs there (state %s)", dir, state.state);
         return MU_OK;
     }
+    warn_of_operator();
     MU_TRY(mu_stop_ask(dir, how));
     mu_info("%s: asked pid %lld on %s to %s", dir, (long long)state.pid, state.host,
             how == MU_STOP_NOW ? "stop now" : "save and stop");

@@ -233,6 +233,7 @@ mu_status_t mu_ready_wait(mu_ready_t *ready)
         int64_t now = mu_now_ns();
         bool over = is_over(ready, now, &status);
         mu_ready_progress(ready, now, over);
+        mu_ready_pods(ready, now);
         if (over)
             break;
     }

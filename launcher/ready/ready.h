@@ -94,6 +94,8 @@ typedef struct mu_ready_options {
     double timeout;   /* seconds; muster.ready_timeout */
     int min_hosts;    /* 0: all */
     double last_call; /* seconds for the others once min_hosts are ready; 0: 30 */
+    double
+        nameless; /* seconds without a name after which a pod of an MPIJob may have ended for good; 0: 60 */
     const char
         *worker;       /* absolute path of muster-worker, the same on every host; NULL: beside this program */
     const char *build; /* digest that its hello must carry; NULL: of that file here */

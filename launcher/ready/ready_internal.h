@@ -29,9 +29,11 @@ typedef struct mu_ready_state {
     bool local, shown; /* shown: some try told a cause */
     bool asked;        /* `ssh -G` told where the host really is (found.name, found.port) */
     int tries, dials;
-    int64_t found_ns; /* when the addresses in `found` were looked up */
-    int64_t next_ns;  /* end of WAIT, or deadline of the phase */
-    int fd;           /* socket, -1 if none */
+    bool pod_said;       /* mu_ready_pods() has reported it */
+    int64_t nameless_ns; /* since when its name is not found; 0: it is, or was not looked up yet */
+    int64_t found_ns;    /* when the addresses in `found` were looked up */
+    int64_t next_ns;     /* end of WAIT, or deadline of the phase */
+    int fd;              /* socket, -1 if none */
     mu_found_t found;
     char banner[512];
     size_t banner_len;
@@ -82,6 +84,8 @@ void mu_ready_drop(mu_ready_t *ready, int index);
 
 /* Texts (ready_report.c). */
 void mu_ready_progress(mu_ready_t *ready, int64_t now, bool last);
+/* In a pod of an MPIJob: what may have become of a worker whose name is not found for long, once a host. */
+void mu_ready_pods(mu_ready_t *ready, int64_t now);
 void mu_ready_verdict(mu_ready_t *ready, mu_status_t status, int64_t now);
 const char *mu_reason_fix(mu_reason_t reason);
 

@@ -11,7 +11,9 @@
 static const char *const fixes[MU_REASON_COUNT] = {
     [MU_REASON_NO_NAME] =
         "check its spelling, /etc/hosts and DNS; in Kubernetes a name appears when its pod is up",
-    [MU_REASON_NO_RESOLVER] = "check /etc/resolv.conf, and that the name server answers from here",
+    [MU_REASON_NO_RESOLVER] = "check /etc/resolv.conf, and that the name server answers from here; in "
+                              "Kubernetes a name server without an "
+                              "upstream says so of a pod that is not up",
     [MU_REASON_REFUSED] = "start sshd there, or give its port (port=2222 behind the name in the hostfile)",
     [MU_REASON_NO_ANSWER] = "check that the host is up and that no firewall drops TCP to its sshd",
     [MU_REASON_NO_ROUTE] = "check the network: there is no way from here to its address",
@@ -126,6 +128,29 @@ void mu_ready_progress(mu_ready_t *ready, int64_t now, bool last)
     mu_buf_clear(&ready->last_line);
     mu_buf_adds(&ready->last_line, waiting.data);
     mu_buf_release(&waiting);
+}
+
+/* A pod that is Succeeded or Failed has no name, and the operator makes none again while it is there. */
+void mu_ready_pods(mu_ready_t *ready, int64_t now)
+{
+    double after = ready->options.nameless > 0 ? ready->options.nameless : 60;
+    if (ready->options.quiet || !getenv("K_MPI_JOB_ROLE"))
+        return;
+    for (int i = 0; i < ready->hosts->count; i++) {
+        mu_ready_state_t *host = &ready->host[i];
+        const char *name = ready->hosts->host[i].name;
+        int pod = (int)strcspn(name, ".");
+        double seconds = (double)(now - host->nameless_ns) * 1e-9;
+        if (host->pod_said || host->nameless_ns == 0 || seconds < after)
+            continue;
+        host->pod_said = true;
+        mu_warn("%s: its name has not been found for %.0f s: its pod may be waiting for a node, or may have "
+                "ended for "
+                "good (Succeeded, Failed, Evicted), and then the operator makes it again only when it is "
+                "deleted: "
+                "see kubectl get pod %.*s; if it has ended: kubectl delete pod %.*s",
+                name, seconds, pod, name, pod, name);
+    }
 }
 
 /* One group as one message: names, what was seen at the first ones, what to do. */

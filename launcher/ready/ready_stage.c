@@ -67,6 +67,10 @@ void mu_ready_miss(mu_ready_t *ready, int index, mu_reason_t reason, const char 
     host->reason = reason;
     host->shown = true;
     host->tries++;
+    if (reason != MU_REASON_NO_NAME && reason != MU_REASON_NO_RESOLVER)
+        host->nameless_ns = 0;
+    else if (host->nameless_ns == 0)
+        host->nameless_ns = mu_now_ns();
     mu_buf_clear(&host->detail);
     mu_buf_adds(&host->detail, detail ? detail : "");
     if (ask_where(ready, index, reason))
@@ -81,6 +85,7 @@ void mu_ready_arrive(mu_ready_t *ready, int index)
     if (host->phase == MU_PHASE_LOGIN)
         ready->logins--;
     host->phase = MU_PHASE_READY;
+    host->nameless_ns = 0;
     host->reason = MU_REASON_NONE;
     host->shown = true;
     host->tries++;
@@ -180,7 +185,8 @@ static void look_up(mu_ready_t *ready, int index, char **ask)
     mu_ready_state_t *host = &ready->host[index];
     const mu_host_t *entry = &ready->hosts->host[index];
     const char *name = host->found.name[0] ? host->found.name : entry->name;
-    int port = host->found.port ? host->found.port : entry->port ? entry->port : 22;
+    int given = ready->ssh ? mu_ssh_port(ready->ssh, index) : entry->port;
+    int port = host->found.port ? host->found.port : given ? given : 22;
     mu_found_t found;
     host->stage = MU_STAGE_NAME;
     host->phase = MU_PHASE_LOOK;

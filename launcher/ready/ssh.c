@@ -2,8 +2,10 @@
 #include "common/ready_text.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/num.h"
 
 #include <ctype.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #define TMP_DIR_MAX 45 /* + "/" + 40 hex digits + ssh's own 17 + NUL < 108 */
@@ -12,6 +14,7 @@ struct mu_ssh {
     const mu_hosts_t *hosts;
     char **option; /* without ControlMaster; NULL-terminated */
     int options;
+    int port; /* of the user's options; 0: none */
 };
 
 static void add(mu_ssh_t *ssh, const char *word)
@@ -34,6 +37,19 @@ static mu_status_t bad_args(const char *word, const char *why)
     mu_status_t status = mu_fail(MU_CONFIG, "muster.ssh_args: \"%s\" %s", shown.data, why);
     mu_buf_release(&shown);
     return status;
+}
+
+/* ssh takes the first that it is given. */
+static void note_port(mu_ssh_t *ssh, char option, const char *value)
+{
+    static const char word[] = "port";
+    int64_t port = 0;
+    if (option == 'o' && strncasecmp(value, word, sizeof word - 1) == 0 && value[sizeof word - 1] == '=')
+        value += sizeof word;
+    else if (option != 'p')
+        return;
+    if (ssh->port == 0 && mu_parse_i64(value, &port) && port > 0 && port < 65536)
+        ssh->port = (int)port;
 }
 
 /* Options of ssh(1) with a value, and those that would make a login something else. */
@@ -64,8 +80,10 @@ static mu_status_t add_user_args(mu_ssh_t *ssh, char *args, char **config)
         }
         char option[] = {'-', word[1], '\0'};
         add(ssh, value ? option : word);
-        if (value)
+        if (value) {
             add(ssh, value);
+            note_port(ssh, word[1], value);
+        }
     }
     return MU_OK;
 }
@@ -148,6 +166,11 @@ done:
     }
     *out = ssh;
     return MU_OK;
+}
+
+int mu_ssh_port(const mu_ssh_t *ssh, int index)
+{
+    return ssh && ssh->port ? ssh->port : ssh ? ssh->hosts->host[index].port : 0;
 }
 
 void mu_ssh_free(mu_ssh_t *ssh)

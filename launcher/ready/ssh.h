@@ -38,6 +38,9 @@ void mu_ssh_free(mu_ssh_t *ssh);
  * for a shell: mu_ssh_quote). Free with mu_ssh_argv_free(). */
 void mu_ssh_argv(const mu_ssh_t *ssh, int index, const char *remote, char ***out);
 void mu_ssh_argv_free(char **argv);
+/* The port that the options give: the user's -p or -o Port=, as ssh takes it before any file's, else the host's
+ * own; 0: none is given. ssh may be NULL. */
+int mu_ssh_port(const mu_ssh_t *ssh, int index);
 /* Asks `ssh -G` where host `index` really is (HostName, Port, ProxyJump of the user's configuration). argv as
  * above. */
 void mu_ssh_argv_ask(const mu_ssh_t *ssh, int index, char ***out);

@@ -11,8 +11,14 @@
 #include "common/config/config_keys.h"
 #include "common/log.h"
 
+#include <ctype.h>
+#include <strings.h>
+
 /* DRAIN_LEFT: what remains of the grace period when the hook has given up waiting, for sshd's own end. */
 enum { SSH_PORT = 2222, DRAIN_LEFT = 10 };
+
+/* In the worker's container, made by its hook when the drain has ended; gone when the container starts again. */
+#define DRAINED "/tmp/muster-drained"
 
 /* ---- what the operator would misread ---- */
 
@@ -78,16 +84,44 @@ static mu_status_t check_paths(const mu_params_t *p, const mu_config_t *c)
     return check_path(p, c, "vocab_file", c->vocab_file);
 }
 
+/* A moving tag is pulled at every start of a pod, and may be another program each time. */
+static void warn_of_tag(const char *image)
+{
+    const char *base = strrchr(image, '/'), *tag = strchr(base ? base : image, ':');
+    if (!strchr(image, '@') && (!tag || strcmp(tag, ":latest") == 0))
+        mu_warn(
+            "render: image %s: with %s Kubernetes pulls it at every start of a pod (an image that is only "
+            "on the node is not found), and pods may get different builds: give a tag of your own, or a "
+            "digest",
+            image, tag ? "the tag latest" : "no tag");
+}
+
 /* ---- YAML ---- */
+
+/* A name as YAML reads it as a string: some words are booleans or null to one parser or another. */
+static const char *scalar(const char *word, char *room, size_t size)
+{
+    static const char *const others[] = {"y", "yes", "n", "no", "on", "off", "true", "false", "null"};
+    bool quoted = !isalpha((unsigned char)word[0]) || strpbrk(word, "@,%") || word[strlen(word) - 1] == ':';
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        quoted = quoted || strcasecmp(word, others[i]) == 0;
+    snprintf(room, size, quoted ? "\"%s\"" : "%s", word);
+    return room;
+}
+
+/* One that lives as long as the expression it stands in. */
+#define NAME(word) scalar((word), (char[520]){0}, 520)
 
 static void add_meta(const mu_params_t *p, const char *suffix, mu_buf_t *out)
 {
     const char *space = mu_params_text(p, "namespace");
-    mu_buf_addf(out, "metadata:\n  name: %s%s\n", mu_params_text(p, "name"), suffix);
+    char *whole = mu_format("%s%s", mu_params_text(p, "name"), suffix);
+    mu_buf_addf(out, "metadata:\n  name: %s\n", NAME(whole));
+    free(whole);
     if (space)
-        mu_buf_addf(out, "  namespace: %s\n", space);
+        mu_buf_addf(out, "  namespace: %s\n", NAME(space));
     mu_buf_addf(out, "  labels:\n    app.kubernetes.io/name: muster\n    app.kubernetes.io/instance: %s\n",
-                mu_params_text(p, "name"));
+                NAME(mu_params_text(p, "name")));
 }
 
 /* The API server gives the job its uid, so that the job's owning the others can be written only after that.
@@ -99,7 +133,7 @@ static void add_owner(const mu_params_t *p, mu_buf_t *out)
         mu_buf_addf(out,
                     "  ownerReferences:\n"
                     "    - {apiVersion: kubeflow.org/v2beta1, kind: MPIJob, name: %s, uid: \"%s\"}\n",
-                    mu_params_text(p, "name"), uid);
+                    NAME(mu_params_text(p, "name")), uid);
 }
 
 static void add_config(const mu_params_t *p, const mu_buf_t *yaml, mu_buf_t *out)
@@ -127,7 +161,7 @@ static void add_account(const mu_params_t *p, mu_buf_t *out)
 /* The ports of docs/kubernetes.md, among the pods of this job only. */
 static void add_policy(const mu_params_t *p, mu_buf_t *out)
 {
-    const char *name = mu_params_text(p, "name");
+    const char *name = NAME(mu_params_text(p, "name"));
     mu_buf_adds(out, "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n");
     add_meta(p, "-muster", out);
     add_owner(p, out);
@@ -146,6 +180,14 @@ static void add_policy(const mu_params_t *p, mu_buf_t *out)
                 name, name, SSH_PORT, MU_PORT_CONTROL, MU_PORT_RANK + MU_PORT_RANK_COUNT - 1);
 }
 
+static void add_claim(int i, const char *v, int n, mu_buf_t *out)
+{
+    char *claim = mu_format("%.*s", n, v);
+    mu_buf_addf(out, "            - {name: volume-%d, persistentVolumeClaim: {claimName: %s}}\n", i,
+                NAME(claim));
+    free(claim);
+}
+
 static void add_volumes(const mu_params_t *p, bool mounts, mu_buf_t *out)
 {
     int i = 0;
@@ -154,8 +196,7 @@ static void add_volumes(const mu_params_t *p, bool mounts, mu_buf_t *out)
         if (mounts)
             mu_buf_addf(out, "                - {name: volume-%d, mountPath: %.*s}\n", i, (int)m, v + n + 1);
         else
-            mu_buf_addf(out, "            - {name: volume-%d, persistentVolumeClaim: {claimName: %.*s}}\n", i,
-                        (int)n, v);
+            add_claim(i, v, (int)n, out);
         v += n + 1 + m;
         v += *v == ',';
     }
@@ -174,7 +215,7 @@ static void add_affinity(const mu_params_t *p, bool launcher, mu_buf_t *out)
                      "                  - matchExpressions:\n");
     if (model)
         mu_buf_addf(out, "                      - {key: %s, operator: In, values: [\"%s\"]}\n",
-                    mu_params_text(p, "gpu_label"), model);
+                    NAME(mu_params_text(p, "gpu_label")), model);
     if (region)
         mu_buf_addf(
             out,
@@ -208,7 +249,7 @@ static void add_pod(const mu_params_t *p, bool launcher, mu_buf_t *out)
                 "          automountServiceAccountToken: false\n"
                 "          enableServiceLinks: false\n"
                 "          terminationGracePeriodSeconds: %s\n",
-                mu_params_text(p, "name"), mu_params_text(p, "name"), mu_params_text(p, "grace"));
+                NAME(mu_params_text(p, "name")), mu_params_text(p, "name"), mu_params_text(p, "grace"));
     add_affinity(p, launcher, out);
     mu_buf_addf(
         out,
@@ -221,7 +262,7 @@ static void add_pod(const mu_params_t *p, bool launcher, mu_buf_t *out)
         "              image: %s\n"
         "              securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n",
         mu_params_text(p, "user"), mu_params_text(p, "user"), mu_params_text(p, "user"),
-        launcher ? "muster" : "sshd", image);
+        launcher ? "muster" : "sshd", NAME(image));
 }
 
 static void add_mounts(const mu_params_t *p, bool launcher, mu_buf_t *out)
@@ -263,19 +304,49 @@ static void add_launcher(const mu_params_t *p, bool own_ssh, mu_buf_t *out)
             SSH_PORT, home);
     if (mu_params_text(p, "secret"))
         mu_buf_addf(out, "\n              envFrom: [{secretRef: {name: %s, optional: true}}]",
-                    mu_params_text(p, "secret"));
-    mu_buf_adds(out, "\n              resources:\n"
-                     "                requests: {cpu: \"1\", memory: 1Gi}\n"
-                     "                limits: {memory: 4Gi}\n");
+                    NAME(mu_params_text(p, "secret")));
+    /* the verdict's lines become the pod's message: all that stays of a pod whose log goes with it */
+    mu_buf_adds(out, "\n              terminationMessagePolicy: FallbackToLogsOnError\n");
+    /* limits equal to requests: a quota on limits refuses a pod without them */
+    for (int i = 0; i < 2; i++)
+        mu_buf_addf(out, "%s{cpu: \"%s\", memory: %s}\n",
+                    i ? "                limits: " : "              resources:\n                requests: ",
+                    mu_params_text(p, "launcher_cpu"), mu_params_text(p, "launcher_memory"));
     add_mounts(p, true, out);
 }
 
 /* When a pod goes, its sshd is told to end, and its ranks end with it; the hook comes before that. */
 static void add_drain(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out)
 {
-    mu_buf_adds(out, "              lifecycle: {preStop: {exec: {command: [muster-worker, --drain, ");
+    mu_buf_adds(out, "              lifecycle: {preStop: {exec: {command: [/bin/sh, -c,\n"
+                     "                'muster-worker --drain \"$0\" \"$1\" && : >" DRAINED "', ");
     mu_key_quote(c->save, out);
     mu_buf_addf(out, ", \"%lld\"]}}}\n", (long long)mu_params_number(p, "grace") - DRAIN_LEFT);
+}
+
+/* sshd ends with 0 when it is told to end. A container that ended with 0 is not started again, and the operator
+ * makes no pod again that is there: the worker would be lost. So process 1 ends with 0 only after the drain. */
+static void add_sshd(const char *home, mu_buf_t *out)
+{
+    mu_buf_addf(
+        out,
+        "              command: [/bin/sh, -c]\n"
+        "              args:\n"
+        "                - |\n"
+        "                  trap 'kill \"$!\"' TERM\n"
+        "                  /usr/sbin/sshd -De -f /dev/null -p %d -h %s/.ssh/id_rsa -o PidFile=none \\\n"
+        "                    -o StrictModes=no -o UsePAM=no -o UseDNS=no -o PasswordAuthentication=no \\\n"
+        "                    -o KbdInteractiveAuthentication=no -o MaxStartups=200 -o MaxSessions=200 \\\n"
+        "                    -o LogLevel=FATAL -o AuthorizedKeysFile=%s/.ssh/authorized_keys &\n"
+        "                  while kill -0 \"$!\" 2>/dev/null; do\n"
+        "                    wait \"$!\"\n"
+        "                    code=$?\n"
+        "                  done\n"
+        "                  [ ! -e " DRAINED " ] || exit 0\n"
+        "                  echo \"sshd ended with $code and the pod was not drained: exit 75, so that the "
+        "container is started again\" >&2\n"
+        "                  exit 75\n",
+        SSH_PORT, home, home);
 }
 
 static void add_worker(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out)
@@ -283,21 +354,15 @@ static void add_worker(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out
     const char *home = mu_params_text(p, "home"), *cpu = mu_params_text(p, "cpu"),
                *memory = mu_params_text(p, "memory");
     add_pod(p, false, out);
+    add_sshd(home, out);
+    add_drain(p, c, out);
     mu_buf_addf(
         out,
-        "              command: [/usr/sbin/sshd, -De, -f, /dev/null, -p, \"%d\", -h, %s/.ssh/id_rsa,\n"
-        "                        -o, PidFile=none, -o, StrictModes=no, -o, UsePAM=no, -o, UseDNS=no,\n"
-        "                        -o, PasswordAuthentication=no, -o, KbdInteractiveAuthentication=no,\n"
-        "                        -o, MaxStartups=200, -o, MaxSessions=200,\n"
-        "                        -o, AuthorizedKeysFile=%s/.ssh/authorized_keys]\n",
-        SSH_PORT, home, home);
-    add_drain(p, c, out);
-    mu_buf_addf(out,
-                "              ports: [{name: ssh, containerPort: %d}]\n"
-                "              readinessProbe: {tcpSocket: {port: %d}, periodSeconds: 2}\n"
-                "              resources:\n"
-                "                requests: {cpu: \"%s\", memory: %s",
-                SSH_PORT, SSH_PORT, cpu, memory);
+        "              ports: [{name: ssh, containerPort: %d}]\n"
+        "              readinessProbe: {tcpSocket: {port: %d}, initialDelaySeconds: 1, periodSeconds: 2}\n"
+        "              resources:\n"
+        "                requests: {cpu: \"%s\", memory: %s",
+        SSH_PORT, SSH_PORT, cpu, memory);
     add_devices(p, out);
     mu_buf_addf(out, "}\n                limits: {cpu: \"%s\", memory: %s", cpu, memory);
     add_devices(p, out);
@@ -311,7 +376,7 @@ static void add_job(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out)
     mu_buf_adds(out, "---\napiVersion: kubeflow.org/v2beta1\nkind: MPIJob\n");
     add_meta(p, "", out);
     if (queue)
-        mu_buf_addf(out, "    kueue.x-k8s.io/queue-name: %s\n", queue);
+        mu_buf_addf(out, "    kueue.x-k8s.io/queue-name: %s\n", NAME(queue));
     mu_buf_addf(out,
                 "spec:\n"
                 "  mpiImplementation: OpenMPI\n"
@@ -337,6 +402,7 @@ mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_
                         .slots_per_host = (int)slots,
                         .device_has_fp16 = true};
     mu_buf_t yaml = MU_BUF_INIT;
+    warn_of_tag(mu_params_text(params, "image"));
     MU_TRY(check_names(params));
     MU_TRY(check_gpus(params, config));
     MU_TRY(check_paths(params, config));

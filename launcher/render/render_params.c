@@ -5,16 +5,18 @@
 #include <ctype.h>
 
 typedef enum kind {
-    NUMBER,   /* from low to high */
-    WORD,     /* one word: letters, digits and - _ . / : @ , + */
-    LABEL,    /* RFC 1035: a-z, then a-z 0-9 -, ends in a letter or digit */
-    CHOICE,   /* one of `choices` */
-    QUANTITY, /* Kubernetes: 4, 500m, 64Gi */
-    TIME,     /* Slurm: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S */
-    KEY,      /* of a label of Kubernetes: topology.kubernetes.io/region */
-    VALUE,    /* of such a label */
-    VOLUMES,  /* CLAIM:/path,CLAIM:/path */
-    UID       /* of an object of Kubernetes, RFC 4122: 8-4-4-4-12 of 0-9 a-f */
+    NUMBER,  /* from low to high */
+    WORD,    /* one word: letters, digits and - _ . / : @ , + */
+    LABEL,   /* RFC 1035: a-z, then a-z 0-9 -, ends in a letter or digit */
+    CHOICE,  /* one of `choices` */
+    CORES,   /* Kubernetes: 4, 500m; at least 100m */
+    MEMORY,  /* Kubernetes: 64Gi, 512M; at least 128 MiB */
+    PATH,    /* absolute: letters, digits and / - _ . */
+    TIME,    /* Slurm: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S */
+    KEY,     /* of a label of Kubernetes: topology.kubernetes.io/region */
+    VALUE,   /* of such a label */
+    VOLUMES, /* CLAIM:/path,CLAIM:/path */
+    UID      /* of an object of Kubernetes, RFC 4122: 8-4-4-4-12 of 0-9 a-f */
 } kind_t;
 
 typedef struct param {
@@ -56,11 +58,13 @@ static const param_t mpijob[] = {
      false},
     {"gpu_label", KEY, "nvidia.com/gpu.product", 0, 0, NULL, "the nodes' label that names their GPU", false},
     {"region", VALUE, NULL, 0, 0, NULL, "place all pods in this topology.kubernetes.io/region", false},
-    {"cpu", QUANTITY, "4", 0, 0, NULL, "cores of a worker pod", false},
-    {"memory", QUANTITY, "16Gi", 0, 0, NULL, "memory of a worker pod", false},
+    {"cpu", CORES, "4", 0, 0, NULL, "cores of a worker pod", false},
+    {"memory", MEMORY, "16Gi", 0, 0, NULL, "memory of a worker pod", false},
+    {"launcher_cpu", CORES, "2", 0, 0, NULL, "cores of the launcher's pod", false},
+    {"launcher_memory", MEMORY, "4Gi", 0, 0, NULL, "memory of the launcher's pod", false},
     {"volumes", VOLUMES, NULL, 0, 0, NULL, "claims and where they are mounted: runs:/runs,data:/data", true},
     {"user", NUMBER, "1000", 1, 65534, NULL, "numeric user of all pods", false},
-    {"home", WORD, "/var/lib/muster", 0, 0, NULL, "that user's home in the image", false},
+    {"home", PATH, "/var/lib/muster", 0, 0, NULL, "that user's home in the image", false},
     {"launcher_creation", CHOICE, "AtStartup", 0, 0, "AtStartup|WaitForWorkersReady",
      "when the launcher pod is made; it waits for the workers itself", false},
     {"launcher_restart", CHOICE, "Never", 0, 0, "Never|OnFailure",
@@ -68,7 +72,8 @@ static const param_t mpijob[] = {
     {"worker_restart", CHOICE, "OnFailure", 0, 0, "Never|OnFailure", "of the workers' sshd", false},
     {"clean_pods", CHOICE, "Running", 0, 0, "None|Running|All", "worker pods that go when the job ends",
      false},
-    {"backoff", NUMBER, "3", 0, 1000, NULL, "how often Kubernetes starts the launcher again", false},
+    {"backoff", NUMBER, "20", 0, 1000, NULL,
+     "how often Kubernetes starts the launcher again; a clean stop (75) counts too", false},
     {"deadline", NUMBER, NULL, 1, 315360000, NULL, "seconds after which Kubernetes ends the launcher", false},
     {"grace", NUMBER, "120", 30, 3600, NULL, "seconds for the last checkpoint after SIGTERM", false},
     {"queue", LABEL, NULL, 0, 63, NULL, "Kueue's LocalQueue", false},
@@ -143,11 +148,46 @@ static bool is_choice(const char *choices, const char *v)
     return false;
 }
 
-static bool is_quantity(const char *v)
+/* Digits, then one of `units` or nothing; the digits' value goes to *number. */
+static bool is_quantity(const char *v, const char *units, int64_t *number)
 {
+    char digits[20];
     size_t n = strspn(v, "0123456789");
-    bool zero = strspn(v, "0") == n;
-    return n > 0 && n < 16 && !zero && (!v[n] || is_choice("m|k|M|G|T|Ki|Mi|Gi|Ti", v + n));
+    snprintf(digits, sizeof digits, "%.*s", (int)n, v);
+    return n > 0 && n < 16 && (!v[n] || is_choice(units, v + n)) && mu_parse_i64(digits, number);
+}
+
+static bool is_cores(const char *v)
+{
+    int64_t n;
+    return is_quantity(v, "m", &n) && n >= (strchr(v, 'm') ? 100 : 1);
+}
+
+/* Kubernetes takes `m` here too: thousandths of a byte. */
+static bool is_memory(const char *v)
+{
+    static const struct {
+        const char *unit;
+        double bytes;
+    } units[] = {{"k", 1e3},      {"M", 1e6},      {"G", 1e9},      {"T", 1e12},
+                 {"Ki", 1 << 10}, {"Mi", 1 << 20}, {"Gi", 1 << 30}, {"Ti", 1024. * (1 << 30)}};
+    const char *unit = v + strspn(v, "0123456789");
+    double bytes = 1;
+    int64_t n;
+    if (!is_quantity(v, "k|M|G|T|Ki|Mi|Gi|Ti", &n))
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(unit, units[i].unit) == 0)
+            bytes = units[i].bytes;
+    return (double)n * bytes >= 128. * 1024 * 1024;
+}
+
+static bool is_path(const char *v)
+{
+    for (const char *p = v; *p; p++)
+        if (!isalnum((unsigned char)*p) && !strchr("/-_.", *p))
+            return false;
+    return v[0] == '/' && v[1] && strlen(v) < 256;
 }
 
 static bool is_time(const char *v)
@@ -227,10 +267,23 @@ static mu_status_t check(const param_t *p, const char *v)
         if (is_choice(p->choices, v))
             return MU_OK;
         return mu_fail(MU_USAGE, "render: %s is one of %s, not '%s'", p->name, p->choices, v);
-    case QUANTITY:
-        if (is_quantity(v))
+    case CORES:
+        if (is_cores(v))
             return MU_OK;
-        return mu_fail(MU_USAGE, "render: %s wants a quantity like 4, 500m or 64Gi, not '%s'", p->name, v);
+        return mu_fail(MU_USAGE,
+                       "render: %s wants cores, like 4 or 500m (half a core), 100m at least, not '%s'",
+                       p->name, v);
+    case MEMORY:
+        if (is_memory(v))
+            return MU_OK;
+        return mu_fail(MU_USAGE, "render: %s wants bytes, like 64Gi or 512Mi, 128Mi at least, not '%s'%s",
+                       p->name, v,
+                       v[strspn(v, "0123456789")] == 'm' ? ": m is a thousandth of a byte, M a million" : "");
+    case PATH:
+        if (is_path(v))
+            return MU_OK;
+        return mu_fail(MU_USAGE, "render: %s wants an absolute path of letters, digits and -_./, not '%s'",
+                       p->name, v);
     case TIME:
         if (is_time(v))
             return MU_OK;

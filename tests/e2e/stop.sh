@@ -5,7 +5,8 @@
 make_data "$scratch/data"
 
 begin save
-expect_exit 0 muster stop "$run" 2>"$scratch/stop.err"
+expect_exit 0 env K_MPI_JOB_ROLE=worker "$MUSTER_BIN/muster" stop "$run" 2>"$scratch/stop.err"
+grep -q 'kubectl patch mpijob .*"suspend":true' "$scratch/stop.err" || fail "in a pod, stop does not name suspension: $(cat "$scratch/stop.err")"
 ended 75
 grep -q 'stopped at step' "$scratch/stop.err" || fail "stop says: $(cat "$scratch/stop.err")"
 ls -d "$run"/checkpoints/step-* >/dev/null || fail "nothing was saved"

@@ -3,6 +3,7 @@ kustomization; its patches are applied, and where kubectl is installed it must m
 names the CRD's file (pods included), which is then checked beside what is written here. Where the Python that runs this
 has kubernetes-validate, all objects, and of an MPIJob its pods, pass that too, unknown fields being errors."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,7 +88,8 @@ CONTAINER = fields(
     envFrom=listed(fields(secretRef=fields(name=TEXT, optional=BOOL))),
     securityContext=fields(allowPrivilegeEscalation=BOOL, capabilities=fields(drop=listed(TEXT))),
     lifecycle=fields(preStop=fields(exec=fields(command=listed(TEXT)))),
-    readinessProbe=fields(tcpSocket=fields(port=NUMBER), periodSeconds=NUMBER),
+    readinessProbe=fields(tcpSocket=fields(port=NUMBER), initialDelaySeconds=NUMBER, periodSeconds=NUMBER),
+    terminationMessagePolicy=word("File", "FallbackToLogsOnError"),
     resources=fields(requests=QUANTITIES, limits=QUANTITIES),
     volumeMounts=listed(fields(name=TEXT, mountPath=TEXT)))
 POD = fields(
@@ -125,6 +127,24 @@ def core(o, where):
     check({**schema, "required": ["metadata"]}, o, f"{where}: {o['kind']}")
 
 
+def against_loss(name, hook, container):
+    """A worker's container that ends with 0 is never started again: 0 only after the hook, by the file that it makes."""
+    made = re.search(r"&& : >(\S+)$", " ".join(hook[2:3]))
+    text = container["args"][0] if container["command"] == ["/bin/sh", "-c"] else ""
+    if not made or f"[ ! -e {made[1]} ] || exit 0\n" not in text or not re.search(r"^exit [1-9][0-9]*$", text, re.M):
+        fail(name, "a worker whose sshd ends with 0 is lost")
+
+
+def quantities(name, role, resources):
+    """A ResourceQuota on limits refuses a container without them; thousandths of a byte are no memory."""
+    for kind in ("requests", "limits"):
+        for what in ("cpu", "memory"):
+            if what not in resources[kind]:
+                fail(name, f"{role}: no {what} in {kind}")
+        if str(resources[kind].get("memory", "")).endswith("m"):
+            fail(name, f"{role}: memory in thousandths of a byte")
+
+
 def operator_rules(job):
     """What its validation and its code want beyond the schema."""
     name, spec = job["metadata"]["name"], job["spec"]
@@ -153,9 +173,14 @@ def operator_rules(job):
             if role == "Worker" and devices.get("nvidia.com/gpu") not in (None, str(spec.get("slotsPerWorker"))):
                 fail(name, "a worker owns one GPU")
             hook = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
-            if role == "Worker" and (hook[:2] != ["muster-worker", "--drain"] or
-                                     int(hook[3]) >= pod["terminationGracePeriodSeconds"]):
+            if role == "Worker" and (hook[:2] != ["/bin/sh", "-c"] or not hook[2].startswith("muster-worker --drain ") or
+                                     int(hook[4]) >= pod["terminationGracePeriodSeconds"]):
                 fail(name, "a worker that goes does not ask for a checkpoint first")
+            if role == "Worker":
+                against_loss(name, hook, container)
+            quantities(name, role, container["resources"])
+            if role == "Launcher" and container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+                fail(name, "the reason goes with the launcher's log")
         if not pod["securityContext"]["runAsNonRoot"] or spec["sshAuthMountPath"].startswith("/root"):
             fail(name, f"{role} runs as root")
 

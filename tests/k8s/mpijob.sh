@@ -44,12 +44,18 @@ done
 cp "$cpu/job.yaml" "$scratch/job.yaml"
 "$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=other image=r:5000/m@sha256:00 namespace=ml queue=q deadline=600 \
     launcher_creation=WaitForWorkersReady slots=4 workers=4 volumes=c:/runs,d:/data region=LAS1 secret=tracker >"$scratch/all.yaml"
-"$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=cards image=i gpus=8 rdma=1 gpu_model=A100_NVLINK_80GB \
+"$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=cards image=i:1 gpus=8 rdma=1 gpu_model=A100_NVLINK_80GB \
     volumes=c:/runs,d:/data muster.device=cuda "save=/runs/an odd \"name\"" >"$scratch/gpus.yaml"
-"$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=owned image=i volumes=c:/runs,d:/data \
+"$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=owned image=i:1 volumes=c:/runs,d:/data \
     owner_uid=7f3c2a10-5b1e-4d7c-9a43-0f5e6d7c8b9a >"$scratch/owned.yaml"
+# names that a parser of YAML takes for something else: each is a string still
+for word in yes no on off true false null y n; do
+    "$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=$word image=$word namespace=$word queue=$word secret=$word \
+        "volumes=$word:/runs,d:/data" gpu_label=$word gpu_model=$word region=$word owner_uid=7f3c2a10-5b1e-4d7c-9a43-0f5e6d7c8b9a \
+        2>/dev/null >"$scratch/word-$word.yaml"
+done
 command -v kubectl >/dev/null || echo "no kubectl here: the kustomizations are put together by the check itself"
-check "$scratch/job.yaml" "$scratch/all.yaml" "$scratch/gpus.yaml" "$scratch/owned.yaml" "$MUSTER_SOURCE/k8s/base" "$MUSTER_SOURCE"/k8s/overlays/*/ |
+check "$scratch/job.yaml" "$scratch"/word-*.yaml "$scratch/all.yaml" "$scratch/gpus.yaml" "$scratch/owned.yaml" "$MUSTER_SOURCE/k8s/base" "$MUSTER_SOURCE"/k8s/overlays/*/ |
     tee "$scratch/checked" || fail "not as the API server and the operator take it"
 [ -z "${MUSTER_K8S_PYTHON:-}" ] || [ "$(grep -c 'kubernetes-validate .* saw [1-9]' "$scratch/checked")" -ge 10 ] ||
     fail "$MUSTER_K8S_PYTHON has no kubernetes-validate, or saw too little"
@@ -74,8 +80,13 @@ refused restartPolicy 's/restartPolicy: OnFailure/restartPolicy: Always/'
 refused launcherCreationPolicy 's/launcherCreationPolicy: AtStartup/launcherCreationPolicy: AtStart/'
 refused "no ServiceAccount" 's/serviceAccountName: muster-muster/serviceAccountName: other/'
 refused "unknown field token" 's/^automountServiceAccountToken: false/token: x/'
-refused "checkpoint first" '/preStop/d'
+refused "checkpoint first" '/preStop/,+1d'
 refused "checkpoint first" 's/terminationGracePeriodSeconds: 120/terminationGracePeriodSeconds: 30/'
+refused "is lost" 's/exit 75$/exit 0/'
+refused "is lost" "s/ \&\& : >.tmp.muster-drained'/'/"
+refused "no cpu in limits" 's/limits: {cpu: "2", /limits: {/'
+refused "thousandths" 's/memory: 4Gi/memory: 500m/'
+refused "goes with the launcher" '/terminationMessagePolicy/d'
 refused "unknown field endport" 's/endPort: 29999/endport: 29999/'
 refused "no ConfigMap" 's/configMap: {name: muster-muster}/configMap: {name: muster-x}/'
 refused "unknown field" 's/slotsPerWorker/slotsPerWorkers/'

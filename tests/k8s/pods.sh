@@ -1,9 +1,12 @@
 # A rendered MPIJob as its pods would run it, on hosts made of namespaces: the pods' own commands, user and mounts, the
-# operator's names, hostfile, keys and variables. A worker's container is a PID namespace whose process 1 is sshd; its name
-# resolves from when it is ready to when it is told to go. What plays the operator and the kubelet is this script.
+# operator's names, hostfile, keys and variables. A worker's container is a PID namespace whose process 1 is the rendered
+# shell; its name resolves from when it is ready to when it is told to go. What plays the operator and the kubelet is this
+# script. As in pods: the Secret's folder is a sticky one of the group with links to its files, /etc/hosts holds the pod's
+# own full name, addresses are /32, the API server's variables are there, and TCP that the NetworkPolicy does not name is
+# dropped and counted.
 #
-# One worker that never comes; one that comes 30 s late (MUSTER_LATE: other seconds); one whose container is restarted; one
-# that is drained; then the operator's default layout, as root, with the variables of Open MPI 5.
+# One worker that never comes; one that comes 30 s late (MUSTER_LATE: other seconds); one whose container is killed; one
+# that is drained; one whose process 1 is told to end without a drain (a stopped container, a node's shutdown); then the operator's default layout, as root, with the variables of Open MPI 5.
 . "$(dirname "$0")/../hosts/lab.sh"
 python=
 for p in /usr/bin/python3 python3; do
@@ -27,7 +30,7 @@ find "$MUSTER_SOURCE/common" -name '*.[ch]' | LC_ALL=C sort | while read -r file
     "$LAB/bin/muster" prepare "$LAB/model.yml" "vocab_file=$LAB/volume/data.json" --input "$LAB/text.txt" --output "$LAB/volume/data"
 } >/dev/null 2>"$LAB/prepare.err" || lab_fail "no data"
 chown -R $uid:$uid "$LAB/volume"
-"$LAB/bin/muster" render mpijob "$LAB/model.yml" name=job image=i workers=2 user=$uid "volumes=claim:$R" >"$LAB/job.yaml" ||
+"$LAB/bin/muster" render mpijob "$LAB/model.yml" name=job image=i:1 workers=2 user=$uid "volumes=claim:$R" >"$LAB/job.yaml" ||
     lab_fail "not rendered"
 
 # command ROLE: the words of the container's command and args, a NUL behind each
@@ -52,14 +55,32 @@ mv "$LAB/secret/id_rsa.pub" "$LAB/secret/ssh.pub"
 cp "$LAB/secret/ssh.pub" "$LAB/secret/id_rsa.pub"
 mv "$LAB/secret/ssh.pub" "$LAB/secret/authorized_keys"
 chmod 644 "$LAB"/secret/* # root's, and readable by all, as a Secret is mounted
+mkdir "$LAB/secret/..2026"
+mv "$LAB"/secret/[a-z]* "$LAB/secret/..2026/"
+ln -s ..2026 "$LAB/secret/..data"
+for file in id_rsa id_rsa.pub authorized_keys; do ln -s "..data/$file" "$LAB/secret/$file"; done
+chown -h root:$uid "$LAB/secret" "$LAB"/secret/..data
+chmod 3777 "$LAB/secret" # what fsGroup makes of it
 printf '%s slots=1\n' "${pods[@]:1}" >"$LAB/mpi/hostfile"
 { awk -F: -v uid=$uid '$3 != uid' /etc/passwd; echo "mpi:x:$uid:$uid::$home:/bin/sh"; } >"$LAB/passwd"
 for pod in "${pods[@]}"; do lab_host "$pod"; done
 for pod in "${pods[@]}"; do
+    address=${LAB_ADDRESS[$pod]}
+    printf '127.0.0.1 localhost\n%s %s.cluster.local %s\n' "$address" "$pod" "${pod%%.*}" >"$LAB/etc/hosts.$pod"
+    lab_in "$pod" bash -ec '
+        ip address flush dev eth0
+        ip address add "$1/32" dev eth0
+        ip route add 10.9.0.0/24 dev eth0 scope link src "$1"
+        iptables -A INPUT -i lo -j ACCEPT
+        iptables -A INPUT -p tcp -m multiport --dports 2222,29000:29999 -j ACCEPT
+        iptables -A INPUT -p tcp --syn -j DROP
+        mount -o remount,size=16g /dev/shm' net "$address" || lab_fail "$pod has no network"
+done
+for pod in "${pods[@]}"; do
     # an /etc of its own, so that the machine's is not touched
     lab_in "$pod" bash -c '
         set -e
-        lab=$1 home=$2
+        lab=$1 home=$2 pod=$3
         mkdir /run/etc
         cp -a /etc/. /run/etc/ 2>/dev/null || true
         cat "$lab/passwd" >/run/etc/passwd
@@ -67,22 +88,26 @@ for pod in "${pods[@]}"; do
         cp "$lab/mpi/hostfile" /run/etc/mpi/
         cp "$lab/config.yml" /run/etc/muster/
         : >/run/etc/hosts
-        mount --bind "$lab/etc/hosts" /run/etc/hosts
+        mount --bind "$lab/etc/hosts.$pod" /run/etc/hosts
         mount --rbind /run/etc /etc
         mount -t tmpfs tmpfs /var/lib
         mkdir -p "$home/.ssh"
         mount --bind "$lab/secret" "$home/.ssh"
         mount -t tmpfs tmpfs /usr/local/bin
         cp "$lab"/bin/muster* /usr/local/bin/
-        chmod 1777 /tmp /dev/shm' mount "$LAB" "$home" || lab_fail "$pod is not set up"
+        chmod 1777 /tmp /dev/shm' mount "$LAB" "$home" "$pod" || lab_fail "$pod is not set up"
 done
 
 # ---- the kubelet ----
 
+# the kubelet sets them whatever enableServiceLinks says
+service=(KUBERNETES_SERVICE_HOST=10.96.0.1 KUBERNETES_SERVICE_PORT=443 KUBERNETES_PORT=tcp://10.96.0.1:443
+    KUBERNETES_PORT_443_TCP_ADDR=10.96.0.1 KUBERNETES_PORT_443_TCP_PORT=443 KUBERNETES_PORT_443_TCP_PROTO=tcp)
+
 # in_pod POD COMMAND...: as the pod's securityContext has it, with the container's environment
 in_pod() {
     lab_in "$1" setpriv --reuid $uid --regid $uid --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs \
-        env -i PATH=/usr/local/bin:/usr/bin:/bin HOME="$home" "${@:2}"
+        env -i PATH=/usr/local/bin:/usr/bin:/bin HOME="$home" "${service[@]}" "${@:2}"
 }
 
 words() {
@@ -90,22 +115,27 @@ words() {
 }
 
 ready() { # POD
-    echo "${LAB_ADDRESS[$1]} $1" >>"$LAB/etc/hosts"
+    local pod
+    for pod in "${pods[@]}"; do echo "${LAB_ADDRESS[$1]} $1" >>"$LAB/etc/hosts.$pod"; done
 }
 
-unready() { # POD...; the file is mounted, so it must stay the same file
-    local names
-    names=$(grep -vE " ($(IFS='|'; echo "$*"))\$" "$LAB/etc/hosts")
-    echo "$names" >"$LAB/etc/hosts"
+unready() { # POD...; the files are mounted, so they must stay the same files
+    local names pod
+    for pod in "${pods[@]}"; do
+        names=$(grep -vE " ($(IFS='|'; echo "$*"))\$" "$LAB/etc/hosts.$pod")
+        echo "$names" >"$LAB/etc/hosts.$pod"
+    done
 }
 
-# The container of a worker: sshd is process 1 of its own PID namespace. Ready when the probe can connect.
+# The container of a worker: a PID namespace of its own, and nothing left of the one before in its files. Ready when the
+# probe can connect.
 declare -A container=()
 start_worker() {
     words Worker
+    lab_in "$1" rm -f /tmp/muster-drained
     lab_in "$1" unshare --pid --fork --kill-child=KILL --mount-proc \
         setpriv --reuid $uid --regid $uid --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs \
-        env -i PATH=/usr/local/bin:/usr/bin:/bin HOME="$home" K_MPI_JOB_ROLE=worker "${words[@]}" >>"$LAB/sshd.$1.log" 2>&1 &
+        env -i PATH=/usr/local/bin:/usr/bin:/bin HOME="$home" "${service[@]}" K_MPI_JOB_ROLE=worker "${words[@]}" >>"$LAB/sshd.$1.log" 2>&1 &
     container[$1]=$!
     lab_wait_for "sshd of $1" lab_listens "$1" 2222
     ready "$1"
@@ -114,14 +144,17 @@ start_worker() {
 # Its process 1, as this machine counts
 first_process() {
     local pid
-    for pid in $(pgrep -x sshd --ns "${LAB_INIT[$1]}" --nslist net); do
-        ! grep -qE '^NSpid:.*[[:space:]]1$' "/proc/$pid/status" 2>/dev/null || echo "$pid"
+    for pid in $(pgrep . --ns "${LAB_INIT[$1]}" --nslist net); do
+        # process 1 of the host's own namespace has one number less
+        ! grep -qE '^NSpid:([[:space:]]+[0-9]+){2,}[[:space:]]1$' "/proc/$pid/status" 2>/dev/null || echo "$pid"
     done
 }
 
-end_worker() { # POD SIGNAL
+end_worker() { # POD SIGNAL [CODE]: with which the container ends
+    local got=0
     kill -"$2" "$(first_process "$1")"
-    wait "${container[$1]}" || true
+    wait "${container[$1]}" || got=$?
+    [ "$got" -eq "${3:-$got}" ] || lab_fail "the container of $1 ends with $got after $2, wanted $3"
 }
 
 start_launcher() { # LOG VARIABLE... ; the launcher's process is $launcher
@@ -200,7 +233,7 @@ words hook
 in_pod "${pods[2]}" "${words[@]}" >"$LAB/hook.err" 2>&1 || lab_fail "the hook ends with $?: $(cat "$LAB/hook.err")"
 saved=$(sed -nE 's/.*: step ([0-9]+) is saved.*/\1/p' "$LAB/hook.err")
 [ "$(steps | tail -n 1)" = "$saved" ] || lab_fail "steps went on behind the checkpoint of step $saved: $(steps | tail -n 1)"
-end_worker "${pods[2]}" TERM
+end_worker "${pods[2]}" TERM 0
 lines=$(wc -l <"$run/metrics.jsonl")
 sleep 12 # the pod is placed on another node
 [ "$(wc -l <"$run/metrics.jsonl")" -eq "$lines" ] || lab_fail "it went on without the drained worker"
@@ -211,6 +244,17 @@ tail -n +"$((lines + 1))" "$run/metrics.jsonl" | sed -nE 's/^\{"step": ([0-9]+),
     awk -v at="$saved" '$1 != ++at { exit 1 }' || lab_fail "a step was lost or done twice behind step $saved"
 echo "drained: goes on from step $saved"
 
+# ---- one that is told to end and was not drained: with 0 its pod would have ended, and nobody would make it again ----
+
+unready "${pods[1]}"
+end_worker "${pods[1]}" TERM 75
+at=$(steps | tail -n 1)
+grep -q "not drained" "$LAB/sshd.${pods[1]}.log" || lab_fail "the pod's log does not say why: $(cat "$LAB/sshd.${pods[1]}.log")"
+start_worker "${pods[1]}" # by the kubelet, since the code is not 0
+goes_beyond $((at + 20)) 90
+grep -q '"restarts": 2' "$run/run.json" || lab_fail "not a second restart: $(cat "$run/run.json")"
+echo "told to end: 75, restarted in place, goes on after step $at"
+
 # ---- the job is deleted: launcher and workers are told at once, and the hooks keep the workers until all is saved ----
 
 words hook
@@ -218,12 +262,20 @@ unready "${pods[@]:1}"
 kill -TERM "$(pgrep -x muster --ns "${LAB_INIT[${pods[0]}]}" --nslist pid)"
 for pod in "${pods[@]:1}"; do
     in_pod "$pod" "${words[@]}" >"$LAB/hook.err" 2>&1 || lab_fail "the hook ends with $?: $(cat "$LAB/hook.err")"
-    end_worker "$pod" TERM
+    end_worker "$pod" TERM 0
 done
 ended 75 launcher.err
 [ -d "$run/checkpoints/step-$(printf %08d "$(steps | tail -n 1)")" ] || lab_fail "the last step is not saved"
 steps | sort -nu | awk '$1 != NR { exit 1 }' || lab_fail "a step is missing"
 echo "deleted: saved, 75"
+
+for pod in "${pods[@]}"; do
+    dropped=$(lab_in "$pod" iptables -nvxL INPUT | awk '$3 == "DROP" { print $1 }')
+    [ "$dropped" = 0 ] || lab_fail "$pod: $dropped connections to ports that the NetworkPolicy does not name"
+    lab_in "$pod" iptables -F INPUT
+done
+! grep -qE "Connection closed|Accepted" "$LAB"/sshd.*.log || lab_fail "sshd writes a line for every probe"
+echo "no connection but to the ports of the NetworkPolicy"
 
 # ---- as root: the operator's default mount, sshd with the image's own host keys, the variables of Open MPI 5 ----
 

@@ -4,6 +4,7 @@
  * place of ssh.
  */
 #include "launcher/ready/ready.h"
+#include "launcher/ready/ssh.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -191,6 +192,60 @@ static void faults_before_ssh(void **state)
     server_end(&silent);
     server_end(&closing);
     server_end(&busy);
+}
+
+/* A port among ssh's arguments is the first and only one to be tried: another may be dropped on the way. */
+static void given_port(void **state)
+{
+    static const char *const forms[] = {"-p %d", "-p%d -p 1", "-o Port=%d -o Port=1", "-oport=%d -p 1"};
+    server_t server;
+    int port;
+    (void)state;
+    server_start(&server, 1, "SSH-2.0-given\r\n", 0, &port);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        mu_hosts_t *hosts =
+            hosts_of(i % 2 ? "127.1.0.2 port=9" : "127.1.0.2"); /* ssh takes the option first */
+        char args[64];
+        int n = (int)(strchr(forms[i], '%') - forms[i]);
+        snprintf(args, sizeof args, "%.*s%d%s", n, forms[i], port, forms[i] + n + 2);
+        mu_ssh_t *ssh = NULL;
+        mu_ready_t *ready = NULL;
+        mu_ready_options_t options = {
+            .timeout = 10, .until = MU_STAGE_BANNER, .quiet = true, .no_ssh_config = true};
+        assert_int_equal(mu_ssh_new(hosts, args, dir, &ssh), MU_OK);
+        assert_int_equal(mu_ssh_port(ssh, 0), port);
+        assert_int_equal(mu_ready_new(hosts, ssh, &options, &ready), MU_OK);
+        assert_int_equal(mu_ready_wait(ready), MU_OK);
+        assert_int_equal(mu_ready_host(ready, 0).tries, 1);
+        mu_ready_free(ready);
+        mu_ssh_free(ssh);
+        mu_hosts_free(hosts);
+    }
+    server_end(&server);
+}
+
+/* In a pod of an MPIJob, and only there: what may have become of a worker whose name is not found for long. */
+static void pod_without_name(void **state)
+{
+    (void)state;
+    setenv("RES_OPTIONS", "timeout:1 attempts:1", 1);
+    for (int in_pod = 0; in_pod < 2; in_pod++) {
+        mu_hosts_t *hosts = hosts_of("job-worker-1.job.invalid\n");
+        mu_ready_t *ready = NULL;
+        mu_ready_options_t options = {.timeout = 4, .until = MU_STAGE_BANNER, .nameless = 0.2};
+        if (in_pod)
+            setenv("K_MPI_JOB_ROLE", "launcher", 1);
+        said[0] = '\0';
+        assert_int_equal(mu_ready_new(hosts, NULL, &options, &ready), MU_OK);
+        assert_int_equal(mu_ready_wait(ready), MU_UNREADY);
+        const char *hint = strstr(said, "kubectl delete pod job-worker-1");
+        assert_int_equal(hint != NULL, in_pod);
+        assert_true(!hint || !strstr(hint + 1, "kubectl delete pod")); /* once */
+        mu_ready_free(ready);
+        mu_hosts_free(hosts);
+    }
+    unsetenv("K_MPI_JOB_ROLE");
+    unsetenv("RES_OPTIONS");
 }
 
 /* A listener that comes up later is found soon after. */
@@ -454,7 +509,8 @@ int main(void)
         cmocka_unit_test(thousand_listeners), cmocka_unit_test(faults_before_ssh),
         cmocka_unit_test(late_host),          cmocka_unit_test(words_of_ssh),
         cmocka_unit_test(rule_of_exit_codes), cmocka_unit_test(stops_when_told),
-        cmocka_unit_test(arguments_of_ssh),
+        cmocka_unit_test(arguments_of_ssh),   cmocka_unit_test(given_port),
+        cmocka_unit_test(pod_without_name),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return mu_remove_tree(dir) == MU_OK ? failed : 1;

@@ -58,7 +58,22 @@ static void parameters_have_types(void **state)
         {MU_RENDER_MPIJOB, "memory=64Gi", true},
         {MU_RENDER_MPIJOB, "memory=64GiB", false},
         {MU_RENDER_MPIJOB, "memory=0", false},
+        {MU_RENDER_MPIJOB, "memory=500m", false}, /* half a byte */
+        {MU_RENDER_MPIJOB, "memory=127Mi", false},
+        {MU_RENDER_MPIJOB, "memory=128Mi", true},
+        {MU_RENDER_MPIJOB, "memory=16", false},
+        {MU_RENDER_MPIJOB, "memory=135M", true},
+        {MU_RENDER_MPIJOB, "launcher_memory=1k", false},
+        {MU_RENDER_MPIJOB, "launcher_memory=8Gi", true},
+        {MU_RENDER_MPIJOB, "launcher_cpu=0", false},
+        {MU_RENDER_MPIJOB, "launcher_cpu=1", true},
         {MU_RENDER_MPIJOB, "cpu=500m", true},
+        {MU_RENDER_MPIJOB, "cpu=5m", false},
+        {MU_RENDER_MPIJOB, "cpu=4Gi", false},
+        {MU_RENDER_MPIJOB, "cpu=99999999999999999999", false},
+        {MU_RENDER_MPIJOB, "home=/home/a", true},
+        {MU_RENDER_MPIJOB, "home=a", false},
+        {MU_RENDER_MPIJOB, "home=/a,b", false},
         {MU_RENDER_MPIJOB, "cpu=Gi", false},
         {MU_RENDER_MPIJOB, "volumes=a:/a,b:/b/c", true},
         {MU_RENDER_MPIJOB, "volumes=a:/a,", false},
@@ -212,7 +227,11 @@ static void mpijob(void **state)
     has(&out, "readinessProbe: {tcpSocket: {port: 2222}");
     has(&out, "num_layers: 2\n");
     assert_null(strstr(out.data, "name: tiny-model-config")); /* the operator's own */
-    has(&out, "preStop: {exec: {command: [muster-worker, --drain, \"/runs/one\", \"110\"]}}");
+    has(&out, "muster-worker --drain \"$0\" \"$1\" && : >/tmp/muster-drained', \"/runs/one\", \"110\"]}}");
+    has(&out, "backoffLimit: 20\n");
+    has(&out, "terminationMessagePolicy: FallbackToLogsOnError\n");
+    has(&out, "requests: {cpu: \"2\", memory: 4Gi}\n                limits: {cpu: \"2\", memory: 4Gi}\n");
+    assert_string_equal(said.data, "");         /* r/m:1 says which build */
     has(&out, "/etc/mpi/hostfile --workers 8"); /* else one a host */
     has(&out, "serviceAccountName: tiny-model-muster");
     assert_null(strstr(out.data, "nvidia.com/gpu:"));
@@ -227,6 +246,60 @@ static void mpijob(void **state)
     has(&out, "\"590\"]}}");
     assert_null(strstr(out.data, "--workers"));
     assert_null(strstr(out.data, "ownerReferences"));
+    mu_buf_release(&out);
+}
+
+/* Words that a parser of YAML takes for something else than a string. */
+static void names_are_strings(void **state)
+{
+    static const char *const words[] = {"y", "yes", "n", "no", "on", "off", "true", "false", "null"};
+    mu_buf_t out = MU_BUF_INIT;
+    int all = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        char set[6][64], want[64];
+        const char *const form[6] = {"name=%s",   "namespace=%s", "queue=%s",
+                                     "secret=%s", "gpu_label=%s", "image=%s"};
+        for (int k = 0; k < 6; k++)
+            snprintf(set[k], sizeof set[k], form[k], words[i]);
+        char volumes[64];
+        snprintf(volumes, sizeof volumes, "volumes=%s:/runs,data:/data", words[i]);
+        assert_int_equal(verb(&out, "mpijob", set[0], set[1], set[2], set[3], set[4], set[5], volumes,
+                              "gpu_model=A40", "owner_uid=0a1b2c3d-4e5f-6789-abcd-ef0123456789", NULL),
+                         MU_OK);
+        snprintf(want, sizeof want, "\"%s\"", words[i]);
+        int quoted = 0;
+        for (const char *at = out.data; (at = strstr(at, want)); at++)
+            quoted++;
+        if (quoted < (all ? all : 15))
+            fail_msg("%s is quoted %d times only, not %d", words[i], quoted, all);
+        all = i < 6 ? quoted : all;
+        /* the last three are values of other keys too */
+        for (const char *end = "\n,}"; *end && i < 6; end++) {
+            snprintf(want, sizeof want, ": %s%c", words[i], *end);
+            if (strstr(out.data, want))
+                fail_msg("a name is written as it was: %.40s", strstr(out.data, want));
+        }
+    }
+    mu_buf_release(&out);
+}
+
+static void a_moving_image_is_warned_of(void **state)
+{
+    static const struct {
+        const char *image;
+        bool warned;
+    } cases[] = {{"image=muster", true},
+                 {"image=muster:latest", true},
+                 {"image=r:5000/muster", true},
+                 {"image=r:5000/muster:1", false},
+                 {"image=r/m@sha256:00", false}};
+    mu_buf_t out = MU_BUF_INIT;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(verb(&out, "mpijob", cases[i].image, "volumes=runs:/runs,data:/data", NULL), MU_OK);
+        assert_int_equal(strstr(said.data, "pulls it at every start") != NULL, cases[i].warned);
+    }
     mu_buf_release(&out);
 }
 
@@ -298,6 +371,8 @@ int main(void)
         cmocka_unit_test(parameters_have_types),
         cmocka_unit_test(slurm_script),
         cmocka_unit_test(mpijob),
+        cmocka_unit_test(names_are_strings),
+        cmocka_unit_test(a_moving_image_is_warned_of),
         cmocka_unit_test(owner),
         cmocka_unit_test(what_cannot_work_is_refused),
     };
