@@ -1,9 +1,11 @@
 #include "launcher/monitor/spawn.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <strings.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -56,11 +58,32 @@ mu_status_t mu_spawn(char *const *argv, char *const *envp, mu_spawn_t *out)
     return MU_OK;
 }
 
+/* A help text stands between two lines of dashes. The first one is the cause of what follows; those that only warn and
+ * those that repeat (Open MPI counts them in brackets) are not kept. */
+static void keep_help(mu_spawn_t *s)
+{
+    size_t dashes = strspn(s->line, "-");
+    if (dashes > 20 && s->line[dashes] == '\0') {
+        bool ends = s->frames++ % 2 == 1;
+        if (ends && s->help_ns == 0 &&
+            (*s->help == '\0' || strncasecmp(s->help, "warning", 7) == 0 || strstr(s->help, "deprecated")))
+            *s->help = '\0';
+        else if (ends && s->help_ns == 0)
+            s->help_ns = mu_now_ns();
+        return;
+    }
+    size_t used = strlen(s->help);
+    const char *text = s->line + strspn(s->line, " \t");
+    if (s->frames % 2 == 1 && s->help_ns == 0 && *text && used < sizeof s->help - 2)
+        snprintf(s->help + used, sizeof s->help - used, "%s%s", used ? " " : "", text);
+}
+
 /* Open MPI frames its help texts with lines of dashes, and repeats in them what guards say better. */
 static void keep_line(mu_spawn_t *s)
 {
     s->line[s->len] = '\0';
     s->len = 0;
+    keep_help(s);
     if (s->line[strspn(s->line, "- \t\r")] != '\0')
         memcpy(s->last_line, s->line, sizeof s->last_line);
 }

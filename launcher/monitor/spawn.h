@@ -14,6 +14,9 @@ typedef struct mu_spawn {
     int signal; /* that killed it; 0: none */
     char line[512], last_line[512];
     size_t len;
+    char help[512];  /* the first help text that is no warning, its lines joined; "": none */
+    int64_t help_ns; /* when it was complete; 0: not yet */
+    int frames;      /* lines of dashes so far */
 } mu_spawn_t;
 
 /* Errors: MU_BUG. */

@@ -320,6 +320,16 @@ static void judge_mpirun(attempt_t *a, int64_t now)
     begin_killing(a, now);
 }
 
+/* mpirun said why it cannot start the ranks, and none has reported: it may go on waiting, but not we. */
+static void judge_help(attempt_t *a, int64_t now)
+{
+    const int64_t patience_ms =
+        3000; /* a text that was no end after all: ranks report within a second of their start */
+    if (a->course == RUNNING && a->roster.present == 0 && a->mpirun.help_ns != 0 &&
+        now - a->mpirun.help_ns > patience_ms * ms_ns)
+        begin_killing(a, now);
+}
+
 static void pass_stop_on(attempt_t *a, int64_t now)
 {
     if ((a->s->stops >= 1 || a->s->drains > a->drains_before) && a->order.request < MU_REQUEST_STOP) {
@@ -446,12 +456,14 @@ static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
     mu_status_t status = mu_status_from_exit(code);
     out->status = code != 0 && mu_status_exit(status) == code ? status : MU_NETWORK;
     snprintf(out->who, sizeof out->who, "mpirun");
-    if (a->mpirun.signal != 0)
+    if (*a->mpirun.help && a->roster.present == 0)
+        snprintf(out->what, sizeof out->what, "did not start the ranks: %.400s", a->mpirun.help);
+    else if (a->mpirun.signal != 0)
         snprintf(out->what, sizeof out->what, "was killed by signal %d (%s) at step %lld", a->mpirun.signal,
                  strsignal(a->mpirun.signal), (long long)a->s->state->step);
     else
         snprintf(out->what, sizeof out->what, "ended with exit code %d before all ranks had reported", code);
-    if (a->mpirun.signal != 0)
+    if (a->mpirun.signal != 0 && !a->mpirun_killed)
         out->status = MU_DIED;
     mu_buf_t line = MU_BUF_INIT;
     mu_text_escape(a->mpirun.last_line, strlen(a->mpirun.last_line), sizeof out->last_line - 16, &line);
@@ -524,6 +536,7 @@ mu_status_t mu_supervise(mu_supervisor_t *s, mu_outcome_t *outcome)
         pass_stop_on(&a, now);
         judge(&a, now);
         judge_mpirun(&a, now);
+        judge_help(&a, now);
         if (a.course == KILLING)
             kill_mpirun(&a, now);
         tell_state(&a, now);

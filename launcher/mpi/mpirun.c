@@ -115,13 +115,14 @@ static void add_network(builder_t *b, const mu_mpi_job_t *job)
 {
     char ports[32], port[16], count[16];
     const char *interfaces = job->local ? "lo" : job->interfaces;
-    snprintf(ports, sizeof ports, "%d-%d", MU_PORT_DAEMON, MU_PORT_DAEMON + MU_PORT_DAEMON_COUNT - 1);
+    snprintf(ports, sizeof ports, "%d-%d", job->daemon_port, job->daemon_port + job->daemon_ports - 1);
     snprintf(port, sizeof port, "%d", MU_PORT_RANK);
     snprintf(count, sizeof count, "%d", MU_PORT_RANK_COUNT);
     /* PRRTE does not take the loopback interface, even for one machine: there it chooses for itself */
     if ((!job->local || b->mpirun->major == 4) && !daemon_has(b, "oob_tcp_if_exclude", "prte_if_exclude"))
         daemon_set(b, "oob_tcp_if_include", "prte_if_include", interfaces);
     daemon_set(b, "oob_tcp_dynamic_ipv4_ports", "oob_tcp_dynamic_ipv4_ports", ports);
+    daemon_set(b, "oob_tcp_dynamic_ipv6_ports", "oob_tcp_dynamic_ipv6_ports", ports);
     /* ob1 over shared memory and TCP: the same everywhere. RDMA belongs to NCCL, on GPUs. */
     rank_set(b, "pml", "ob1");
     if (b->mpirun->major == 4)
@@ -202,6 +203,13 @@ static void add_places(builder_t *b, const mu_mpi_job_t *job)
     }
 }
 
+/* Which devices are ours here (CUDA_VISIBLE_DEVICES and its kin) is not true of another host. */
+static bool names_devices(const char *name, size_t n)
+{
+    static const char end[] = "_VISIBLE_DEVICES";
+    return n >= sizeof end - 1 && memcmp(name + n - (sizeof end - 1), end, sizeof end - 1) == 0;
+}
+
 void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_t *out)
 {
     builder_t b = {mpirun, out};
@@ -215,7 +223,7 @@ void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_
     }
     for (char **e = environ; e && *e; e++) {
         size_t n = strcspn(*e, "=");
-        if (mu_env_allowed(*e, n, true)) {
+        if (mu_env_allowed(*e, n, true) && (job->local || !names_devices(*e, n))) {
             mu_args_add(out, "-x");
             mu_args_addf(out, "%.*s", (int)n, *e);
         }

@@ -28,19 +28,20 @@ typedef struct mu_place {
 } mu_place_t;
 
 typedef struct mu_mpi_job {
-    int ranks;              /* with the controller */
-    bool local;             /* all on this machine: no ssh, nothing listens beyond loopback */
-    bool crowded;           /* more threads than cores on some host: who waits must yield */
-    bool dotted;            /* some host's name has a domain, by which alone it may be known */
-    const char *hostfile;   /* path */
-    const char *tmp_dir;    /* session directories go there, on every host */
-    const char *shm_dir;    /* shared memory goes there (the guard makes it), on every host */
-    const char *interfaces; /* "10.0.0.0/16" or "eth0"; NULL when local */
-    const char *ssh_args;   /* mu_ssh_mpirun_args(); NULL when local */
-    const char *worker;     /* muster-worker */
-    const char *config;     /* its argument */
-    const mu_args_t *more;  /* further ones; NULL: none */
-    const mu_args_t *vars;  /* NAME=VALUE of ours, for mpirun and every rank */
+    int ranks;                     /* with the controller */
+    bool local;                    /* all on this machine: no ssh, nothing listens beyond loopback */
+    bool crowded;                  /* more threads than cores on some host: who waits must yield */
+    bool dotted;                   /* some host's name has a domain, by which alone it may be known */
+    const char *hostfile;          /* path */
+    const char *tmp_dir;           /* session directories go there, on every host */
+    const char *shm_dir;           /* shared memory goes there (the guard makes it), on every host */
+    const char *interfaces;        /* "10.0.0.0/16" or "eth0"; NULL when local */
+    const char *ssh_args;          /* mu_ssh_mpirun_args(); NULL when local */
+    const char *worker;            /* muster-worker */
+    const char *config;            /* its argument */
+    int daemon_port, daemon_ports; /* mpirun and its daemons listen on these, and on no other */
+    const mu_args_t *more;         /* further ones; NULL: none */
+    const mu_args_t *vars;         /* NAME=VALUE of ours, for mpirun and every rank */
 } mu_mpi_job_t;
 
 /* Runs `PROGRAM --version`. Errors: MU_PREFLIGHT, when it is not there or is not Open MPI 4 or 5. */

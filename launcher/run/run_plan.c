@@ -1,3 +1,4 @@
+#include "launcher/mpi/ports.h"
 #include "launcher/run/run_plan.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -246,8 +247,10 @@ void mu_run_plan_command(const mu_run_plan_t *p, const mu_run_names_t *names, mu
                         .ssh_args = names->ssh_args,
                         .worker = p->worker,
                         .config = names->config,
+                        .daemon_ports = p->places.local ? MU_PORT_DAEMON_LOCAL : MU_PORT_DAEMON_HOSTS,
                         .more = p->more,
                         .vars = names->vars};
+    job.daemon_port = mu_port_daemon_block(job.daemon_ports);
     mu_mpirun_args(&p->mpirun, &job, args);
     mu_mpirun_env(&job, env);
 }

@@ -24,6 +24,8 @@ static char *command(int major, bool local, mu_args_t *vars)
 {
     mu_mpirun_t mpirun = {.program = "mpirun", .major = major};
     mu_mpi_job_t job = {.ranks = 5,
+                        .daemon_port = 29100,
+                        .daemon_ports = 2,
                         .local = local,
                         .crowded = true,
                         .dotted = !local,
@@ -59,7 +61,8 @@ static void both_versions_get_everything(void **state)
                         "mpirun --hostfile /tmp/m/hostfile -np 5 --map-by slot:OVERSUBSCRIBE --bind-to none"
                         " --mca orte_tmpdir_base /tmp/m --mca btl_vader_backing_directory /dev/shm/m/1"
                         " --mca mpi_yield_when_idle 1 --mca plm isolated --mca oob_tcp_if_include lo"
-                        " --mca oob_tcp_dynamic_ipv4_ports 29100-29499 --mca pml ob1 --mca btl self,vader"
+                        " --mca oob_tcp_dynamic_ipv4_ports 29100-29101 --mca oob_tcp_dynamic_ipv6_ports "
+                        "29100-29101 --mca pml ob1 --mca btl self,vader"
                         " -x MUSTER_RUN_TOKEN /usr/bin/muster-worker '/run dir/config.yml'");
     free(text);
     text = command(4, false, &vars);
