@@ -1,4 +1,5 @@
 /* Reading a manifest that anyone may have written: nothing is used before its type and range are known. */
+#include "common/json.h"
 #include "common/log.h"
 #include "common/num.h"
 #include "common/checkpoint/index.h"
@@ -142,7 +143,7 @@ mu_status_t mu_shard_unpack(const char *text, size_t n, mu_shard_t *out)
     mu_buf_t why = MU_BUF_INIT;
     mu_status_t status = MU_OK;
     json_error_t error;
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = mu_json_parse(text, n, MU_JSON_CHECKPOINT, &error);
     if (!root)
         mu_buf_addf(&why, "line %d: %s", error.line, error.text);
     if (root && get_shard(root, 0, &shard, &why)) {
@@ -317,7 +318,7 @@ bool mu_manifest_parse(const char *text, size_t n, mu_manifest_t *out, mu_buf_t 
     if (!right_version(text, n, why) || !right_digest(text, n, why))
         return false;
     json_error_t error;
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = mu_json_parse(text, n, MU_JSON_CHECKPOINT, &error);
     if (!root) {
         mu_buf_addf(why, "line %d column %d: %s", error.line, error.column, error.text);
         return false;

@@ -1,4 +1,5 @@
 /* The manifest as JSON, and back. */
+#include "common/json.h"
 #include "common/log.h"
 #include "dataset/store/shard_file.h"
 
@@ -208,7 +209,7 @@ mu_status_t mu_data_manifest_parse(const char *path, const char *text, size_t n,
 {
     json_error_t error;
     mu_data_manifest_t m = {0};
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = mu_json_parse(text, n, MU_JSON_DATA, &error);
     if (!root)
         return mu_fail(MU_DATA, "%s:%d:%d: not JSON: %s", path, error.line, error.column, error.text);
     mu_status_t status = parse_root(path, root, &m);

@@ -1,6 +1,7 @@
 /* tokenizer.json -> tokenizer. What would change ids and is not supported is refused by name. */
 #include "dataset/tokenizer/tokenizer_impl.h"
 #include "dataset/tokenizer/tokenizer_files.h"
+#include "common/json.h"
 #include "common/file.h"
 #include "common/log.h"
 
@@ -12,7 +13,7 @@ mu_status_t mu_tokenizer_read_json(const char *path, json_t **out)
     mu_status_t status = mu_file_read_text(path, MU_TOKENIZER_MAX_FILE, &text);
     if (status == MU_OK) {
         json_error_t error;
-        *out = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
+        *out = mu_json_parse(text.data, text.len, MU_JSON_TOKENIZER, &error);
         if (!*out)
             status =
                 mu_fail(MU_DATA, "%s:%d:%d: not a JSON text: %s", path, error.line, error.column, error.text);

@@ -106,7 +106,8 @@ static void say_lines(mu_log_level_t level, const char *line)
     }
 }
 
-static mu_status_t show(const request_t *r, mu_buf_t *out, bool *fits)
+/* misfit: what does not fit, as an error after the plan is printed. */
+static mu_status_t show(const request_t *r, mu_buf_t *out, mu_buf_t *misfit)
 {
     mu_plan_t plan;
     mu_status_t status = MU_OK;
@@ -114,7 +115,12 @@ static mu_status_t show(const request_t *r, mu_buf_t *out, bool *fits)
     say_lines(MU_LOG_INFO, mu_config_notes(plan.config));
     say_lines(MU_LOG_INFO, plan.notes.data);
     say_lines(MU_LOG_WARN, plan.warnings.data);
-    *fits = plan.fits;
+    if (!plan.fits)
+        mu_buf_adds(misfit, "the model does not fit the device's memory");
+    else if (plan.volume_bytes > 0 && plan.checkpoints > 0 && plan.volume_free < plan.checkpoint_bytes)
+        mu_buf_addf(misfit,
+                    "%s: its volume has no room for one checkpoint: %lld bytes are wanted, %lld are free",
+                    plan.config->save, (long long)plan.checkpoint_bytes, (long long)plan.volume_free);
     if (r->json)
         status = mu_plan_write_json(&plan, out);
     else
@@ -126,7 +132,7 @@ static mu_status_t show(const request_t *r, mu_buf_t *out, bool *fits)
 mu_status_t mu_cmd_plan(int argc, char **argv)
 {
     mu_buf_t out = MU_BUF_INIT;
-    bool fits = true;
+    mu_buf_t misfit = MU_BUF_INIT;
     request_t r = {.query = {.files = mu_calloc((size_t)argc, sizeof(char *)),
                              .overrides = mu_calloc((size_t)argc, sizeof(char *)),
                              .mfu = 0.4}};
@@ -134,11 +140,12 @@ mu_status_t mu_cmd_plan(int argc, char **argv)
     if (status == MU_OK && r.help)
         write_help(&out);
     else if (status == MU_OK)
-        status = show(&r, &out, &fits);
+        status = show(&r, &out, &misfit);
     if (status == MU_OK && (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
         status = mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
-    if (status == MU_OK && !fits)
-        status = mu_fail(MU_CONFIG, "plan: the model does not fit the device's memory");
+    if (status == MU_OK && misfit.len > 0)
+        status = mu_fail(MU_CONFIG, "plan: %s", misfit.data);
+    mu_buf_release(&misfit);
     mu_buf_release(&out);
     free(r.query.files);
     free(r.query.overrides);

@@ -1,4 +1,5 @@
 /* config.json to our YAML and back (worker/convert/hf_model.h). */
+#include "common/json.h"
 #include "common/log.h"
 #include "common/config/config.h"
 #include "worker/convert/hf_model.h"
@@ -161,7 +162,7 @@ mu_status_t mu_hf_config_read(const char *name, const char *text, size_t n, mu_h
                               mu_buf_t *yaml)
 {
     json_error_t error;
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = mu_json_parse(text, n, MU_JSON_CONFIG, &error);
     reader_t r = {.name = name, .root = root, .yaml = yaml};
     const char *type = json_string_value(json_object_get(root, "model_type"));
     if (!root) {
@@ -217,7 +218,7 @@ static void write_gpt2(const mu_model_t *m, mu_buf_t *out)
 mu_status_t mu_hf_end_tokens(const char *name, const char *text, size_t n, int64_t vocab, mu_buf_t *out)
 {
     json_error_t error;
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = mu_json_parse(text, n, MU_JSON_CONFIG, &error);
     if (!root)
         return mu_fail(MU_DATA, "%s:%d:%d: %s", name, error.line, error.column, error.text);
     const json_t *v = get(root, "eos_token_id");

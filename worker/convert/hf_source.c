@@ -1,4 +1,5 @@
 /* A Hugging Face directory as the source of an import (worker/convert/hf_import.h). */
+#include "common/json.h"
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -107,7 +108,7 @@ static mu_status_t open_index(const char *dir, const char *index, mu_import_t *i
     json_error_t error;
     mu_status_t status = mu_file_read_text(index, INDEX_LIMIT, &text);
     if (status == MU_OK) {
-        json_t *root = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
+        json_t *root = mu_json_parse(text.data, text.len, MU_JSON_CONFIG, &error);
         status = root ? open_map(dir, index, root, import)
                       : mu_fail(MU_DATA, "%s:%d:%d: %s", index, error.line, error.column, error.text);
         json_decref(root);

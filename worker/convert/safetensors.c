@@ -1,4 +1,5 @@
 #include "worker/convert/safetensors.h"
+#include "common/json.h"
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -217,7 +218,7 @@ mu_status_t mu_safetensors_open(const char *path, mu_foreign_t *list)
     MU_TRY(mu_foreign_open(list, path));
     const mu_foreign_file_t *file = &list->files[list->file_count - 1];
     MU_TRY(read_header(file, &text, &n));
-    json_t *header = n > 0 && text[0] == '{' ? json_loadb(text, n, JSON_REJECT_DUPLICATES, &error) : NULL;
+    json_t *header = n > 0 && text[0] == '{' ? mu_json_parse(text, n, MU_JSON_HEADER, &error) : NULL;
     mu_status_t status;
     if (n == 0 || text[0] != '{')
         status = mu_fail(MU_DATA, "%s: the header does not begin with '{'", path);
