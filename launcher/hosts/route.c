@@ -24,6 +24,14 @@ static bool same_address(const struct sockaddr *a, const struct sockaddr *b)
     return a->sa_family == b->sa_family && memcmp(x, y, n) == 0;
 }
 
+/* Debian gives the own full name 127.0.1.1, which is on no interface. */
+static bool is_loopback(const struct sockaddr *a)
+{
+    size_t n;
+    const uint8_t *byte = address_bytes(a, &n);
+    return n == 4 && byte[0] == 127;
+}
+
 /* Our address towards `to`: a datagram socket is connected, which sends nothing. */
 static bool source_of(const struct addrinfo *to, struct sockaddr_storage *out)
 {
@@ -99,7 +107,7 @@ bool mu_route_find(const char *host, mu_route_t *out, const char **why)
             continue;
         reached = true;
         /* the kernel talks to an address of its own from that very address */
-        route.here = same_address(i->ai_addr, (const struct sockaddr *)&ours);
+        route.here = same_address(i->ai_addr, (const struct sockaddr *)&ours) || is_loopback(i->ai_addr);
         size_t n;
         inet_ntop(ours.ss_family, address_bytes((const struct sockaddr *)&ours, &n), route.address,
                   sizeof route.address);

@@ -73,6 +73,7 @@ mu_status_t mu_ready_new(const mu_hosts_t *hosts, const mu_ssh_t *ssh, const mu_
     }
     if (gethostname(ready->self, sizeof ready->self - 1) != 0)
         ready->self[0] = '\0';
+    mu_machine_id(ready->machine);
     if (getifaddrs(&ready->interfaces) != 0)
         ready->interfaces = NULL;
     signal(SIGPIPE, SIG_IGN); /* a probe that is gone is an error of write(2) */

@@ -58,6 +58,9 @@ typedef enum mu_stage {                   /* how far a host has come */
     X(SSH_CONFIG, "ssh_config", CONFIG, false, "ssh refuses its configuration")                              \
     X(NO_SSH, "no_ssh", PREFLIGHT, false, "ssh does not start on this machine")                              \
     X(NOISE, "noise", PREFLIGHT, false, "login shell answers instead of muster-worker")                      \
+    X(AMBIGUOUS, "ambiguous_name", CONFIG, false, "name is this machine's and another's")                    \
+    X(TWICE, "same_machine", CONFIG, false, "is a machine that the list names already")                      \
+    X(SAME_NAME, "same_host_name", PREFLIGHT, false, "has the host name of another machine")                 \
     X(MISSING, "muster_missing", PREFLIGHT, false, "muster-worker is missing there")                         \
     X(BROKEN, "muster_broken", PREFLIGHT, false, "muster-worker does not start there")                       \
     X(VERSION, "wrong_version", PREFLIGHT, false, "another build of muster")

@@ -2,6 +2,7 @@
 #ifndef MU_LAUNCHER_READY_INTERNAL_H
 #define MU_LAUNCHER_READY_INTERNAL_H
 
+#include "common/machine.h"
 #include "launcher/ready/ready.h"
 #include "launcher/ready/ready_lookup.h"
 #include "launcher/ready/ssh_login.h"
@@ -53,7 +54,8 @@ struct mu_ready {
     mu_ready_state_t *host;
     mu_lookup_t *lookup;
     struct ifaddrs *interfaces;
-    char self[256]; /* gethostname */
+    char self[256];                /* gethostname */
+    char machine[MU_MACHINE_SIZE]; /* this one; "": unknown */
     int min_hosts, logins, login_limit;
     int64_t begin_ns, end_ns, settle_ns, last_call_ns; /* settle, last call: 0 while not begun */
     /* progress */

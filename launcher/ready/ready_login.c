@@ -34,6 +34,47 @@ void mu_ready_login_start(mu_ready_t *ready, int index)
     host->next_ns = mu_now_ns() + MU_READY_LOGIN_NS;
 }
 
+static const char *text_of(const json_t *hello, const char *key)
+{
+    const char *text = json_string_value(json_object_get(hello, key));
+    return text ? text : "";
+}
+
+/* Two names of one machine would be two workers' places that are one. Two machines with one host name are one to MPI:
+ * its daemons are known by that name, and ranks of one name try to share memory. */
+static bool is_other(mu_ready_t *ready, int index, const json_t *hello)
+{
+    const char *machine = text_of(hello, "machine"), *name = text_of(hello, "host");
+    for (int i = 0; i < ready->hosts->count; i++) {
+        const mu_ready_state_t *other = &ready->host[i];
+        if (i == index || !other->hello || !*machine || !*text_of(other->hello, "machine"))
+            continue;
+        bool same = strcmp(machine, text_of(other->hello, "machine")) == 0;
+        if (!same && strcmp(name, text_of(other->hello, "host")) != 0)
+            continue;
+        mu_buf_t why = MU_BUF_INIT;
+        mu_buf_addf(&why, "%s%s, host name ", same ? "the same as " : "as ", ready->hosts->host[i].name);
+        mu_text_escape(name, strlen(name), 64, &why);
+        mu_ready_miss(ready, index, same ? MU_REASON_TWICE : MU_REASON_SAME_NAME, why.data);
+        mu_buf_release(&why);
+        return false;
+    }
+    return true;
+}
+
+/* An ssh login that leads back to this very machine (Debian resolves the own full name to 127.0.1.1): proved by the
+ * answer, and its probe is started again without ssh. */
+static bool leads_here(mu_ready_t *ready, int index, const json_t *hello)
+{
+    mu_ready_state_t *host = &ready->host[index];
+    if (host->local || !ready->machine[0] || strcmp(ready->machine, text_of(hello, "machine")) != 0)
+        return false;
+    mu_ready_drop(ready, index);
+    host->local = true;
+    host->phase = MU_PHASE_QUEUE;
+    return true;
+}
+
 /* "1 {...}" behind the hello word. */
 static void hello(mu_ready_t *ready, int index, const char *line)
 {
@@ -51,7 +92,7 @@ static void hello(mu_ready_t *ready, int index, const char *line)
         mu_text_escape(build, strlen(build), 8, &why);
         mu_buf_addf(&why, " there, muster %s build %.8s... here", MU_VERSION, ready->build);
         mu_ready_miss(ready, index, MU_REASON_VERSION, why.data);
-    } else {
+    } else if (!leads_here(ready, index, object) && is_other(ready, index, object)) {
         host->hello = json_incref(object);
         host->stage = MU_STAGE_READY;
         mu_ready_arrive(ready, index);

@@ -36,6 +36,10 @@ static const char *const fixes[MU_REASON_COUNT] = {
         "give the account a login shell that runs commands: `ssh HOST true` should print nothing",
     [MU_REASON_MISSING] = "install muster there, at the same path as here",
     [MU_REASON_BROKEN] = "log in there and start muster-worker --probe by hand",
+    [MU_REASON_AMBIGUOUS] = "write the host's own address instead of its name, or correct /etc/hosts and DNS",
+    [MU_REASON_TWICE] = "name each machine once, and give its slots there",
+    [MU_REASON_SAME_NAME] =
+        "give each machine a host name of its own (hostnamectl): MPI tells them apart by it",
     [MU_REASON_VERSION] = "install the same build on every host",
 };
 

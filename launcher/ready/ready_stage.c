@@ -230,6 +230,34 @@ static bool ask_where(mu_ready_t *ready, int index, mu_reason_t reason)
     return true;
 }
 
+/* "n1.lan" and "N1" on a machine whose host name is n1 or n1.example. */
+static bool is_own_name(const mu_ready_t *ready, const char *name)
+{
+    size_t n = strcspn(name, "."), m = strcspn(ready->self, ".");
+    return n > 0 && n == m && strncasecmp(name, ready->self, n) == 0;
+}
+
+/* Whether a host is this machine, by its addresses: if all are ours. One that is ours among others proves nothing: a
+ * bridge has the same address on every machine, a floating address moves. MPI takes such a name for this machine all
+ * the same, so only the own name may be of this kind. */
+static bool tell_local(mu_ready_t *ready, int index)
+{
+    mu_ready_state_t *host = &ready->host[index];
+    const mu_found_t *found = &host->found;
+    char own[64] = "", other[64] = "";
+    for (int i = 0; i < found->count; i++) {
+        bool ours = is_own_address(ready, &found->address[i]);
+        name_address(&found->address[i], found->length[i], ours ? own : other, sizeof own);
+    }
+    host->local = *own && (!*other || is_own_name(ready, ready->hosts->host[index].name));
+    if (!*own || host->local)
+        return true;
+    char *why = mu_format("%s is also an address of this machine, %s is not", own, other);
+    mu_ready_miss(ready, index, MU_REASON_AMBIGUOUS, why);
+    free(why);
+    return false;
+}
+
 void mu_ready_found(mu_ready_t *ready, const mu_found_t *found)
 {
     mu_ready_state_t *host = &ready->host[found->index];
@@ -247,8 +275,8 @@ void mu_ready_found(mu_ready_t *ready, const mu_found_t *found)
                       gai_strerror(found->error));
         return;
     }
-    for (int i = 0; i < found->count && !host->local; i++)
-        host->local = is_own_address(ready, &found->address[i]);
+    if (!host->local && !tell_local(ready, found->index))
+        return;
     if (host->local && ready->options.until == MU_STAGE_READY)
         enqueue_login(ready, found->index);
     else

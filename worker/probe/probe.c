@@ -4,6 +4,7 @@
 #include "common/digest.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/machine.h"
 #include "common/sweep.h"
 
 #include <errno.h>
@@ -149,11 +150,12 @@ static bool say(int fd, const char *word, json_t *object)
 
 static bool say_hello(int fd)
 {
-    char host[256] = "", build[MU_DIGEST_HEX];
+    char host[256] = "", build[MU_DIGEST_HEX], machine[MU_MACHINE_SIZE];
     if (gethostname(host, sizeof host - 1) != 0 || mu_digest_file("/proc/self/exe", build) != MU_OK)
         return false;
-    json_t *hello = json_pack("{s:s, s:s, s:s+, s:i}", "version", MU_VERSION, "build", build, "host", host,
-                              "", "pid", (int)getpid());
+    mu_machine_id(machine);
+    json_t *hello = json_pack("{s:s, s:s, s:s+, s:i, s:s}", "version", MU_VERSION, "build", build, "host",
+                              host, "", "pid", (int)getpid(), "machine", machine);
     bool said = say(fd, MU_PROBE_HELLO, hello);
     json_decref(hello);
     return said;

@@ -5,7 +5,7 @@
  * It is started by a login (or directly, on the launcher's own host), speaks lines on stdin and stdout, and
  * ends when stdin does, so it cannot outlive its login. At most 1 MiB a line.
  *
- *     out  MUSTER-HELLO 1 {"version", "build", "host", "pid"}    at once; build is the digest of this program
+ *     out  MUSTER-HELLO 1 {"version", "build", "host", "pid", "machine"}    at once; build is the digest of this program
  *     in   MUSTER-ASK {...}                                      what to look at (mu_probe_answer)
  *     out  MUSTER-FACTS {...}                                    what was seen
  *     in   MUSTER-MESH {"seconds", "to": [[address, port], ...]} after a question with "mesh": to dial other hosts
