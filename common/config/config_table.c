@@ -6,7 +6,7 @@ static const struct {
     const char *old, *now, *advice;
 } old_keys[] = {
     {"gas", "gradient_accumulation_steps", NULL},
-    {"save_interval", NULL, "write checkpoint_factor"},
+    {"save_interval", "checkpoint_factor", NULL},
     {"warmup_iters", NULL, "write warmup, a share of lr_decay_iters"},
     {"decay_lr_to", NULL, "write min_lr, an absolute rate"},
     {"attention_type", NULL, "write attention_config"},

@@ -50,7 +50,7 @@ static mu_status_t parse(const mu_ask_verb_t *verb, int argc, char **argv, mu_as
     n = add_options(longs, n, verb->flags, 'f', no_argument);
     longs[n] = (struct option){0};
     *out = (mu_ask_t){.verb = verb};
-    for (int opt, which; (opt = getopt_long(argc, argv, "h", longs, &which)) != -1;) {
+    for (int opt, which; (opt = getopt_long(argc, argv, ":h", longs, &which)) != -1;) {
         if (opt == 'h')
             out->help = true;
         else if (opt == 'w')
@@ -60,7 +60,9 @@ static mu_status_t parse(const mu_ask_verb_t *verb, int argc, char **argv, mu_as
         else if (opt == 'f')
             mu_args_addf(&out->own, "--%s", longs[which].name);
         else
-            return mu_fail(MU_USAGE, "see `muster %s --help`", verb->name);
+            return mu_fail(MU_USAGE, "%s: %s '%s': see `muster %s --help`", verb->name,
+                           opt == ':' ? "no value of option" : "unknown option", argv[optind - 1],
+                           verb->name);
     }
     for (int i = optind; i < argc; i++)
         MU_TRY(take_word(out, argv[i]));

@@ -10,7 +10,7 @@
 #include <math.h>
 
 static const char help[] =
-    "usage: muster inspect PATH [--verify] [--json]\n"
+    "usage: muster inspect PATH [--verify [--vocab-size N]] [--json]\n"
     "\n"
     "Says what a checkpoint, a run directory or a prepared data set holds, and whether it is whole.\n"
     "\n"
@@ -19,6 +19,8 @@ static const char help[] =
     "             a prepared data set, or the prefix of a .bin/.idx pair\n"
     "  --verify   read every byte and compare every digest; without it manifests, sizes and headers are "
     "checked\n"
+    "  --vocab-size N\n"
+    "             of a data set: with --verify every id must be below N\n"
     "  --json     print one JSON object with a member kind: checkpoint, run or dataset\n"
     "\n"
     "exit codes: 0 whole; 2 bad command line; 65 damaged (what, where); 66 nothing there that muster knows;\n"
@@ -27,6 +29,7 @@ static const char help[] =
 typedef struct request {
     const char *path;
     bool verify, json, help;
+    int64_t vocab; /* 0: not given */
 } request_t;
 
 static mu_status_t read_arguments(int argc, char **argv, request_t *r)
@@ -38,7 +41,11 @@ static mu_status_t read_arguments(int argc, char **argv, request_t *r)
             options = false;
         else if (options && strcmp(a, "--verify") == 0)
             r->verify = true;
-        else if (options && strcmp(a, "--json") == 0)
+        else if (options && (strcmp(a, "--vocab-size") == 0 || strncmp(a, "--vocab-size=", 13) == 0)) {
+            const char *value = a[12] ? a + 13 : i + 1 < argc ? argv[++i] : "";
+            if (!mu_parse_i64(value, &r->vocab) || r->vocab < 1)
+                return mu_fail(MU_USAGE, "inspect: --vocab-size wants a number from 1, not '%s'", value);
+        } else if (options && strcmp(a, "--json") == 0)
             r->json = true;
         else if (options && (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0))
             r->help = true;
@@ -315,7 +322,7 @@ static mu_status_t print_dataset(const request_t *r, const mu_dataset_t *ds)
 static mu_status_t inspect_dataset(const request_t *r)
 {
     mu_dataset_t *ds;
-    const mu_dataset_options_t options = {NULL, 0};
+    const mu_dataset_options_t options = {NULL, r->vocab};
     MU_TRY(mu_dataset_open(r->path, &options, &ds));
     mu_status_t status = r->verify ? mu_dataset_verify(ds) : MU_OK;
     if (status == MU_OK)
@@ -326,7 +333,7 @@ static mu_status_t inspect_dataset(const request_t *r)
 
 mu_status_t mu_cmd_inspect(int argc, char **argv)
 {
-    request_t r = {NULL, false, false, false};
+    request_t r = {0};
     MU_TRY(read_arguments(argc, argv, &r));
     if (r.help) {
         fputs(help, stdout);

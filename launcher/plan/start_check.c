@@ -91,6 +91,50 @@ static mu_status_t open_tokenizer(check_t *k)
     return mu_tokenizer_load(path, &k->tokenizer);
 }
 
+/* A vocab_file that is not what the data was prepared with would be passed over: the data's own is used. The data's may
+ * know more tokens (--special). */
+static mu_status_t check_vocab_file(const check_t *k)
+{
+    const mu_config_t *c = k->config;
+    const char *own = k->data ? mu_mixture_tokenizer(k->data) : NULL;
+    mu_tokenizer_t *given = NULL;
+    if (!own || !k->tokenizer || !c->vocab_file || access(c->vocab_file, R_OK) != 0)
+        return MU_OK;
+    mu_status_t status = c->merge_file ? mu_tokenizer_load_gpt2(c->vocab_file, c->merge_file, &given)
+                                       : mu_tokenizer_load(c->vocab_file, &given);
+    if (status == MU_OK && !mu_tokenizer_extends(k->tokenizer, given))
+        status = mu_fail(
+            MU_CONFIG,
+            "vocab_file (%s): '%s' is another tokenizer than the one that '%s' was prepared with: name "
+            "'%s', or prepare the data again",
+            mu_config_origin(c, "vocab_file"), c->vocab_file, mu_mixture_path(k->data), own);
+    mu_tokenizer_free(given);
+    return status;
+}
+
+enum {
+    PIECE = 1 << 16,
+    PIECES = 1024
+}; /* tokens of a read; of data that is larger than all of them, so many samples */
+
+/* Ids of a .bin are known to nobody until they are read: all of them, or of large data pieces from end to end. */
+static mu_status_t check_ids(const check_t *k, int64_t rows)
+{
+    mu_dataset_t *data = k->data ? mu_mixture_single(k->data) : NULL;
+    int64_t tokens = data ? mu_dataset_tokens(data, MU_TRAIN) : 0, pieces = (tokens + PIECE - 1) / PIECE;
+    if (!data || mu_dataset_tokenizer_path(data) || rows <= 0)
+        return MU_OK;
+    int32_t *ids = mu_alloc(PIECE * sizeof *ids);
+    mu_status_t status = MU_OK;
+    mu_dataset_limit(data, rows);
+    for (int64_t i = 0, n = mu_min_i64(pieces, PIECES); i < n && status == MU_OK; i++) {
+        int64_t at = mu_part_begin(pieces, i, n) * PIECE;
+        status = mu_dataset_read_at(data, MU_TRAIN, at, mu_min_i64(PIECE, tokens - at), ids);
+    }
+    free(ids);
+    return status;
+}
+
 /* ---- the checkpoint of the start rule ---- */
 
 /* The path without links; of one that is not there yet, as it is written, from here. */
@@ -207,6 +251,7 @@ static mu_status_t against_checkpoint(const check_t *k, int64_t ids)
                     mu_checkpoint_path(k->checkpoint), (long long)rows);
     if (ids > rows && k->config->finetune && !k->own) /* the model may grow */
         return mu_config_padded_vocab(k->config, ids, &rows);
+    MU_TRY(check_ids(k, rows));
     if (ids > rows)
         return mu_fail(MU_CONFIG, "%s: the model knows %lld ids, the data's tokenizer has %lld",
                        mu_checkpoint_path(k->checkpoint), (long long)rows, (long long)ids);
@@ -228,7 +273,7 @@ static mu_status_t of_random_weights(const check_t *k, int64_t ids)
         return mu_fail(MU_CONFIG,
                        "the vocabulary of %lld rows cannot be divided by tp %d: use a tp that divides it",
                        (long long)rows, c->tp);
-    return MU_OK;
+    return check_ids(k, rows);
 }
 
 static mu_status_t check_vocab(const check_t *k)
@@ -253,6 +298,7 @@ mu_status_t mu_start_check(const mu_start_question_t *q, mu_buf_t *notes)
     if (k.data)
         MU_TRY_GOTO(status, check_parts(&k), out);
     MU_TRY_GOTO(status, open_tokenizer(&k), out);
+    MU_TRY_GOTO(status, check_vocab_file(&k), out);
     MU_TRY_GOTO(status, find_start(&k, q->run_dir ? q->run_dir : q->config->save), out);
     status = check_vocab(&k);
 out:

@@ -108,3 +108,16 @@ awk 'NR == FNR { a = $1; next } { exit !(a > 0 && ($1 - a) ^ 2 < 1e-8) }' "$scra
 cmp "$scratch/odd1.text" "$scratch/odd2.text" || fail "generate differs"
 muster export "$scratch/odd2" --output "$scratch/odd2-hf" 2>/dev/null
 grep -q '"vocab_size": 515' "$scratch/odd2-hf/config.json" || fail "an export has other rows than the model"
+
+# a vocab_file that is not the data's tokenizer; an id beyond the vocabulary in a .bin: both are seen before the start
+muster tokenizer train --input "$scratch/wide.txt" --vocab-size 400 --output "$scratch/foreign.json" 2>/dev/null
+everywhere 78 'vocab_file .*another tokenizer' vocab_file="$scratch/foreign.json"
+printf '\1\0\2\0\377\7' >"$scratch/pair.bin"
+everywhere 65 'pair.bin.* 2047' data_path="$scratch/pair" split=1,0,0
+expect_exit 65 muster inspect "$scratch/pair" --verify --vocab-size 512 >"$scratch/verb.out" 2>&1
+grep -q 'pair.bin' "$scratch/verb.out" || fail "$(cat "$scratch/verb.out")"
+muster inspect "$scratch/pair" --verify --vocab-size 2048 >"$scratch/verb.out" 2>&1 || fail "$(cat "$scratch/verb.out")"
+for verb in eval generate; do
+    expect_exit 2 muster $verb "$scratch/interval" --bogus 2>"$scratch/verb.out"
+    grep -q "unknown option '--bogus'" "$scratch/verb.out" || fail "$verb: $(cat "$scratch/verb.out")"
+done
