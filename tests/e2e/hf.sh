@@ -39,7 +39,9 @@ awk '{ if ($2 > 6.2) exit 1 } END { exit NR != 2 }' "$scratch/tuned.losses" || f
 expect_exit 78 muster run "$scratch/model.yml" --run-dir "$scratch/odd" load="$scratch/ckpt" finetune=true train_iters=2 \
     bias_gelu_fusion=false >"$scratch/odd.out" 2>&1
 grep -q "bias_gelu_fusion" "$scratch/odd.out" || fail "the difference is not named: $(cat "$scratch/odd.out")"
-expect_exit 73 muster import "$scratch/hf" --output "$scratch/ckpt" 2>"$scratch/again"
+expect_exit 0 muster import "$scratch/hf" --output "$scratch/ckpt" 2>"$scratch/again" # the same again: there already
+expect_exit 0 muster export "$scratch/ckpt" --output "$scratch/hf2" 2>"$scratch/again"
+expect_exit 73 muster import "$scratch/hf" --output "$scratch/ckpt" --special '<|other|>' 2>"$scratch/again"
 expect_exit 73 muster export "$scratch/ckpt" --output "$scratch/hf" 2>"$scratch/again"
 expect_exit 66 muster import "$scratch/nowhere" --output "$scratch/x" 2>"$scratch/again"
 expect_exit 2 muster import 2>"$scratch/again"

@@ -427,6 +427,9 @@ static void nothing_is_overwritten(void **state)
     copy_model("neox", "model");
     assert_int_equal(import_dir("model", "ckpt"), MU_OK);
     read_all("ckpt/step-00000000/manifest.json", &before);
+    assert_int_equal(import_dir("model", "ckpt"), MU_OK); /* the same again */
+    assert_heard("is there already");
+    patch("model/config.json", "\"initializer_range\": 0.02", "\"initializer_range\": 0.03");
     assert_int_equal(import_dir("model", "ckpt"), MU_RUNDIR);
     assert_heard("holds 1 checkpoints already");
     read_all("ckpt/step-00000000/manifest.json", &after);
@@ -440,6 +443,10 @@ static void nothing_is_overwritten(void **state)
     assert_int_equal(mu_make_dirs("out", 0), MU_OK); /* an empty one will do; so will a slash behind */
     assert_int_equal(export_dir("ckpt", "out/"), MU_OK);
     assert_true(mu_is_file("out/model.safetensors") && mu_is_file("out/config.json"));
+    assert_int_equal(export_dir("ckpt", "out"), MU_OK); /* the same again */
+    assert_heard("is there already");
+    assert_int_equal(import_dir("model", "ckpt-other"), MU_OK);
+    assert_int_equal(export_dir("ckpt-other", "out"), MU_RUNDIR);
     mu_buf_release(&before);
     mu_buf_release(&after);
 }

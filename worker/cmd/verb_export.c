@@ -12,7 +12,7 @@ static const char usage[] =
     "model.safetensors with the same weights in fp32, tokenizer.json. from_pretrained(HF_DIR) loads it as a\n"
     "GPTNeoXForCausalLM or GPT2LMHeadModel with the same logits.\n"
     "\n"
-    "  --output HF_DIR  a directory that does not exist, or an empty one\n";
+    "  --output HF_DIR  a directory that does not exist, or an empty one; the same export again is exit 0\n";
 
 static mu_status_t parse(int argc, char **argv, const char **output, bool *help)
 {

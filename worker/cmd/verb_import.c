@@ -21,7 +21,7 @@ static const char usage[] =
     "  --special NAME   adds a special token, as '<|quest|>', behind the tokenizer's ids\n"
     "  --allow-nonfinite\n"
     "                   weights that are NaN or infinite are warned of; otherwise they are an error\n"
-    "  --output CKPT    a directory that holds no checkpoint; it is made\n";
+    "  --output CKPT    a directory that holds no checkpoint; it is made. The same import again is exit 0\n";
 
 enum { CONFIGS = 16, SPECIALS = 1024 };
 

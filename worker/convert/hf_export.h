@@ -11,7 +11,7 @@
 #include "common/checkpoint/reader.h"
 #include "worker/convert/hf_model.h"
 
-/* output: absent, or an empty directory. Errors: MU_RUNDIR (it is neither), MU_CONFIG (no class computes this
+/* output: absent, an empty directory, or the same export, which stays as it is. Errors: MU_RUNDIR (it is neither), MU_CONFIG (no class computes this
  * model), MU_DATA (the checkpoint is damaged), MU_IO. */
 mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output);
 

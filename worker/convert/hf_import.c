@@ -182,6 +182,50 @@ static mu_status_t write_shard(mu_import_t *import, const char *dir, const mu_gr
     return status;
 }
 
+/* What an import is made from: the configuration read, the bytes of weights and tokenizer, the options. */
+static mu_status_t digest_source(const mu_import_t *import, char out[MU_DIGEST_HEX])
+{
+    mu_buf_t text = MU_BUF_INIT;
+    char hex[MU_DIGEST_HEX];
+    mu_status_t status = MU_OK;
+    mu_config_write_yaml(import->config, false, &text);
+    for (int i = 0; i < import->list.file_count && status == MU_OK; i++) {
+        status = mu_digest_file(import->list.files[i].path, hex);
+        mu_buf_addf(&text, "weights %s\n", hex);
+    }
+    if (status == MU_OK && import->tokenizer && mu_is_file(import->tokenizer)) {
+        status = mu_digest_file(import->tokenizer, hex);
+        mu_buf_addf(&text, "tokenizer %s\n", hex);
+    }
+    for (int i = 0; i < import->special_count; i++)
+        mu_buf_addf(&text, "special %s\n", import->specials[i]);
+    mu_buf_addf(&text, "nonfinite %d\n", import->allow_nonfinite);
+    mu_digest_bytes(text.data, text.len, out);
+    mu_buf_release(&text);
+    return status;
+}
+
+/* OUTPUT holds the finished import of the same source; anything else that it holds is refused later. */
+static bool is_there(const char *output, const char *receipt, const char *digest)
+{
+    mu_buf_t found = MU_BUF_INIT;
+    mu_checkpoint_list_t list = {NULL, 0};
+    bool same = mu_is_file(receipt) && mu_file_read(receipt, MU_DIGEST_HEX + 1, &found) == MU_OK &&
+                strncmp(found.data, digest, MU_DIGEST_HEX - 1) == 0 &&
+                mu_checkpoint_scan(output, false, &list) == MU_OK && list.count == 1 &&
+                list.entries[0].status == MU_OK;
+    mu_checkpoint_list_release(&list);
+    mu_buf_release(&found);
+    return same;
+}
+
+static mu_status_t write_receipt(const char *receipt, const char *digest)
+{
+    char line[MU_DIGEST_HEX + 1];
+    int n = snprintf(line, sizeof line, "%s\n", digest);
+    return mu_file_replace(receipt, line, (size_t)n, 0644);
+}
+
 static mu_status_t refuse_used(const char *output)
 {
     mu_checkpoint_list_t list;
@@ -202,8 +246,16 @@ mu_status_t mu_import_write(mu_import_t *import, const char *output)
     mu_growth_t growth = {0};
     mu_shard_t shard = {0};
     mu_status_t status;
+    char digest[MU_DIGEST_HEX], *receipt = mu_path_join(output, "import.digest");
+    MU_TRY_GOTO(status, digest_source(import, digest), out);
+    if (is_there(output, receipt, digest)) {
+        mu_info("'%s': is there already, from the same files", output);
+        goto out;
+    }
     MU_TRY_GOTO(status, refuse_used(output), out);
     MU_TRY_GOTO(status, mu_checkpoint_clean(output), out);
+    MU_TRY_GOTO(status, write_receipt(receipt, digest),
+                out); /* it counts beside a finished checkpoint only */
     MU_TRY_GOTO(status, prepare_tokenizer(import, made, &growth, &tokenizer), out);
     MU_TRY_GOTO(status, mu_checkpoint_begin(output, 0, 0, &tmp), out);
     status = write_shard(import, tmp, &growth, &shard);
@@ -215,6 +267,7 @@ out:
     if (access(made, F_OK) == 0)
         unlink(made);
     mu_shard_release(&shard);
+    free(receipt);
     free(made);
     free(tmp);
     return status;

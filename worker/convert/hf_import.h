@@ -47,7 +47,8 @@ mu_status_t mu_neox_source_open(const char *dir, char *const *configs, int nconf
 /* Whether DIR is one of those. */
 bool mu_neox_source_is(const char *dir);
 
-/* Writes OUTPUT/step-00000000. Errors: MU_RUNDIR (OUTPUT holds checkpoints already), MU_IO, MU_DATA (a file
+/* Writes OUTPUT/step-00000000; where the same import is there already, nothing. Errors: MU_RUNDIR (OUTPUT holds other
+ * checkpoints), MU_IO, MU_DATA (a file
  * has changed; a tokenizer that is not supported or does not fit the model). */
 mu_status_t mu_import_write(mu_import_t *import, const char *output);
 void mu_import_release(mu_import_t *import);
