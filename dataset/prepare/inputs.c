@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-enum { DEPTH_MAX = 32 }; /* of directories: links may form a ring */
+enum { DEPTH_MAX = 32, LEFT_OUT_SHOWN = 20 }; /* of directories: links may form a ring */
 
 static void add(mu_inputs_t *in, const char *path, const struct stat *st)
 {
@@ -23,6 +23,12 @@ static void add(mu_inputs_t *in, const char *path, const struct stat *st)
     in->count++;
 }
 
+static bool ends(const char *text, size_t n, const char *suffix)
+{
+    size_t m = strlen(suffix);
+    return n >= m && strncasecmp(text + n - m, suffix, m) == 0;
+}
+
 static int visible(const struct dirent *entry)
 {
     return entry->d_name[0] != '.';
@@ -33,6 +39,37 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name); /* bytes, whatever the locale */
 }
 
+/* Files that lie beside data and are none, by the part of the name before the first dot, whole or its end. */
+static bool is_companion(const char *name)
+{
+    static const char *const stems[] = {"readme",          "license", "licence",   "copying",
+                                        "notice",          "authors", "changelog", "contributing",
+                                        "code_of_conduct", "citation"};
+    static const char *const whole[] = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json",
+                                        "state.json",        "config.json",        "tokenizer.json",
+                                        "manifest.json",     "md5sum.txt",         "sha256sum.txt"};
+    static const char *const tails[] = {".yml", ".yaml", ".idx",  ".bin", ".h5",  ".pt",     ".npy",
+                                        ".png", ".jpg",  ".jpeg", ".gif", ".pyc", ".sha256", ".md5"};
+    size_t n = strlen(name), stem = strcspn(name, ".");
+    for (size_t i = 0; i < sizeof stems / sizeof *stems; i++)
+        if (strlen(stems[i]) == stem && strncasecmp(name, stems[i], stem) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        if (strcasecmp(name, whole[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (ends(name, n, tails[i]))
+            return true;
+    return false;
+}
+
+static void leave_out(mu_inputs_t *in, const char *path)
+{
+    if (in->left_out++ < LEFT_OUT_SHOWN)
+        mu_info("%s: left out, since it lies beside data and is none by its name; to read it, name it itself",
+                path);
+}
+
 static mu_status_t walk(mu_inputs_t *in, const char *path, int depth)
 {
     struct stat st;
@@ -40,7 +77,10 @@ static mu_status_t walk(mu_inputs_t *in, const char *path, int depth)
         return mu_fail(MU_NOINPUT, "%s: cannot find it: %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode)) {
         /* named by hand, a pipe is wanted; met in a directory, a socket or device is not */
-        if (depth == 0 || S_ISREG(st.st_mode))
+        const char *slash = strrchr(path, '/');
+        if (depth > 0 && S_ISREG(st.st_mode) && is_companion(slash ? slash + 1 : path))
+            leave_out(in, path);
+        else if (depth == 0 || S_ISREG(st.st_mode))
             add(in, path, &st);
         return MU_OK;
     }
@@ -74,8 +114,11 @@ mu_status_t mu_inputs_find(char *const *paths, int n, mu_inputs_t *out)
         else
             status = walk(&in, paths[i], 0);
         if (status == MU_OK && in.count == before)
-            status = mu_fail(MU_NOINPUT, "%s: holds no file", paths[i]);
+            status = mu_fail(MU_NOINPUT, "%s: holds no file%s", paths[i],
+                             in.left_out > 0 ? " that is data by its name" : "");
     }
+    if (in.left_out > LEFT_OUT_SHOWN)
+        mu_info("left out of directories in all: %d files that are no data by their names", in.left_out);
     if (status == MU_OK && n == 0)
         status = mu_fail(MU_NOINPUT, "no input given");
     if (status == MU_OK)
@@ -92,12 +135,6 @@ void mu_inputs_free(mu_inputs_t *in)
     free(in->paths);
     free(in->sizes);
     *in = (mu_inputs_t){0};
-}
-
-static bool ends(const char *text, size_t n, const char *suffix)
-{
-    size_t m = strlen(suffix);
-    return n >= m && strncasecmp(text + n - m, suffix, m) == 0;
 }
 
 bool mu_inputs_is_jsonl(const char *path)

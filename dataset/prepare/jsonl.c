@@ -156,6 +156,13 @@ static bool literal(scan_t *s, const char *word)
     return true;
 }
 
+/* NaN, Infinity and -Infinity, which Python's json writes for such numbers though JSON has none. */
+static bool not_finite(scan_t *s)
+{
+    take(s, '-');
+    return at(s, 'N') ? literal(s, "NaN") : literal(s, "Infinity");
+}
+
 static bool value(scan_t *s, int depth);
 
 static bool list(scan_t *s, int depth, bool object)
@@ -201,8 +208,49 @@ static bool value(scan_t *s, int depth)
         return literal(s, "false");
     case 'n':
         return literal(s, "null");
+    case 'N':
+    case 'I':
+        return not_finite(s);
     default:
-        return number(s);
+        return s->end - s->p >= 2 && s->p[0] == '-' && s->p[1] == 'I' ? not_finite(s) : number(s);
+    }
+}
+
+/* A list of strings, joined as gpt-neox's reader (lm_dataformat) joins paragraphs: with an empty line between. */
+static bool paragraphs(scan_t *s, mu_buf_t *out)
+{
+    bool first = true;
+    s->p++;
+    space(s);
+    if (take(s, ']'))
+        return true;
+    do {
+        space(s);
+        if (!at(s, '"'))
+            return wrong(s, "the text must be a string, a list of strings, or null");
+        if (!first)
+            mu_buf_adds(out, "\n\n");
+        first = false;
+        if (!string(s, out))
+            return false;
+        space(s);
+    } while (take(s, ','));
+    return take(s, ']') || wrong(s, "a comma or ']' is missing");
+}
+
+/* The text itself; null is an empty one. */
+static bool text(scan_t *s, mu_buf_t *out)
+{
+    mu_buf_clear(out);
+    switch (s->p < s->end ? *s->p : 0) {
+    case '"':
+        return string(s, out);
+    case '[':
+        return paragraphs(s, out);
+    case 'n':
+        return literal(s, "null");
+    default:
+        return wrong(s, "the text must be a string, a list of strings, or null");
     }
 }
 
@@ -223,13 +271,8 @@ static bool members(scan_t *s, const char *key, mu_buf_t *name, mu_buf_t *out, b
             return wrong(s, "a colon is missing");
         space(s);
         bool wanted = name->len == length && memcmp(name->data, key, length) == 0;
-        if (wanted) {
-            if (!at(s, '"'))
-                return wrong(s, "the text must be a string");
-            mu_buf_clear(out);
-            *found = true;
-        }
-        if (!(wanted ? string(s, out) : value(s, 1)))
+        *found = *found || wanted;
+        if (!(wanted ? text(s, out) : value(s, 1)))
             return false;
         space(s);
     } while (take(s, ','));

@@ -6,7 +6,7 @@
 #include "dataset/prepare/stream.h"
 #include "dataset/tokenizer/utf8.h"
 
-enum { BLOCK = 256 << 10, SLACK = 4096, RECORD_MAX = 1 << 30 };
+enum { BLOCK = 256 << 10, SLACK = 4096, RECORD_MAX = 1 << 30, BAD_SHOWN = 3 };
 
 struct mu_reader {
     mu_reader_options_t options;
@@ -130,6 +130,8 @@ static mu_status_t refuse_foreign(mu_reader_t *r)
         {"ustar\0", 257, 6, "a tar archive", "unpack it into a directory and give that"},
         {"ustar  \0", 257, 8, "a tar archive", "unpack it into a directory and give that"},
         {"%PDF-", 0, 5, "a PDF document", "extract its text first"},
+        {"version https://git-lfs.github.com/spec/", 0, 40, "a Git LFS pointer",
+         "it stands for a file that was not fetched: run git lfs pull"},
         {"PAR1\x15", 0, 5, "a Parquet file", "convert it to JSONL first"},
         {"\x89HDF\r\n", 0, 6, "an HDF5 file", "give the text that it was made from"},
         {"\xFF\xFE", 0, 2, "UTF-16 text", "convert it with iconv -f UTF-16 -t UTF-8"},
@@ -284,13 +286,48 @@ static mu_status_t report_invalid(const mu_reader_t *r, size_t at)
     return MU_OK;
 }
 
+/* What a whole file that is no JSON Lines may be, by the first line that is wrong. */
+static const char *form_of(const char *line, size_t n)
+{
+    while (n > 0 && strchr(" \t\r", *line)) {
+        line++;
+        n--;
+    }
+    if (n > 0 && *line == '[')
+        return "; a file that is one array becomes JSON Lines with: jq -c '.[]' FILE";
+    if (n >= 1 && *line == '{' && (n == 1 || (n == 2 && line[1] == '\r')))
+        return "; objects over several lines become JSON Lines with: jq -c . FILE";
+    if (n >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0)
+        return "; the line begins with a byte order mark (EF BB BF), as where files were joined: remove it";
+    return "";
+}
+
+/* A record without a text: an error, unless as many as --skip-bad allows have been left out. */
+static mu_status_t bad_record(mu_reader_t *r, const char *line, size_t n, const mu_jsonl_result_t *result)
+{
+    const char *form = form_of(line, n);
+    if (r->counts.bad >= r->options.skip_bad) {
+        char spent[64] = "";
+        if (r->options.skip_bad > 0)
+            snprintf(spent, sizeof spent, "; bad records left out before it: %lld", (long long)r->counts.bad);
+        return mu_fail(
+            MU_DATA, "%s:%lld:%zu: %s%s (the text is looked for under \"%s\"; --text-key names another)%s",
+            path_of(r), (long long)r->record_line, result->column + 1, result->why, form, r->text_key, spent);
+    }
+    if (r->counts.bad++ < BAD_SHOWN)
+        mu_warn("%s:%lld:%zu: left out, since %s%s", path_of(r), (long long)r->record_line,
+                result->column + 1, result->why, form);
+    return MU_OK;
+}
+
+/* doc->text is NULL for a bad record that is left out. */
 static mu_status_t json_record(mu_reader_t *r, const char *line, size_t n, mu_doc_t *doc)
 {
     mu_jsonl_result_t result;
-    if (!mu_jsonl_text(line, n, r->text_key, &r->decoded, &result))
-        return mu_fail(MU_DATA,
-                       "%s:%lld:%zu: %s (the text is looked for under \"%s\"; --text-key names another)",
-                       path_of(r), (long long)r->record_line, result.column + 1, result.why, r->text_key);
+    if (!mu_jsonl_text(line, n, r->text_key, &r->decoded, &result)) {
+        *doc = (mu_doc_t){0};
+        return bad_record(r, line, n, &result);
+    }
     if (result.surrogates > 0) {
         if (r->options.strict)
             return mu_fail(MU_DATA,
@@ -353,6 +390,8 @@ mu_status_t mu_reader_next(mu_reader_t *r, mu_doc_t *doc)
         }
         mu_doc_t found;
         MU_TRY(finish_record(r, &found));
+        if (!found.text)
+            continue;
         if (found.bytes == 0) {
             r->counts.empty++;
             continue;

@@ -1,8 +1,8 @@
 /*
  * Documents from files, in a fixed order, in bounded memory.
  *
- * An input is a file, a directory (all files in it and below, sorted by name, hidden ones left out), or "-"
- * for stdin. A file may be compressed (stream.h). A file named *.jsonl, *.ndjson or *.json (a further .gz,
+ * An input is a file, a directory (the files in it and below, sorted by name; hidden ones and what describes a
+ * data set are left out, inputs.h), or "-" for stdin. A file may be compressed (stream.h). A file named *.jsonl, *.ndjson or *.json (a further .gz,
  * .zst or .dz does not matter) holds one JSON object a line; every other file is text. In text a document is,
  * by `boundary`,
  * - blank: a run of lines that are not blank (a line of white space is blank); inner line ends are kept as
@@ -40,11 +40,14 @@ typedef struct mu_reader_options {
     size_t
         max_record; /* bytes of one document, or of one JSON line, at most 1 GiB; a longer one is an error */
     bool strict;
+    int64_t
+        skip_bad; /* JSON lines without a text (cut, no such member, of another type) that are left out and
+                       * counted, the first few with a warning; the next one is an error. 0: the first one is */
 } mu_reader_options_t;
 
 #define MU_READER_DEFAULTS                                                                                   \
     {                                                                                                        \
-        MU_BOUNDARY_BLANK, MU_FORMAT_BY_NAME, "text", (size_t)64 << 20, false                                \
+        MU_BOUNDARY_BLANK, MU_FORMAT_BY_NAME, "text", (size_t)64 << 20, false, 0                             \
     }
 
 typedef struct mu_doc {
@@ -58,6 +61,7 @@ typedef struct mu_doc {
 typedef struct mu_reader_counts {
     int64_t documents; /* given */
     int64_t empty;     /* left out */
+    int64_t bad;       /* left out by skip_bad */
     int64_t invalid;   /* U+FFFD put in for ill-formed sequences and lone surrogates */
     uint64_t bytes;    /* of all documents given */
 } mu_reader_counts_t;

@@ -32,6 +32,8 @@ static const char usage[] =
     "  --format FORMAT        text or jsonl, whatever the names say\n"
     "  --text-key KEY         the member of a JSON object that holds the text (text)\n"
     "  --max-document SIZE    longest document (64M)\n"
+    "  --skip-bad N           leave out up to N JSON lines that hold no text, and count them (0: the first "
+    "ends it)\n"
     "  --strict               invalid UTF-8 is an error; otherwise it becomes U+FFFD and is counted\n"
     "  --force                replace the data set that the output holds\n"
     "  --threads N            threads that tokenize (all cores)\n"
@@ -106,6 +108,11 @@ static mu_status_t parse_value(options_t *o, int option, char *value)
             return mu_fail(MU_USAGE, "--max-document %s: wanted a size up to 1G, as 256M", value);
         o->reader.max_record = size;
         return MU_OK;
+    case 'b':
+        if (!mu_parse_i64(value, &n) || n < 0)
+            return mu_fail(MU_USAGE, "--skip-bad %s: wanted a number of records", value);
+        o->reader.skip_bad = n;
+        return MU_OK;
     default: /* 't' */
         if (!mu_parse_i64(value, &n) || n < 1 || n > THREADS_MAX)
             return mu_fail(MU_USAGE, "--threads %s: wanted a number from 1 to %d", value, THREADS_MAX);
@@ -125,19 +132,14 @@ static void parse_word(options_t *o, char *word, bool behind_input)
 
 static mu_status_t parse(int argc, char **argv, options_t *o)
 {
-    static const struct option known[] = {{"input", required_argument, NULL, 'i'},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"document", required_argument, NULL, 'd'},
-                                          {"format", required_argument, NULL, 'f'},
-                                          {"text-key", required_argument, NULL, 'k'},
-                                          {"max-document", required_argument, NULL, 'm'},
-                                          {"threads", required_argument, NULL, 't'},
-                                          {"strict", no_argument, NULL, 's'},
-                                          {"force", no_argument, NULL, 'F'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"special", required_argument, NULL, 'S'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"input", required_argument, NULL, 'i'},    {"output", required_argument, NULL, 'o'},
+        {"document", required_argument, NULL, 'd'}, {"format", required_argument, NULL, 'f'},
+        {"text-key", required_argument, NULL, 'k'}, {"max-document", required_argument, NULL, 'm'},
+        {"threads", required_argument, NULL, 't'},  {"skip-bad", required_argument, NULL, 'b'},
+        {"strict", no_argument, NULL, 's'},         {"force", no_argument, NULL, 'F'},
+        {"json", no_argument, NULL, 'j'},           {"help", no_argument, NULL, 'h'},
+        {"special", required_argument, NULL, 'S'},  {NULL, 0, NULL, 0}};
     bool behind_input = false;
     optind = 0; /* glibc: start anew */
     opterr = 0;
@@ -246,6 +248,8 @@ static void say_what_was_read(const mu_reader_t *reader, double seconds)
             seconds > 0 ? (double)counts->bytes / seconds * 1e-6 : 0);
     if (counts->empty > 0)
         mu_info("left out %lld empty documents", (long long)counts->empty);
+    if (counts->bad > 0)
+        mu_warn("bad records left out: %lld", (long long)counts->bad);
     if (counts->invalid > 0)
         mu_warn("%lld invalid UTF-8 sequences were read as U+FFFD; --strict makes them an error",
                 (long long)counts->invalid);
@@ -272,8 +276,9 @@ static void print_result(const char *output, const mu_shards_summary_t *sum, con
                mu_data_split_name((mu_data_split_t)i), (long long)sum->documents[i],
                (long long)sum->tokens[i], (unsigned long long)sum->text_bytes[i]);
     if (json)
-        printf("\"invalid\": %lld, \"empty\": %lld, \"shards\": %d, \"version\": \"%s\"}\n",
-               (long long)counts->invalid, (long long)counts->empty, sum->shards, sum->version);
+        printf("\"invalid\": %lld, \"empty\": %lld, \"bad\": %lld, \"shards\": %d, \"version\": \"%s\"}\n",
+               (long long)counts->invalid, (long long)counts->empty, (long long)counts->bad, sum->shards,
+               sum->version);
 }
 
 static mu_status_t run(work_t *w, const mu_tokenizer_t *tok, mu_shards_summary_t *sum)

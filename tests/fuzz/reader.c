@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     options.boundary = (mu_boundary_t)(how % 3);
     options.format = how & 4 ? MU_FORMAT_JSONL : MU_FORMAT_TEXT;
     options.strict = how & 8;
+    options.skip_bad = how & 64 ? 3 : 0;
     options.max_record = most[how >> 4 & 3];
     char *path = fuzz_file("input", data, n);
     fuzz_begin();

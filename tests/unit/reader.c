@@ -400,7 +400,12 @@ static void wrong_json_is_refused_with_its_place(void **state)
         {"[\"text\"]", 1, "one JSON object"},
         {"plain text", 1, "one JSON object"},
         {"{\"text\": 5}", 10, "must be a string"},
-        {"{\"text\": null}", 10, "must be a string"},
+        {"{\"text\": {}}", 10, "must be a string"},
+        {"{\"text\": NaN}", 10, "must be a string"},
+        {"{\"text\": [\"a\", 1]}", 16, "must be a string"},
+        {"{\"text\": [\"a\"", 14, "a comma or ']'"},
+        {"{\"a\": Nan, \"text\": \"x\"}", 7, "no JSON value"},
+        {"{\"a\": -Inf, \"text\": \"x\"}", 8, "no JSON value"},
         {"{\"other\": \"x\"}", 15, "no member"},
         {"{}", 3, "no member"},
         {"{\"text\": \"x\"", 13, "a comma or '}'"},
@@ -429,6 +434,77 @@ static void wrong_json_is_refused_with_its_place(void **state)
     mu_buf_release(&out);
     assert_int_equal(status_of("a.jsonl", "{\"text\": \"a\"}\n\n{\"text\": 7}\n", 27, &defaults), MU_DATA);
     assert_said("a.jsonl:3:10: the text must be a string");
+}
+
+/* What Python and gpt-neox's own tools write. */
+static void forms_of_a_text(void **state)
+{
+    (void)state;
+    static const char lines[] = "{\"text\": null}\n{\"text\": [\"one\", \"two\"]}\n{\"text\": []}\n"
+                                "{\"a\": [NaN, Infinity, -Infinity], \"text\": \"x\"}\n";
+    expect("forms.jsonl", lines, sizeof lines - 1, &defaults, "2:one\n\ntwo|4:x|");
+}
+
+static void bad_records_are_left_out_as_often_as_allowed(void **state)
+{
+    (void)state;
+    static const char lines[] =
+        "{\"text\": \"a\"}\n{\"text\": \"cut\n{\"other\": 1}\n{\"text\": \"b\"}\n{\"text\": 5}\n";
+    char *path = write_file("bad.jsonl", lines, sizeof lines - 1);
+    mu_reader_options_t o = defaults;
+    mu_reader_counts_t counts;
+    mu_buf_t got = MU_BUF_INIT;
+    for (o.skip_bad = 0; o.skip_bad < 3; o.skip_bad++) {
+        mu_buf_clear(&said);
+        assert_int_equal(read_all(&path, 1, &o, &got, &counts), MU_DATA);
+        assert_int_equal(counts.bad, o.skip_bad);
+        assert_said(o.skip_bad == 0 ? "bad.jsonl:2:" : o.skip_bad == 1 ? "bad.jsonl:3:" : "bad.jsonl:5:");
+    }
+    mu_buf_clear(&said);
+    assert_int_equal(read_all(&path, 1, &o, &got, &counts), MU_OK);
+    assert_string_equal(got.data, "1:a|4:b|");
+    assert_int_equal(counts.bad, 3);
+    assert_int_equal(counts.documents, 2);
+    assert_said("bad.jsonl:3:");
+    mu_buf_release(&got);
+}
+
+static void other_forms_of_json_are_named(void **state)
+{
+    (void)state;
+    assert_int_equal(status_of("a.json", "[{\"text\": \"a\"}]", 17, &defaults), MU_DATA);
+    assert_said("a.json:1:1:");
+    assert_said("array");
+    assert_int_equal(status_of("b.json", "{\n  \"text\": \"a\"\n}\n", 20, &defaults), MU_DATA);
+    assert_said("b.json:1:2:");
+    assert_said("jq -c .");
+    assert_int_equal(
+        status_of("c.jsonl", "{\"text\": \"a\"}\n\xEF\xBB\xBF{\"text\": \"b\"}\n", 32, &defaults), MU_DATA);
+    assert_said("c.jsonl:2:1:");
+    assert_said("byte order mark");
+}
+
+static void what_lies_beside_data_is_left_out(void **state)
+{
+    (void)state;
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n";
+    assert_int_equal(mu_make_dirs(in_folder("beside"), 0700), MU_OK);
+    write_file("beside/part.jsonl", "{\"text\": \"data\"}", 16);
+    write_file("beside/README.md", "not this", 8);
+    write_file("beside/LICENSE", "nor this", 8);
+    write_file("beside/license-plates.txt", "but this", 8);
+    char *all[] = {in_folder("beside")}, *one[] = {in_folder("beside/README.md")};
+    mu_buf_t got = MU_BUF_INIT;
+    mu_buf_clear(&said);
+    assert_int_equal(read_all(all, 1, &defaults, &got, NULL), MU_OK);
+    assert_string_equal(got.data, "1:but this|1:data|");
+    assert_said("beside/README.md: left out");
+    assert_said("beside/LICENSE: left out");
+    assert_int_equal(read_all(one, 1, &defaults, &got, NULL), MU_OK);
+    assert_string_equal(got.data, "1:not this|");
+    mu_buf_release(&got);
+    assert_int_equal(status_of("pointer.txt", pointer, sizeof pointer - 1, &defaults), MU_DATA);
+    assert_said("pointer.txt: this is a Git LFS pointer");
 }
 
 static void deep_json_is_refused(void **state)
@@ -501,6 +577,10 @@ int main(void)
         TEST(json_lines_give_their_text),
         TEST(lone_surrogates_become_replacement_characters),
         TEST(wrong_json_is_refused_with_its_place),
+        TEST(forms_of_a_text),
+        TEST(bad_records_are_left_out_as_often_as_allowed),
+        TEST(other_forms_of_json_are_named),
+        TEST(what_lies_beside_data_is_left_out),
         TEST(deep_json_is_refused),
         TEST(mutated_json_does_no_harm),
     };
