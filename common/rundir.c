@@ -299,7 +299,7 @@ mu_status_t mu_rundir_token(const char *dir, char out[33])
         randombytes_buf(raw, sizeof raw);
         sodium_bin2hex(id, ID_HEX + 1, raw, sizeof raw);
         snprintf(id + ID_HEX, 2, "\n");
-        status = mu_file_replace(path, id, ID_HEX + 1, 0600) == MU_OK ? MU_OK : MU_RUNDIR;
+        status = mu_file_replace(path, id, ID_HEX + 1, 0600);
         id[ID_HEX] = '\0';
     }
     if (status == MU_OK && stat(dir, &st) != 0)

@@ -62,7 +62,7 @@ mu_status_t mu_rundir_check_files(const char *dir);
 bool mu_rundir_stands(const char *dir, int fd);
 /* The mark of this run's processes and folders: 32 hex digits that follow from a random word in DIR/run.id, made here if
  * it is missing, and the directory's inode. Two directories have two marks even where their paths are alike, as in two
- * mount namespaces, and a copy has another one than its original. Call it with the claim held. Errors: MU_RUNDIR. */
+ * mount namespaces, and a copy has another one than its original. Call it with the claim held. Errors: MU_RUNDIR, MU_IO. */
 mu_status_t mu_rundir_token(const char *dir, char out[33]);
 /* Whether a launcher on this or (as far as locks reach) another host holds the directory. */
 bool mu_rundir_is_claimed(const char *dir);

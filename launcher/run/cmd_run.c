@@ -149,7 +149,7 @@ static mu_status_t write_config(run_t *r)
     mu_status_t status = mu_file_replace(r->config_path, text.data, text.len, 0600);
     mu_digest_bytes(text.data, text.len, r->file_digest);
     mu_buf_release(&text);
-    return status == MU_OK ? MU_OK : MU_RUNDIR;
+    return status; /* 74: a volume that is full now is no directory that cannot be used */
 }
 
 static mu_status_t write_key(run_t *r)
@@ -161,7 +161,7 @@ static mu_status_t write_key(run_t *r)
     struct stat st = {0};
     if (status == MU_OK && lstat(r->key_path, &st) == 0)
         r->supervisor.key_inode = st.st_ino;
-    return status == MU_OK ? MU_OK : MU_RUNDIR;
+    return status;
 }
 
 /* ---- hosts ---- */
