@@ -8,6 +8,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/nccl_env.h"
+#include "common/sweep.h"
 #include "common/control/probe_words.h"
 
 #include <errno.h>
@@ -112,6 +113,12 @@ static void ask_host(exchange_t *x, int i)
     if (x->want->run_dir)
         json_object_set_new(ask, "storage",
                             json_pack("{s:s, s:s}", "dir", x->want->run_dir, "cookie", x->cookie_name));
+    if (x->want->token) {
+        mu_buf_t dir = MU_BUF_INIT;
+        mu_run_tmp_dir(x->want->token, &dir);
+        json_object_set_new(ask, "tmp", json_pack("{s:s}", "dir", dir.data));
+        mu_buf_release(&dir);
+    }
     x->asked_back[i] = !host.local || x->want->return_host;
     if (x->asked_back[i])
         json_object_set_new(ask, "back",

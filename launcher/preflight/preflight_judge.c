@@ -242,6 +242,20 @@ static void judge_storage_of(mu_judge_t *judge, int i)
                       mu_format("%d", INODES_WANTED), "remove files, or choose another run directory");
 }
 
+/* The run's own folder in /tmp; its name is one for all hosts. */
+static void judge_tmp_of(mu_judge_t *judge, int i)
+{
+    const json_t *tmp = json_object_get(judge->facts[i], "tmp");
+    const char *state = text_at(tmp, "state"), *step = text_at(tmp, "step");
+    if (state && strcmp(state, "ok") == 0)
+        return;
+    char *safe = mu_judge_shown(text_at(tmp, "detail"));
+    mu_judge_find(judge, i, true, "tmp.write", step ? mu_format("%s fails: %s", step, safe) : mu_strdup(safe),
+                  mu_strdup("a private folder in /tmp and 1 MiB in it"),
+                  "free space in /tmp there, or make it writable: mpirun's daemon needs it");
+    free(safe);
+}
+
 /* ---- memory, limits, cores, clock ---- */
 
 static void at_least(mu_judge_t *judge, int i, const char *check, const char *path, uint64_t wanted,
@@ -325,10 +339,12 @@ void mu_preflight_judge(mu_judge_t *judge)
             continue;
         if (judge->want->run_dir)
             judge_storage_of(judge, i);
+        if (judge->want->token)
+            judge_tmp_of(judge, i);
         judge_resources_of(judge, i);
         judge_clock_of(judge, i);
     }
-    judge->report->checks += 4 + (judge->want->memory_per_slot != 0);
+    judge->report->checks += 4 + (judge->want->memory_per_slot != 0) + (judge->want->token != NULL);
     if (judge->want->run_dir)
         judge->report->checks += 4 + (judge->want->checkpoint_bytes != 0);
     mu_preflight_judge_devices(judge);

@@ -280,6 +280,28 @@ static void add_mounts(const mu_params_t *p, bool launcher, mu_buf_t *out)
     add_volumes(p, false, out);
 }
 
+/* secret=NAME: all keys under their own names. secret=NAME:KEY=VARIABLE,...: these, under the names that the launcher
+ * reads. add_pod() wrote `env:` as the last field, or none. */
+static void add_secret(const char *secret, mu_buf_t *out)
+{
+    if (!secret)
+        return;
+    int n = (int)strcspn(secret, ":");
+    const char *pair = secret + n;
+    if (!*pair)
+        mu_buf_addf(out, "\n              envFrom: [{secretRef: {name: %s, optional: true}}]", NAME(secret));
+    else
+        mu_buf_adds(out, "\n              env:");
+    while (*pair) {
+        int key = (int)strcspn(++pair, "="), all = (int)strcspn(pair, ",");
+        mu_buf_addf(out,
+                    "\n                - {name: \"%.*s\", valueFrom: {secretKeyRef: {name: \"%.*s\", key: "
+                    "\"%.*s\", optional: true}}}",
+                    all - key - 1, pair + key + 1, n, secret, key, pair);
+        pair += all;
+    }
+}
+
 static void add_launcher(const mu_params_t *p, bool own_ssh, mu_buf_t *out)
 {
     const char *home = mu_params_text(p, "home");
@@ -302,9 +324,7 @@ static void add_launcher(const mu_params_t *p, bool own_ssh, mu_buf_t *out)
             " \\\n                    \"muster.ssh_args=-p %d -i %s/.ssh/id_rsa -o StrictHostKeyChecking=yes"
             " -o UserKnownHostsFile=/tmp/known_hosts -o GlobalKnownHostsFile=none\"",
             SSH_PORT, home);
-    if (mu_params_text(p, "secret"))
-        mu_buf_addf(out, "\n              envFrom: [{secretRef: {name: %s, optional: true}}]",
-                    NAME(mu_params_text(p, "secret")));
+    add_secret(mu_params_text(p, "secret"), out);
     /* the verdict's lines become the pod's message: all that stays of a pod whose log goes with it */
     mu_buf_adds(out, "\n              terminationMessagePolicy: FallbackToLogsOnError\n");
     /* limits equal to requests: a quota on limits refuses a pod without them */

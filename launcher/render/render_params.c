@@ -15,6 +15,7 @@ typedef enum kind {
     TIME,    /* Slurm: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S */
     KEY,     /* of a label of Kubernetes: topology.kubernetes.io/region */
     VALUE,   /* of such a label */
+    SECRET,  /* NAME or NAME:KEY=VARIABLE,KEY=VARIABLE */
     VOLUMES, /* CLAIM:/path,CLAIM:/path */
     UID      /* of an object of Kubernetes, RFC 4122: 8-4-4-4-12 of 0-9 a-f */
 } kind_t;
@@ -77,7 +78,9 @@ static const param_t mpijob[] = {
     {"deadline", NUMBER, NULL, 1, 315360000, NULL, "seconds after which Kubernetes ends the launcher", false},
     {"grace", NUMBER, "120", 30, 3600, NULL, "seconds for the last checkpoint after SIGTERM", false},
     {"queue", LABEL, NULL, 0, 63, NULL, "Kueue's LocalQueue", false},
-    {"secret", LABEL, NULL, 0, 63, NULL, "a Secret whose keys become variables of the launcher", false},
+    {"secret", SECRET, NULL, 0, 0, NULL,
+     "a Secret whose keys become variables of the launcher; NAME:KEY=VARIABLE,... gives them other names",
+     false},
     {"owner_uid", UID, NULL, 0, 0, NULL,
      "metadata.uid of the MPIJob, once it is made: the other objects then go with it", false},
     {0}};
@@ -231,6 +234,34 @@ static bool is_volumes(const char *v)
     return true;
 }
 
+static bool is_variable(const char *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isalpha((unsigned char)v[i]) && v[i] != '_' && (i == 0 || !isdigit((unsigned char)v[i])))
+            return false;
+    return n > 0 && n <= 255;
+}
+
+/* A key of a Secret holds letters, digits and -_. only. */
+static bool is_secret(const char *v)
+{
+    char name[64];
+    size_t n = strcspn(v, ":");
+    snprintf(name, sizeof name, "%.*s", (int)n, v);
+    if (n > 63 || !is_label(name))
+        return false;
+    for (v += n; *v; v += n) {
+        size_t key = strcspn(++v, "=,");
+        n = strcspn(v, ",");
+        if (v[key] != '=' || key == 0 || key > 253 || !is_variable(v + key + 1, n - key - 1))
+            return false;
+        for (size_t i = 0; i < key; i++)
+            if (!isalnum((unsigned char)v[i]) && !strchr("-_.", v[i]))
+                return false;
+    }
+    return true;
+}
+
 static bool is_uid(const char *v)
 {
     static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
@@ -299,6 +330,11 @@ static mu_status_t check(const param_t *p, const char *v)
         return mu_fail(MU_USAGE,
                        "render: %s wants a label's value, at most 63 letters, digits and -_., not '%s'",
                        p->name, v);
+    case SECRET:
+        if (is_secret(v))
+            return MU_OK;
+        return mu_fail(MU_USAGE, "render: %s wants NAME or NAME:KEY=VARIABLE,KEY=VARIABLE, not '%s'", p->name,
+                       v);
     case VOLUMES:
         if (*v && is_volumes(v))
             return MU_OK;

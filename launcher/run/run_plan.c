@@ -51,6 +51,38 @@ static const char *value_of(int argc, char **argv, int *i, const char *name, mu_
     return argv[++*i];
 }
 
+/* Words of mpirun, torchrun and DeepSpeed, and what says the same here. */
+static mu_status_t no_option(const char *option)
+{
+    static const struct {
+        const char *word, *ours;
+    } others[] = {{"-np", "--workers N"},
+                  {"-n", "--workers N"},
+                  {"--np", "--workers N"},
+                  {"--nproc", "--workers N"},
+                  {"--nproc_per_node", "--hosts HOST:SLOTS,..."},
+                  {"--nproc-per-node", "--hosts HOST:SLOTS,..."},
+                  {"--num_gpus", "--workers N"},
+                  {"--num-gpus", "--workers N"},
+                  {"-H", "--hosts HOST:SLOTS,..."},
+                  {"-host", "--hosts HOST:SLOTS,..."},
+                  {"--host", "--hosts HOST:SLOTS,..."},
+                  {"--include", "--hosts HOST:SLOTS,..."},
+                  {"--num_nodes", "--hosts HOST:SLOTS,... or --hostfile FILE"},
+                  {"--num-nodes", "--hosts HOST:SLOTS,... or --hostfile FILE"},
+                  {"--nnodes", "--hosts HOST:SLOTS,... or --hostfile FILE"},
+                  {"-hostfile", "--hostfile FILE"},
+                  {"-machinefile", "--hostfile FILE"},
+                  {"--machinefile", "--hostfile FILE"},
+                  {"-f", "--hostfile FILE"}};
+    size_t n = strcspn(option, "=");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strlen(others[i].word) == n && memcmp(option, others[i].word, n) == 0)
+            return mu_fail(MU_USAGE, "run: no option '%s': %s says it here; see muster run --help", option,
+                           others[i].ours);
+    return mu_fail(MU_USAGE, "run: no option '%s': see muster run --help", option);
+}
+
 mu_status_t mu_run_plan_parse(int argc, char **argv, mu_run_plan_t *p)
 {
     mu_status_t status = MU_OK;
@@ -76,7 +108,7 @@ mu_status_t mu_run_plan_parse(int argc, char **argv, mu_run_plan_t *p)
         } else if (status != MU_OK)
             break;
         else if (argv[i][0] == '-' && argv[i][1])
-            status = mu_fail(MU_USAGE, "run: no option '%s': see muster run --help", argv[i]);
+            status = no_option(argv[i]);
         else if (mu_config_is_override(argv[i]))
             p->overrides[p->noverrides++] = argv[i];
         else

@@ -30,6 +30,18 @@ muster inspect "$scratch/data" --verify >/dev/null || fail "a data set made with
 expect_exit 74 muster inspect "$scratch/data" --json >/dev/full 2>/dev/null
 expect_exit 74 muster tokenizer encode --tokenizer "$scratch/data.json" --input "$MUSTER_SOURCE/README.md" >/dev/full 2>/dev/null
 
+# options of other launchers: each with the one that says it here
+while read -r theirs ours; do
+    expect_exit 2 muster run "$scratch/model.yml" $theirs 2>"$scratch/err"
+    grep -q -- "$ours" "$scratch/err" || fail "$theirs: $(cat "$scratch/err")"
+done <<END
+-np=2 --workers
+-n --workers
+-H --hosts
+--host=a,b --hosts
+--num_nodes=2 --hostfile
+END
+
 # a path that no other host could be told
 expect_exit 73 muster run "$scratch/model.yml" --run-dir "$scratch/$(printf 'a\377')" 2>"$scratch/err"
 grep -q 'not UTF-8' "$scratch/err" || fail "$(cat "$scratch/err")"

@@ -85,6 +85,7 @@ TERM = fields(matchExpressions=listed(fields(key=TEXT, operator=word("In"), valu
 CONTAINER = fields(
     name=TEXT, image=TEXT, command=listed(TEXT), args=listed(TEXT),
     ports=listed(fields(name=TEXT, containerPort=NUMBER)),
+    env=listed(fields(name=TEXT, valueFrom=fields(secretKeyRef=fields(name=TEXT, key=TEXT, optional=BOOL)))),
     envFrom=listed(fields(secretRef=fields(name=TEXT, optional=BOOL))),
     securityContext=fields(allowPrivilegeEscalation=BOOL, capabilities=fields(drop=listed(TEXT))),
     lifecycle=fields(preStop=fields(exec=fields(command=listed(TEXT)))),

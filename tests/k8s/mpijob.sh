@@ -45,7 +45,7 @@ cp "$cpu/job.yaml" "$scratch/job.yaml"
 "$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=other image=r:5000/m@sha256:00 namespace=ml queue=q deadline=600 \
     launcher_creation=WaitForWorkersReady slots=4 workers=4 volumes=c:/runs,d:/data region=LAS1 secret=tracker >"$scratch/all.yaml"
 "$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=cards image=i:1 gpus=8 rdma=1 gpu_model=A100_NVLINK_80GB \
-    volumes=c:/runs,d:/data muster.device=cuda "save=/runs/an odd \"name\"" >"$scratch/gpus.yaml"
+    volumes=c:/runs,d:/data secret=tracker:token=WANDB_API_KEY muster.device=cuda "save=/runs/an odd \"name\"" >"$scratch/gpus.yaml"
 "$MUSTER_BIN/muster" render mpijob "$cpu/config.yml" name=owned image=i:1 volumes=c:/runs,d:/data \
     owner_uid=7f3c2a10-5b1e-4d7c-9a43-0f5e6d7c8b9a >"$scratch/owned.yaml"
 # names that a parser of YAML takes for something else: each is a string still

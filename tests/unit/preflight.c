@@ -469,6 +469,31 @@ static void probe_sees_storage(void **state)
     json_decref(facts);
 }
 
+static void probe_sees_tmp(void **state)
+{
+    (void)state;
+    json_t *facts = facts_for("{\"tmp\": {\"dir\": \"%s/own\"}}", dir);
+    assert_string_equal(text_at(facts, "tmp.state"), "ok");
+    json_decref(facts);
+    char *own = mu_path_join(dir, "own");
+    assert_int_not_equal(access(own, F_OK), 0); /* nothing is left */
+    assert_int_equal(mkdir(own, 0755), 0);
+    facts = facts_for("{\"tmp\": {\"dir\": \"%s/own\"}}", dir); /* not private */
+    assert_string_equal(text_at(facts, "tmp.state"), "error");
+    json_decref(facts);
+    assert_int_equal(rmdir(own), 0);
+    free(own);
+    facts = facts_for("{\"tmp\": {\"dir\": \"/proc/muster\"}}"); /* nobody can write there */
+    assert_string_equal(text_at(facts, "tmp.step"), "mkdir");
+    json_decref(facts);
+    mu_preflight_want_t want = usual_want();
+    want.token = COOKIE;
+    mu_preflight_report_t *report =
+        judge("tmp", "{\"state\": \"error\", \"step\": \"write\", \"detail\": \"full\"}", &want, NULL);
+    assert_int_equal(findings_of(report, "tmp.write"), 3); /* h1 and h2 said nothing: no pass either */
+    mu_preflight_free(report);
+}
+
 /* Opening a FIFO that nobody writes blocks for ever, as a dead mount does: the other facts come all the same.
  */
 static void probe_survives_dead_storage(void **state)
@@ -616,6 +641,7 @@ int main(void)
         cmocka_unit_test(rdma_is_told),
         cmocka_unit_test(report_reads_well),
         cmocka_unit_test(probe_sees_storage),
+        cmocka_unit_test(probe_sees_tmp),
         cmocka_unit_test(probe_survives_dead_storage),
         cmocka_unit_test(probe_sees_gpus),
         cmocka_unit_test(probe_sees_limits),

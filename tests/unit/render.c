@@ -328,6 +328,30 @@ static void owner(void **state)
     mu_buf_release(&out);
 }
 
+static void keys_of_a_secret_get_names(void **state)
+{
+    mu_buf_t out = MU_BUF_INIT;
+    (void)state;
+    assert_int_equal(verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data",
+                          "secret=tracker:api.token=WANDB_API_KEY,b=_B2", NULL),
+                     MU_OK);
+    has(&out, "- {name: \"WANDB_API_KEY\", valueFrom: {secretKeyRef: {name: \"tracker\", key: \"api.token\", "
+              "optional: true}}}\n");
+    has(&out,
+        "- {name: \"_B2\", valueFrom: {secretKeyRef: {name: \"tracker\", key: \"b\", optional: true}}}\n");
+    assert_null(strstr(out.data, "envFrom"));
+    static const char *const bad[] = {
+        "secret=",       "secret=t:",         "secret=t:k",     "secret=t:k=",    "secret=t:=V",
+        "secret=t:k=1V", "secret=t:k=V,",     "secret=t:k=V-1", "secret=t:k k=V", "secret=T:k=V",
+        "secret=:k=V",   "secret=t:k=V,,l=W", "secret=t:k=\"V"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(verb(&out, "mpijob", "image=i", "volumes=runs:/runs,data:/data", bad[i], NULL),
+                         MU_USAGE);
+        has(&said, "KEY=VARIABLE");
+    }
+    mu_buf_release(&out);
+}
+
 static void what_cannot_work_is_refused(void **state)
 {
     mu_buf_t out = MU_BUF_INIT;
@@ -371,6 +395,7 @@ int main(void)
         cmocka_unit_test(parameters_have_types),
         cmocka_unit_test(slurm_script),
         cmocka_unit_test(mpijob),
+        cmocka_unit_test(keys_of_a_secret_get_names),
         cmocka_unit_test(names_are_strings),
         cmocka_unit_test(a_moving_image_is_warned_of),
         cmocka_unit_test(owner),

@@ -106,6 +106,7 @@ json_t *mu_probe_answer(const json_t *ask)
         mu_probe_look_t look;
         bool if_asked;
     } parts[] = {{"storage", mu_probe_storage, true},
+                 {"tmp", mu_probe_tmp, true},
                  {"back", mu_probe_back, true},
                  {"gpu", mu_probe_gpu, false},
                  {"ibverbs", mu_probe_ibverbs, false}};

@@ -32,6 +32,7 @@ mu_status_t mu_probe_main(void);
  *     "sweep"    {"token", "last"}: end processes and remove folders of the run (common/sweep.h); alone in the
  *                question, nothing else is looked at
  *     "storage"  {"dir", "cookie"}: look at the run directory; cookie: name of a file in it
+ *     "tmp"      {"dir"}: make this folder, write 1 MiB in it, remove both
  *     "back"     {"address", "port", "token", "seconds"}: connect to the launcher, send the token
  *     "daemon"   "/usr/bin/orted": mpirun's program on this side
  *     "hca"      "mlx5_0,mlx5_1": the RDMA ports to use, as in NCCL_IB_HCA

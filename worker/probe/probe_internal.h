@@ -30,6 +30,8 @@ json_t *mu_probe_resources(const json_t *ask); /* cores, memory, shm, limits */
 json_t *mu_probe_gpu(const json_t *ask);
 json_t *mu_probe_ibverbs(const json_t *ask);
 json_t *mu_probe_storage(const json_t *ask);
+/* Makes the run's folder and writes 1 MiB there; nothing is left. */
+json_t *mu_probe_tmp(const json_t *ask);
 json_t *mu_probe_back(const json_t *ask);
 
 #endif

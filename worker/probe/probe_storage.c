@@ -6,6 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -65,6 +68,14 @@ static bool read_cookie(const char *dir, const char *name, json_t *seen)
     return n >= 0;
 }
 
+/* Hosts may have one name, and their processes one number: a name from those would exist already. */
+static char *random_path(const char *dir)
+{
+    uint64_t word[2];
+    randombytes_buf(word, sizeof word);
+    return mu_format("%s/.muster-probe-%016" PRIx64 "%016" PRIx64, dir, word[0], word[1]);
+}
+
 /* Does once what a checkpoint does often. */
 static const char *write_once(const char *path, const char *renamed)
 {
@@ -98,11 +109,8 @@ static const char *write_once(const char *path, const char *renamed)
 
 static bool try_write(const char *dir, json_t *seen)
 {
-    char host[256] = "";
     int64_t begin = mu_now_ns();
-    gethostname(host, sizeof host - 1);
-    char *path = mu_format("%s/.muster-probe-%s-%d.tmp", dir, host, (int)getpid());
-    char *renamed = mu_format("%s/.muster-probe-%s-%d", dir, host, (int)getpid());
+    char *renamed = random_path(dir), *path = mu_format("%s.tmp", renamed);
     const char *step = write_once(path, renamed);
     if (step)
         failed(seen, step, errno);
@@ -135,5 +143,65 @@ json_t *mu_probe_storage(const json_t *ask)
                         json_integer(space.f_files ? (json_int_t)space.f_favail : (json_int_t)-1));
     if (!cookie || read_cookie(dir, cookie, seen))
         try_write(dir, seen);
+    return seen;
+}
+
+/* mpirun's daemon keeps its session there, ranks their sockets. */
+static const char *write_megabyte(const char *path)
+{
+    static const char bytes[1 << 20] = {0};
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return "create";
+    const char *step = mu_write_all(fd, bytes, sizeof bytes) ? NULL : "write";
+    int error = errno;
+    if (close(fd) != 0 && !step) {
+        step = "close";
+        error = errno;
+    }
+    unlink(path);
+    errno = error;
+    return step;
+}
+
+/* The step that fails, with errno; NULL: none. */
+static const char *try_tmp(const char *dir)
+{
+    struct stat st;
+    bool made = mkdir(dir, 0700) == 0;
+    if (!made && errno != EEXIST)
+        return "mkdir";
+    if (lstat(dir, &st) != 0)
+        return "look";
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0) {
+        errno = EEXIST;
+        return "mkdir";
+    }
+    char *path = random_path(dir);
+    const char *step = write_megabyte(path);
+    int error = errno;
+    if (made)
+        rmdir(dir);
+    free(path);
+    errno = error;
+    return step;
+}
+
+json_t *mu_probe_tmp(const json_t *ask)
+{
+    enum { TRIES = 20 }; /* a host that shares this /tmp may remove the folder between two of our calls */
+    const char *dir = json_string_value(json_object_get(json_object_get(ask, "tmp"), "dir")), *step = NULL;
+    json_t *seen = mu_probe_state("ok", NULL);
+    if (!dir || dir[0] != '/') {
+        failed(seen, "question", EINVAL);
+        return seen;
+    }
+    for (int i = 0; i < TRIES; i++) {
+        step = try_tmp(dir);
+        if (!step || errno != ENOENT)
+            break;
+    }
+    if (step)
+        failed(seen, step, errno);
     return seen;
 }
