@@ -13,6 +13,7 @@
 #include "launcher/cmd/cmd_status.h"
 #include "launcher/cmd/cmd_stop.h"
 #include "launcher/cmd/cmd_tokenizer.h"
+#include "launcher/cmd/cmd_track.h"
 #include "launcher/run/cmd_worker.h"
 
 typedef struct verb {
@@ -28,6 +29,7 @@ static const verb_t verbs[] = {
     {"check", "can every host be reached, and is it fit? trains nothing", mu_cmd_check},
     {"run", "train: wait for the hosts, start, watch, restart", mu_cmd_run},
     {"status", "how a run is going", mu_cmd_status},
+    {"track", "the points of a run as TensorBoard files", mu_cmd_track},
     {"stop", "save a checkpoint, then end a run", mu_cmd_stop},
     {"render", "the files that run a config under Slurm or Kubernetes", mu_cmd_render},
     {"inspect", "what a checkpoint, a run or a data set holds; is it whole?", mu_cmd_inspect},
