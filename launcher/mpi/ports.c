@@ -1,4 +1,5 @@
 #include "launcher/mpi/ports.h"
+#include "common/clock.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -19,8 +20,12 @@ static bool is_free(int port)
 
 int mu_port_daemon_block(int count)
 {
-    for (int port = MU_PORT_DAEMON; port + count <= MU_PORT_DAEMON + MU_PORT_DAEMON_COUNT; port += count) {
-        int i = 0;
+    /* Launchers that start at one moment must not all look at the same block first: between the look and mpirun's
+     * own listening there is time. */
+    int blocks = MU_PORT_DAEMON_COUNT / count,
+        first = (int)((uint32_t)(mu_now_ns() / 1000) % (uint32_t)blocks);
+    for (int k = 0; k < blocks; k++) {
+        int i = 0, port = MU_PORT_DAEMON + (first + k) % blocks * count;
         while (i < count && is_free(port + i))
             i++;
         if (i == count)

@@ -42,6 +42,7 @@ cat >"$played/kubectl" <<'END'
 #!/bin/bash
 case "$*" in
 "apply -f -") cat >"$played/applied.yaml" && [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$played/applied.yaml" ;;
+"delete pod muster-worker-0") ;;
 "get mpijob muster -o jsonpath={.metadata.uid}") echo 7f3c2a10-5b1e-4d7c-9a43-0f5e6d7c8b9a ;;
 "delete mpijob muster") grep -q 'uid: "7f3c2a10' "$played/applied.yaml" ;;
 "apply -k "*) [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$3" ;;
@@ -54,7 +55,7 @@ esac
 END
 cat >"$played/podman" <<'END'
 #!/bin/bash
-[ "$*" = "build -t muster -f image/Dockerfile ." ] && [ -s image/Dockerfile ]
+[ "$*" = "build -t muster:1 -f image/Dockerfile ." ] && [ -s image/Dockerfile ]
 END
 printf '#!/bin/bash\ncat >/dev/null\n' >"$played/true-kubectl"
 chmod +x "$played"/*
@@ -75,7 +76,7 @@ put_in() {
     sed -E -e "s#CONFIG\.\.\.#$scratch/model.yml#; s#RUN_DIR#$scratch/run#; s#\bRUN\b#$scratch/run#; s#--data DIR#--data $scratch/data#" \
         -e "s#--hostfile FILE#--hostfile $scratch/hosts#; s#a:2,b:2#localhost:2#; s#N\+1#3#; s#--workers N#--workers 2#" \
         -e 's#\[key=value\.\.\.\]#seed=5#; s#\[--gpu NAME \| --device-memory SIZE\]#--gpu A100#; s#--mfu FRACTION#--mfu 0.5#' \
-        -e 's# SECONDS# 5#; s#\bJOB\b#17#; s#(instance=|mpijob )NAME#\1muster#; s#\[(--[^]]*)\]#\1#g' \
+        -e 's# SECONDS# 5#; s#\bJOB\b#17#; s#(instance=|mpijob |pod )NAME#\1muster#; s#worker-I\b#worker-0#; s#\[(--[^]]*)\]#\1#g' \
         -e "s#^(muster render mpijob .*volumes=)[^ ]*#\1runs:$scratch#" <<<"$1"
 }
 
