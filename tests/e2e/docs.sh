@@ -42,9 +42,10 @@ cat >"$played/kubectl" <<'END'
 #!/bin/bash
 case "$*" in
 "apply -f -") cat >"$played/applied.yaml" && [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$played/applied.yaml" ;;
-"delete pod muster-worker-0") ;;
+"delete pod muster-worker-0" | "describe pod") ;;
 "get mpijob muster -o jsonpath={.metadata.uid}") echo 7f3c2a10-5b1e-4d7c-9a43-0f5e6d7c8b9a ;;
 "delete mpijob muster") grep -q 'uid: "7f3c2a10' "$played/applied.yaml" ;;
+"delete -k "*) ;;
 "apply -k "*) [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$3" ;;
 "delete mpijob,"*" -l app.kubernetes.io/instance=muster") # every kind that is rendered, and its label
     kinds=$(sed -n 's/^kind: //p' "$played/applied.yaml" | tr 'A-Z' 'a-z' | sort | paste -sd,)
