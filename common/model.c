@@ -3,12 +3,12 @@
 
 #include <math.h>
 
-enum { PER_LAYER_MAX = 12 };
+enum { PER_LAYER_MAX = 14 };
 
-/* The tensors of a layer in order; LN2 is left out where the two branches share one norm. */
+/* The tensors of a layer in order, those that a model has not (present()) left out. */
 static const mu_tensor_kind_t layer_kinds[PER_LAYER_MAX] = {
-    MU_T_LN1_W,   MU_T_LN1_B,   MU_T_LN2_W, MU_T_LN2_B, MU_T_QKV_W, MU_T_QKV_B,
-    MU_T_DENSE_W, MU_T_DENSE_B, MU_T_FC1_W, MU_T_FC1_B, MU_T_FC2_W, MU_T_FC2_B,
+    MU_T_LN1_W,   MU_T_LN1_B,  MU_T_LN2_W,  MU_T_LN2_B, MU_T_QKV_W, MU_T_QKV_B, MU_T_DENSE_W,
+    MU_T_DENSE_B, MU_T_GATE_W, MU_T_GATE_B, MU_T_FC1_W, MU_T_FC1_B, MU_T_FC2_W, MU_T_FC2_B,
 };
 
 static const char *const kind_names[] = {
@@ -22,6 +22,8 @@ static const char *const kind_names[] = {
     [MU_T_QKV_B] = "attention.query_key_value.bias",
     [MU_T_DENSE_W] = "attention.dense.weight",
     [MU_T_DENSE_B] = "attention.dense.bias",
+    [MU_T_GATE_W] = "mlp.gate.weight",
+    [MU_T_GATE_B] = "mlp.gate.bias",
     [MU_T_FC1_W] = "mlp.dense_h_to_4h.weight",
     [MU_T_FC1_B] = "mlp.dense_h_to_4h.bias",
     [MU_T_FC2_W] = "mlp.dense_4h_to_h.weight",
@@ -31,14 +33,60 @@ static const char *const kind_names[] = {
     [MU_T_EMBED_OUT] = "embed_out.weight",
 };
 
-static bool has_ln2(const mu_model_t *model)
+static bool present(const mu_model_t *model, mu_tensor_kind_t kind)
 {
-    return model->residual != MU_RESIDUAL_PARALLEL_TIED;
+    bool layernorm = model->norm == MU_NORM_LAYER, ln2 = model->residual != MU_RESIDUAL_PARALLEL_TIED;
+    switch (kind) {
+    case MU_T_LN1_B:
+    case MU_T_LNF_B:
+        return layernorm;
+    case MU_T_LN2_W:
+        return ln2;
+    case MU_T_LN2_B:
+        return ln2 && layernorm;
+    case MU_T_QKV_B:
+        return !(model->unbiased & MU_UNBIASED_QKV);
+    case MU_T_DENSE_B:
+        return !(model->unbiased & MU_UNBIASED_DENSE);
+    case MU_T_GATE_W:
+        return mu_model_gated(model);
+    case MU_T_GATE_B:
+        return mu_model_gated(model) && !(model->unbiased & MU_UNBIASED_MLP);
+    case MU_T_FC1_B:
+    case MU_T_FC2_B:
+        return !(model->unbiased & MU_UNBIASED_MLP);
+    case MU_T_EMBED_POS:
+        return model->position == MU_POSITION_LEARNED;
+    case MU_T_EMBED_OUT:
+        return !model->tied_head;
+    default:
+        return true;
+    }
 }
 
-static int per_layer(const mu_model_t *model)
+/* Those of `kinds` that the model has, into `out`, which may be NULL; returns how many. */
+static int choose(const mu_model_t *model, const mu_tensor_kind_t *kinds, int count, mu_tensor_kind_t *out)
 {
-    return has_ln2(model) ? PER_LAYER_MAX : PER_LAYER_MAX - 2;
+    int n = 0;
+    for (int i = 0; i < count; i++) {
+        if (!present(model, kinds[i]))
+            continue;
+        if (out)
+            out[n] = kinds[i];
+        n++;
+    }
+    return n;
+}
+
+static int per_layer(const mu_model_t *model, mu_tensor_kind_t *out)
+{
+    return choose(model, layer_kinds, PER_LAYER_MAX, out);
+}
+
+static int behind_layers(const mu_model_t *model, mu_tensor_kind_t *out)
+{
+    static const mu_tensor_kind_t kinds[] = {MU_T_LNF_W, MU_T_LNF_B, MU_T_EMBED_OUT};
+    return choose(model, kinds, 3, out);
 }
 
 static int before_layers(const mu_model_t *model)
@@ -48,7 +96,7 @@ static int before_layers(const mu_model_t *model)
 
 int mu_model_tensor_count(const mu_model_t *model)
 {
-    return before_layers(model) + (int)model->layers * per_layer(model) + 2 + (model->tied_head ? 0 : 1);
+    return before_layers(model) + (int)model->layers * per_layer(model, NULL) + behind_layers(model, NULL);
 }
 
 static double init_std(const mu_model_t *model, mu_init_t init)
@@ -88,7 +136,7 @@ static void vector(mu_tensor_t *t, int64_t n, mu_split_t split, double value)
 
 static void fill(const mu_model_t *model, mu_tensor_t *t)
 {
-    int64_t h = model->hidden, f = model->ffn;
+    int64_t h = model->hidden, f = model->ffn, w = mu_model_width(model), qkv = mu_model_qkv_rows(model);
     double in = init_std(model, model->init), out = init_std(model, model->output_init);
     switch (t->kind) {
     case MU_T_EMBED_IN:
@@ -99,11 +147,12 @@ static void fill(const mu_model_t *model, mu_tensor_t *t)
         matrix(t, model->max_positions, h, MU_SPLIT_NONE, in);
         break;
     case MU_T_QKV_W:
-        matrix(t, 3 * h, h, MU_SPLIT_ROWS, in);
+        matrix(t, qkv, h, MU_SPLIT_ROWS, in);
         break;
     case MU_T_DENSE_W:
-        matrix(t, h, h, MU_SPLIT_COLS, out);
+        matrix(t, h, w, MU_SPLIT_COLS, out);
         break;
+    case MU_T_GATE_W:
     case MU_T_FC1_W:
         matrix(t, f, h, MU_SPLIT_ROWS, in);
         break;
@@ -111,8 +160,9 @@ static void fill(const mu_model_t *model, mu_tensor_t *t)
         matrix(t, h, f, MU_SPLIT_COLS, out);
         break;
     case MU_T_QKV_B:
-        vector(t, 3 * h, MU_SPLIT_ROWS, 0);
+        vector(t, qkv, MU_SPLIT_ROWS, 0);
         break;
+    case MU_T_GATE_B:
     case MU_T_FC1_B:
         vector(t, f, MU_SPLIT_ROWS, 0);
         break;
@@ -133,26 +183,38 @@ static void fill(const mu_model_t *model, mu_tensor_t *t)
 
 void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out)
 {
-    int first = before_layers(model), each = per_layer(model), layers = (int)model->layers;
+    mu_tensor_kind_t of_layer[PER_LAYER_MAX], last[3];
+    int first = before_layers(model), each = per_layer(model, of_layer), layers = (int)model->layers;
     int behind = index - first - layers * each;
     memset(out, 0, sizeof *out);
     out->layer = -1;
     if (index < first) {
         out->kind = index == 0 ? MU_T_EMBED_IN : MU_T_EMBED_POS;
     } else if (behind < 0) {
-        int k = (index - first) % each;
-        if (!has_ln2(model) && k >= 2)
-            k += 2;
         out->layer = (index - first) / each;
-        out->kind = layer_kinds[k];
+        out->kind = of_layer[(index - first) % each];
     } else {
-        out->kind = behind == 0 ? MU_T_LNF_W : behind == 1 ? MU_T_LNF_B : MU_T_EMBED_OUT;
+        behind_layers(model, last);
+        out->kind = last[behind];
     }
     if (out->layer >= 0)
         snprintf(out->name, sizeof out->name, "layers.%d.%s", out->layer, kind_names[out->kind]);
     else
         snprintf(out->name, sizeof out->name, "%s", kind_names[out->kind]);
     fill(model, out);
+}
+
+const char *mu_model_llama_part(const mu_model_t *model)
+{
+    if (model->norm == MU_NORM_RMS)
+        return "norm: rmsnorm";
+    if (mu_model_gated(model))
+        return "activation: swiglu";
+    if (mu_model_kv_heads(model) != model->heads)
+        return "num_kv_heads less than num_attention_heads";
+    if (model->unbiased & (MU_UNBIASED_QKV | MU_UNBIASED_DENSE))
+        return "use_bias_in_attn_linear: false";
+    return model->unbiased ? "use_bias_in_mlp: false" : NULL;
 }
 
 int mu_model_tensor_find(const mu_model_t *model, const char *name)
@@ -221,5 +283,10 @@ double mu_model_flops_per_token(const mu_model_t *model)
 {
     double L = (double)model->layers, h = (double)model->hidden, s = (double)model->seq_length,
            V = (double)model->vocab;
+    int64_t qkv = mu_model_qkv_rows(model), w = mu_model_width(model);
+    if (mu_model_gated(model) || qkv != 3 * model->hidden) {
+        double mlp = (mu_model_gated(model) ? 3.0 : 2.0) * (double)model->ffn;
+        return 6.0 * L * h * ((double)(qkv + w) + mlp) + 12.0 * L * s * (double)w + 4.5 * h * V;
+    }
     return 24.0 * 3.0 * L * h * h * (1.0 + s / (6.0 * h) + V / (16.0 * L * h));
 }

@@ -6,7 +6,9 @@
  * only).
  *
  * Names are Hugging Face's GPTNeoX ones without "gpt_neox.". Linear weights are [out, in], row-major. The
- * rows of query_key_value are [head][q, k, v][head_dim].
+ * rows of query_key_value are [key/value head][its queries, k, v][head_dim]; with as many key/value heads as
+ * heads that is [head][q, k, v][head_dim]. A gated MLP (SwiGLU) has mlp.gate beside mlp.dense_h_to_4h:
+ * dense_4h_to_h(silu(gate(x)) * dense_h_to_4h(x)).
  */
 #ifndef MU_COMMON_MODEL_H
 #define MU_COMMON_MODEL_H
@@ -21,7 +23,14 @@ typedef enum mu_residual {
     MU_RESIDUAL_SEQUENTIAL     /* x' = x + attn(ln1(x)); x' + mlp(ln2(x')) */
 } mu_residual_t;
 
-typedef enum mu_activation { MU_GELU_ERF, MU_GELU_TANH } mu_activation_t;
+typedef enum mu_activation { MU_GELU_ERF, MU_GELU_TANH, MU_SWIGLU } mu_activation_t;
+typedef enum mu_norm {
+    MU_NORM_LAYER, /* (x - mean) / sqrt(variance + eps) * w + b */
+    MU_NORM_RMS    /* x / sqrt(mean of x^2 + eps) * w; there is no bias */
+} mu_norm_t;
+/* Linear layers that have no bias: bits of mu_model_t.unbiased. */
+enum { MU_UNBIASED_QKV = 1, MU_UNBIASED_DENSE = 2, MU_UNBIASED_MLP = 4, MU_UNBIASED_ALL = 7 };
+
 typedef enum mu_position { MU_POSITION_ROTARY, MU_POSITION_LEARNED, MU_POSITION_NONE } mu_position_t;
 
 typedef enum mu_init {
@@ -33,6 +42,8 @@ typedef enum mu_init {
 
 typedef struct mu_model {
     int64_t layers, hidden, heads, ffn;
+    int64_t kv_heads;      /* key/value heads, a divisor of heads; 0: as many as heads */
+    int64_t head_dim;      /* 0: hidden / heads */
     int64_t seq_length;    /* tokens of a training sequence */
     int64_t max_positions; /* >= seq_length */
     int64_t vocab;         /* rows of the embedding (padded); 0 while unknown */
@@ -42,15 +53,39 @@ typedef struct mu_model {
     int64_t rotary_dims; /* even, <= head_dim; 0 unless rotary */
     double rotary_base;
     bool tied_head;
+    mu_norm_t norm;
     double norm_eps;
+    unsigned unbiased;           /* MU_UNBIASED_* */
     mu_init_t init, output_init; /* output_init: attention.dense and mlp.dense_4h_to_h */
     double init_std;
 } mu_model_t;
 
 static inline int64_t mu_model_head_dim(const mu_model_t *model)
 {
-    return model->hidden / model->heads;
+    return model->head_dim > 0 ? model->head_dim : model->hidden / model->heads;
 }
+static inline int64_t mu_model_kv_heads(const mu_model_t *model)
+{
+    return model->kv_heads > 0 ? model->kv_heads : model->heads;
+}
+/* Width of the queries, which attention's output has too. */
+static inline int64_t mu_model_width(const mu_model_t *model)
+{
+    return model->heads * mu_model_head_dim(model);
+}
+/* Rows of query_key_value. */
+static inline int64_t mu_model_qkv_rows(const mu_model_t *model)
+{
+    return (model->heads + 2 * mu_model_kv_heads(model)) * mu_model_head_dim(model);
+}
+static inline bool mu_model_gated(const mu_model_t *model)
+{
+    return model->activation == MU_SWIGLU;
+}
+
+/* The key and value of a part that not every device computes (kernels/device.h, `llama`): "norm: rmsnorm"; NULL
+ * when the model has none. */
+const char *mu_model_llama_part(const mu_model_t *model);
 
 /* How tp divides a tensor: not at all (each worker has all), by rows (dim 0), or by columns (dim 1). */
 typedef enum mu_split { MU_SPLIT_NONE, MU_SPLIT_ROWS, MU_SPLIT_COLS } mu_split_t;
@@ -70,6 +105,8 @@ typedef enum mu_tensor_kind {
     MU_T_FC1_B,
     MU_T_FC2_W, /* mlp.dense_4h_to_h */
     MU_T_FC2_B,
+    MU_T_GATE_W, /* mlp.gate; gated only */
+    MU_T_GATE_B,
     MU_T_LNF_W,
     MU_T_LNF_B,
     MU_T_EMBED_OUT
@@ -125,7 +162,9 @@ int64_t mu_model_parameters(const mu_model_t *model);
 enum { MU_LOGITS_CPU = 16 << 20, MU_LOGITS_GPU = 256 << 20 };
 int64_t mu_model_logit_rows(int64_t rows, int64_t vocab, int64_t most);
 
-/* Training FLOPs of one token, gpt-neox's formula with F = 3: 24 F L h^2 (1 + s/(6h) + V/(16 L h)). */
+/* Training FLOPs of one token, gpt-neox's formula with F = 3: 24 F L h^2 (1 + s/(6h) + V/(16 L h)). In a gated
+ * MLP, with grouped queries or with a head_dim of its own, the weights of the linear layers take the place of the
+ * 12 h^2 a layer that the formula stands for. */
 double mu_model_flops_per_token(const mu_model_t *model);
 
 #endif

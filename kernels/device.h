@@ -86,22 +86,28 @@ typedef struct mu_adamw {
     int64_t t;         /* this update's number, from 1 */
 } mu_adamw_t;
 
-/* Shape of attention: `batch` sequences of `seq` tokens; qkv is [batch * seq][heads][q, k, v][head_dim]. */
+/* Shape of attention: `batch` sequences of `seq` tokens; qkv is [batch * seq][kv_heads][queries of the group, k,
+ * v][head_dim], with heads / kv_heads queries in a group: one each is [heads][q, k, v]. */
 typedef struct mu_attention {
     int64_t batch, seq, heads, head_dim;
-    double scale; /* of the scores: 1 / sqrt(head_dim) */
+    double scale;     /* of the scores: 1 / sqrt(head_dim) */
+    int64_t kv_heads; /* divides heads; 0: as many as heads */
 } mu_attention_t;
 
 /* Where `rows` lines of qkv sit: row r is position first + r % seq. Table: mu_rotary_table(). */
 typedef struct mu_rotary {
     const float *table;
     int64_t rows, seq, first, heads, head_dim, dims;
+    int64_t kv_heads; /* as in mu_attention_t */
 } mu_rotary_t;
 
 typedef struct mu_device mu_device_t;
 
 typedef struct mu_device_ops {
     const char *name; /* "cpu", "cuda" */
+    /* Has grouped queries (kv_heads less than heads), rmsnorm_*, swiglu_* and biases that are absent. A device
+     * without them has those operations NULL. */
+    bool llama;
     bool (*supports)(const mu_device_t *dev, mu_dtype_t type);
     void (*close)(mu_device_t *dev);
 
@@ -119,7 +125,7 @@ typedef struct mu_device_ops {
     /* y = x w^T (+ bias[out]) (+ plus). bias and plus may be absent; plus may be y. */
     void (*linear_forward)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
                            mu_array_t plus, int64_t rows, int64_t in, int64_t out);
-    /* pre = x w^T + bias; y = gelu(pre). */
+    /* pre = x w^T + bias; y = gelu(pre). bias may be absent where `llama`. */
     void (*linear_gelu_forward)(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
                                 mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act);
     /* dx = dy w (+ dx when accumulate). */
@@ -167,6 +173,12 @@ typedef struct mu_device_ops {
                                     mu_array_t w2, const float *mean, const float *rstd, int64_t rows,
                                     int64_t hidden, bool accumulate);
 
+    /* RMS norm: y = x rstd w with rstd = 1 / sqrt(mean of x^2 + eps), kept; no bias. As layernorm otherwise. */
+    void (*rmsnorm_forward)(mu_device_t *dev, mu_array_t y, float *rstd, mu_array_t x, mu_array_t w,
+                            int64_t rows, int64_t hidden, double eps);
+    void (*rmsnorm_backward)(mu_device_t *dev, mu_array_t dx, float *dw, mu_array_t dy, mu_array_t x,
+                             mu_array_t w, const float *rstd, int64_t rows, int64_t hidden, bool accumulate);
+
     /* --- elementwise --- */
 
     /* y = gelu(x); y may be x. tanh: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). erf: x Phi(x). */
@@ -174,6 +186,11 @@ typedef struct mu_device_ops {
     /* dx = dy gelu'(x); dx may be dy. */
     void (*gelu_backward)(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t x, int64_t n,
                           mu_activation_t act);
+    /* y = silu(gate) up, with silu(x) = x / (1 + e^-x); y may be either. */
+    void (*swiglu_forward)(mu_device_t *dev, mu_array_t y, mu_array_t gate, mu_array_t up, int64_t n);
+    /* dgate = dy up silu'(gate); dup = dy silu(gate); either may be dy. */
+    void (*swiglu_backward)(mu_device_t *dev, mu_array_t dgate, mu_array_t dup, mu_array_t dy,
+                            mu_array_t gate, mu_array_t up, int64_t n);
     /* y = x + branch (+ bias1) (+ bias2), rows of `hidden`; y may be x or branch; biases may be absent. */
     void (*residual)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t branch, mu_array_t bias1,
                      mu_array_t bias2, int64_t rows, int64_t hidden);
@@ -194,7 +211,7 @@ typedef struct mu_device_ops {
     void (*attention_backward)(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv,
                                mu_array_t out, const float *lse, const mu_attention_t *shape);
     /* One sequence against a cache: shape->batch 1, shape->seq new tokens at positions first, first + 1, ....
-     * Their k and v are appended to the cache [capacity][heads][k, v][head_dim]; out as in forward.
+     * Their k and v are appended to the cache [capacity][kv_heads][k, v][head_dim]; out as in forward.
      * first + seq <= capacity. */
     void (*attention_cached)(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
                              int64_t first, const mu_attention_t *shape);
@@ -248,6 +265,10 @@ void mu_device_close(mu_device_t *dev); /* NULL is nothing; everything allocated
 /* Zeroed bytes. Errors: MU_NOMEM, naming kind, size and what is held already. */
 mu_status_t mu_device_alloc(mu_device_t *dev, mu_memory_t kind, int64_t bytes, void **out);
 void mu_device_free(mu_device_t *dev, void *p); /* NULL is nothing */
+static inline int64_t mu_attention_kv_heads(const mu_attention_t *a)
+{
+    return a->kv_heads > 0 ? a->kv_heads : a->heads;
+}
 const char *mu_memory_name(mu_memory_t kind);
 /* For implementations: keeps the first failure of an operation (already logged). */
 void mu_device_error(mu_device_t *dev, mu_status_t status);

@@ -99,7 +99,7 @@ static bool divides_vocab(const mu_config_source_t *s, int64_t tp)
 static bool divides(const mu_config_source_t *s, int64_t tp)
 {
     const mu_model_t *m = &s->config.model;
-    return m->heads % tp == 0 && m->ffn % tp == 0 && divides_vocab(s, tp);
+    return m->heads % tp == 0 && mu_model_kv_heads(m) % tp == 0 && m->ffn % tp == 0 && divides_vocab(s, tp);
 }
 
 /* "tp 1 x dp 4, tp 2 x dp 2": all that this world can run. */

@@ -1,4 +1,5 @@
-/* Attention and rotary positions: what is divided among threads is heads. */
+/* Attention and rotary positions: what is divided among threads is heads; in backward, which adds the gradients
+ * of a key and a value over the queries that share them, and against a cache, key/value heads. */
 #include "kernels/cpu/cpu.h"
 
 typedef struct turn {
@@ -6,7 +7,8 @@ typedef struct turn {
     mu_array_t qkv;
     const mu_rotary_t *r;
     bool inverse;
-    float *stage; /* [threads][2 * head_dim]: a head's q and k */
+    int64_t group; /* queries to a key */
+    float *stage;  /* [threads][group + 1][head_dim]: what turns of a key/value head */
 } turn_t;
 
 static void rotary(void *arg, int thread, int64_t from, int64_t to)
@@ -16,23 +18,25 @@ static void rotary(void *arg, int thread, int64_t from, int64_t to)
         mu_cpu_vec(t->dev)->rotary(mu_f32(t->qkv), t->r, from, to, t->inverse);
         return;
     }
-    int64_t d = t->r->head_dim, heads = t->r->heads;
-    float *stage = t->stage + thread * 2 * d;
+    int64_t d = t->r->head_dim, heads = t->r->heads / t->group, turned = t->group + 1;
+    float *stage = t->stage + thread * turned * d;
     mu_rotary_t one = *t->r;
-    one.rows = one.seq = one.heads = 1;
+    one.rows = one.seq = one.kv_heads = 1;
+    one.heads = t->group;
     for (int64_t head = from * heads; head < to * heads; head++) {
         one.first = t->r->first + head / heads % t->r->seq;
-        float *qk = mu_cpu_change(t->dev, t->qkv, head * 3 * d, 2 * d, stage);
+        float *qk = mu_cpu_change(t->dev, t->qkv, head * (turned + 1) * d, turned * d, stage);
         mu_cpu_vec(t->dev)->rotary(qk, &one, 0, 1, t->inverse);
-        mu_cpu_end(t->dev, t->qkv, head * 3 * d, 2 * d, qk);
+        mu_cpu_end(t->dev, t->qkv, head * (turned + 1) * d, turned * d, qk);
     }
 }
 
 void mu_cpu_rotary(mu_device_t *dev, mu_array_t qkv, const mu_rotary_t *r, bool inverse)
 {
     turn_t t = {.dev = dev, .qkv = qkv, .r = r, .inverse = inverse};
+    t.group = r->kv_heads > 0 ? r->heads / r->kv_heads : 1;
     if (qkv.type != MU_DTYPE_F32)
-        t.stage = mu_cpu_scratch(dev, dev->threads * 2 * r->head_dim);
+        t.stage = mu_cpu_scratch(dev, dev->threads * (t.group + 1) * r->head_dim);
     if (t.stage || qkv.type == MU_DTYPE_F32)
         mu_cpu_run(dev, r->rows, 16, rotary, &t);
 }
@@ -54,10 +58,22 @@ static bool scratch(heads_t *h, int64_t keys, bool backward)
     return h->scratch != NULL;
 }
 
+static int64_t group_of(const mu_attention_t *s)
+{
+    return s->heads / mu_attention_kv_heads(s);
+}
+
+/* Elements of qkv in a token. */
+static int64_t qkv_stride(const mu_attention_t *s)
+{
+    return (s->heads + 2 * mu_attention_kv_heads(s)) * s->head_dim;
+}
+
 /* Where head number i of batch * heads begins: its q in qkv, its row in out. */
 static int64_t qkv_at(const mu_attention_t *s, int64_t i)
 {
-    return (i / s->heads * s->seq * s->heads + i % s->heads) * 3 * s->head_dim;
+    int64_t head = i % s->heads, group = group_of(s);
+    return i / s->heads * s->seq * qkv_stride(s) + (head / group * (group + 2) + head % group) * s->head_dim;
 }
 static int64_t out_at(const mu_attention_t *s, int64_t i)
 {
@@ -68,19 +84,20 @@ static int64_t out_at(const mu_attention_t *s, int64_t i)
 static mu_vec_attention_t head_at(const heads_t *h, int thread, int64_t i)
 {
     const mu_attention_t *s = h->shape;
-    int64_t d = s->head_dim, stride = 3 * s->heads * d;
-    mu_array_t q = mu_array_at(h->qkv, qkv_at(s, i));
+    int64_t d = s->head_dim, stride = qkv_stride(s), group = group_of(s);
+    mu_array_t q = mu_array_at(h->qkv, qkv_at(s, i)), k = mu_array_at(q, (group - i % group) * d);
     return (mu_vec_attention_t){.n = s->seq,
                                 .head_dim = d,
                                 .scale = (float)s->scale,
                                 .q = q,
-                                .k = mu_array_at(q, d),
-                                .v = mu_array_at(q, 2 * d),
+                                .k = k,
+                                .v = mu_array_at(k, d),
                                 .q_stride = stride,
                                 .k_stride = stride,
                                 .v_stride = stride,
                                 .out = mu_array_at(h->out, out_at(s, i)),
                                 .out_stride = s->heads * d,
+                                .group = 1,
                                 .lse = h->lse ? h->lse + i * s->seq : NULL,
                                 .scratch = h->scratch + thread * h->scratch_each};
 }
@@ -106,10 +123,12 @@ static void backward(void *arg, int thread, int64_t from, int64_t to)
 {
     heads_t *h = arg;
     const mu_attention_t *s = h->shape;
-    for (int64_t i = from; i < to; i++) {
+    for (int64_t kv = from; kv < to; kv++) {
+        int64_t group = group_of(s), i = kv * group; /* the first query's head */
         mu_vec_attention_t a = head_at(h, thread, i);
+        a.group = group;
         a.dq = mu_array_at(h->dqkv, qkv_at(s, i));
-        a.dk = mu_array_at(a.dq, s->head_dim);
+        a.dk = mu_array_at(a.dq, group * s->head_dim);
         a.dv = mu_array_at(a.dk, s->head_dim);
         a.d_stride = a.q_stride;
         a.dout = mu_array_at(h->dout, out_at(s, i));
@@ -128,17 +147,17 @@ void mu_cpu_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dou
                  .dqkv = dqkv,
                  .dout = dout};
     if (scratch(&h, shape->seq, true))
-        mu_cpu_run(dev, shape->batch * shape->heads, 1, backward, &h);
+        mu_cpu_run(dev, shape->batch * mu_attention_kv_heads(shape), 1, backward, &h);
 }
 
 static void cached(void *arg, int thread, int64_t from, int64_t to)
 {
     heads_t *h = arg;
     const mu_attention_t *s = h->shape;
-    int64_t d = s->head_dim, stride = s->heads * 2 * d;
-    for (int64_t i = from; i < to; i++) {
-        mu_vec_attention_t a = head_at(h, thread, i);
-        mu_array_t cache = mu_array_at(h->cache, i * 2 * d);
+    int64_t d = s->head_dim, group = group_of(s), stride = mu_attention_kv_heads(s) * 2 * d;
+    for (int64_t kv = from; kv < to; kv++) {
+        mu_vec_attention_t a = head_at(h, thread, kv * group);
+        mu_array_t cache = mu_array_at(h->cache, kv * 2 * d);
         for (int64_t t = 0; t < s->seq; t++)
             memcpy(mu_array_at(cache, (h->first + t) * stride).data, mu_array_at(a.k, t * a.k_stride).data,
                    (size_t)(2 * d * mu_dtype_size(cache.type)));
@@ -146,7 +165,11 @@ static void cached(void *arg, int thread, int64_t from, int64_t to)
         a.k = cache;
         a.v = mu_array_at(cache, d);
         a.k_stride = a.v_stride = stride;
-        mu_cpu_vec(h->dev)->attention(&a);
+        for (int64_t query = 0; query < group; query++) {
+            mu_cpu_vec(h->dev)->attention(&a);
+            a.q = mu_array_at(a.q, d);
+            a.out = mu_array_at(a.out, d);
+        }
     }
 }
 
@@ -155,5 +178,5 @@ void mu_cpu_attention_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache,
 {
     heads_t h = {.dev = dev, .shape = shape, .qkv = qkv, .out = out, .cache = cache, .first = first};
     if (scratch(&h, first + shape->seq, false))
-        mu_cpu_run(dev, shape->heads, 1, cached, &h);
+        mu_cpu_run(dev, mu_attention_kv_heads(shape), 1, cached, &h);
 }

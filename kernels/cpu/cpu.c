@@ -93,6 +93,7 @@ void mu_cpu_run(mu_device_t *dev, int64_t n, int64_t grain, mu_pool_job_t job, v
 
 static const mu_device_ops_t cpu_ops = {
     .name = "cpu",
+    .llama = true,
     .supports = cpu_supports,
     .close = cpu_close,
     .alloc = cpu_alloc,
@@ -115,8 +116,12 @@ static const mu_device_ops_t cpu_ops = {
     .layernorm_backward = mu_cpu_layernorm_backward,
     .layernorm_pair_forward = mu_cpu_layernorm_pair_forward,
     .layernorm_pair_backward = mu_cpu_layernorm_pair_backward,
+    .rmsnorm_forward = mu_cpu_rmsnorm_forward,
+    .rmsnorm_backward = mu_cpu_rmsnorm_backward,
     .gelu_forward = mu_cpu_gelu_forward,
     .gelu_backward = mu_cpu_gelu_backward,
+    .swiglu_forward = mu_cpu_swiglu_forward,
+    .swiglu_backward = mu_cpu_swiglu_backward,
     .residual = mu_cpu_residual,
     .add = mu_cpu_add,
     .scale = mu_cpu_scale,

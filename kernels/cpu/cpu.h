@@ -119,6 +119,10 @@ void mu_cpu_layernorm_pair_backward(mu_device_t *dev, mu_array_t dx, float *dw1,
                                     float *db2, mu_array_t dy1, mu_array_t dy2, mu_array_t x, mu_array_t w1,
                                     mu_array_t w2, const float *mean, const float *rstd, int64_t rows,
                                     int64_t hidden, bool accumulate);
+void mu_cpu_rmsnorm_forward(mu_device_t *dev, mu_array_t y, float *rstd, mu_array_t x, mu_array_t w,
+                            int64_t rows, int64_t hidden, double eps);
+void mu_cpu_rmsnorm_backward(mu_device_t *dev, mu_array_t dx, float *dw, mu_array_t dy, mu_array_t x,
+                             mu_array_t w, const float *rstd, int64_t rows, int64_t hidden, bool accumulate);
 void mu_cpu_residual(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t branch, mu_array_t bias1,
                      mu_array_t bias2, int64_t rows, int64_t hidden);
 
@@ -126,6 +130,9 @@ void mu_cpu_residual(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t br
 void mu_cpu_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, int64_t n, mu_activation_t act);
 void mu_cpu_gelu_backward(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t x, int64_t n,
                           mu_activation_t act);
+void mu_cpu_swiglu_forward(mu_device_t *dev, mu_array_t y, mu_array_t gate, mu_array_t up, int64_t n);
+void mu_cpu_swiglu_backward(mu_device_t *dev, mu_array_t dgate, mu_array_t dup, mu_array_t dy,
+                            mu_array_t gate, mu_array_t up, int64_t n);
 void mu_cpu_add(mu_device_t *dev, mu_array_t to, mu_array_t from, int64_t n);
 void mu_cpu_scale(mu_device_t *dev, float *x, int64_t n, double factor);
 void mu_cpu_adamw(mu_device_t *dev, mu_array_t p, float *master, float *m, float *v, const float *g,

@@ -4,6 +4,9 @@
 
 enum { GRAIN = 4096 };
 
+/* What loops over 16-bit arrays stage at a time where five arrays are staged: the stack is a thread's. */
+enum { SWIGLU_PIECE = 2048 };
+
 typedef struct flat {
     mu_device_t *dev;
     mu_array_t to, a, b;
@@ -49,6 +52,56 @@ void mu_cpu_gelu_backward(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_arr
 {
     flat_t f = {.dev = dev, .to = dx, .a = dy, .b = x, .act = act};
     mu_cpu_run(dev, n, GRAIN, gelu_backward, &f);
+}
+
+typedef struct gated {
+    mu_device_t *dev;
+    mu_array_t y, gate, up; /* backward: y is dy */
+    mu_array_t dgate, dup;
+} gated_t;
+
+static void swiglu(void *arg, int thread, int64_t from, int64_t to)
+{
+    (void)thread;
+    gated_t *s = arg;
+    float in_gate[SWIGLU_PIECE], in_up[SWIGLU_PIECE], out[SWIGLU_PIECE];
+    for (int64_t at = from, n; at < to; at += n) {
+        n = mu_cpu_step(s->y.type, to - at, SWIGLU_PIECE);
+        float *y = mu_cpu_begin(s->y, at, out);
+        mu_cpu_vec(s->dev)->swiglu(y, mu_cpu_read(s->dev, s->gate, at, n, in_gate),
+                                   mu_cpu_read(s->dev, s->up, at, n, in_up), n);
+        mu_cpu_end(s->dev, s->y, at, n, y);
+    }
+}
+
+void mu_cpu_swiglu_forward(mu_device_t *dev, mu_array_t y, mu_array_t gate, mu_array_t up, int64_t n)
+{
+    gated_t s = {.dev = dev, .y = y, .gate = gate, .up = up};
+    mu_cpu_run(dev, n, GRAIN, swiglu, &s);
+}
+
+static void swiglu_backward(void *arg, int thread, int64_t from, int64_t to)
+{
+    (void)thread;
+    gated_t *s = arg;
+    float in_dy[SWIGLU_PIECE], in_gate[SWIGLU_PIECE], in_up[SWIGLU_PIECE], out_gate[SWIGLU_PIECE],
+        out_up[SWIGLU_PIECE];
+    for (int64_t at = from, n; at < to; at += n) {
+        n = mu_cpu_step(s->y.type, to - at, SWIGLU_PIECE);
+        float *dgate = mu_cpu_begin(s->dgate, at, out_gate), *dup = mu_cpu_begin(s->dup, at, out_up);
+        mu_cpu_vec(s->dev)->swiglu_backward(dgate, dup, mu_cpu_read(s->dev, s->y, at, n, in_dy),
+                                            mu_cpu_read(s->dev, s->gate, at, n, in_gate),
+                                            mu_cpu_read(s->dev, s->up, at, n, in_up), n);
+        mu_cpu_end(s->dev, s->dgate, at, n, dgate);
+        mu_cpu_end(s->dev, s->dup, at, n, dup);
+    }
+}
+
+void mu_cpu_swiglu_backward(mu_device_t *dev, mu_array_t dgate, mu_array_t dup, mu_array_t dy,
+                            mu_array_t gate, mu_array_t up, int64_t n)
+{
+    gated_t s = {.dev = dev, .y = dy, .gate = gate, .up = up, .dgate = dgate, .dup = dup};
+    mu_cpu_run(dev, n, GRAIN, swiglu_backward, &s);
 }
 
 static void add(void *arg, int thread, int64_t from, int64_t to)

@@ -138,9 +138,11 @@ static void gelu(const half_t *h, float *c, int64_t row, int64_t col, int64_t ro
 {
     const mu_vec_t *vec = mu_cpu_vec(h->dev);
     float bias[BLOCK_COLS];
-    vec->widen(bias, mu_array_at(h->bias, col).data, cols, h->bias.type);
+    if (h->bias.data)
+        vec->widen(bias, mu_array_at(h->bias, col).data, cols, h->bias.type);
     for (int64_t r = 0; r < rows; r++, c += BLOCK_COLS) {
-        vec->add(c, bias, cols);
+        if (h->bias.data)
+            vec->add(c, bias, cols);
         store(h, h->pre, c, row + r, col, cols);
         vec->gelu(c, c, cols, h->act);
         store(h, h->y, c, row + r, col, cols);

@@ -243,6 +243,66 @@ void mu_cpu_layernorm_pair_backward(mu_device_t *dev, mu_array_t dx, float *dw1,
     mu_cpu_layernorm_backward(dev, dx, dw2, db2, dy2, x, w2, mean, rstd, rows, hidden, true);
 }
 
+/* RMS norm: the weights alone, and [threads][3][hidden] of stages. */
+static void rmsnorm(void *arg, int thread, int64_t from, int64_t to)
+{
+    norm_t *n = arg;
+    int64_t h = n->hidden;
+    float *stage = stage_of(n->stage, thread, 3 * h);
+    for (int64_t r = from, rows; r < to; r += rows) {
+        rows = mu_cpu_step(n->x.type, to - r, 1);
+        float *y = mu_cpu_begin(n->y, r * h, stage);
+        mu_cpu_vec(n->dev)->rmsnorm(y, n->rstd + r,
+                                    mu_cpu_read(n->dev, n->x, r * h, rows * h, stage ? stage + h : NULL),
+                                    n->w, rows, h, n->eps);
+        mu_cpu_end(n->dev, n->y, r * h, rows * h, y);
+    }
+}
+
+void mu_cpu_rmsnorm_forward(mu_device_t *dev, mu_array_t y, float *rstd, mu_array_t x, mu_array_t w,
+                            int64_t rows, int64_t hidden, double eps)
+{
+    norm_t n = {.dev = dev, .y = y, .rstd = rstd, .x = x, .rows = rows, .hidden = hidden, .eps = eps};
+    if (norm_scratch(&n, w, MU_NO_ARRAY, 0))
+        mu_cpu_run(dev, rows, GRAIN, rmsnorm, &n);
+}
+
+static void rmsnorm_backward(void *arg, int thread, int64_t from, int64_t to)
+{
+    norm_t *n = arg;
+    int64_t h = n->hidden;
+    float *stage = stage_of(n->stage, thread, 3 * h), *stage_x = stage ? stage + h : NULL,
+          *stage_dy = stage ? stage + 2 * h : NULL;
+    for (int64_t block = from; block < to; block++) {
+        int64_t r = block * NORM_BLOCK, end = mu_min_i64(r + NORM_BLOCK, n->rows);
+        float *partial = n->partial + block * h;
+        memset(partial, 0, (size_t)h * sizeof *partial);
+        for (int64_t rows; r < end; r += rows) {
+            rows = mu_cpu_step(n->x.type, end - r, 1);
+            float *dx = n->accumulate ? mu_cpu_change(n->dev, n->y, r * h, rows * h, stage)
+                                      : mu_cpu_begin(n->y, r * h, stage);
+            mu_cpu_vec(n->dev)->rmsnorm_backward(dx, partial,
+                                                 mu_cpu_read(n->dev, n->dy, r * h, rows * h, stage_dy),
+                                                 mu_cpu_read(n->dev, n->x, r * h, rows * h, stage_x), n->w,
+                                                 n->rstd + r, rows, h, n->accumulate);
+            mu_cpu_end(n->dev, n->y, r * h, rows * h, dx);
+        }
+    }
+}
+
+void mu_cpu_rmsnorm_backward(mu_device_t *dev, mu_array_t dx, float *dw, mu_array_t dy, mu_array_t x,
+                             mu_array_t w, const float *rstd, int64_t rows, int64_t hidden, bool accumulate)
+{
+    int64_t blocks = (rows + NORM_BLOCK - 1) / NORM_BLOCK;
+    norm_t n = {
+        .dev = dev, .y = dx, .x = x, .rows = rows, .hidden = hidden, .dy = dy, .accumulate = accumulate};
+    if (!norm_scratch(&n, w, MU_NO_ARRAY, blocks * hidden))
+        return;
+    n.rstd = (float *)(uintptr_t)rstd; /* read only from here on */
+    mu_cpu_run(dev, blocks, 1, rmsnorm_backward, &n);
+    mu_cpu_vec(dev)->column_sums(dw, n.partial, blocks, hidden, hidden);
+}
+
 typedef struct branch {
     mu_device_t *dev;
     mu_array_t y, x, branch, b1, b2;

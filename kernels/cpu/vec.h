@@ -21,7 +21,9 @@ typedef struct mu_vec_attention {
     mu_array_t out;
     int64_t out_stride;
     float *lse; /* [n]; may be NULL in forward */
-    /* backward, with first = 0 */
+    /* backward, with first = 0: of `group` (>= 1) queries that share the key and the value, side by side in q,
+     * out, dout and dq (a head_dim apart) and in lse (n apart) */
+    int64_t group;
     mu_array_t dout; /* out_stride */
     mu_array_t dq, dk, dv;
     int64_t d_stride;
@@ -38,12 +40,15 @@ typedef struct mu_vec {
     /* elementwise over n */
     void (*gelu)(float *y, const float *x, int64_t n, mu_activation_t act);
     void (*gelu_backward)(float *dx, const float *dy, const float *x, int64_t n, mu_activation_t act);
+    void (*swiglu)(float *y, const float *gate, const float *up, int64_t n);
+    void (*swiglu_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up,
+                            int64_t n);
     void (*add)(float *to, const float *from, int64_t n);
     void (*scale)(float *x, int64_t n, float factor);
     double (*sum_squares)(const float *x, int64_t n);
     void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, const mu_adamw_t *a);
 
-    /* rows of cols */
+    /* rows of cols; bias_gelu: bias may be NULL */
     void (*bias)(float *y, const float *bias, int64_t rows, int64_t cols);
     void (*bias_gelu)(float *y, float *pre, const float *bias, int64_t rows, int64_t cols,
                       mu_activation_t act);
@@ -56,6 +61,10 @@ typedef struct mu_vec {
     void (*layernorm_backward)(float *dx, float *dw, float *db, const float *dy, const float *x,
                                const float *w, const float *mean, const float *rstd, int64_t rows,
                                int64_t cols, bool accumulate);
+    void (*rmsnorm)(float *y, float *rstd, const float *x, const float *w, int64_t rows, int64_t cols,
+                    double eps);
+    void (*rmsnorm_backward)(float *dx, float *dw, const float *dy, const float *x, const float *w,
+                             const float *rstd, int64_t rows, int64_t cols, bool accumulate);
     void (*rotary)(float *qkv, const mu_rotary_t *r, int64_t from, int64_t to, bool inverse);
 
     void (*attention)(const mu_vec_attention_t *a);

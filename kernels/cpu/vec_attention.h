@@ -1,5 +1,5 @@
 /*
- * Attention of one head, forward and backward, in tiles; included by vec_body.h.
+ * Attention of one head (backward: of the heads that share a key and a value), forward and backward, in tiles; included by vec_body.h.
  *
  * After Dao et al., 2022 (FlashAttention): the softmax is kept as a running maximum and sum, backward
  * computes the scores again from the saved log-sum, 64 queries at a time with all their keys. Tiles of scores
@@ -284,8 +284,15 @@ static void vec_attention_backward(const mu_vec_attention_t *a)
     vec_pack(w.k, w.pad, a->k, a->k_stride, a->n, a->head_dim, 1.0F);
     vec_pack(w.v, w.pad, a->v, a->v_stride, a->n, a->head_dim, 1.0F);
     memset(w.dk, 0, (size_t)(2 * a->n * w.pad) * sizeof *w.dk); /* and dv behind it */
-    for (int64_t at = 0; at < a->n; at += w.lanes)
-        vec_backward_queries(a, &w, at);
+    mu_vec_attention_t one = *a;
+    for (int64_t query = 0; query < a->group; query++) {
+        for (int64_t at = 0; at < a->n; at += w.lanes)
+            vec_backward_queries(&one, &w, at);
+        one.q = mu_array_at(one.q, a->head_dim);
+        one.dq = mu_array_at(one.dq, a->head_dim);
+        one.dout = mu_array_at(one.dout, a->head_dim);
+        one.lse += a->n;
+    }
     vec_unpack(a->dk, a->d_stride, w.dk, w.pad, a->n, a->head_dim, 1.0F, NULL);
     vec_unpack(a->dv, a->d_stride, w.dv, w.pad, a->n, a->head_dim, 1.0F, NULL);
 }

@@ -66,6 +66,41 @@ static void vec_gelu_backward(float *dx, const float *dy, const float *x, int64_
         vec_gelu_backward_loop(dx, dy, x, n, false);
 }
 
+static void vec_swiglu(float *y, const float *gate, const float *up, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + MU_VEC_WIDTH <= n; i += MU_VEC_WIDTH) {
+        vec_f g = vec_load(gate + i);
+        vec_store(y + i, g / (1.0F + vec_exp(-g)) * vec_load(up + i));
+    }
+    if (i < n) {
+        vec_f g = vec_load_part(gate + i, n - i, 0);
+        vec_store_part(y + i, n - i, g / (1.0F + vec_exp(-g)) * vec_load_part(up + i, n - i, 0));
+    }
+}
+
+/* With s the logistic function of g: (g s)' = s (1 + g (1 - s)). */
+static void vec_swiglu_backward(float *dgate, float *dup, const float *dy, const float *gate, const float *up,
+                                int64_t n)
+{
+    for (int64_t i = 0; i < n; i += MU_VEC_WIDTH) {
+        int64_t m = mu_min_i64(MU_VEC_WIDTH, n - i);
+        bool whole = m == MU_VEC_WIDTH;
+        vec_f g = whole ? vec_load(gate + i) : vec_load_part(gate + i, m, 0);
+        vec_f u = whole ? vec_load(up + i) : vec_load_part(up + i, m, 0);
+        vec_f d = whole ? vec_load(dy + i) : vec_load_part(dy + i, m, 0);
+        vec_f s = 1.0F / (1.0F + vec_exp(-g));
+        vec_f to_gate = d * u * s * (1.0F + g * (1.0F - s)), to_up = d * g * s;
+        if (whole) {
+            vec_store(dgate + i, to_gate);
+            vec_store(dup + i, to_up);
+        } else {
+            vec_store_part(dgate + i, m, to_gate);
+            vec_store_part(dup + i, m, to_up);
+        }
+    }
+}
+
 static void vec_add(float *restrict to, const float *restrict from, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)

@@ -11,7 +11,8 @@ static void vec_bias_gelu(float *y, float *pre, const float *bias, int64_t rows,
                           mu_activation_t act)
 {
     for (int64_t r = 0; r < rows; r++, pre += cols, y += cols) {
-        vec_add(pre, bias, cols);
+        if (bias)
+            vec_add(pre, bias, cols);
         vec_gelu(y, pre, cols, act);
     }
 }
@@ -145,6 +146,56 @@ static void vec_layernorm_backward(float *dx, float *dw, float *db, const float 
     }
 }
 
+static void vec_rmsnorm(float *y, float *rstd, const float *x, const float *w, int64_t rows, int64_t cols,
+                        double eps)
+{
+    for (int64_t r = 0; r < rows; r++, x += cols, y += cols) {
+        float rs = 1.0F / sqrtf(vec_sum_around(x, cols, 0) / (float)cols + (float)eps);
+        VEC_INDEPENDENT
+        for (int64_t j = 0; j < cols; j++)
+            y[j] = x[j] * rs * w[j];
+        rstd[r] = rs;
+    }
+}
+
+/* The sum that a row's dx needs, of g xhat with g = dy w, and the row's part of dw. */
+static float vec_rmsnorm_row_sum(float *restrict dw, const float *restrict dy, const float *restrict x,
+                                 const float *restrict w, float rs, int64_t cols)
+{
+    float lane[VEC_LANES] = {0};
+    int64_t i = 0;
+    for (; i + VEC_LANES <= cols; i += VEC_LANES) {
+        for (int j = 0; j < VEC_LANES; j++) {
+            float part = dy[i + j] * (x[i + j] * rs);
+            dw[i + j] += part;
+            lane[j] += part * w[i + j];
+        }
+    }
+    for (int j = 0; i < cols; i++, j++) {
+        float part = dy[i] * (x[i] * rs);
+        dw[i] += part;
+        lane[j] += part * w[i];
+    }
+    return vec_lane_sum(lane);
+}
+
+static void vec_rmsnorm_backward(float *dx, float *dw, const float *dy, const float *x, const float *w,
+                                 const float *rstd, int64_t rows, int64_t cols, bool accumulate)
+{
+    for (int64_t r = 0; r < rows; r++, x += cols, dy += cols, dx += cols) {
+        float rs = rstd[r], mean = vec_rmsnorm_row_sum(dw, dy, x, w, rs, cols) / (float)cols;
+        if (accumulate) {
+            VEC_INDEPENDENT
+            for (int64_t j = 0; j < cols; j++)
+                dx[j] += rs * (dy[j] * w[j] - x[j] * rs * mean);
+        } else {
+            VEC_INDEPENDENT
+            for (int64_t j = 0; j < cols; j++)
+                dx[j] = rs * (dy[j] * w[j] - x[j] * rs * mean);
+        }
+    }
+}
+
 /* Four pairs at a time whatever the processor: there are often no more in a head. */
 typedef float vec_quad __attribute__((vector_size(16), may_alias, aligned(4)));
 
@@ -166,14 +217,14 @@ static inline void vec_turn(float *x, const float *cosines, const float *sines, 
 
 static void vec_rotary(float *qkv, const mu_rotary_t *r, int64_t from, int64_t to, bool inverse)
 {
-    int64_t half = r->dims / 2;
+    int64_t half = r->dims / 2, kv_heads = r->kv_heads > 0 ? r->kv_heads : r->heads;
+    int64_t turned = r->heads / kv_heads + 1; /* of a group: the queries and the key */
     for (int64_t row = from; row < to; row++) {
         const float *cosines = r->table + (r->first + row % r->seq) * r->dims;
-        float *q = qkv + row * r->heads * 3 * r->head_dim;
-        for (int64_t h = 0; h < r->heads; h++, q += 3 * r->head_dim) {
-            vec_turn(q, cosines, cosines + half, half, inverse ? -1.0F : 1.0F);
-            vec_turn(q + r->head_dim, cosines, cosines + half, half, inverse ? -1.0F : 1.0F);
-        }
+        float *q = qkv + row * kv_heads * (turned + 1) * r->head_dim;
+        for (int64_t h = 0; h < kv_heads; h++, q += (turned + 1) * r->head_dim)
+            for (int64_t i = 0; i < turned; i++)
+                vec_turn(q + i * r->head_dim, cosines, cosines + half, half, inverse ? -1.0F : 1.0F);
     }
 }
 

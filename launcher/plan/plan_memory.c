@@ -29,11 +29,12 @@ void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_m
 {
     int64_t e = shape->mixed ? 2 : 4, h = m->hidden, owned;
     int64_t p = local_parameters(m, shape->tp, (int)mu_max_i64(1, shape->shards), &owned);
-    int64_t rows = shape->micro_batch * m->seq_length, w = h / shape->tp, f = m->ffn / shape->tp;
+    int64_t rows = shape->micro_batch * m->seq_length, w = mu_model_width(m) / shape->tp,
+            f = m->ffn / shape->tp, qkv = mu_model_qkv_rows(m) / shape->tp, gates = mu_model_gated(m) ? 1 : 0;
     int64_t vocab = mu_model_vocab_most(m, shape->tp), heads = m->heads / shape->tp;
     int64_t norms = m->residual == MU_RESIDUAL_PARALLEL_TIED ? 1 : 2;
     int64_t inputs = m->residual == MU_RESIDUAL_SEQUENTIAL ? 2 : 1;
-    int64_t layer = rows * (e * (h * norms + 4 * w + 2 * f) + 4 * (heads + 2 * inputs));
+    int64_t layer = rows * (e * (h * norms + qkv + w + (2 + gates) * f) + 4 * (heads + 2 * inputs));
     int64_t chunk = mu_model_logit_rows(rows, vocab, shape->gpu ? MU_LOGITS_GPU : MU_LOGITS_CPU);
     out->weights = p * e;
     out->gradients = p * 4;
@@ -41,7 +42,8 @@ void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_m
     out->activations =
         m->layers * rows * h * e * inputs + layer * (shape->checkpoint_activations ? 1 : m->layers);
     out->loss = chunk * vocab * e + 12 * chunk;
-    out->workspace = e * rows * ((shape->tp > 1 ? 6 : 5) * h + f + 4 * w) + 20 * rows + PENDING_LOSSES * 8;
+    out->workspace =
+        e * rows * ((shape->tp > 1 ? 6 : 5) * h + (1 + gates) * f + qkv + w) + 20 * rows + PENDING_LOSSES * 8;
     if (m->position == MU_POSITION_ROTARY)
         out->workspace += 4 * m->max_positions * m->rotary_dims;
     out->communication = shape->tp > 1 ? e * rows * h + 16 * h : 0;

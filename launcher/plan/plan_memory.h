@@ -2,20 +2,21 @@
  * The memory of one worker, from the model's dimensions alone.
  *
  * With P parameters on the worker (its tp slice; each tensor rounded up to 16 elements), r = micro batch *
- * sequence length rows, h hidden, w = h / tp, f = ffn / tp, n = heads / tp, V = vocabulary / tp, L layers, e
+ * sequence length rows, h hidden, w = heads * head_dim / tp, q = width of query_key_value / tp (3 w, less with grouped queries), f = ffn / tp, n = heads / tp, V = vocabulary / tp, L layers, e
  * bytes of an element:
  *
  *     weights        P e
  *     gradients      4 P                           fp32, summed over the micro batches of a step
  *     optimizer      8 Q                           AdamW's two moments; + 4 Q masters when e is 2
- *     layer          r (e (h norms + 4 w + 2 f) + 4 (n + 2 inputs))
+ *     layer          r (e (h norms + q + w + 2 f) + 4 (n + 2 inputs))
  *                                                  norms 2, or 1 where both branches share one: their outputs, qkv,
- *                                                  context, MLP before and after GELU; statistics
+ *                                                  context, MLP before and after GELU (a gated MLP:
+ *                                                  3 f); statistics
  *     activations    L (r h e inputs + layer)      inputs 2 in the sequential residual, else 1
  *                    L r h e inputs + layer        with checkpoint_activations: backward makes the rest again
  *     loss           c V e + 12 c                  c rows of logits at a time: mu_model_logit_rows()
- *     workspace      e r (5 h + f + 4 w) + 20 r + 4 positions rotary_dims + 2048
- *                                                  gradients in flight, ids, tables; with tp > 1 6 h
+ *     workspace      e r (5 h + f + q + w) + 20 r + 4 positions rotary_dims + 2048
+ *                                                  gradients in flight, ids, tables; with tp > 1 6 h, in a gated MLP 2 f
  *     communication  e r h + 16 h                  when tp > 1
  *
  * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and

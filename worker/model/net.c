@@ -41,6 +41,13 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
     if (!dev->ops->supports(dev, options->dtype))
         return mu_fail(MU_CONFIG, "%s has no %s: use another precision", dev->description,
                        mu_dtype_name(options->dtype));
+    const char *part = mu_model_llama_part(m);
+    if (part && !dev->ops->llama)
+        return mu_fail(MU_CONFIG, "%s: the device %s does not compute it: set muster.device to cpu", part,
+                       dev->ops->name);
+    if (mu_model_kv_heads(m) % tp->size)
+        return mu_fail(MU_CONFIG, "model parallel size %d does not divide %lld key/value heads", tp->size,
+                       (long long)mu_model_kv_heads(m));
     if (m->heads % tp->size || m->ffn % tp->size || !mu_model_vocab_fits(m, tp->size))
         return mu_fail(
             MU_CONFIG,
@@ -58,7 +65,7 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
 
 static int group_of(const mu_net_t *net, const mu_tensor_t *tensor)
 {
-    bool mlp = tensor->kind >= MU_T_FC1_W && tensor->kind <= MU_T_FC2_B;
+    bool mlp = tensor->kind >= MU_T_FC1_W && tensor->kind <= MU_T_GATE_B;
     if (tensor->layer >= 0)
         return mlp ? MU_GROUP_MLP(tensor->layer) : MU_GROUP_ATTENTION(tensor->layer);
     bool embedding = tensor->kind == MU_T_EMBED_IN || tensor->kind == MU_T_EMBED_POS;
@@ -117,8 +124,9 @@ static void name_layer_param(mu_layer_params_t *l, const mu_net_param_t *p)
     const mu_net_param_t **const slot[] = {
         [MU_T_LN1_W] = &l->ln1_w,     [MU_T_LN1_B] = &l->ln1_b,     [MU_T_LN2_W] = &l->ln2_w,
         [MU_T_LN2_B] = &l->ln2_b,     [MU_T_QKV_W] = &l->qkv_w,     [MU_T_QKV_B] = &l->qkv_b,
-        [MU_T_DENSE_W] = &l->dense_w, [MU_T_DENSE_B] = &l->dense_b, [MU_T_FC1_W] = &l->fc1_w,
-        [MU_T_FC1_B] = &l->fc1_b,     [MU_T_FC2_W] = &l->fc2_w,     [MU_T_FC2_B] = &l->fc2_b,
+        [MU_T_DENSE_W] = &l->dense_w, [MU_T_DENSE_B] = &l->dense_b, [MU_T_GATE_W] = &l->gate_w,
+        [MU_T_GATE_B] = &l->gate_b,   [MU_T_FC1_W] = &l->fc1_w,     [MU_T_FC1_B] = &l->fc1_b,
+        [MU_T_FC2_W] = &l->fc2_w,     [MU_T_FC2_B] = &l->fc2_b,
     };
     *slot[p->tensor.kind] = p;
 }
@@ -190,10 +198,12 @@ static mu_status_t make_saved_rest(mu_net_t *net, mu_layer_saved_t *s)
         MU_TRY(mu_net_get_floats(net, kind, rows, &s->mean2));
         MU_TRY(mu_net_get_floats(net, kind, rows, &s->rstd2));
     }
-    MU_TRY(mu_net_get_array(net, kind, rows * 3 * net->width, &s->qkv));
+    MU_TRY(mu_net_get_array(net, kind, rows * net->qkv, &s->qkv));
     MU_TRY(mu_net_get_array(net, kind, rows * net->width, &s->ctx));
     MU_TRY(mu_net_get_floats(net, kind, rows * net->heads, &s->lse));
     MU_TRY(mu_net_get_array(net, kind, rows * net->ffn, &s->pre));
+    if (mu_model_gated(&net->model))
+        MU_TRY(mu_net_get_array(net, kind, rows * net->ffn, &s->gate));
     return mu_net_get_array(net, kind, rows * net->ffn, &s->act);
 }
 
@@ -279,7 +289,9 @@ static mu_status_t make_gradients(mu_net_t *net)
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dnormed));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dln2));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->ffn, &net->dact));
-    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * 3 * net->width, &net->dqkv));
+    MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->qkv, &net->dqkv));
+    if (mu_model_gated(&net->model))
+        MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->ffn, &net->dgate));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->width, &net->dctx));
     return net->tp->size > 1 ? make_reduced(net) : MU_OK;
 }
@@ -313,7 +325,9 @@ mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *
     net->seq = options->seq_length > 0 ? options->seq_length : model->seq_length;
     net->rows = net->batch * net->seq;
     net->heads = model->heads / tp->size;
-    net->width = net->heads * mu_model_head_dim(model);
+    net->kv_heads = mu_model_kv_heads(model) / tp->size;
+    net->width = mu_model_width(model) / tp->size;
+    net->qkv = mu_model_qkv_rows(model) / tp->size;
     net->ffn = model->ffn / tp->size;
     net->vocab_most = mu_model_vocab_most(model, tp->size);
     net->vocab_first = net->vocab_most * tp->rank;

@@ -12,7 +12,8 @@ static mu_status_t make_cache(mu_net_t *net, int64_t capacity)
     for (int64_t l = 0; l < net->model.layers; l++) {
         mu_device_free(net->dev, net->cache[l].data);
         net->cache[l] = (mu_array_t){NULL, net->options.dtype};
-        int64_t bytes = capacity * 2 * net->width * mu_dtype_size(net->cache[l].type);
+        int64_t bytes =
+            capacity * 2 * net->kv_heads * mu_model_head_dim(&net->model) * mu_dtype_size(net->cache[l].type);
         MU_TRY(mu_device_alloc(net->dev, MU_MEM_ACTIVATIONS, bytes, &net->cache[l].data));
     }
     net->capacity = capacity;

@@ -12,16 +12,17 @@ typedef struct mu_layer_saved {
     mu_array_t ln1, ln2;  /* [rows][hidden]; tied norm: ln2 is ln1 */
     float *mean1, *rstd1; /* [rows] */
     float *mean2, *rstd2; /* sequential residual; else both norms' are the first's */
-    mu_array_t qkv;       /* [rows][heads / tp][3][head_dim], turned */
-    mu_array_t ctx;       /* [rows][hidden / tp] */
+    mu_array_t qkv;       /* [rows][qkv], turned */
+    mu_array_t ctx;       /* [rows][width] */
     float *lse;           /* [batch][heads / tp][seq] */
-    mu_array_t pre, act;  /* [rows][ffn / tp] */
+    mu_array_t pre, act;  /* [rows][ffn] */
+    mu_array_t gate;      /* [rows][ffn]; gated only */
 } mu_layer_saved_t;
 
-/* The parameters of one layer, by kind; absent ones (ln2 when tied) are NULL. */
+/* The parameters of one layer, by kind; absent ones (ln2 when tied, biases) are NULL. */
 typedef struct mu_layer_params {
-    const mu_net_param_t *ln1_w, *ln1_b, *ln2_w, *ln2_b, *qkv_w, *qkv_b, *dense_w, *dense_b, *fc1_w, *fc1_b,
-        *fc2_w, *fc2_b;
+    const mu_net_param_t *ln1_w, *ln1_b, *ln2_w, *ln2_b, *qkv_w, *qkv_b, *dense_w, *dense_b, *gate_w, *gate_b,
+        *fc1_w, *fc1_b, *fc2_w, *fc2_b;
 } mu_layer_params_t;
 
 /* Losses that may wait on the device; one more makes the call wait. */
@@ -47,9 +48,10 @@ struct mu_net {
         *embed_out; /* embed_out is embed_in when tied */
 
     /* sizes on this worker */
-    int64_t batch, seq, rows;  /* of one call: rows = batch * seq */
-    int64_t heads, width, ffn; /* slices: heads / tp, heads / tp * head_dim, ffn / tp */
-    int64_t vocab, vocab_most; /* rows of the vocabulary here, and of the worker that has the most */
+    int64_t batch, seq, rows;     /* of one call: rows = batch * seq */
+    int64_t heads, kv_heads, ffn; /* slices: the model's divided by tp */
+    int64_t width, qkv;           /* of the slice: of attention's output, of query_key_value's */
+    int64_t vocab, vocab_most;    /* rows of the vocabulary here, and of the worker that has the most */
     int64_t vocab_first;
     int64_t chunk; /* rows of the head at a time */
 
@@ -77,7 +79,8 @@ struct mu_net {
      * those are neighbours */
     mu_array_t reduced;
     float *reduced_norms;
-    mu_array_t dact, dqkv, dctx; /* [rows][ffn], [rows][3 width], [rows][width] */
+    mu_array_t dact, dqkv, dctx; /* [rows][ffn], [rows][qkv], [rows][width] */
+    mu_array_t dgate;            /* [rows][ffn]; gated only */
 
     /* host */
     int32_t *host_ids, *host_labels; /* [rows] */
@@ -87,7 +90,7 @@ struct mu_net {
     mu_net_loss_t taken; /* what has been read already */
 
     /* generation */
-    mu_array_t *cache; /* [layers], each [capacity][heads][2][head_dim] */
+    mu_array_t *cache; /* [layers], each [capacity][kv_heads][2][head_dim] */
     int64_t capacity, length;
     mu_array_t slice; /* [chunk][vocab_most]: another worker's logits; tp > 1, from the first use on */
 
@@ -101,6 +104,14 @@ static inline int64_t mu_net_vocab_of(const mu_net_t *net, int rank)
     int64_t left = net->model.vocab - rank * net->vocab_most;
     return left < net->vocab_most ? left : net->vocab_most;
 }
+/* An absent parameter is an absent array. */
+static inline mu_array_t mu_net_weight(const mu_net_param_t *p)
+{
+    return p ? p->weight : MU_NO_ARRAY;
+}
+/* The norm of `rows` rows of x; mean is not touched by an RMS norm, which has no bias either. */
+void mu_net_norm(mu_net_t *net, mu_array_t y, float *mean, float *rstd, mu_array_t x, const mu_net_param_t *w,
+                 const mu_net_param_t *b, int64_t rows);
 
 /* Allocates for the net: freed with it. */
 mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, void **out);

@@ -146,8 +146,13 @@ mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double
         chunk_backward(net, from, n, factor);
     }
     MU_TRY(mu_comm_allreduce(net->tp, MU_SUM, mu_type_of(net->dnormed.type), net->dnormed.data, rows * h));
-    net->ops->layernorm_backward(net->dev, net->dy, net->lnf_w->gradient, net->lnf_b->gradient, net->dnormed,
-                                 net->hidden, net->lnf_w->weight, net->mean, net->rstd, rows, h, false);
+    if (net->model.norm == MU_NORM_RMS)
+        net->ops->rmsnorm_backward(net->dev, net->dy, net->lnf_w->gradient, net->dnormed, net->hidden,
+                                   net->lnf_w->weight, net->rstd, rows, h, false);
+    else
+        net->ops->layernorm_backward(net->dev, net->dy, net->lnf_w->gradient, net->lnf_b->gradient,
+                                     net->dnormed, net->hidden, net->lnf_w->weight, net->mean, net->rstd,
+                                     rows, h, false);
     MU_TRY(mu_net_group_whole(net, mu_net_group_count(net) - 1));
     MU_TRY(mu_net_trunk_backward(net));
     net->fresh = false;

@@ -23,7 +23,7 @@ static mu_array_t layer_output(const mu_net_t *net, int64_t l)
 static mu_attention_t attention_shape(const mu_net_t *net, const mu_net_place_t *place)
 {
     int64_t d = mu_model_head_dim(&net->model);
-    return (mu_attention_t){place->batch, place->seq, net->heads, d, 1.0 / sqrt((double)d)};
+    return (mu_attention_t){place->batch, place->seq, net->heads, d, 1.0 / sqrt((double)d), net->kv_heads};
 }
 
 static void turn(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, bool inverse)
@@ -36,8 +36,20 @@ static void turn(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, boo
                      place->first,
                      net->heads,
                      mu_model_head_dim(&net->model),
-                     net->model.rotary_dims};
+                     net->model.rotary_dims,
+                     net->kv_heads};
     net->ops->rotary(net->dev, qkv, &r, inverse);
+}
+
+void mu_net_norm(mu_net_t *net, mu_array_t y, float *mean, float *rstd, mu_array_t x, const mu_net_param_t *w,
+                 const mu_net_param_t *b, int64_t rows)
+{
+    int64_t h = net->model.hidden;
+    if (net->model.norm == MU_NORM_RMS)
+        net->ops->rmsnorm_forward(net->dev, y, rstd, x, w->weight, rows, h, net->model.norm_eps);
+    else
+        net->ops->layernorm_forward(net->dev, y, mean, rstd, x, w->weight, b->weight, rows, h,
+                                    net->model.norm_eps);
 }
 
 /* Whether both norms have the same input: then they are made together, with attention's. */
@@ -53,15 +65,17 @@ static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *pl
     mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = place->batch * place->seq, h = net->model.hidden;
     mu_attention_t shape = attention_shape(net, place);
-    if (both_norms(net))
+    if (both_norms(net) && net->model.norm == MU_NORM_LAYER) {
         net->ops->layernorm_pair_forward(net->dev, s->ln1, s->ln2, s->mean1, s->rstd1, s->x, p->ln1_w->weight,
                                          p->ln1_b->weight, p->ln2_w->weight, p->ln2_b->weight, rows, h,
                                          net->model.norm_eps);
-    else
-        net->ops->layernorm_forward(net->dev, s->ln1, s->mean1, s->rstd1, s->x, p->ln1_w->weight,
-                                    p->ln1_b->weight, rows, h, net->model.norm_eps);
-    net->ops->linear_forward(net->dev, s->qkv, s->ln1, p->qkv_w->weight, p->qkv_b->weight, MU_NO_ARRAY, rows,
-                             h, 3 * net->width);
+    } else {
+        mu_net_norm(net, s->ln1, s->mean1, s->rstd1, s->x, p->ln1_w, p->ln1_b, rows);
+        if (both_norms(net))
+            mu_net_norm(net, s->ln2, s->mean1, s->rstd1, s->x, p->ln2_w, p->ln2_b, rows);
+    }
+    net->ops->linear_forward(net->dev, s->qkv, s->ln1, p->qkv_w->weight, mu_net_weight(p->qkv_b), MU_NO_ARRAY,
+                             rows, h, net->qkv);
     turn(net, s->qkv, place, false);
     if (place->cached)
         net->ops->attention_cached(net->dev, s->ctx, net->cache[l], s->qkv, place->first, &shape);
@@ -76,10 +90,17 @@ static void mlp_forward(mu_net_t *net, int64_t l, int64_t rows)
     mu_layer_saved_t *s = &net->saved[l];
     int64_t h = net->model.hidden;
     if (net->model.residual == MU_RESIDUAL_SEQUENTIAL)
-        net->ops->layernorm_forward(net->dev, s->ln2, s->mean2, s->rstd2, s->mid, p->ln2_w->weight,
-                                    p->ln2_b->weight, rows, h, net->model.norm_eps);
-    net->ops->linear_gelu_forward(net->dev, s->act, s->pre, s->ln2, p->fc1_w->weight, p->fc1_b->weight, rows,
-                                  h, net->ffn, net->model.activation);
+        mu_net_norm(net, s->ln2, s->mean2, s->rstd2, s->mid, p->ln2_w, p->ln2_b, rows);
+    if (!mu_model_gated(&net->model)) {
+        net->ops->linear_gelu_forward(net->dev, s->act, s->pre, s->ln2, p->fc1_w->weight,
+                                      mu_net_weight(p->fc1_b), rows, h, net->ffn, net->model.activation);
+        return;
+    }
+    net->ops->linear_forward(net->dev, s->gate, s->ln2, p->gate_w->weight, mu_net_weight(p->gate_b),
+                             MU_NO_ARRAY, rows, h, net->ffn);
+    net->ops->linear_forward(net->dev, s->pre, s->ln2, p->fc1_w->weight, mu_net_weight(p->fc1_b), MU_NO_ARRAY,
+                             rows, h, net->ffn);
+    net->ops->swiglu_forward(net->dev, s->act, s->gate, s->pre, rows * net->ffn);
 }
 
 /* One worker has nobody to add to: each branch's last product adds what came before it to its own result. */
@@ -91,11 +112,11 @@ static void layer_forward_alone(mu_net_t *net, int64_t l, const mu_net_place_t *
     bool sequential = net->model.residual == MU_RESIDUAL_SEQUENTIAL;
     mu_array_t out = layer_output(net, l), mid = sequential ? s->mid : out;
     attention_forward(net, l, place);
-    net->ops->linear_forward(net->dev, mid, s->ctx, p->dense_w->weight, p->dense_b->weight, s->x, rows,
+    net->ops->linear_forward(net->dev, mid, s->ctx, p->dense_w->weight, mu_net_weight(p->dense_b), s->x, rows,
                              net->width, h);
     mlp_forward(net, l, rows);
-    net->ops->linear_forward(net->dev, out, s->act, p->fc2_w->weight, p->fc2_b->weight, mid, rows, net->ffn,
-                             h);
+    net->ops->linear_forward(net->dev, out, s->act, p->fc2_w->weight, mu_net_weight(p->fc2_b), mid, rows,
+                             net->ffn, h);
 }
 
 static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
@@ -113,14 +134,16 @@ static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t 
                              rows, net->width, h);
     if (sequential) {
         MU_TRY(reduce(net, net->branch, rows * h));
-        net->ops->residual(net->dev, s->mid, s->x, net->branch, p->dense_b->weight, MU_NO_ARRAY, rows, h);
+        net->ops->residual(net->dev, s->mid, s->x, net->branch, mu_net_weight(p->dense_b), MU_NO_ARRAY, rows,
+                           h);
     }
     mlp_forward(net, l, rows);
     net->ops->linear_forward(net->dev, net->branch, s->act, p->fc2_w->weight, MU_NO_ARRAY,
                              sequential ? MU_NO_ARRAY : net->branch, rows, net->ffn, h);
     MU_TRY(reduce(net, net->branch, rows * h));
     net->ops->residual(net->dev, layer_output(net, l), sequential ? s->mid : s->x, net->branch,
-                       p->fc2_b->weight, sequential ? MU_NO_ARRAY : p->dense_b->weight, rows, h);
+                       mu_net_weight(p->fc2_b), sequential ? MU_NO_ARRAY : mu_net_weight(p->dense_b), rows,
+                       h);
     return MU_OK;
 }
 
@@ -145,16 +168,30 @@ mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place)
 void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows)
 {
     int64_t at = from * net->model.hidden;
-    net->ops->layernorm_forward(net->dev, mu_array_at(net->normed, at), net->mean + from, net->rstd + from,
-                                mu_array_at(net->hidden, at), net->lnf_w->weight, net->lnf_b->weight, rows,
-                                net->model.hidden, net->model.norm_eps);
+    mu_net_norm(net, mu_array_at(net->normed, at), net->mean + from, net->rstd + from,
+                mu_array_at(net->hidden, at), net->lnf_w, net->lnf_b, rows);
 }
 
 static void weight_gradients(mu_net_t *net, const mu_net_param_t *w, const mu_net_param_t *b, mu_array_t dy,
                              mu_array_t x, int64_t in, int64_t out)
 {
-    net->ops->linear_backward_weight(net->dev, w->gradient, b->gradient, dy, x, net->rows, in, out,
+    net->ops->linear_backward_weight(net->dev, w->gradient, b ? b->gradient : NULL, dy, x, net->rows, in, out,
                                      net->fresh);
+}
+
+/* dact (of the product of both halves) -> dln2 */
+static void gated_backward(mu_net_t *net, int64_t l)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    const mu_layer_saved_t *s = &net->saved[l];
+    int64_t rows = net->rows, h = net->model.hidden;
+    net->ops->swiglu_backward(net->dev, net->dgate, net->dact, net->dact, s->gate, s->pre, rows * net->ffn);
+    weight_gradients(net, p->gate_w, p->gate_b, net->dgate, s->ln2, h, net->ffn);
+    weight_gradients(net, p->fc1_w, p->fc1_b, net->dact, s->ln2, h, net->ffn);
+    net->ops->linear_backward_input(net->dev, net->dln2, net->dgate, p->gate_w->weight, rows, h, net->ffn,
+                                    false);
+    net->ops->linear_backward_input(net->dev, net->dln2, net->dact, p->fc1_w->weight, rows, h, net->ffn,
+                                    true);
 }
 
 /* dy -> dln2 */
@@ -164,6 +201,12 @@ static void mlp_backward(mu_net_t *net, int64_t l)
     const mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = net->rows, h = net->model.hidden;
     weight_gradients(net, p->fc2_w, p->fc2_b, net->dy, s->act, net->ffn, h);
+    if (mu_model_gated(&net->model)) {
+        net->ops->linear_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, rows, net->ffn, h,
+                                        false);
+        gated_backward(net, l);
+        return;
+    }
     net->ops->linear_gelu_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, s->pre, rows,
                                          net->ffn, h, net->model.activation);
     weight_gradients(net, p->fc1_w, p->fc1_b, net->dact, s->ln2, h, net->ffn);
@@ -184,8 +227,8 @@ static void attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *p
                                     false);
     net->ops->attention_backward(net->dev, net->dqkv, net->dctx, s->qkv, s->ctx, s->lse, &shape);
     turn(net, net->dqkv, place, true);
-    weight_gradients(net, p->qkv_w, p->qkv_b, net->dqkv, s->ln1, h, 3 * net->width);
-    net->ops->linear_backward_input(net->dev, dln1, net->dqkv, p->qkv_w->weight, rows, h, 3 * net->width,
+    weight_gradients(net, p->qkv_w, p->qkv_b, net->dqkv, s->ln1, h, net->qkv);
+    net->ops->linear_backward_input(net->dev, dln1, net->dqkv, p->qkv_w->weight, rows, h, net->qkv,
                                     accumulate);
 }
 
@@ -196,12 +239,17 @@ typedef struct norm {
     const float *mean, *rstd;
 } norm_t;
 
-/* dx (+)= the gradients of the norms' input, of which there are one or two; dw[i] and db[i] += the weights'. */
+/* dx (+)= the gradients of the norms' input, of which there are one or two; dw[i] and db[i] += the weights'. RMS
+ * norms have no db. */
 static void norms_input(mu_net_t *net, mu_array_t dx, float *const dw[2], float *const db[2],
                         const norm_t *norm, int count, bool accumulate)
 {
     int64_t rows = net->rows, h = net->model.hidden;
-    if (count == 2)
+    if (net->model.norm == MU_NORM_RMS)
+        for (int i = 0; i < count; i++)
+            net->ops->rmsnorm_backward(net->dev, dx, dw[i], norm[i].dln, norm[i].x, norm[i].w->weight,
+                                       norm[i].rstd, rows, h, accumulate || i > 0);
+    else if (count == 2)
         net->ops->layernorm_pair_backward(net->dev, dx, dw[0], db[0], dw[1], db[1], norm[0].dln, norm[1].dln,
                                           norm[0].x, norm[0].w->weight, norm[1].w->weight, norm[0].mean,
                                           norm[0].rstd, rows, h, accumulate);
@@ -213,12 +261,14 @@ static void norms_input(mu_net_t *net, mu_array_t dx, float *const dw[2], float 
 /* net->dy += the gradients of the norms' input, summed over the group */
 static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
 {
-    int64_t rows = net->rows, h = net->model.hidden, weights = 2 * count * h;
-    float *dw[2], *db[2], *parts = net->reduced_norms;
+    int64_t rows = net->rows, h = net->model.hidden, each = net->model.norm == MU_NORM_RMS ? 1 : 2;
+    int64_t weights = each * count * h;
+    float *dw[2], *db[2] = {NULL}, *parts = net->reduced_norms;
     bool alone = net->tp->size == 1;
     for (int i = 0; i < count; i++) {
-        dw[i] = alone ? norm[i].w->gradient : parts + 2 * i * h;
-        db[i] = alone ? norm[i].b->gradient : parts + (2 * i + 1) * h;
+        dw[i] = alone ? norm[i].w->gradient : parts + each * i * h;
+        if (norm[i].b)
+            db[i] = alone ? norm[i].b->gradient : parts + (each * i + 1) * h;
     }
     if (alone) {
         norms_input(net, net->dy, dw, db, norm, count, true);
@@ -235,7 +285,8 @@ static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
     net->ops->add(net->dev, net->dy, net->reduced, rows * h);
     for (int i = 0; i < count; i++) {
         net->ops->add(net->dev, mu_array_f32(norm[i].w->gradient), mu_array_f32(dw[i]), h);
-        net->ops->add(net->dev, mu_array_f32(norm[i].b->gradient), mu_array_f32(db[i]), h);
+        if (norm[i].b)
+            net->ops->add(net->dev, mu_array_f32(norm[i].b->gradient), mu_array_f32(db[i]), h);
     }
     return MU_OK;
 }

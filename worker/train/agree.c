@@ -38,7 +38,9 @@ static void compare_models(difference_t *d, const mu_model_t *was, const mu_mode
                                            [MU_RESIDUAL_PARALLEL] = "attention and MLP side by side",
                                            [MU_RESIDUAL_PARALLEL_TIED] =
                                                "attention and MLP side by side behind one norm"};
-    static const char *const activation[] = {[MU_GELU_TANH] = "GELU by tanh", [MU_GELU_ERF] = "exact GELU"};
+    static const char *const activation[] = {
+        [MU_GELU_TANH] = "GELU by tanh", [MU_GELU_ERF] = "exact GELU", [MU_SWIGLU] = "SwiGLU"};
+    static const char *const norm[] = {[MU_NORM_LAYER] = "layer norms", [MU_NORM_RMS] = "RMS norms"};
     static const char *const position[] = {[MU_POSITION_ROTARY] = "rotary positions",
                                            [MU_POSITION_LEARNED] = "learned positions",
                                            [MU_POSITION_NONE] = "no positions"};
@@ -46,9 +48,11 @@ static void compare_models(difference_t *d, const mu_model_t *was, const mu_mode
     differ_i(d, "num_layers", was->layers, is->layers);
     differ_i(d, "hidden_size", was->hidden, is->hidden);
     differ_i(d, "num_attention_heads", was->heads, is->heads);
-    differ_i(d, "intermediate_size", was->ffn, is->ffn);
+    differ_i(d, "num_kv_heads", mu_model_kv_heads(was), mu_model_kv_heads(is));
+    differ_i(d, "dimensions of a head", mu_model_head_dim(was), mu_model_head_dim(is));
+    differ_i(d, "width of the MLP (intermediate_size)", was->ffn, is->ffn);
     differ_w(d, "gpt_j_residual, gpt_j_tied", residual[was->residual], residual[is->residual]);
-    differ_w(d, "bias_gelu_fusion", activation[was->activation], activation[is->activation]);
+    differ_w(d, "activation, bias_gelu_fusion", activation[was->activation], activation[is->activation]);
     differ_w(d, "pos_emb", position[was->position], position[is->position]);
     differ_i(d, "rotary dimensions (rotary_pct)", was->rotary_dims, is->rotary_dims);
     if (was->position == MU_POSITION_ROTARY)
@@ -56,7 +60,10 @@ static void compare_models(difference_t *d, const mu_model_t *was, const mu_mode
     if (was->position == MU_POSITION_LEARNED)
         differ_i(d, "max_position_embeddings", was->max_positions, is->max_positions);
     differ_w(d, "no_weight_tying", head[was->tied_head], head[is->tied_head]);
-    differ_f(d, "layernorm_epsilon", was->norm_eps, is->norm_eps);
+    differ_w(d, "norm", norm[was->norm], norm[is->norm]);
+    differ_i(d, "linear layers without bias (use_bias_in_attn_linear, use_bias_in_mlp)", was->unbiased,
+             is->unbiased);
+    differ_f(d, "epsilon of the norms", was->norm_eps, is->norm_eps);
 }
 
 /* The schedule follows the configuration only when it says so, as in gpt-neox (megatron/learning_rates.py).

@@ -163,3 +163,29 @@ void overflow_test(void)
     op->sum_squares(dev, squares, dw, 1);
     assert_true(!isfinite(get_double(squares)));
 }
+
+static void swiglu_at(int64_t n)
+{
+    float *gate = noisy(n, 6), *up = noisy(n, 2), *dy = noisy(n, 1);
+    double *want = doubles(n), *want_gate = doubles(n), *want_up = doubles(n);
+    for (int64_t i = 0; i < n; i++) {
+        double g = (double)gate[i], s = 1 / (1 + exp(-g));
+        want[i] = g * s * (double)up[i];
+        want_up[i] = (double)dy[i] * g * s;
+        want_gate[i] = (double)dy[i] * (double)up[i] * s * (1 + g * (1 - s));
+    }
+    mu_array_t y = room(n), dgate = room(n), dup = put(dy, n), in_gate = put(gate, n), in_up = put(up, n);
+    op->swiglu_forward(dev, y, in_gate, in_up, n);
+    assert_near(get(y, n), want, n, 1e-6, 1);
+    op->swiglu_backward(dev, dgate, dup, dup, in_gate, in_up, n); /* in place, as the network does it */
+    assert_near(get(dgate, n), want_gate, n, 1e-6, 1);
+    assert_near(get(dup, n), want_up, n, 1e-6, 1);
+}
+
+void swiglu_test(void)
+{
+    if (!op->llama)
+        return;
+    swiglu_at(5);
+    swiglu_at(9001);
+}

@@ -108,3 +108,20 @@ void linear_test(void)
     linear_at(301, 48, 1100);
     linear_at(417, 530, 40);
 }
+
+/* Without a bias: as with one of zeros. */
+void unbiased_test(void)
+{
+    enum { R = 70, IN = 40, OUT = 90 };
+    if (!op->llama)
+        return;
+    mu_array_t x = put(noisy(R * IN, 1), R * IN), w = put(noisy(OUT * IN, 1), OUT * IN);
+    mu_array_t zeros = put(floats(OUT), OUT), pre[2], y[2];
+    for (int i = 0; i < 2; i++) {
+        pre[i] = room(R * OUT);
+        y[i] = room(R * OUT);
+        op->linear_gelu_forward(dev, y[i], pre[i], x, w, i ? MU_NO_ARRAY : zeros, R, IN, OUT, MU_GELU_ERF);
+    }
+    assert_memory_equal(get(y[0], R * OUT), get(y[1], R * OUT), R * OUT * sizeof(float));
+    assert_memory_equal(get(pre[0], R * OUT), get(pre[1], R * OUT), R * OUT * sizeof(float));
+}

@@ -181,3 +181,49 @@ void norm_test(void)
     pair_at(33, 200);
     pair_at(2, 3072);
 }
+
+static void rmsnorm_at(int64_t rows, int64_t hidden)
+{
+    int64_t n = rows * hidden;
+    float *x = noisy(n, 2), *w = noisy(hidden, 1), *dy = noisy(n, 1), *dx = noisy(n, 1),
+          *dw = noisy(hidden, 1);
+    double *want = doubles(n), *want_dx = doubles(n), *want_dw = doubles(hidden);
+    for (int64_t i = 0; i < hidden; i++)
+        want_dw[i] = (double)dw[i];
+    for (int64_t r = 0; r < rows; r++) {
+        double square = 0, with = 0;
+        for (int64_t i = r * hidden; i < (r + 1) * hidden; i++)
+            square += (double)x[i] * (double)x[i] / (double)hidden;
+        double rs = 1 / sqrt(square + eps);
+        for (int64_t c = 0, i = r * hidden; c < hidden; c++, i++) {
+            double xhat = (double)x[i] * rs;
+            want[i] = xhat * (double)w[c];
+            want_dw[c] += (double)dy[i] * xhat;
+            with += (double)dy[i] * (double)w[c] * xhat / (double)hidden;
+        }
+        for (int64_t c = 0, i = r * hidden; c < hidden; c++, i++)
+            want_dx[i] = (double)dx[i] + rs * ((double)dy[i] * (double)w[c] - (double)x[i] * rs * with);
+    }
+    mu_array_t in = put(x, n), weight = put(w, hidden), out_dy = put(dy, n), out_dx = put(dx, n), y = room(n);
+    float *rstd = put_floats(floats(rows), rows), *out_dw = put_floats(dw, hidden);
+    op->rmsnorm_forward(dev, y, rstd, in, weight, rows, hidden, eps);
+    assert_near(get(y, n), want, n, 2e-6, 1);
+    op->rmsnorm_backward(dev, out_dx, out_dw, out_dy, in, weight, rstd, rows, hidden, true);
+    assert_near(get(out_dx, n), want_dx, n, 2e-6, 1);
+    assert_near_float(get_floats(out_dw, hidden), want_dw, hidden, 2e-6);
+    /* in place, without accumulation: as added to zeros */
+    mu_array_t again = put(dy, n), zeros = put(floats(n), n);
+    op->rmsnorm_backward(dev, again, out_dw, again, in, weight, rstd, rows, hidden, false);
+    op->rmsnorm_backward(dev, zeros, out_dw, out_dy, in, weight, rstd, rows, hidden, true);
+    assert_memory_equal(get(again, n), get(zeros, n), (size_t)n * sizeof(float));
+}
+
+void rmsnorm_test(void)
+{
+    if (!op->llama)
+        return;
+    rmsnorm_at(1, 16);
+    rmsnorm_at(3, 31);
+    rmsnorm_at(200, 100);
+    rmsnorm_at(2, 6144);
+}

@@ -213,6 +213,10 @@ CASE(adamw, adamw_test)
 CASE(attention, attention_test)
 CASE(attention_with_steep_scores, steep_test)
 CASE(rotary, rotary_test)
+CASE(grouped_queries, grouped_test)
+CASE(rms_norm, rmsnorm_test)
+CASE(swiglu, swiglu_test)
+CASE(absent_biases, unbiased_test)
 CASE(cross_entropy, entropy_test)
 CASE(nan_is_not_lost, nan_test)
 CASE(what_does_not_fit_is_infinite, overflow_test)
@@ -229,6 +233,10 @@ int mu_kernel_cases(const mu_case_device_t *given, int count)
         cmocka_unit_test(attention),
         cmocka_unit_test(attention_with_steep_scores),
         cmocka_unit_test(rotary),
+        cmocka_unit_test(grouped_queries),
+        cmocka_unit_test(rms_norm),
+        cmocka_unit_test(swiglu),
+        cmocka_unit_test(absent_biases),
         cmocka_unit_test(cross_entropy),
         cmocka_unit_test(nan_is_not_lost),
         cmocka_unit_test(what_does_not_fit_is_infinite),

@@ -54,6 +54,10 @@ double gelu_slope(double x, mu_activation_t act);
 /* The cases, a file each kind. */
 void linear_test(void);
 void embedding_test(void);
+void rmsnorm_test(void);
+void swiglu_test(void);
+void unbiased_test(void);
+void grouped_test(void);
 void norm_test(void);
 void elementwise_test(void);
 void mixed_add_test(void);
