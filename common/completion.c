@@ -56,9 +56,10 @@ bool mu_completion_read(const char *run_dir, int64_t attempt, mu_completion_t *o
 mu_status_t mu_completion_forget(const char *run_dir)
 {
     char *path = mu_path_join(run_dir, file_name);
-    mu_status_t status = unlink(path) == 0 || errno == ENOENT
-                             ? MU_OK
-                             : mu_fail(MU_RUNDIR, "%s: cannot be removed: %s", path, strerror(errno));
+    mu_status_t status =
+        unlink(path) == 0 || errno == ENOENT
+            ? MU_OK
+            : mu_fail(mu_make_status(errno), "%s: cannot be removed: %s", path, strerror(errno));
     free(path);
     return status;
 }

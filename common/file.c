@@ -140,6 +140,23 @@ mu_status_t mu_open_status(int error)
     }
 }
 
+mu_status_t mu_make_status(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EIO:
+    case ESTALE:
+    case ETIMEDOUT:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        return MU_IO;
+    default:
+        return MU_RUNDIR;
+    }
+}
+
 mu_status_t mu_file_read(const char *path, size_t limit, mu_buf_t *out)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -189,7 +206,7 @@ mu_status_t mu_make_dirs(const char *path, mode_t mode)
         char keep = *p;
         *p = '\0';
         if (mkdir(copy, mode ? mode : 0700) != 0 && errno != EEXIST)
-            status = mu_fail(MU_RUNDIR, "%s: cannot make directory: %s", copy, strerror(errno));
+            status = mu_fail(mu_make_status(errno), "%s: cannot make directory: %s", copy, strerror(errno));
         else if (keep == '\0' && !mu_is_dir(copy))
             status = mu_fail(MU_RUNDIR, "%s: is not a directory", copy);
         *p = keep;

@@ -184,7 +184,7 @@ static mu_status_t write_owner(const mu_claim_t *claim)
     int n = snprintf(text, sizeof text, "pid %ld on %s since %s\n", (long)getpid(), host, when);
     if (ftruncate(claim->fd, 0) != 0 || !mu_pwrite_all(claim->fd, text, (size_t)n, 0) ||
         fsync(claim->fd) != 0)
-        return mu_fail(MU_RUNDIR, "%s: cannot write: %s", claim->path, strerror(errno));
+        return mu_fail(mu_make_status(errno), "%s: cannot write: %s", claim->path, strerror(errno));
     return MU_OK;
 }
 
@@ -216,7 +216,7 @@ mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out)
     mu_status_t status = MU_OK;
     claim.fd = open(claim.path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (claim.fd < 0) {
-        status = mu_fail(MU_RUNDIR, "%s: cannot open: %s", claim.path, strerror(errno));
+        status = mu_fail(mu_make_status(errno), "%s: cannot open: %s", claim.path, strerror(errno));
         goto fail;
     }
     /* The lock belongs to the open file: it goes with the last process that has it open, whatever ends it,
@@ -289,21 +289,33 @@ static bool read_id(const char *path, char out[ID_HEX + 1])
     return good;
 }
 
+static mu_status_t make_id(const char *path, char id[ID_HEX + 2])
+{
+    uint8_t raw[ID_HEX / 2];
+    randombytes_buf(raw, sizeof raw);
+    sodium_bin2hex(id, ID_HEX + 1, raw, sizeof raw);
+    snprintf(id + ID_HEX, 2, "\n");
+    mu_status_t status = mu_file_replace(path, id, ID_HEX + 1, 0600);
+    id[ID_HEX] = '\0';
+    return status;
+}
+
+mu_status_t mu_rundir_new_token(const char *dir, char out[33])
+{
+    char *path = mu_path_join(dir, "run.id"), id[ID_HEX + 2];
+    mu_status_t status = make_id(path, id);
+    free(path);
+    return status == MU_OK ? mu_rundir_token(dir, out) : status;
+}
+
 mu_status_t mu_rundir_token(const char *dir, char out[33])
 {
     char *path = mu_path_join(dir, "run.id"), id[ID_HEX + 2];
     uint8_t raw[ID_HEX / 2];
     struct stat st;
-    mu_status_t status = MU_OK;
-    if (!read_id(path, id)) {
-        randombytes_buf(raw, sizeof raw);
-        sodium_bin2hex(id, ID_HEX + 1, raw, sizeof raw);
-        snprintf(id + ID_HEX, 2, "\n");
-        status = mu_file_replace(path, id, ID_HEX + 1, 0600);
-        id[ID_HEX] = '\0';
-    }
+    mu_status_t status = read_id(path, id) ? MU_OK : make_id(path, id);
     if (status == MU_OK && stat(dir, &st) != 0)
-        status = mu_fail(MU_RUNDIR, "%s: %s", dir, strerror(errno));
+        status = mu_fail(mu_make_status(errno), "%s: %s", dir, strerror(errno));
     if (status == MU_OK) {
         char *text = mu_format("%s %llu", id, (unsigned long long)st.st_ino);
         crypto_generichash(raw, sizeof raw, (const uint8_t *)text, strlen(text), NULL, 0);

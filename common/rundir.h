@@ -51,7 +51,8 @@ typedef struct mu_claim {
 /* Hosts are asked about the directory in JSON, whose texts are UTF-8. Errors: MU_RUNDIR. */
 mu_status_t mu_rundir_check_name(const char *dir);
 /* Makes DIR, DIR/logs, DIR/checkpoints (0700) and takes DIR/launcher.lock. Errors: MU_RUNDIR, when the folder
- * cannot be made or written, or another launcher has it (named by host, pid and time). */
+ * cannot be made or written, or another launcher has it (named by host, pid and time); MU_IO, when the volume is full or
+ * fails. */
 mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out);
 void mu_rundir_release(mu_claim_t *claim);
 /* Whether what lies in a run directory under the names of its files are files: a FIFO would hold up who opens it, a folder
@@ -64,6 +65,8 @@ bool mu_rundir_stands(const char *dir, int fd);
  * it is missing, and the directory's inode. Two directories have two marks even where their paths are alike, as in two
  * mount namespaces, and a copy has another one than its original. Call it with the claim held. Errors: MU_RUNDIR, MU_IO. */
 mu_status_t mu_rundir_token(const char *dir, char out[33]);
+/* The same with another random word: the folders that the last one named are somebody else's. */
+mu_status_t mu_rundir_new_token(const char *dir, char out[33]);
 /* Whether a launcher on this or (as far as locks reach) another host holds the directory. */
 bool mu_rundir_is_claimed(const char *dir);
 

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { TOKEN_SHOWN = 12, TOKEN_LENGTH = 32, ENVIRON_MAX = 4 << 20 };
+enum { TOKEN_SHOWN = 12, TOKEN_LENGTH = 32, ENVIRON_MAX = 4 << 20, TMP_ROOM = 16 << 20 };
 
 void mu_run_tmp_dir(const char *token, mu_buf_t *out)
 {
@@ -26,16 +26,56 @@ void mu_run_shm_dir(const char *token, mu_buf_t *out)
     mu_buf_addf(out, "%s/muster-%u-%.*s", base, (unsigned)geteuid(), TOKEN_SHOWN, token);
 }
 
+static bool is_private(const struct stat *st)
+{
+    return S_ISDIR(st->st_mode) && st->st_uid == geteuid() && (st->st_mode & 077) == 0;
+}
+
+static bool is_foreign(const char *dir)
+{
+    struct stat st;
+    return lstat(dir, &st) == 0 && !is_private(&st);
+}
+
+bool mu_run_folders_foreign(const char *token)
+{
+    mu_buf_t tmp = MU_BUF_INIT, shm = MU_BUF_INIT;
+    mu_run_tmp_dir(token, &tmp);
+    mu_run_shm_dir(token, &shm);
+    bool foreign = is_foreign(tmp.data) || is_foreign(shm.data);
+    mu_buf_release(&tmp);
+    mu_buf_release(&shm);
+    return foreign;
+}
+
+mu_status_t mu_run_tmp_room(const char *dir)
+{
+    char *path = mu_path_join(dir, "room");
+    mu_status_t status = MU_OK;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int error = fd < 0 ? errno : posix_fallocate(fd, 0, TMP_ROOM);
+    if (error != 0)
+        status = mu_fail(MU_IO,
+                         "%s: no room for the %d MiB that mpirun's files need: %s: free some on that volume",
+                         dir, TMP_ROOM >> 20, strerror(error));
+    if (fd >= 0) {
+        close(fd);
+        unlink(path);
+    }
+    free(path);
+    return status;
+}
+
 mu_status_t mu_run_tmp_make(const char *dir, int *fd)
 {
     struct stat st;
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return mu_fail(MU_RUNDIR, "%s: cannot make: %s", dir, strerror(errno));
-    if (lstat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
-        return mu_fail(MU_RUNDIR, "%s: is there, but is not a private folder of ours", dir);
+        return mu_fail(MU_IO, "%s: cannot make: %s", dir, strerror(errno));
+    if (lstat(dir, &st) != 0 || !is_private(&st))
+        return mu_fail(MU_IO, "%s: is there, but is not a private folder of ours", dir);
     *fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (*fd < 0 || flock(*fd, LOCK_SH | LOCK_NB) != 0)
-        return mu_fail(MU_RUNDIR, "%s: cannot be locked: %s", dir, strerror(errno));
+        return mu_fail(MU_IO, "%s: cannot be locked: %s", dir, strerror(errno));
     return MU_OK;
 }
 

@@ -19,8 +19,13 @@
 void mu_run_tmp_dir(const char *token, mu_buf_t *out);
 void mu_run_shm_dir(const char *token, mu_buf_t *out);
 /* Makes the first one, 0700 and ours, and holds it until *fd is closed: nobody sweeps it meanwhile. Errors:
- * MU_RUNDIR. */
+ * MU_IO: what hinders it is not the run's. */
 mu_status_t mu_run_tmp_make(const char *dir, int *fd);
+/* Whether one of both names is taken on this machine by what is not a private folder of ours. */
+bool mu_run_folders_foreign(const char *token);
+/* Whether mpirun's files have room in that folder: Open MPI does not start on a full volume, and its words for that
+ * name no cause. Errors: MU_IO. */
+mu_status_t mu_run_tmp_room(const char *dir);
 
 /* Whether a token is one: 32 hex digits. What comes from elsewhere becomes part of a path. */
 bool mu_run_token_ok(const char *token);

@@ -137,7 +137,7 @@ static mu_status_t write_model(const mu_checkpoint_t *checkpoint, const char *di
         *out = path;
     else
         free(path);
-    return status == MU_OK ? MU_OK : MU_RUNDIR;
+    return status;
 }
 
 /* The command line of a run with these hosts. What a run must have and an import from elsewhere has not, it is

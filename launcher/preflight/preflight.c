@@ -71,7 +71,7 @@ static mu_status_t write_cookie(exchange_t *x)
     if (dir[0] != '/')
         return mu_fail(MU_BUG, "run directory %s: not an absolute path", dir);
     if (mu_file_replace(x->cookie_path, x->token, strlen(x->token), 0644) != MU_OK)
-        return mu_fail(MU_RUNDIR, "run directory %s: cannot be written from this machine", dir);
+        return mu_fail(MU_IO, "run directory %s: cannot be written from this machine", dir);
     return MU_OK;
 }
 

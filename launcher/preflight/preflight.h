@@ -57,7 +57,7 @@ typedef struct mu_preflight_report {
 } mu_preflight_report_t;
 
 /* The hosts of `ready` must outlive the report. *out is set for MU_OK and MU_PREFLIGHT. Other errors:
- * MU_RUNDIR (run_dir unusable here), MU_STOPPED, MU_NETWORK (no socket to listen on). */
+ * MU_IO (run_dir cannot be written here), MU_STOPPED, MU_NETWORK (no socket to listen on). */
 mu_status_t mu_preflight_run(mu_ready_t *ready, const mu_preflight_want_t *want, mu_preflight_report_t **out);
 /* Whether no fatal finding names host i; one without any facts is unfit. */
 bool mu_preflight_fit(const mu_preflight_report_t *report, int host);

@@ -121,6 +121,24 @@ static mu_status_t read_verdict(run_t *r, mu_verdict_t *out)
     return out->status != MU_OK ? MU_OK : mu_verdict_read(r->plan.run_dir, r->hosts_digest, out);
 }
 
+/* /tmp is everybody's, and the names of the run's folders can be seen there while it runs: another user may have made
+ * them before this start. Then the run takes another mark, and with it other names. */
+static mu_status_t take_free_folders(run_t *r)
+{
+    mu_buf_t name = MU_BUF_INIT;
+    mu_status_t status = MU_OK;
+    for (int i = 0; i < 8 && status == MU_OK && mu_run_folders_foreign(r->state.token); i++) {
+        mu_buf_clear(&name);
+        mu_run_tmp_dir(r->state.token, &name);
+        mu_warn("%s, or its like in shared memory, is there and not a private folder of ours: taking another "
+                "name",
+                name.data);
+        status = mu_rundir_new_token(r->plan.run_dir, r->state.token);
+    }
+    mu_buf_release(&name);
+    return status;
+}
+
 static mu_status_t claim_directory(run_t *r)
 {
     mu_verdict_t verdict;
@@ -139,6 +157,7 @@ static mu_status_t claim_directory(run_t *r)
     if (strays > 0)
         mu_warn("ended %d processes that an earlier attempt had left on this machine", strays);
     mu_sweep_folders(r->state.token);
+    MU_TRY(take_free_folders(r));
     return mu_scribe_start(r->plan.run_dir, r->claim.fd, &r->supervisor.scribe);
 }
 
@@ -315,6 +334,7 @@ static mu_status_t attempt(run_t *r, mu_outcome_t *outcome)
             MU_RUNDIR,
             "%s is no longer the directory that this run began in: it was moved, removed or replaced",
             r->plan.run_dir);
+    MU_TRY(mu_run_tmp_room(r->tmp_dir.data));
     r->state.attempt++;
     MU_TRY(mu_completion_forget(r->plan.run_dir));
     MU_TRY(write_key(r));
@@ -488,6 +508,8 @@ static mu_status_t run_attempts(run_t *r, mu_outcome_t *outcome)
                  outcome->phase < MU_PHASE_FIRST_STEP ? MU_PHASE_START : outcome->phase);
         mu_failed_attempt_t failed = {outcome->status, r->state.step, r->state.last_checkpoint, place};
         mu_policy_decide(&policy, &failed, r->supervisor.stops > 0);
+        if (policy.status == MU_NOPROGRESS && mu_run_tmp_room(r->tmp_dir.data) != MU_OK)
+            policy.status = MU_IO; /* what /tmp lacks says nothing about the run */
         report_failure(r, outcome, &policy);
         if (!policy.again)
             return policy.status;

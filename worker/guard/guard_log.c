@@ -121,7 +121,7 @@ mu_status_t mu_guard_log_start(const char *run_dir, int rank, mu_guard_log_t *ou
     struct stat st;
     file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (file < 0) {
-        status = mu_fail(MU_RUNDIR, "%s: cannot open: %s", path, strerror(errno));
+        status = mu_fail(mu_make_status(errno), "%s: cannot open: %s", path, strerror(errno));
         goto out;
     }
     if (fstat(file, &st) != 0 || !S_ISREG(st.st_mode)) {

@@ -27,7 +27,7 @@ mu_status_t mu_metrics_open(const char *run_dir, mu_metrics_t **out)
     char *path = mu_path_join(run_dir, "metrics.jsonl");
     int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0) {
-        mu_status_t status = mu_fail(MU_RUNDIR, "%s: cannot open: %s", path, strerror(errno));
+        mu_status_t status = mu_fail(mu_make_status(errno), "%s: cannot open: %s", path, strerror(errno));
         free(path);
         return status;
     }
