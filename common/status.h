@@ -32,6 +32,7 @@
     X(GPU, 84, "GPU failed")                                                                                 \
     X(DIVERGED, 85, "training diverged")                                                                     \
     X(NOVALID, 86, "checkpoints exist, none is valid")                                                       \
+    X(GATE, 87, "a gate was not met")                                                                        \
     X(NOPROGRESS, 93, "no progress over several restarts")
 
 typedef enum mu_status {

@@ -202,6 +202,8 @@ static mu_status_t run(const mu_ask_t *ask, const mu_checkpoint_t *checkpoint, c
     run_line(ask, model, path, dir, keys, &line);
     MU_TRY_GOTO(status, mu_cmd_run_as(line.n, line.v, words), out);
     status = print_answer(dir);
+    if (status == MU_OK && ask->verb->judge)
+        status = ask->verb->judge(ask, dir);
 out:
     mu_args_free(&line);
     free(model);
@@ -221,8 +223,10 @@ mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_arg
                                          (long long)getpid());
     mu_status_t status = run(ask, checkpoint, dir, keys, words);
     mu_checkpoint_close(checkpoint);
-    if (status == MU_OK && !ask->run_dir)
-        status = mu_remove_tree(dir);
+    if ((status == MU_OK || status == MU_GATE) && !ask->run_dir) {
+        mu_status_t removed = mu_remove_tree(dir);
+        status = status == MU_OK ? removed : status;
+    }
     free(dir);
     return status;
 }

@@ -21,6 +21,7 @@ typedef struct mu_ask_verb {
     const char *name;
     const char *const *valued, *const *flags;
     mu_status_t (*many)(const mu_ask_t *ask);
+    mu_status_t (*judge)(const mu_ask_t *ask, const char *run_dir); /* of the answer of many; NULL: none */
 } mu_ask_verb_t;
 
 struct mu_ask {

@@ -1,7 +1,11 @@
 #include "launcher/cmd/cmd_eval.h"
 #include "common/file.h"
+#include "common/gate.h"
 #include "common/log.h"
 #include "launcher/cmd/ask.h"
+
+#include <jansson.h>
+#include <math.h>
 
 /* A prepared directory, or the prefix of a pair, of which the .idx is there. */
 static mu_status_t data_path(const char *path, char **out)
@@ -41,6 +45,8 @@ static mu_status_t by_many(const mu_ask_t *ask)
     for (int i = 0; i < ask->own.n; i++)
         if (strcmp(ask->own.v[i], "--json") == 0)
             mu_args_add(&words, "--json");
+    if (mu_ask_value(ask, "--gate"))
+        mu_args_add(&words, "--gated");
     mu_status_t status = mu_ask_many(ask, &keys, &words);
     mu_args_free(&keys);
     mu_args_free(&words);
@@ -48,9 +54,37 @@ static mu_status_t by_many(const mu_ask_t *ask)
     return status;
 }
 
-static const mu_ask_verb_t verb = {"eval",
-                                   (const char *const[]){"data", "split", "seq-length", "threads", NULL},
-                                   (const char *const[]){"json", NULL}, by_many};
+/* Of what the ranks found, as one process judges its own: gates first. */
+static mu_status_t judge(const mu_ask_t *ask, const char *dir)
+{
+    static const char option[] = "--gate=";
+    mu_gate_t gates[MU_GATES_MAX];
+    double value[MU_GATE_METRICS];
+    int n = 0;
+    for (int i = 0; i < ask->own.n && n < MU_GATES_MAX; i++)
+        if (strncmp(ask->own.v[i], option, sizeof option - 1) == 0)
+            MU_TRY(mu_gate_parse(ask->own.v[i] + sizeof option - 1, &gates[n++]));
+    if (n == 0)
+        return MU_OK;
+    char *path = mu_path_join(dir, "result.json");
+    json_t *result = json_load_file(path, 0, NULL);
+    mu_status_t status = result ? MU_OK : mu_fail(MU_IO, "%s: the ranks left no metrics there", path);
+    for (int i = 0; i < MU_GATE_METRICS; i++) {
+        const json_t *number = json_object_get(result, mu_gate_metric_name((mu_gate_metric_t)i));
+        value[i] = json_is_number(number) ? json_number_value(number) : NAN; /* null: it was no number */
+    }
+    if (status == MU_OK)
+        status = mu_gates_judge(gates, n, value);
+    if (status == MU_OK && !isfinite(value[MU_GATE_LOSS]))
+        status = mu_fail(MU_DATA, "%s: the loss is no finite number", ask->checkpoint);
+    json_decref(result);
+    free(path);
+    return status;
+}
+
+static const mu_ask_verb_t verb = {
+    "eval", (const char *const[]){"data", "split", "seq-length", "threads", "gate", NULL},
+    (const char *const[]){"json", NULL}, by_many, judge};
 
 mu_status_t mu_cmd_eval(int argc, char **argv)
 {

@@ -30,7 +30,7 @@ static mu_status_t by_many(const mu_ask_t *ask)
 static const mu_ask_verb_t verb = {"generate",
                                    (const char *const[]){"prompt", "max-new-tokens", "temperature", "top-k",
                                                          "top-p", "seed", "threads", NULL},
-                                   NULL, by_many};
+                                   NULL, by_many, NULL};
 
 mu_status_t mu_cmd_generate(int argc, char **argv)
 {

@@ -77,3 +77,26 @@ expect_exit 2 muster generate "$run" --prompt x --top-p 2 --workers 2 2>"$scratc
 expect_exit 78 muster generate "$run" --prompt x --workers 3 --run-dir "$scratch/wide" 2>"$scratch/log"
 grep -q 'tp 2' "$scratch/log" || fail "$(cat "$scratch/log")"
 ls -R "$run/checkpoints" | diff "$scratch/before" - || fail "something is left beside the checkpoints"
+
+# gates, by one process and by many: what is met and what is not, and what is no gate
+for many in "" "--workers 2"; do
+    gated() { # CODE ARGUMENT...
+        local code=$1
+        shift
+        expect_exit "$code" muster eval "$run" --data "$scratch/data" $many "$@" >"$scratch/out" 2>"$scratch/log"
+    }
+    gated 0 --gate 'loss<=100' --gate 'tokens >= 1' --gate 'bits_per_byte>0'
+    grep -q '^loss [0-9.]*, perplexity' "$scratch/out" || fail "no result with gates $many: $(cat "$scratch/out")"
+    gated 87 --gate 'loss<=100' --gate 'ppl<=1.0001' --gate 'tokens<1' --json
+    [ "$(grep -c 'gate not met' "$scratch/log")" = 2 ] || fail "not both gates are named $many: $(cat "$scratch/log")"
+    grep -q 'ppl: found [0-9.]*, wanted <= 1.0001' "$scratch/log" || fail "$(cat "$scratch/log")"
+    grep -q '"loss": [0-9]' "$scratch/out" || fail "no result where a gate is not met $many"
+    gated 2 --gate 'accuracy>0.5'
+    gated 2 --gate 'ppl=3'
+done
+ls -R "$run/checkpoints" | diff "$scratch/before" - || fail "a gate leaves something beside the checkpoints"
+# each result is kept with the run, by the data's version
+version=$(sed -nE 's/.*"data_version": ?"([0-9a-f]{32})".*/\1/p' "$run/run.json" | head -n 1)
+kept=$run/eval/valid-$version.json
+[ -s "$kept" ] || fail "no $kept: $(ls "$run/eval")"
+for f in model config data_version; do grep -qE "\"$f\": \"[0-9a-f]{32}\"" "$kept" || fail "no $f in $(cat "$kept")"; done

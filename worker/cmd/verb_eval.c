@@ -7,6 +7,7 @@
 
 static const char usage[] =
     "usage: muster eval CKPT --data DIR [--split valid|test] [--seq-length N] [--json] [--threads N]\n"
+    "                   [--gate EXPR...]\n"
     "                   [key=value...] [--hosts h1:8,h2:8 | --hostfile FILE] [--workers N] [--run-dir DIR]\n"
     "\n"
     "Mean loss per token of a checkpoint (or of the newest one in a run directory) over all consecutive,\n"
@@ -20,6 +21,9 @@ static const char usage[] =
     "                 Hugging Face sets to max_position_embeddings)\n"
     "  --json         one object: loss, ppl, bits_per_byte (null when the bytes of text are unknown),\n"
     "                 tokens, ...\n"
+    "  --gate EXPR    what it must reach, else exit code 87: loss, ppl, bits_per_byte or tokens, then <, "
+    "<=,\n"
+    "                 > or >=, and a number: --gate 'ppl<=16.53' --gate 'tokens>=100000'. All must hold\n"
     "  --threads N    of a worker on CPUs; default: all cores\n"
     "  key=value      wins over the configuration that the checkpoint carries: precision=bfloat16. What\n"
     "                 that says about machines is not taken: muster.device is auto\n"
@@ -28,6 +32,8 @@ static const char usage[] =
     "--hosts, --hostfile or --workers it starts N workers as `muster run` does, in the layout that\n"
     "model_parallel_size=N asks for (default: the checkpoint's), with the checkpoint and the run directory\n"
     "on one volume everywhere; without them it is one process on one device.\n"
+    "\n"
+    "The result is also kept as RUN/eval/SPLIT-DATAVERSION.json when the model is a checkpoint of a run.\n"
     "\n"
     "  --run-dir DIR  for logs; default: beside the checkpoints, and removed after success\n";
 
@@ -38,6 +44,8 @@ typedef struct options {
     int64_t threads, seq_length; /* 0: not given */
     char **overrides;            /* key=value */
     int noverrides;
+    mu_gate_t gates[MU_GATES_MAX];
+    int ngates;
 } options_t;
 
 static mu_status_t option(options_t *o, int opt)
@@ -59,6 +67,10 @@ static mu_status_t option(options_t *o, int opt)
         return mu_data_split_parse(optarg, &o->split);
     case 'l':
         return mu_eval_length_parse(optarg, &o->seq_length);
+    case 'g':
+        if (o->ngates == MU_GATES_MAX)
+            return mu_fail(MU_USAGE, "--gate '%s': %d gates are the most", optarg, MU_GATES_MAX);
+        return mu_gate_parse(optarg, &o->gates[o->ngates++]);
     case 't':
         return mu_verb_threads(optarg, &o->threads);
     default:
@@ -75,6 +87,7 @@ static mu_status_t parse(int argc, char **argv, options_t *o)
                                           {"help", no_argument, 0, 'h'},
                                           {"check", no_argument, 0, 'c'},
                                           {"threads", required_argument, 0, 't'},
+                                          {"gate", required_argument, 0, 'g'},
                                           {"seq-length", required_argument, 0, 'l'},
                                           {0, 0, 0, 0}};
     for (int opt; (opt = getopt_long(argc, argv, "", longs, NULL)) != -1;)
@@ -103,6 +116,13 @@ static mu_status_t mean_loss(mu_loaded_t *l, mu_dataset_t *data, mu_data_split_t
     return status == MU_OK ? mu_net_take_loss(l->net, out) : status;
 }
 
+static mu_status_t judge(const options_t *o, const mu_dataset_t *data, const mu_net_loss_t *sum)
+{
+    double value[MU_GATE_METRICS];
+    mu_eval_values(data, o->split, sum, value);
+    return mu_gates_judge(o->gates, o->ngates, value);
+}
+
 static mu_status_t evaluate(const options_t *o)
 {
     mu_loaded_t l;
@@ -126,6 +146,9 @@ static mu_status_t evaluate(const options_t *o)
     mu_eval_result(&l, data, o->split, &sum, o->json, &text);
     if (fputs(text.data, stdout) < 0 || fflush(stdout) != 0)
         status = mu_fail(MU_IO, "stdout: cannot write");
+    mu_eval_keep(&l, data, o->split, &sum);
+    if (status == MU_OK)
+        status = judge(o, data, &sum);
     if (status == MU_OK)
         status = mu_eval_finite(&l, &sum);
 out:

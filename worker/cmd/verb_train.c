@@ -19,7 +19,7 @@ static int64_t environment_number(const char *name, int64_t otherwise)
     return text && mu_parse_i64(text, &value) ? value : otherwise;
 }
 
-/* CONFIG... [key=value...]; from `muster eval`: --eval SPLIT [--json]; from `muster generate`: --generate and
+/* CONFIG... [key=value...]; from `muster eval`: --eval SPLIT [--json] [--gated]; from `muster generate`: --generate and
  * its own options up to the end. */
 static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_generate_t *generate)
 {
@@ -37,6 +37,8 @@ static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_gener
             break;
         } else if (strcmp(argv[i], "--json") == 0)
             run->eval_json = true;
+        else if (strcmp(argv[i], "--gated") == 0)
+            run->eval_gated = true;
         else if (mu_config_is_override(argv[i]))
             overrides[noverrides++] = argv[i];
         else

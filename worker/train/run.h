@@ -13,6 +13,7 @@ typedef struct mu_run {
     bool watched;        /* a launcher draws progress and listens to RUN/stop */
     mu_groups_t *groups;
     mu_page_t *page;      /* may be NULL */
+    bool eval_gated;      /* its launcher judges the result */
     bool eval, eval_json; /* `muster eval` on this split instead of training; the result is to be JSON */
     mu_data_split_t eval_split;
     struct mu_generate *generate; /* what `muster generate` asks instead; NULL: nothing */
