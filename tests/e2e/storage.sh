@@ -23,6 +23,11 @@ for room in 0 4; do
     grep -q 'No space left' "$scratch/log" || fail "room of $room KiB: $(cat "$scratch/log")"
 done
 
+# the programs may lie under /tmp themselves, which is another volume in what follows
+mkdir "$scratch/bin"
+cp "$MUSTER_BIN"/muster "$MUSTER_BIN"/muster-worker "$scratch/bin"
+export PATH=$scratch/bin:$PATH
+
 # /tmp nearly full: named, at once, and the next start goes on where there is room again
 run=$scratch/tmp-full
 export run
