@@ -472,14 +472,15 @@ static void bad_records_are_left_out_as_often_as_allowed(void **state)
 static void other_forms_of_json_are_named(void **state)
 {
     (void)state;
-    assert_int_equal(status_of("a.json", "[{\"text\": \"a\"}]", 17, &defaults), MU_DATA);
+    static const char array[] = "[{\"text\": \"a\"}]", pretty[] = "{\n  \"text\": \"a\"\n}\n",
+                      marked[] = "{\"text\": \"a\"}\n\xEF\xBB\xBF{\"text\": \"b\"}\n";
+    assert_int_equal(status_of("a.json", array, sizeof array - 1, &defaults), MU_DATA);
     assert_said("a.json:1:1:");
     assert_said("array");
-    assert_int_equal(status_of("b.json", "{\n  \"text\": \"a\"\n}\n", 20, &defaults), MU_DATA);
+    assert_int_equal(status_of("b.json", pretty, sizeof pretty - 1, &defaults), MU_DATA);
     assert_said("b.json:1:2:");
     assert_said("jq -c .");
-    assert_int_equal(
-        status_of("c.jsonl", "{\"text\": \"a\"}\n\xEF\xBB\xBF{\"text\": \"b\"}\n", 32, &defaults), MU_DATA);
+    assert_int_equal(status_of("c.jsonl", marked, sizeof marked - 1, &defaults), MU_DATA);
     assert_said("c.jsonl:2:1:");
     assert_said("byte order mark");
 }
