@@ -1,5 +1,5 @@
 /*
- * Inside of the configuration: the table of keys, and what stands behind a mu_config_t. Only common/config/config*.c
+ * Inside of the configuration: the table of keys, and what a mu_config_t points to. Only common/config/config*.c
  * and its tests include this.
  *
  * The table drives everything: parsing and type checks, defaults, `muster config --keys`, origins, YAML and

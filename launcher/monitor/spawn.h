@@ -1,5 +1,5 @@
-/* mpirun as a child: in a session of its own, so that Ctrl-C and a scheduler's SIGTERM reach only the
- * launcher. */
+/* mpirun as a child: in a process group of its own, and with the signals blocked that ask to end, so that Ctrl-C and a
+ * scheduler's SIGTERM reach only the launcher. */
 #ifndef MU_LAUNCHER_SPAWN_H
 #define MU_LAUNCHER_SPAWN_H
 

@@ -1,5 +1,5 @@
 /*
- * One attempt of a run: starts mpirun in a session of its own, listens to the guards, shows progress, asks
+ * One attempt of a run: starts mpirun in a process group of its own, listens to the guards, shows progress, asks
  * for checkpoint and stop, finds who failed first, and leaves nothing behind. One thread, one poll loop.
  *
  *     mu_supervise(&supervisor, &outcome)      once per attempt; the caller decides about the next

@@ -344,7 +344,7 @@ static void add_drain(const mu_params_t *p, const mu_config_t *c, mu_buf_t *out)
     mu_buf_addf(out, ", \"%lld\"]}}}\n", (long long)mu_params_number(p, "grace") - DRAIN_LEFT);
 }
 
-/* sshd ends with 0 when it is told to end. A container that ended with 0 is not started again, and the operator
+/* sshd ends with 0 when it is asked to end. A container that ended with 0 is not started again, and the operator
  * makes no pod again that is there: the worker would be lost. So process 1 ends with 0 only after the drain. */
 static void add_sshd(const char *home, mu_buf_t *out)
 {

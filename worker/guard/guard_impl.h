@@ -60,7 +60,7 @@ typedef struct mu_log_packet {
 } mu_log_packet_t;
 
 /* Forks the writer of RUN_DIR/logs/rank-NNNNN.log. It ends when every holder of write_fd has. It is a process
- * of its own so that storage that hangs stops neither heartbeats nor the lease. Errors: MU_RUNDIR, MU_BUG. */
+ * of its own so that storage that hangs stops neither heartbeats nor the lease. Errors: MU_RUNDIR, MU_IO, MU_BUG. */
 mu_status_t mu_guard_log_start(const char *run_dir, int rank, mu_guard_log_t *out);
 
 /* ---- guard_uplink.c: the connection to the launcher ---- */

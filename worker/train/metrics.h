@@ -10,7 +10,7 @@
 
 typedef struct mu_metrics mu_metrics_t;
 
-/* Opens for appending; ends a line that a killed run left torn. Errors: MU_RUNDIR. */
+/* Opens for appending; ends a line that a killed run left torn. Errors: MU_RUNDIR, MU_IO. */
 mu_status_t mu_metrics_open(const char *run_dir, mu_metrics_t **out);
 /* One step: samples and tokens are totals after it; valid_loss is NULL but on evaluation steps. Errors:
  * MU_IO. */
