@@ -1,6 +1,6 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/log.h"
-#include "common/streams.h"
+#include "common/stdio_setup.h"
 #include "launcher/cmd/cmd_check.h"
 #include "launcher/cmd/cmd_config.h"
 #include "launcher/cmd/cmd_eval.h"

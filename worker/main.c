@@ -1,5 +1,5 @@
 #include "common/log.h"
-#include "common/streams.h"
+#include "common/stdio_setup.h"
 #include "worker/probe/probe.h"
 #include "worker/cmd/verbs.h"
 

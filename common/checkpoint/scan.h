@@ -3,7 +3,7 @@
 #ifndef MU_CHECKPOINT_SCAN_H
 #define MU_CHECKPOINT_SCAN_H
 
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 
 #define MU_CHECKPOINTS_DIR "checkpoints" /* of a run directory */
 

@@ -4,7 +4,7 @@
 #include "common/log.h"
 #include "launcher/run/cmd_run.h"
 #include "launcher/run/cmd_worker.h"
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 #include "common/checkpoint/foreign.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 #include "launcher/cmd/cmd_check.h"
 #include "launcher/hosts/hosts.h"
 #include "launcher/plan/start_check.h"
-#include "launcher/preflight/needs.h"
+#include "launcher/preflight/requirements.h"
 #include "launcher/preflight/preflight.h"
 #include "launcher/ready/ready.h"
 #include "launcher/run/run_plan.h"

@@ -4,7 +4,7 @@
 #include "common/num.h"
 #include "dataset/store/dataset.h"
 #include "common/checkpoint/reference.h"
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 
 #include <jansson.h>
 #include <math.h>

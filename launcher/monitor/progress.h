@@ -7,7 +7,7 @@
 
 #include "common/buf.h"
 #include "common/control/control.h"
-#include "launcher/monitor/screen.h"
+#include "launcher/monitor/async_stderr.h"
 
 typedef struct mu_progress {
     mu_screen_t *screen;

@@ -3,7 +3,7 @@
 #ifndef MU_LAUNCHER_SPAWN_H
 #define MU_LAUNCHER_SPAWN_H
 
-#include "launcher/monitor/scribe.h"
+#include "launcher/monitor/rundir_writer.h"
 #include <sys/types.h>
 
 typedef struct mu_spawn {

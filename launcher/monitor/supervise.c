@@ -4,7 +4,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/control/phase.h"
-#include "launcher/monitor/fold.h"
+#include "launcher/monitor/dedup.h"
 #include "common/ready_text.h"
 #include "launcher/monitor/spawn.h"
 

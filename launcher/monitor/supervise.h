@@ -9,8 +9,8 @@
 
 #include "common/args.h"
 #include "launcher/monitor/progress.h"
-#include "launcher/monitor/roster.h"
-#include "launcher/monitor/scribe.h"
+#include "launcher/monitor/rank_table.h"
+#include "launcher/monitor/rundir_writer.h"
 #include "launcher/monitor/server.h"
 #include <signal.h>
 

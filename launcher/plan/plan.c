@@ -6,7 +6,7 @@
 #include "dataset/store/dataset.h"
 #include "dataset/order/order.h"
 #include "dataset/tokenizer/tokenizer.h"
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 #include "common/checkpoint/reference.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 #include "launcher/plan/start_check.h"
 #include "common/checkpoint/foreign.h"
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 #include "common/checkpoint/reference.h"
 #include "common/file.h"
 #include "common/log.h"

@@ -8,7 +8,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/nccl_env.h"
-#include "common/sweep.h"
+#include "common/orphan_cleanup.h"
 #include "common/control/probe_words.h"
 
 #include <errno.h>
@@ -41,7 +41,7 @@ static const char *of_environment(const char *name)
     return value && *value ? value : NULL;
 }
 
-/* By which rule the user wants RoCE's GID to be chosen; the worker then chooses none (worker/train/place_nccl.c). */
+/* By which rule the user wants RoCE's GID to be chosen; the worker then chooses none (worker/train/device_context_nccl.c). */
 static char *rule_for_gid(void)
 {
     static const char *const rules[] = {"NCCL_IB_GID_INDEX", "NCCL_IB_ADDR_FAMILY", "NCCL_IB_ADDR_RANGE",

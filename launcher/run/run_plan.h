@@ -4,7 +4,7 @@
 #define MU_LAUNCHER_RUN_PLAN_H
 
 #include "common/config/config.h"
-#include "launcher/hosts/places.h"
+#include "launcher/hosts/placement.h"
 
 typedef struct mu_run_plan {
     /* the command line; points into argv */

@@ -4,7 +4,7 @@
  */
 #include "common/file.h"
 #include "tests/fuzz/fuzz.h"
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 
 enum { FILES = 4, FILE_MAX = 1 << 16, ELEMENTS = 4096 };
 

@@ -4,7 +4,7 @@
 #include "tests/mpi/golden_worker.h"
 #include "common/file.h"
 #include "common/checkpoint/commit.h"
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 #include "worker/train/state.h"
 
 #include <unistd.h>

@@ -8,7 +8,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
-#include "worker/infer/loaded.h"
+#include "worker/infer/inference_model.h"
 
 #include <math.h>
 

@@ -6,7 +6,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/checkpoint/commit.h"
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* Rows of new tokens: the mean of the old tokens', whatever part of the matrix is read. */
-#include "worker/model/grow.h"
+#include "worker/model/resize_embeddings.h"
 #include "common/buf.h"
 #include <setjmp.h>
 #include <stdarg.h>

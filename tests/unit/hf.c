@@ -2,7 +2,7 @@
 #include "tests/unit/hf_help.h"
 #include "common/config/config.h"
 #include "dataset/tokenizer/tokenizer.h"
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 #include "worker/convert/hf_import.h"
 #include "worker/convert/hf_model.h"
 

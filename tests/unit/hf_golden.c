@@ -1,7 +1,7 @@
 /* Imported models against what Transformers computed with them in double precision (tests/data/hf, which
  * tests/parity/golden.py wrote), and exports against the files that were imported. */
 #include "tests/unit/hf_help.h"
-#include "worker/infer/loaded.h"
+#include "worker/infer/inference_model.h"
 #include "worker/convert/safetensors.h"
 
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* The mpirun command of both versions, the environment it gets, and where ranks go. */
 #include "launcher/mpi/mpirun.h"
-#include "launcher/hosts/places.h"
-#include "common/sweep.h"
+#include "launcher/hosts/placement.h"
+#include "common/orphan_cleanup.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/rundir.h"

@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "kernels/device.h"
 #include "launcher/cmd/cmd_plan.h"
-#include "launcher/preflight/needs.h"
+#include "launcher/preflight/requirements.h"
 #include "launcher/plan/plan.h"
 #include "worker/model/net.h"
 

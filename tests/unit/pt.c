@@ -1,6 +1,6 @@
 /* gpt-neox's own files: joined as its converter joins them; a hostile pickle runs nothing and is refused. */
 #include "tests/unit/hf_help.h"
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 #include "worker/convert/pickle.h"
 #include "worker/convert/pickle_zip.h"
 

@@ -7,7 +7,7 @@
 #include "common/file.h"
 #include "worker/fabric/ibverbs.h"
 #include "worker/fabric/pci.h"
-#include "worker/fabric/ports.h"
+#include "worker/fabric/ib_ports.h"
 #include "worker/probe/probe.h"
 
 #include <setjmp.h>

@@ -3,7 +3,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/num.h"
-#include "launcher/monitor/screen.h"
+#include "launcher/monitor/async_stderr.h"
 
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* What the launcher concludes from heartbeats and deaths, and what it does about a failed attempt. */
 #include "common/control/phase.h"
-#include "launcher/monitor/fold.h"
+#include "launcher/monitor/dedup.h"
 #include "launcher/run/policy.h"
-#include "launcher/monitor/roster.h"
+#include "launcher/monitor/rank_table.h"
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>

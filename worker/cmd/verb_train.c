@@ -7,8 +7,8 @@
 #include "worker/infer/evaluation.h"
 #include "worker/infer/generation.h"
 #include "worker/guard/guard.h"
-#include "worker/train/opening.h"
-#include "worker/comm/quiet.h"
+#include "worker/train/startup_handshake.h"
+#include "worker/comm/yielding_wait.h"
 #include "worker/train/trainer.h"
 #include "worker/cmd/verbs.h"
 

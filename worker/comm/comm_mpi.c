@@ -4,7 +4,7 @@
 #include "common/log.h"
 #include "kernels/convert.h"
 #include "worker/comm/comm_queue.h"
-#include "worker/comm/mover.h"
+#include "worker/comm/progress_thread.h"
 #include "worker/guard/page.h"
 
 static const int64_t most = 1 << 28; /* elements of one MPI call, whose counts are ints */

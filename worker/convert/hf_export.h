@@ -8,7 +8,7 @@
 #ifndef MU_WORKER_HF_EXPORT_H
 #define MU_WORKER_HF_EXPORT_H
 
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 #include "worker/convert/hf_model.h"
 
 /* output: absent, an empty directory, or the same export, which stays as it is. Errors: MU_RUNDIR (it is neither), MU_CONFIG (no class computes this

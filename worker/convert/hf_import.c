@@ -5,8 +5,8 @@
 #include "common/log.h"
 #include "dataset/tokenizer/tokenizer.h"
 #include "common/checkpoint/commit.h"
-#include "common/checkpoint/reader.h"
-#include "worker/model/grow.h"
+#include "common/checkpoint/checkpoint_reader.h"
+#include "worker/model/resize_embeddings.h"
 
 #include <math.h>
 #include <unistd.h>

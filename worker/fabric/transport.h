@@ -1,5 +1,5 @@
 /*
- * How NCCL reaches other hosts: over which interfaces it may, and what it says that it took. worker/fabric/ports.h
+ * How NCCL reaches other hosts: over which interfaces it may, and what it says that it took. worker/fabric/ib_ports.h
  * chooses among RDMA ports.
  *
  *     mu_transport_interfaces(include, names, sizeof names);      "=eth0"

@@ -1,10 +1,10 @@
 /* Evaluation by many: blocks of sequences go round robin to the leaders, two on the way to each. */
 #include "common/file.h"
 #include "common/num.h"
-#include "worker/infer/answer.h"
-#include "worker/train/deal.h"
+#include "worker/infer/inference_result.h"
+#include "worker/train/train_protocol.h"
 #include "worker/infer/evaluation.h"
-#include "worker/comm/quiet.h"
+#include "worker/comm/yielding_wait.h"
 
 enum { AHEAD = 2 };
 

@@ -8,7 +8,7 @@
 #include "common/buf.h"
 #include "common/gate.h"
 #include "dataset/store/dataset.h"
-#include "worker/infer/loaded.h"
+#include "worker/infer/inference_model.h"
 #include "worker/train/run.h"
 
 /* Sequences that a worker takes at once. */

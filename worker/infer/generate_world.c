@@ -1,9 +1,9 @@
 /* Generation by many: the first replica computes, its leader sends each token to the controller. */
 #include "common/log.h"
-#include "worker/infer/answer.h"
-#include "worker/train/deal.h"
+#include "worker/infer/inference_result.h"
+#include "worker/train/train_protocol.h"
 #include "worker/infer/generation.h"
-#include "worker/comm/quiet.h"
+#include "worker/comm/yielding_wait.h"
 
 static const int32_t end_of_text = -1;
 

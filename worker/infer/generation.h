@@ -11,7 +11,7 @@
 #define MU_WORKER_GENERATION_H
 
 #include "dataset/tokenizer/tokenizer.h"
-#include "worker/infer/loaded.h"
+#include "worker/infer/inference_model.h"
 #include "worker/infer/sample.h"
 
 /* The command line. */

@@ -6,7 +6,7 @@
 #define MU_WORKER_METRICS_H
 
 #include "common/buf.h"
-#include "worker/train/deal.h"
+#include "worker/train/train_protocol.h"
 
 typedef struct mu_metrics mu_metrics_t;
 

@@ -3,7 +3,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "dataset/tokenizer/tokenizer.h"
-#include "worker/train/agree.h"
+#include "worker/train/compatibility.h"
 #include "common/checkpoint/commit.h"
 #include "common/checkpoint/foreign.h"
 #include "common/checkpoint/scan.h"

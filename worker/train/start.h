@@ -16,8 +16,8 @@
 #define MU_WORKER_START_H
 
 #include "dataset/order/mixture.h"
-#include "common/checkpoint/reader.h"
-#include "worker/train/deal.h"
+#include "common/checkpoint/checkpoint_reader.h"
+#include "worker/train/train_protocol.h"
 #include "worker/train/run.h"
 
 typedef struct mu_start {

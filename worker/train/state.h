@@ -5,9 +5,9 @@
 #ifndef MU_WORKER_STATE_H
 #define MU_WORKER_STATE_H
 
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 #include "common/checkpoint/shard.h"
-#include "worker/model/grow.h"
+#include "worker/model/resize_embeddings.h"
 #include "worker/model/net.h"
 
 /* Puts this worker's slice of every weight, and with `optimizer` of both moments, onto the device. Any layout
@@ -16,7 +16,7 @@
 mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool optimizer);
 
 /* The weights alone, of a checkpoint whose embedding and head have growth->rows rows, to a net that has more
- * or knows more tokens (worker/model/grow.h). Errors: as above. */
+ * or knows more tokens (worker/model/resize_embeddings.h). Errors: as above. */
 mu_status_t mu_state_load_grown(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_growth_t *growth);
 
 /* A mu_shard_source_t whose `arg` is the net. */

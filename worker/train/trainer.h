@@ -1,6 +1,6 @@
 /*
  * A worker: one device, one slice of the model. It obeys the controller's commands until the end
- * (worker/train/deal.h).
+ * (worker/train/train_protocol.h).
  */
 #ifndef MU_WORKER_TRAINER_H
 #define MU_WORKER_TRAINER_H

@@ -1,4 +1,4 @@
-#include "worker/comm/mover.h"
+#include "worker/comm/progress_thread.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/log.h"

@@ -1,5 +1,5 @@
 /*
- * The dealer: the controller's half of the token stream (worker/train/deal.h). It cuts global batches into
+ * The dealer: the controller's half of the token stream (worker/train/train_protocol.h). It cuts global batches into
  * replicas' shares and keeps a bounded number of them on the way to every leader, without ever blocking
  * inside MPI.
  *
@@ -13,7 +13,7 @@
 
 #include "common/config/config.h"
 #include "common/num.h"
-#include "worker/train/deal.h"
+#include "worker/train/train_protocol.h"
 #include <mpi.h>
 
 /* Reads sample `index` of the training (validation = false) or validation order: seq + 1 ids into `tokens`.

@@ -1,4 +1,4 @@
-#include "worker/model/grow.h"
+#include "worker/model/resize_embeddings.h"
 #include "common/buf.h"
 #include "common/num.h"
 

@@ -9,7 +9,7 @@
 #ifndef MU_WORKER_ANSWER_H
 #define MU_WORKER_ANSWER_H
 
-#include "worker/infer/loaded.h"
+#include "worker/infer/inference_model.h"
 
 /* mu_loaded_weights() for calls of `rows` sequences; the first worker tells the controller where. */
 mu_status_t mu_answer_load(mu_run_t *run, mu_loaded_t *model, int64_t rows);

@@ -2,7 +2,7 @@
 #ifndef MU_WORKER_PLACE_IMPL_H
 #define MU_WORKER_PLACE_IMPL_H
 
-#include "worker/train/place.h"
+#include "worker/train/device_context.h"
 
 /* This worker among those of its host. */
 typedef struct mu_neighbours {

@@ -1,4 +1,4 @@
-#include "worker/train/dealer.h"
+#include "worker/train/token_feed.h"
 #include "common/buf.h"
 #include "worker/comm/comm_mpi.h"
 #include "worker/comm/layout.h"

@@ -11,7 +11,7 @@
 
 #include "common/config/config.h"
 #include "dataset/tokenizer/tokenizer.h"
-#include "worker/train/place.h"
+#include "worker/train/device_context.h"
 #include "worker/train/state.h"
 
 typedef struct mu_loaded {

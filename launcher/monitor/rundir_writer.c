@@ -1,4 +1,4 @@
-#include "launcher/monitor/scribe.h"
+#include "launcher/monitor/rundir_writer.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"

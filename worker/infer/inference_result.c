@@ -1,8 +1,8 @@
-#include "worker/infer/answer.h"
+#include "worker/infer/inference_result.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "worker/train/deal.h"
-#include "worker/comm/quiet.h"
+#include "worker/train/train_protocol.h"
+#include "worker/comm/yielding_wait.h"
 
 enum { WORDS = 256, FIRST_WORKER = 1 };
 

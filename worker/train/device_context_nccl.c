@@ -1,9 +1,9 @@
-#include "worker/train/place_impl.h"
+#include "worker/train/device_context_impl.h"
 #include "common/buf.h"
 #include "common/log.h"
 #include "common/nccl_env.h"
 #include "worker/comm/comm_nccl.h"
-#include "worker/fabric/ports.h"
+#include "worker/fabric/ib_ports.h"
 #include "worker/fabric/transport.h"
 
 typedef struct network {

@@ -1,8 +1,8 @@
-#include "worker/train/place.h"
+#include "worker/train/device_context.h"
 #include "common/buf.h"
 #include "common/log.h"
 #include "kernels/cuda_load.h"
-#include "worker/train/place_impl.h"
+#include "worker/train/device_context_impl.h"
 
 #include <dlfcn.h>
 #include <sched.h>

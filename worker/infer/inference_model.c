@@ -1,4 +1,4 @@
-#include "worker/infer/loaded.h"
+#include "worker/infer/inference_model.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/checkpoint/foreign.h"

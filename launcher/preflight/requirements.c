@@ -1,4 +1,4 @@
-#include "launcher/preflight/needs.h"
+#include "launcher/preflight/requirements.h"
 #include "common/num.h"
 #include "dataset/tokenizer/tokenizer.h"
 #include "launcher/plan/plan_memory.h"

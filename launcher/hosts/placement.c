@@ -1,4 +1,4 @@
-#include "launcher/hosts/places.h"
+#include "launcher/hosts/placement.h"
 #include "common/log.h"
 
 #include <strings.h>

@@ -1,4 +1,4 @@
-#include "worker/train/agree.h"
+#include "worker/train/compatibility.h"
 #include "common/log.h"
 
 typedef struct difference {

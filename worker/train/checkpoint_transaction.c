@@ -1,4 +1,4 @@
-#include "worker/train/saving.h"
+#include "worker/train/checkpoint_transaction.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/num.h"

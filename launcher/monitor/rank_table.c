@@ -1,4 +1,4 @@
-#include "launcher/monitor/roster.h"
+#include "launcher/monitor/rank_table.h"
 #include "common/control/phase.h"
 #include "launcher/mpi/mpirun.h"
 #include "common/ready_text.h"

@@ -1,4 +1,4 @@
-#include "launcher/monitor/fold.h"
+#include "launcher/monitor/dedup.h"
 
 static const int64_t hold_ns = 3000000000;
 

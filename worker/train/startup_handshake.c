@@ -1,12 +1,12 @@
 #include <hdf5.h> /* first: it declares a field called ctime, which common/banned.h forbids */
 
-#include "worker/train/opening.h"
+#include "worker/train/startup_handshake.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
 #include "worker/model/precision.h"
-#include "worker/comm/quiet.h"
+#include "worker/comm/yielding_wait.h"
 
 char *mu_opening_libraries(void)
 {

@@ -26,7 +26,7 @@
 #include "common/config/config.h"
 #include "common/config/loss_scale.h"
 #include "common/status.h"
-#include "worker/model/grow.h"
+#include "worker/model/resize_embeddings.h"
 #include <limits.h>
 #include <stdint.h>
 

@@ -10,7 +10,7 @@
 #define MU_WORKER_SAVING_H
 
 #include "common/checkpoint/commit.h"
-#include "worker/train/deal.h"
+#include "worker/train/train_protocol.h"
 
 typedef struct mu_saving {
     bool active;

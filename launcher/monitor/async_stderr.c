@@ -1,4 +1,4 @@
-#include "launcher/monitor/screen.h"
+#include "launcher/monitor/async_stderr.h"
 #include "common/buf.h"
 #include "common/log.h"
 

@@ -1,4 +1,4 @@
-#include "common/streams.h"
+#include "common/stdio_setup.h"
 #include "common/log.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "common/checkpoint/reader.h"
+#include "common/checkpoint/checkpoint_reader.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"

@@ -1,4 +1,4 @@
-#include "worker/comm/quiet.h"
+#include "worker/comm/yielding_wait.h"
 #include "common/clock.h"
 #include "worker/comm/comm_mpi.h"
 

@@ -1,4 +1,4 @@
-#include "worker/fabric/ports.h"
+#include "worker/fabric/ib_ports.h"
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/num.h"
