@@ -1,6 +1,6 @@
 /* A growing list of strings that execve(2) takes: NULL terminated. Start from {0}. */
-#ifndef MU_LAUNCHER_ARGS_H
-#define MU_LAUNCHER_ARGS_H
+#ifndef MU_COMMON_ARGS_H
+#define MU_COMMON_ARGS_H
 
 #include "common/buf.h"
 

@@ -1,6 +1,6 @@
 /* How many files this process may have open at once. */
-#ifndef MU_LAUNCHER_OPEN_FILES_H
-#define MU_LAUNCHER_OPEN_FILES_H
+#ifndef MU_COMMON_OPEN_FILES_H
+#define MU_COMMON_OPEN_FILES_H
 
 #include "common/status.h"
 #include <stdint.h>

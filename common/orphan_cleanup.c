@@ -177,7 +177,7 @@ static int kill_marked(const char *token, int64_t last)
     return killed;
 }
 
-int mu_sweep_processes(const char *token, int64_t last)
+int mu_orphan_cleanup_processes(const char *token, int64_t last)
 {
     int first = kill_marked(token, last);
     /* a zombie has no environment, so a pass that finds nobody means that all are gone */
@@ -200,7 +200,7 @@ static void sweep_folder(const char *dir)
     close(fd);
 }
 
-void mu_sweep_folders(const char *token)
+void mu_orphan_cleanup_folders(const char *token)
 {
     mu_buf_t dir = MU_BUF_INIT;
     mu_run_tmp_dir(token, &dir);

@@ -3,11 +3,11 @@
  * run's token, folders named after it. A process with the same command line but another token is somebody
  * else's run.
  *
- * The launcher sweeps its own machine, the probe its host before an attempt and after the run, and a guard
+ * The launcher cleans up its own machine, the probe its host before an attempt and after the run, and a guard
  * that lost the launcher its host before it goes.
  */
-#ifndef MU_COMMON_SWEEP_H
-#define MU_COMMON_SWEEP_H
+#ifndef MU_COMMON_ORPHAN_CLEANUP_H
+#define MU_COMMON_ORPHAN_CLEANUP_H
 
 #include "common/buf.h"
 #include "common/status.h"
@@ -18,7 +18,7 @@
  */
 void mu_run_tmp_dir(const char *token, mu_buf_t *out);
 void mu_run_shm_dir(const char *token, mu_buf_t *out);
-/* Makes the first one, 0700 and ours, and holds it until *fd is closed: nobody sweeps it meanwhile. Errors:
+/* Makes the first one, 0700 and ours, and holds it until *fd is closed: nobody removes it meanwhile. Errors:
  * MU_IO: what hinders it is not the run's. */
 mu_status_t mu_run_tmp_make(const char *dir, int *fd);
 /* Whether one of both names is taken on this machine by what is not a private folder of ours. */
@@ -31,8 +31,8 @@ mu_status_t mu_run_tmp_room(const char *dir);
 bool mu_run_token_ok(const char *token);
 /* SIGKILL to every process of our user with MUSTER_RUN_TOKEN=token, but this one and those with a
  * MUSTER_ATTEMPT above `last`; waits up to 2 s until they are gone. Returns how many there were. */
-int mu_sweep_processes(const char *token, int64_t last);
+int mu_orphan_cleanup_processes(const char *token, int64_t last);
 /* Removes both folders, except one that a launcher here holds. */
-void mu_sweep_folders(const char *token);
+void mu_orphan_cleanup_folders(const char *token);
 
 #endif

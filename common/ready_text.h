@@ -1,6 +1,6 @@
 /* Text that came from outside, made safe to show on a terminal. */
-#ifndef MU_LAUNCHER_READY_TEXT_H
-#define MU_LAUNCHER_READY_TEXT_H
+#ifndef MU_COMMON_READY_TEXT_H
+#define MU_COMMON_READY_TEXT_H
 
 #include "common/buf.h"
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-void mu_streams_begin(void)
+void mu_stdio_begin(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) /* lower ones are open: open() gives this number */
@@ -14,7 +14,7 @@ void mu_streams_begin(void)
                         fd == STDERR_FILENO ? O_WRONLY : O_RDONLY); /* so that writing a result fails */
 }
 
-mu_status_t mu_streams_end(mu_status_t status)
+mu_status_t mu_stdio_end(mu_status_t status)
 {
     bool failed = ferror(stdout) != 0; /* before now: errno is of something else */
     int error = fflush(stdout) != 0 ? errno : 0;

@@ -1,21 +1,21 @@
 /*
  * The standard streams of a program, from the first line of main() to the last:
  *
- *     mu_streams_begin();
+ *     mu_stdio_begin();
  *     ...
- *     return mu_status_exit(mu_streams_end(status));
+ *     return mu_status_exit(mu_stdio_end(status));
  *
  * begin: a stream that was closed by whoever started us is opened on /dev/null. Else the first file that the
  * program opens would get its number, and be written to by every message.
  * end: a result that did not reach stdout (a full disk, a closed stream) is MU_IO, and told, where the program was
  * fine until then. A reader that has gone ends us by SIGPIPE, as any filter.
  */
-#ifndef MU_COMMON_STREAMS_H
-#define MU_COMMON_STREAMS_H
+#ifndef MU_COMMON_STDIO_SETUP_H
+#define MU_COMMON_STDIO_SETUP_H
 
 #include "common/status.h"
 
-void mu_streams_begin(void);
-mu_status_t mu_streams_end(mu_status_t status);
+void mu_stdio_begin(void);
+mu_status_t mu_stdio_end(mu_status_t status);
 
 #endif

@@ -71,6 +71,6 @@ static mu_status_t obey(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    mu_streams_begin();
-    return mu_status_exit(mu_streams_end(obey(argc, argv)));
+    mu_stdio_begin();
+    return mu_status_exit(mu_stdio_end(obey(argc, argv)));
 }

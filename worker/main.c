@@ -26,11 +26,11 @@ static mu_status_t obey(int argc, char **argv)
     const char *word = argc > 1 ? argv[1] : "";
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         fputs(usage, stdout);
-        return mu_streams_end(MU_OK);
+        return mu_stdio_end(MU_OK);
     }
     if (strcmp(word, "--version") == 0) {
         printf("muster-worker %s\n", MU_VERSION);
-        return mu_streams_end(MU_OK);
+        return mu_stdio_end(MU_OK);
     }
     if (argc == 2 && strcmp(word, "--probe") == 0)
         return mu_probe_main();
@@ -38,7 +38,7 @@ static mu_status_t obey(int argc, char **argv)
         return mu_verb_drain(argc - 1, argv + 1);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (strcmp(word, verbs[i].name) == 0)
-            return mu_streams_end(verbs[i].run(argc - 1, argv + 1));
+            return mu_stdio_end(verbs[i].run(argc - 1, argv + 1));
     if (*word == '\0' || *word == '-')
         return mu_fail(MU_USAGE,
                        *word ? "no option '%s': see muster-worker --help"
@@ -49,6 +49,6 @@ static mu_status_t obey(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    mu_streams_begin();
+    mu_stdio_begin();
     return mu_status_exit(obey(argc, argv));
 }

@@ -16,8 +16,8 @@
  *   read    the digest of every slice that the wanted part touches, over the very bytes that are handed out
  *   verify  every byte of every file
  */
-#ifndef MU_CHECKPOINT_READER_H
-#define MU_CHECKPOINT_READER_H
+#ifndef MU_COMMON_CHECKPOINT_READER_H
+#define MU_COMMON_CHECKPOINT_READER_H
 
 #include "common/checkpoint/manifest.h"
 

@@ -15,8 +15,8 @@
  * step-00000100.old-ATTEMPT first, and removed when the new one stands; readers accept an .old- one
  * meanwhile.
  */
-#ifndef MU_CHECKPOINT_COMMIT_H
-#define MU_CHECKPOINT_COMMIT_H
+#ifndef MU_COMMON_COMMIT_H
+#define MU_COMMON_COMMIT_H
 
 #include "common/checkpoint/manifest.h"
 

@@ -2,8 +2,8 @@
  * Models in other formats where a checkpoint is wanted: told apart by the names of their files, so that whoever
  * refuses one says how to make a checkpoint of it. Nothing is read but a file `latest`.
  */
-#ifndef MU_CHECKPOINT_FOREIGN_H
-#define MU_CHECKPOINT_FOREIGN_H
+#ifndef MU_COMMON_FOREIGN_H
+#define MU_COMMON_FOREIGN_H
 
 #include "common/status.h"
 

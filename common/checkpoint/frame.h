@@ -1,7 +1,7 @@
 /* The parts of a shard file that are not values: our header, HDF5's metadata, gaps. Writer and reader share
  * it. */
-#ifndef MU_CHECKPOINT_FRAME_H
-#define MU_CHECKPOINT_FRAME_H
+#ifndef MU_COMMON_FRAME_H
+#define MU_COMMON_FRAME_H
 
 #include "common/checkpoint/shard.h"
 

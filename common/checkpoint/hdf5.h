@@ -3,8 +3,8 @@
  * disk. (It neither syncs nor digests; on a full disk it reports success, or fails to close a file and then
  * crashes when the process ends.) Nothing here may be called by two threads at once.
  */
-#ifndef MU_CHECKPOINT_HDF5_H
-#define MU_CHECKPOINT_HDF5_H
+#ifndef MU_COMMON_HDF5_H
+#define MU_COMMON_HDF5_H
 
 #include "common/checkpoint/shard.h"
 

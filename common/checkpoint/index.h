@@ -1,6 +1,6 @@
 /* The slices of a manifest by tensor and state: what a reader looks up, and the proof that they tile. */
-#ifndef MU_CHECKPOINT_INDEX_H
-#define MU_CHECKPOINT_INDEX_H
+#ifndef MU_COMMON_INDEX_H
+#define MU_COMMON_INDEX_H
 
 #include "common/checkpoint/manifest.h"
 

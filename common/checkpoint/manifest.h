@@ -4,8 +4,8 @@
  * Strings are owned by the struct (mu_manifest_release() frees them) and NULL where a thing is unknown. The
  * text is JSON, one slice a line, its last member a digest of everything before it.
  */
-#ifndef MU_CHECKPOINT_MANIFEST_H
-#define MU_CHECKPOINT_MANIFEST_H
+#ifndef MU_COMMON_MANIFEST_H
+#define MU_COMMON_MANIFEST_H
 
 #include "common/checkpoint/shard.h"
 #include "common/config/loss_scale.h"

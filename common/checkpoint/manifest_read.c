@@ -12,13 +12,13 @@ enum { LIST_MAX = 1 << 24, LAYOUT_MAX = 1 << 16 };
 static const int64_t DIMENSION_MAX = (int64_t)1 << 40, COUNT_MAX = (int64_t)1 << 60;
 
 /* Where an error is, for its text: "files[3].slices[7]". */
-typedef struct mu_place {
+typedef struct mu_manifest_place {
     const char *list;
     int index;
     mu_buf_t *why;
-} mu_place_t;
+} mu_manifest_place_t;
 
-static bool bad(const mu_place_t *place, const char *key, const char *want)
+static bool bad(const mu_manifest_place_t *place, const char *key, const char *want)
 {
     if (place->index >= 0)
         mu_buf_addf(place->why, "'%s[%d].%s' is not %s", place->list, place->index, key, want);
@@ -27,8 +27,8 @@ static bool bad(const mu_place_t *place, const char *key, const char *want)
     return false;
 }
 
-static bool get_i64(const json_t *object, const mu_place_t *place, const char *key, int64_t min, int64_t max,
-                    int64_t *out)
+static bool get_i64(const json_t *object, const mu_manifest_place_t *place, const char *key, int64_t min,
+                    int64_t max, int64_t *out)
 {
     const json_t *v = json_object_get(object, key);
     if (!json_is_integer(v) || json_integer_value(v) < min || json_integer_value(v) > max) {
@@ -40,7 +40,7 @@ static bool get_i64(const json_t *object, const mu_place_t *place, const char *k
     return true;
 }
 
-static bool get_int(const json_t *object, const mu_place_t *place, const char *key, int min, int max,
+static bool get_int(const json_t *object, const mu_manifest_place_t *place, const char *key, int min, int max,
                     int *out)
 {
     int64_t v;
@@ -51,7 +51,7 @@ static bool get_int(const json_t *object, const mu_place_t *place, const char *k
 }
 
 /* null is NAN */
-static bool get_f64(const json_t *object, const mu_place_t *place, const char *key, double *out)
+static bool get_f64(const json_t *object, const mu_manifest_place_t *place, const char *key, double *out)
 {
     const json_t *v = json_object_get(object, key);
     if (!json_is_number(v) && !json_is_null(v))
@@ -61,7 +61,7 @@ static bool get_f64(const json_t *object, const mu_place_t *place, const char *k
 }
 
 /* null is NULL */
-static bool get_text(const json_t *object, const mu_place_t *place, const char *key, char **out)
+static bool get_text(const json_t *object, const mu_manifest_place_t *place, const char *key, char **out)
 {
     const json_t *v = json_object_get(object, key);
     if (!json_is_string(v) && !json_is_null(v))
@@ -70,7 +70,8 @@ static bool get_text(const json_t *object, const mu_place_t *place, const char *
     return true;
 }
 
-static bool get_name(const json_t *object, const mu_place_t *place, const char *key, char out[MU_SHARD_NAME])
+static bool get_name(const json_t *object, const mu_manifest_place_t *place, const char *key,
+                     char out[MU_SHARD_NAME])
 {
     const char *name = json_string_value(json_object_get(object, key));
     if (!name || !mu_manifest_name_ok(name))
@@ -112,7 +113,7 @@ static bool get_slice(const json_t *row, mu_stored_t *out)
 
 static bool get_shard(const json_t *object, int index, mu_shard_t *out, mu_buf_t *why)
 {
-    mu_place_t place = {"files", index, why};
+    mu_manifest_place_t place = {"files", index, why};
     int64_t size;
     const json_t *rows = json_object_get(object, "slices");
     if (!json_is_object(object))
@@ -159,7 +160,7 @@ mu_status_t mu_shard_unpack(const char *text, size_t n, mu_shard_t *out)
 
 static bool get_tensor(const json_t *object, int index, mu_manifest_tensor_t *out, mu_buf_t *why)
 {
-    mu_place_t place = {"tensors", index, why};
+    mu_manifest_place_t place = {"tensors", index, why};
     if (!get_name(object, &place, "name", out->name))
         return false;
     const char *dtype = json_string_value(json_object_get(object, "dtype"));
@@ -184,7 +185,7 @@ static bool get_tensor(const json_t *object, int index, mu_manifest_tensor_t *ou
 /* Absent: losses were never scaled. */
 static bool get_loss_scale(const json_t *root, mu_loss_scale_t *out, mu_buf_t *why)
 {
-    mu_place_t place = {"loss_scale", -1, why};
+    mu_manifest_place_t place = {"loss_scale", -1, why};
     const json_t *s = json_object_get(root, "loss_scale");
     int hysteresis, in_a_row;
     if (!s)
@@ -204,8 +205,8 @@ static bool get_loss_scale(const json_t *root, mu_loss_scale_t *out, mu_buf_t *w
 
 static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *why)
 {
-    mu_place_t top = {"", -1, why}, layout = {"layout", -1, why}, schedule = {"schedule", -1, why},
-               environment = {"environment", -1, why}, data = {"data", -1, why};
+    mu_manifest_place_t top = {"", -1, why}, layout = {"layout", -1, why}, schedule = {"schedule", -1, why},
+                        environment = {"environment", -1, why}, data = {"data", -1, why};
     const json_t *l = json_object_get(root, "layout"), *s = json_object_get(root, "schedule"),
                  *e = json_object_get(root, "environment"), *d = json_object_get(root, "data");
     if (!get_text(root, &top, "run_id", &info->run_id))
@@ -247,7 +248,7 @@ static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *w
 
 static bool get_lists(const json_t *root, mu_manifest_t *out, mu_buf_t *why)
 {
-    mu_place_t top = {"", -1, why};
+    mu_manifest_place_t top = {"", -1, why};
     const json_t *tensors = json_object_get(root, "tensors"), *files = json_object_get(root, "files");
     int states;
     if (!get_int(root, &top, "states", 1, MU_STATE_COUNT, &states))
@@ -313,7 +314,7 @@ static bool right_digest(const char *text, size_t n, mu_buf_t *why)
 bool mu_manifest_parse(const char *text, size_t n, mu_manifest_t *out, mu_buf_t *why)
 {
     mu_manifest_t m = {.written_by = NULL};
-    mu_place_t top = {"", -1, why};
+    mu_manifest_place_t top = {"", -1, why};
     memset(out, 0, sizeof *out);
     if (!right_version(text, n, why) || !right_digest(text, n, why))
         return false;

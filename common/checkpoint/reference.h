@@ -9,8 +9,8 @@
  *
  * A path that is there as it is written is taken as that, whatever it is called.
  */
-#ifndef MU_CHECKPOINT_REFERENCE_H
-#define MU_CHECKPOINT_REFERENCE_H
+#ifndef MU_COMMON_REFERENCE_H
+#define MU_COMMON_REFERENCE_H
 
 #include "common/status.h"
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* What the reader, the scan and the commit share: the checks with their reason as text instead of in the log.
  */
-#ifndef MU_CHECKPOINT_SCAN_H
-#define MU_CHECKPOINT_SCAN_H
+#ifndef MU_COMMON_SCAN_H
+#define MU_COMMON_SCAN_H
 
 #include "common/checkpoint/checkpoint_reader.h"
 

@@ -13,8 +13,8 @@
  * libhdf5 is used by mu_shard_write() only, and by one thread of a process at a time. The format is
  * docs/format-checkpoint.md.
  */
-#ifndef MU_CHECKPOINT_SHARD_H
-#define MU_CHECKPOINT_SHARD_H
+#ifndef MU_COMMON_SHARD_H
+#define MU_COMMON_SHARD_H
 
 #include "common/buf.h"
 #include "common/digest.h"

@@ -10,8 +10,8 @@
  * So a worker only ever stores what it holds itself, also when optimizer state is divided over dp
  * (mu_tensor_owned() in common/model.h: of matrices each replica keeps the dp_rank-th of dp parts).
  */
-#ifndef MU_CHECKPOINT_SLICES_H
-#define MU_CHECKPOINT_SLICES_H
+#ifndef MU_COMMON_SLICES_H
+#define MU_COMMON_SLICES_H
 
 #include "common/model.h"
 #include "common/status.h"

@@ -63,7 +63,7 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
 #define MU_MESSAGE_HELLO_FIELDS(I, F, S) \
     S(host, 256) I(guard_pid) I(rank_pid) I(rank) I(world_size) I(attempt) S(version, 32) S(config_digest, 64)
 /* guard -> launcher, once a second; state: the letter of /proc/PID/stat */
-#define MU_MESSAGE_BEAT_FIELDS(I, F, S) \
+#define MU_MESSAGE_HEARTBEAT_FIELDS(I, F, S) \
     I(sequence) I(phase) I(step) I(progress) I(still_ms) /* since `progress` last grew */ I(request) I(status) I(state) \
     I(in_collective) S(comm, 16) S(operation, 16) I(collective) I(bytes) I(rss_bytes) \
     F(loss) F(lr) F(tokens_per_s) F(valid_loss) I(train_iters) I(last_checkpoint) I(dropped_bytes)      \
@@ -89,7 +89,8 @@ typedef enum mu_death_reason {
     MU_DEATH_BY_TEARDOWN /* mpirun takes everything down */
 } mu_death_reason_t;
 
-#define MU_MESSAGE_TABLE(X)    X(HELLO, hello) X(BEAT, beat) X(DEATH, death) X(LINE, line) X(ORDER, order)
+#define MU_MESSAGE_TABLE(X)                                                                                  \
+    X(HELLO, hello) X(HEARTBEAT, heartbeat) X(DEATH, death) X(LINE, line) X(ORDER, order)
 
 #define MU_FIELD_I(name)       int64_t name;
 #define MU_FIELD_F(name)       double name;
@@ -97,9 +98,9 @@ typedef enum mu_death_reason {
 typedef struct mu_hello {
     MU_MESSAGE_HELLO_FIELDS(MU_FIELD_I, MU_FIELD_F, MU_FIELD_S)
 } mu_hello_t;
-typedef struct mu_beat {
-    MU_MESSAGE_BEAT_FIELDS(MU_FIELD_I, MU_FIELD_F, MU_FIELD_S)
-} mu_beat_t;
+typedef struct mu_heartbeat {
+    MU_MESSAGE_HEARTBEAT_FIELDS(MU_FIELD_I, MU_FIELD_F, MU_FIELD_S)
+} mu_heartbeat_t;
 typedef struct mu_death {
     MU_MESSAGE_DEATH_FIELDS(MU_FIELD_I, MU_FIELD_F, MU_FIELD_S)
 } mu_death_t;
@@ -125,7 +126,7 @@ typedef struct mu_message {
     mu_message_type_t type;
     union {
         mu_hello_t hello;
-        mu_beat_t beat;
+        mu_heartbeat_t heartbeat;
         mu_death_t death;
         mu_line_t line;
         mu_order_t order;

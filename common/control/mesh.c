@@ -9,12 +9,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-typedef struct guest {
+typedef struct connection {
     int fd; /* -1: free */
     size_t got;
     char token[MU_MESH_TOKEN + 1];
     unsigned long arrival;
-} guest_t;
+} connection_t;
 
 typedef enum step {
     STEP_CONNECT,
@@ -36,7 +36,7 @@ struct mu_mesh {
     mu_mesh_peer_t self;
     char token[MU_MESH_TOKEN + 2]; /* with its newline */
     unsigned long arrivals;
-    guest_t guest[MU_MESH_GUESTS];
+    connection_t connection[MU_MESH_CONNECTIONS];
     dial_t dial[MU_MESH_PEERS];
     int dials;
     int64_t deadline_ns;
@@ -120,8 +120,8 @@ bool mu_mesh_new(const char *interfaces, const char *instead, int port, int port
     mu_buf_t have = MU_BUF_INIT;
     mu_buf_clear(why);
     mesh->fd = -1;
-    for (int i = 0; i < MU_MESH_GUESTS; i++)
-        mesh->guest[i].fd = -1;
+    for (int i = 0; i < MU_MESH_CONNECTIONS; i++)
+        mesh->connection[i].fd = -1;
     snprintf(mesh->token, sizeof mesh->token, "%.*s\n", MU_MESH_TOKEN, token);
     if (!mu_interface_address(interfaces, mesh->self.address, &have)) {
         mu_buf_addf(why, "no address of %s" MU_MESH_HAS "%s)", interfaces,
@@ -154,52 +154,53 @@ mu_mesh_peer_t mu_mesh_self(const mu_mesh_t *mesh)
     return mesh->self;
 }
 
-/* ---- guests ---- */
+/* ---- connections ---- */
 
-static void dismiss(guest_t *guest)
+static void dismiss(connection_t *connection)
 {
-    close(guest->fd);
-    *guest = (guest_t){.fd = -1};
+    close(connection->fd);
+    *connection = (connection_t){.fd = -1};
 }
 
-static guest_t *place_for(mu_mesh_t *mesh)
+static connection_t *place_for(mu_mesh_t *mesh)
 {
-    guest_t *first = &mesh->guest[0];
-    for (int i = 0; i < MU_MESH_GUESTS; i++) {
-        if (mesh->guest[i].fd < 0)
-            return &mesh->guest[i];
-        if (mesh->guest[i].arrival < first->arrival)
-            first = &mesh->guest[i];
+    connection_t *first = &mesh->connection[0];
+    for (int i = 0; i < MU_MESH_CONNECTIONS; i++) {
+        if (mesh->connection[i].fd < 0)
+            return &mesh->connection[i];
+        if (mesh->connection[i].arrival < first->arrival)
+            first = &mesh->connection[i];
     }
     dismiss(first);
     return first;
 }
 
-/* Takes one read's bytes; false when the guest is to leave. */
-static bool take(const mu_mesh_t *mesh, guest_t *guest)
+/* Takes one read's bytes; false when the connection is to leave. */
+static bool take(const mu_mesh_t *mesh, connection_t *connection)
 {
     enum { LINE = MU_MESH_TOKEN + 1, ALL = LINE + MU_MESH_BYTES };
     char bytes[16384];
-    bool greets = guest->got < LINE;
-    ssize_t n = greets ? recv(guest->fd, guest->token + guest->got, LINE - guest->got, 0)
-                       : recv(guest->fd, bytes, sizeof bytes, 0);
+    bool greets = connection->got < LINE;
+    ssize_t n = greets ? recv(connection->fd, connection->token + connection->got, LINE - connection->got, 0)
+                       : recv(connection->fd, bytes, sizeof bytes, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return true;
     if (n <= 0)
         return false;
-    guest->got += (size_t)n;
-    if (greets && guest->got == LINE)
-        return sodium_memcmp(guest->token, mesh->token, LINE) == 0 &&
-               send(guest->fd, "t", 1, MSG_NOSIGNAL) == 1;
+    connection->got += (size_t)n;
+    if (greets && connection->got == LINE)
+        return sodium_memcmp(connection->token, mesh->token, LINE) == 0 &&
+               send(connection->fd, "t", 1, MSG_NOSIGNAL) == 1;
     /* the dialer hangs up first, so that its port waits out TCP's time, not ours, which a rank may want next */
-    return guest->got < ALL || (guest->got == ALL && send(guest->fd, "p", 1, MSG_NOSIGNAL) == 1);
+    return connection->got < ALL ||
+           (connection->got == ALL && send(connection->fd, "p", 1, MSG_NOSIGNAL) == 1);
 }
 
 static void welcome(mu_mesh_t *mesh)
 {
     for (int fd; (fd = accept4(mesh->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-        *place_for(mesh) = (guest_t){.fd = fd, .arrival = ++mesh->arrivals};
+        *place_for(mesh) = (connection_t){.fd = fd, .arrival = ++mesh->arrivals};
     }
 }
 
@@ -324,8 +325,8 @@ int mu_mesh_gather(const mu_mesh_t *mesh, struct pollfd *fds)
 {
     int n = 0;
     fds[n++] = (struct pollfd){mesh->fd, POLLIN, 0};
-    for (int i = 0; i < MU_MESH_GUESTS; i++)
-        fds[n++] = (struct pollfd){mesh->guest[i].fd, POLLIN, 0};
+    for (int i = 0; i < MU_MESH_CONNECTIONS; i++)
+        fds[n++] = (struct pollfd){mesh->connection[i].fd, POLLIN, 0};
     for (int i = 0; i < MU_MESH_PEERS; i++) {
         const dial_t *dial = &mesh->dial[i];
         bool writes = dial->step == STEP_CONNECT || dial->step == STEP_BYTES;
@@ -336,7 +337,7 @@ int mu_mesh_gather(const mu_mesh_t *mesh, struct pollfd *fds)
 
 void mu_mesh_serve(mu_mesh_t *mesh, const struct pollfd *fds)
 {
-    const struct pollfd *guests = fds + 1, *dials = guests + MU_MESH_GUESTS;
+    const struct pollfd *connections = fds + 1, *dials = connections + MU_MESH_CONNECTIONS;
     bool late = mu_now_ns() >= mesh->deadline_ns;
     for (int i = 0; i < mesh->dials; i++) {
         dial_t *dial = &mesh->dial[i];
@@ -345,9 +346,9 @@ void mu_mesh_serve(mu_mesh_t *mesh, const struct pollfd *fds)
         if (dial->fd >= 0 && late)
             end_dial(dial, too_late(dial->step));
     }
-    for (int i = 0; i < MU_MESH_GUESTS; i++)
-        if (mesh->guest[i].fd >= 0 && guests[i].revents && !take(mesh, &mesh->guest[i]))
-            dismiss(&mesh->guest[i]);
+    for (int i = 0; i < MU_MESH_CONNECTIONS; i++)
+        if (mesh->connection[i].fd >= 0 && connections[i].revents && !take(mesh, &mesh->connection[i]))
+            dismiss(&mesh->connection[i]);
     welcome(mesh);
 }
 
@@ -371,9 +372,9 @@ void mu_mesh_free(mu_mesh_t *mesh)
     for (int i = 0; i < mesh->dials; i++)
         if (mesh->dial[i].fd >= 0)
             close(mesh->dial[i].fd);
-    for (int i = 0; i < MU_MESH_GUESTS; i++)
-        if (mesh->guest[i].fd >= 0)
-            close(mesh->guest[i].fd);
+    for (int i = 0; i < MU_MESH_CONNECTIONS; i++)
+        if (mesh->connection[i].fd >= 0)
+            close(mesh->connection[i].fd);
     if (mesh->fd >= 0)
         close(mesh->fd);
     free(mesh);

@@ -11,7 +11,7 @@
  *
  * On a connection the dialer sends the token and a newline, and gets "t"; then it sends MU_MESH_BYTES bytes, and gets
  * "p". So what stops only packets of full size (a smaller MTU somewhere on the way, of which nobody hears) is told from
- * what stops all. Only dialer's bytes are many: both directions are tested by each dialing the other. A guest without
+ * what stops all. Only dialer's bytes are many: both directions are tested by each dialing the other. A connection without
  * the token gets nothing.
  */
 #ifndef MU_COMMON_MESH_H
@@ -24,11 +24,11 @@
 #include <stdint.h>
 
 enum {
-    MU_MESH_PEERS = 128,   /* that one host dials, at most */
-    MU_MESH_GUESTS = 256,  /* that it hears at once; the one that came first leaves when there are more */
-    MU_MESH_BYTES = 65536, /* more than any MTU, less than what waits for a slow network */
+    MU_MESH_PEERS = 128,       /* that one host dials, at most */
+    MU_MESH_CONNECTIONS = 256, /* that it hears at once; the one that came first leaves when there are more */
+    MU_MESH_BYTES = 65536,     /* more than any MTU, less than what waits for a slow network */
     MU_MESH_TOKEN = 32,
-    MU_MESH_FDS = 1 + MU_MESH_GUESTS + MU_MESH_PEERS
+    MU_MESH_FDS = 1 + MU_MESH_CONNECTIONS + MU_MESH_PEERS
 };
 
 /* What came of dialing one peer: name, word between probe and launcher, text for people. */

@@ -150,8 +150,8 @@ static mu_status_t look_at_hosts(check_t *check)
     static const mu_need_t rdma[] = {[MU_TRANSPORT_AUTO] = MU_NEED_AUTO,
                                      [MU_TRANSPORT_RDMA] = MU_NEED_YES,
                                      [MU_TRANSPORT_TCP] = MU_NEED_NO};
-    mu_needs_t needs;
-    MU_TRY(mu_needs_of(check->config, true, &needs));
+    mu_requirements_t needs;
+    MU_TRY(mu_requirements_of(check->config, true, &needs));
     mu_preflight_want_t want = {.run_dir = check->run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank,

@@ -15,7 +15,7 @@ void mu_hosts_build_begin(mu_hosts_build_t *build, const char *source, mu_status
     build->hosts = mu_calloc(1, sizeof *build->hosts);
 }
 
-mu_status_t mu_hosts_build_fail(const mu_hosts_build_t *build, mu_place_t place, const char *format, ...)
+mu_status_t mu_hosts_build_fail(const mu_hosts_build_t *build, mu_origin_t place, const char *format, ...)
 {
     mu_buf_t text = MU_BUF_INIT;
     va_list args;
@@ -34,7 +34,7 @@ static bool is_bare(const mu_host_t *host)
     return host->slots == 0 && host->port == 0 && !host->user && !host->extra;
 }
 
-mu_status_t mu_hosts_build_add(mu_hosts_build_t *build, mu_host_t *host, mu_place_t place)
+mu_status_t mu_hosts_build_add(mu_hosts_build_t *build, mu_host_t *host, mu_origin_t place)
 {
     mu_hosts_t *hosts = build->hosts;
     mu_host_t *last = hosts->count > 0 ? &hosts->host[hosts->count - 1] : NULL;
@@ -122,7 +122,7 @@ static mu_status_t merge_or_refuse_duplicates(const mu_hosts_build_t *build)
 mu_status_t mu_hosts_build_end(mu_hosts_build_t *build, mu_status_t status, mu_hosts_t **out)
 {
     if (status == MU_OK && build->hosts->count == 0)
-        status = mu_hosts_build_fail(build, (mu_place_t){1, 1}, "names no host");
+        status = mu_hosts_build_fail(build, (mu_origin_t){1, 1}, "names no host");
     if (status == MU_OK)
         status = merge_or_refuse_duplicates(build);
     free(build->place);
@@ -170,7 +170,7 @@ static mu_status_t this_machine(mu_hosts_t **out)
     if (gethostname(name, sizeof name - 1) != 0 || !mu_host_name_valid(name, strlen(name)))
         snprintf(name, sizeof name, "localhost"); /* a name that nobody could use on a command line */
     mu_host_t host = {.name = mu_strdup(name)};
-    return mu_hosts_build_end(&build, mu_hosts_build_add(&build, &host, (mu_place_t){1, 1}), out);
+    return mu_hosts_build_end(&build, mu_hosts_build_add(&build, &host, (mu_origin_t){1, 1}), out);
 }
 
 static mu_status_t from_file(const char *path, mu_hosts_t **out)

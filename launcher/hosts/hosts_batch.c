@@ -22,7 +22,7 @@ static mu_status_t read_line(mu_hosts_build_t *build, const char *begin, const c
 {
     const char *p = begin, *word, *slots;
     size_t n = word_of(&p, end, &word), digits;
-    mu_place_t place = {number, (int)(word - begin) + 1};
+    mu_origin_t place = {number, (int)(word - begin) + 1};
     mu_host_t host = {0};
     if (n == 0)
         return MU_OK;

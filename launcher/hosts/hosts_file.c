@@ -12,7 +12,7 @@ mu_status_t mu_hosts_parse_list(const char *text, mu_hosts_t **out)
     mu_hosts_build_begin(&build, "--hosts", MU_USAGE);
     while (*text && status == MU_OK) {
         size_t n = strcspn(word, ",");
-        mu_place_t place = {1, (int)(word - text) + 1};
+        mu_origin_t place = {1, (int)(word - text) + 1};
         mu_host_t host = {0};
         status = mu_hosts_word(&build, place, word, n, &host);
         if (status == MU_OK)
@@ -35,9 +35,9 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static mu_place_t place_of(const line_t *line, const char *p)
+static mu_origin_t place_of(const line_t *line, const char *p)
 {
-    return (mu_place_t){line->number, (int)(p - line->begin) + 1};
+    return (mu_origin_t){line->number, (int)(p - line->begin) + 1};
 }
 
 static void skip_blanks(line_t *line)
@@ -167,7 +167,7 @@ static mu_status_t read_line(mu_hosts_build_t *build, line_t *line)
     const char *word = line->p;
     while (line->p < line->end && !is_blank(*line->p))
         line->p++;
-    mu_place_t place = place_of(line, word);
+    mu_origin_t place = place_of(line, word);
     MU_TRY_GOTO(status, mu_hosts_word(build, place, word, (size_t)(line->p - word), &host), done);
     for (skip_blanks(line); line->p < line->end; skip_blanks(line))
         MU_TRY_GOTO(status, read_setting(build, line, &host, &extra), done);

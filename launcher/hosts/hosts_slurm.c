@@ -13,7 +13,7 @@ typedef struct reader {
 
 static mu_status_t fail_at(const reader_t *reader, const char *p, const char *why)
 {
-    return mu_hosts_build_fail(reader->build, (mu_place_t){1, (int)(p - reader->text) + 1}, "%s", why);
+    return mu_hosts_build_fail(reader->build, (mu_origin_t){1, (int)(p - reader->text) + 1}, "%s", why);
 }
 
 /* Digits at p; their count, value in *out (at most nine digits). */
@@ -73,7 +73,7 @@ static mu_status_t expand(reader_t *reader, const char *element, const char *p, 
     } else if (p[plain] == '[') {
         status = expand_bracket(reader, element, p + plain + 1, name);
     } else {
-        mu_place_t place = {1, (int)(element - reader->text) + 1};
+        mu_origin_t place = {1, (int)(element - reader->text) + 1};
         mu_host_t host = {0};
         if (strpbrk(name->data, ":@"))
             status = fail_at(reader, element, "':' and '@' cannot be in a node's name");

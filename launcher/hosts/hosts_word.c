@@ -98,7 +98,7 @@ static char *copy_of(const char *text, size_t n)
     return copy;
 }
 
-static mu_status_t bad_word(const mu_hosts_build_t *build, mu_place_t place, const char *word, size_t n,
+static mu_status_t bad_word(const mu_hosts_build_t *build, mu_origin_t place, const char *word, size_t n,
                             const char *why)
 {
     mu_buf_t shown = MU_BUF_INIT;
@@ -108,7 +108,7 @@ static mu_status_t bad_word(const mu_hosts_build_t *build, mu_place_t place, con
     return status;
 }
 
-mu_status_t mu_hosts_word(const mu_hosts_build_t *build, mu_place_t place, const char *word, size_t n,
+mu_status_t mu_hosts_word(const mu_hosts_build_t *build, mu_origin_t place, const char *word, size_t n,
                           mu_host_t *host)
 {
     const char *at = memchr(word, '@', n), *end = word + n, *colon = NULL;

@@ -9,7 +9,7 @@ static int slots_of(const mu_host_t *host, int gpus)
     return host->slots > 0 ? host->slots : gpus > 0 ? gpus : 1;
 }
 
-int mu_places_workers(const mu_hosts_t *hosts, const int *gpus)
+int mu_placement_workers(const mu_hosts_t *hosts, const int *gpus)
 {
     int sum = 0;
     for (int i = 0; i < hosts->count; i++)
@@ -18,7 +18,7 @@ int mu_places_workers(const mu_hosts_t *hosts, const int *gpus)
 }
 
 /* Workers a host: up to its slots, in order; where no host says how many it has, evenly. */
-static mu_status_t spread(const mu_hosts_t *hosts, int workers, mu_places_t *p)
+static mu_status_t spread(const mu_hosts_t *hosts, int workers, mu_placement_t *p)
 {
     int left = workers, slots = 0;
     bool silent = true;
@@ -34,7 +34,7 @@ static mu_status_t spread(const mu_hosts_t *hosts, int workers, mu_places_t *p)
         int share = (left + hosts->count - i - 1) / (hosts->count - i);
         int ranks = silent ? share : slots_of(&hosts->host[i], 0);
         ranks = ranks < left ? ranks : left;
-        p->place[p->count++] = (mu_place_t){hosts->host[i].name, ranks};
+        p->place[p->count++] = (mu_host_ranks_t){hosts->host[i].name, ranks};
         if (p->slots_per_host == 0 || ranks < p->slots_per_host)
             p->slots_per_host = ranks;
         left -= ranks;
@@ -42,15 +42,15 @@ static mu_status_t spread(const mu_hosts_t *hosts, int workers, mu_places_t *p)
     return MU_OK;
 }
 
-static void move_to_front(mu_places_t *p, int index)
+static void move_to_front(mu_placement_t *p, int index)
 {
-    mu_place_t first = p->place[index];
+    mu_host_ranks_t first = p->place[index];
     memmove(p->place + 1, p->place, (size_t)index * sizeof *p->place);
     p->place[0] = first;
 }
 
 /* Index of the place that the controller joins; a new one for this machine when it has no workers. */
-static mu_status_t seat_controller(const char *wanted, bool here_sees_data, int here, mu_places_t *p)
+static mu_status_t seat_controller(const char *wanted, bool here_sees_data, int here, mu_placement_t *p)
 {
     int seat = 0;
     if (wanted) {
@@ -63,17 +63,17 @@ static mu_status_t seat_controller(const char *wanted, bool here_sees_data, int 
     } else if (here_sees_data) {
         gethostname(p->self, sizeof p->self - 1);
         seat = p->count;
-        p->place[p->count++] = (mu_place_t){p->self, 0};
+        p->place[p->count++] = (mu_host_ranks_t){p->self, 0};
     }
     move_to_front(p, seat);
     p->place[0].ranks++;
     return MU_OK;
 }
 
-mu_status_t mu_places_make(const mu_hosts_t *hosts, int workers, const char *controller_host,
-                           bool here_sees_data, mu_places_t *out)
+mu_status_t mu_placement_make(const mu_hosts_t *hosts, int workers, const char *controller_host,
+                              bool here_sees_data, mu_placement_t *out)
 {
-    mu_places_t p = {.local = true, .ranks = workers + 1};
+    mu_placement_t p = {.local = true, .ranks = workers + 1};
     mu_status_t status;
     p.place = mu_calloc((size_t)hosts->count + 1, sizeof *p.place);
     MU_TRY_GOTO(status, spread(hosts, workers, &p), fail);
@@ -91,7 +91,7 @@ mu_status_t mu_places_make(const mu_hosts_t *hosts, int workers, const char *con
     }
     if (p.local) {
         /* one machine, whatever its names: mpirun knows it by this one */
-        p.place[0] = (mu_place_t){"localhost", workers};
+        p.place[0] = (mu_host_ranks_t){"localhost", workers};
         p.count = 1;
         here = 0;
         here_sees_data = true;
@@ -108,8 +108,8 @@ fail:
     return status;
 }
 
-void mu_places_free(mu_places_t *p)
+void mu_placement_free(mu_placement_t *p)
 {
     free(p->place);
-    *p = (mu_places_t){0};
+    *p = (mu_placement_t){0};
 }

@@ -12,7 +12,7 @@
 
 enum { PIECE = 16384, WAIT_MS = 100, WAITS = 10 /* after a signal */ };
 
-struct mu_screen {
+struct mu_async_stderr {
     int fd;
     bool threaded, ending, done; /* done: the thread has ended */
     pthread_t thread;
@@ -40,67 +40,67 @@ static void write_all(int fd, const char *bytes, size_t n)
 }
 
 /* Takes what is next out of the queue; false when there is nothing and nothing will come. */
-static bool take(mu_screen_t *screen, char *piece, size_t *n)
+static bool take(mu_async_stderr_t *async_stderr, char *piece, size_t *n)
 {
-    pthread_mutex_lock(&screen->lock);
-    while (screen->count == 0 && !screen->ending)
-        pthread_cond_wait(&screen->more, &screen->lock);
-    size_t to_end = MU_SCREEN_BYTES - screen->first;
-    *n = screen->count < PIECE ? screen->count : PIECE;
+    pthread_mutex_lock(&async_stderr->lock);
+    while (async_stderr->count == 0 && !async_stderr->ending)
+        pthread_cond_wait(&async_stderr->more, &async_stderr->lock);
+    size_t to_end = MU_SCREEN_BYTES - async_stderr->first;
+    *n = async_stderr->count < PIECE ? async_stderr->count : PIECE;
     if (*n > to_end)
         *n = to_end;
-    memcpy(piece, screen->queue + screen->first, *n);
-    screen->first = (screen->first + *n) % MU_SCREEN_BYTES;
-    screen->count -= *n;
-    pthread_mutex_unlock(&screen->lock);
+    memcpy(piece, async_stderr->queue + async_stderr->first, *n);
+    async_stderr->first = (async_stderr->first + *n) % MU_SCREEN_BYTES;
+    async_stderr->count -= *n;
+    pthread_mutex_unlock(&async_stderr->lock);
     return *n > 0;
 }
 
 static void *write_for_ever(void *arg)
 {
-    mu_screen_t *screen = arg;
+    mu_async_stderr_t *async_stderr = arg;
     char piece[PIECE];
-    for (size_t n; take(screen, piece, &n);)
-        write_all(screen->fd, piece, n);
-    pthread_mutex_lock(&screen->lock);
-    screen->done = true;
-    pthread_cond_signal(&screen->more);
-    pthread_mutex_unlock(&screen->lock);
+    for (size_t n; take(async_stderr, piece, &n);)
+        write_all(async_stderr->fd, piece, n);
+    pthread_mutex_lock(&async_stderr->lock);
+    async_stderr->done = true;
+    pthread_cond_signal(&async_stderr->more);
+    pthread_mutex_unlock(&async_stderr->lock);
     return NULL;
 }
 
 /* There is room, and the lock is held. */
-static void put(mu_screen_t *screen, const char *bytes, size_t n)
+static void put(mu_async_stderr_t *async_stderr, const char *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        screen->queue[(screen->first + screen->count + i) % MU_SCREEN_BYTES] = bytes[i];
-    screen->count += n;
+        async_stderr->queue[(async_stderr->first + async_stderr->count + i) % MU_SCREEN_BYTES] = bytes[i];
+    async_stderr->count += n;
 }
 
-static void note_dropped(const mu_screen_t *screen, char *out, size_t size)
+static void note_dropped(const mu_async_stderr_t *async_stderr, char *out, size_t size)
 {
-    snprintf(out, size, "muster: %lld lines are missing here: nobody read them\n", screen->dropped);
+    snprintf(out, size, "muster: %lld lines are missing here: nobody read them\n", async_stderr->dropped);
 }
 
-void mu_screen_write(mu_screen_t *screen, const char *bytes, size_t n)
+void mu_async_stderr_write(mu_async_stderr_t *async_stderr, const char *bytes, size_t n)
 {
-    if (!screen->threaded) {
-        write_all(screen->fd, bytes, n);
+    if (!async_stderr->threaded) {
+        write_all(async_stderr->fd, bytes, n);
         return;
     }
     char note[96] = "";
-    pthread_mutex_lock(&screen->lock);
-    if (screen->dropped > 0)
-        note_dropped(screen, note, sizeof note);
-    if (n + strlen(note) > MU_SCREEN_BYTES - screen->count) {
-        screen->dropped++;
+    pthread_mutex_lock(&async_stderr->lock);
+    if (async_stderr->dropped > 0)
+        note_dropped(async_stderr, note, sizeof note);
+    if (n + strlen(note) > MU_SCREEN_BYTES - async_stderr->count) {
+        async_stderr->dropped++;
     } else {
-        put(screen, note, strlen(note));
-        put(screen, bytes, n);
-        screen->dropped = 0;
+        put(async_stderr, note, strlen(note));
+        put(async_stderr, bytes, n);
+        async_stderr->dropped = 0;
     }
-    pthread_cond_signal(&screen->more);
-    pthread_mutex_unlock(&screen->lock);
+    pthread_cond_signal(&async_stderr->more);
+    pthread_mutex_unlock(&async_stderr->lock);
 }
 
 static void sink(mu_log_level_t level, const char *line, void *arg)
@@ -108,70 +108,70 @@ static void sink(mu_log_level_t level, const char *line, void *arg)
     mu_buf_t text = MU_BUF_INIT;
     (void)level;
     mu_buf_addf(&text, "%s\n", line);
-    mu_screen_write(arg, text.data, text.len);
+    mu_async_stderr_write(arg, text.data, text.len);
     mu_buf_release(&text);
 }
 
-void mu_screen_log(mu_screen_t *screen)
+void mu_async_stderr_log(mu_async_stderr_t *async_stderr)
 {
-    mu_log_sink_set(sink, screen);
+    mu_log_sink_set(sink, async_stderr);
 }
 
-mu_screen_t *mu_screen_open(int fd)
+mu_async_stderr_t *mu_async_stderr_open(int fd)
 {
-    mu_screen_t *screen = mu_calloc(1, sizeof *screen);
+    mu_async_stderr_t *async_stderr = mu_calloc(1, sizeof *async_stderr);
     sigset_t all, old;
-    screen->fd = fd;
-    screen->queue = mu_calloc(1, MU_SCREEN_BYTES);
-    pthread_mutex_init(&screen->lock, NULL);
-    pthread_cond_init(&screen->more, NULL);
+    async_stderr->fd = fd;
+    async_stderr->queue = mu_calloc(1, MU_SCREEN_BYTES);
+    pthread_mutex_init(&async_stderr->lock, NULL);
+    pthread_cond_init(&async_stderr->more, NULL);
     sigfillset(&all); /* signals are the launcher's */
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    screen->threaded = pthread_create(&screen->thread, NULL, write_for_ever, screen) == 0;
+    async_stderr->threaded = pthread_create(&async_stderr->thread, NULL, write_for_ever, async_stderr) == 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    mu_screen_log(screen);
-    return screen;
+    mu_async_stderr_log(async_stderr);
+    return async_stderr;
 }
 
 /* Whether all is written; false when a signal has come and nobody reads in the second after it. */
-static bool wait_for_thread(mu_screen_t *screen, const volatile sig_atomic_t *signals)
+static bool wait_for_thread(mu_async_stderr_t *async_stderr, const volatile sig_atomic_t *signals)
 {
     int before = signals ? *signals : 0, waits = 0;
-    pthread_mutex_lock(&screen->lock);
-    screen->ending = true;
-    pthread_cond_signal(&screen->more);
-    while (!screen->done && waits < WAITS) {
+    pthread_mutex_lock(&async_stderr->lock);
+    async_stderr->ending = true;
+    pthread_cond_signal(&async_stderr->more);
+    while (!async_stderr->done && waits < WAITS) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_nsec += WAIT_MS * 1000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
-        bool late = pthread_cond_timedwait(&screen->more, &screen->lock, &until) != 0;
+        bool late = pthread_cond_timedwait(&async_stderr->more, &async_stderr->lock, &until) != 0;
         waits += late && signals && *signals != before;
     }
-    bool done = screen->done;
-    pthread_mutex_unlock(&screen->lock);
+    bool done = async_stderr->done;
+    pthread_mutex_unlock(&async_stderr->lock);
     return done;
 }
 
-void mu_screen_close(mu_screen_t *screen, const volatile sig_atomic_t *signals)
+void mu_async_stderr_close(mu_async_stderr_t *async_stderr, const volatile sig_atomic_t *signals)
 {
-    if (!screen)
+    if (!async_stderr)
         return;
     mu_log_sink_set(NULL, NULL);
-    if (screen->threaded && !wait_for_thread(screen, signals)) {
-        pthread_detach(screen->thread); /* what it uses stays */
+    if (async_stderr->threaded && !wait_for_thread(async_stderr, signals)) {
+        pthread_detach(async_stderr->thread); /* what it uses stays */
         return;
     }
-    if (screen->threaded)
-        pthread_join(screen->thread, NULL);
-    if (screen->dropped > 0) { /* nothing came behind them */
+    if (async_stderr->threaded)
+        pthread_join(async_stderr->thread, NULL);
+    if (async_stderr->dropped > 0) { /* nothing came behind them */
         char note[96];
-        note_dropped(screen, note, sizeof note);
-        write_all(screen->fd, note, strlen(note));
+        note_dropped(async_stderr, note, sizeof note);
+        write_all(async_stderr->fd, note, strlen(note));
     }
-    pthread_cond_destroy(&screen->more);
-    pthread_mutex_destroy(&screen->lock);
-    free(screen->queue);
-    free(screen);
+    pthread_cond_destroy(&async_stderr->more);
+    pthread_mutex_destroy(&async_stderr->lock);
+    free(async_stderr->queue);
+    free(async_stderr);
 }

@@ -10,39 +10,39 @@ static const char *bare(const char *line)
     return end && strncmp(end, ": ", 2) == 0 ? end + 2 : line;
 }
 
-bool mu_fold_line(mu_fold_t *fold, int rank, const char *line, int64_t now)
+bool mu_dedup_line(mu_dedup_t *dedup, int rank, const char *line, int64_t now)
 {
-    char text[sizeof fold->line[0].text];
+    char text[sizeof dedup->line[0].text];
     int oldest = 0;
     snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1, bare(line));
-    for (int i = 0; i < MU_FOLDS; i++) {
-        if (*text && strcmp(fold->line[i].text, text) == 0 && fold->line[i].rank != rank) {
-            fold->line[i].others++;
+    for (int i = 0; i < MU_DEDUP_LINES; i++) {
+        if (*text && strcmp(dedup->line[i].text, text) == 0 && dedup->line[i].rank != rank) {
+            dedup->line[i].others++;
             return false;
         }
-        if (fold->line[i].since_ns < fold->line[oldest].since_ns)
+        if (dedup->line[i].since_ns < dedup->line[oldest].since_ns)
             oldest = i;
     }
-    if (fold->line[oldest].others > 0)
+    if (dedup->line[oldest].others > 0)
         return true; /* all places wait to be told */
-    snprintf(fold->line[oldest].text, sizeof text, "%s", text);
-    fold->line[oldest].rank = rank;
-    fold->line[oldest].since_ns = now;
+    snprintf(dedup->line[oldest].text, sizeof text, "%s", text);
+    dedup->line[oldest].rank = rank;
+    dedup->line[oldest].since_ns = now;
     return true;
 }
 
-void mu_fold_flush(mu_fold_t *fold, mu_progress_t *progress, int64_t now)
+void mu_dedup_flush(mu_dedup_t *dedup, mu_progress_t *progress, int64_t now)
 {
-    for (int i = 0; i < MU_FOLDS; i++) {
-        if (!*fold->line[i].text || now - fold->line[i].since_ns < hold_ns)
+    for (int i = 0; i < MU_DEDUP_LINES; i++) {
+        if (!*dedup->line[i].text || now - dedup->line[i].since_ns < hold_ns)
             continue;
-        if (fold->line[i].others > 0) {
+        if (dedup->line[i].others > 0) {
             mu_buf_t text = MU_BUF_INIT;
-            mu_buf_addf(&text, "rank %d: (the same from %d other%s: %.60s...)", fold->line[i].rank,
-                        fold->line[i].others, fold->line[i].others == 1 ? "" : "s", fold->line[i].text);
+            mu_buf_addf(&text, "rank %d: (the same from %d other%s: %.60s...)", dedup->line[i].rank,
+                        dedup->line[i].others, dedup->line[i].others == 1 ? "" : "s", dedup->line[i].text);
             mu_progress_print(progress, text.data);
             mu_buf_release(&text);
         }
-        memset(&fold->line[i], 0, sizeof fold->line[i]);
+        memset(&dedup->line[i], 0, sizeof dedup->line[i]);
     }
 }

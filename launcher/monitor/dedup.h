@@ -1,23 +1,23 @@
 /* Equal lines of several ranks, shown once: "rank 3: warning: ..." and, some seconds later, "(the same from
  * 31 other ranks)". */
-#ifndef MU_LAUNCHER_FOLD_H
-#define MU_LAUNCHER_FOLD_H
+#ifndef MU_LAUNCHER_DEDUP_H
+#define MU_LAUNCHER_DEDUP_H
 
 #include "launcher/monitor/progress.h"
 
-enum { MU_FOLDS = 8 };
+enum { MU_DEDUP_LINES = 8 };
 
-typedef struct mu_fold {
+typedef struct mu_dedup {
     struct {
         char text[160]; /* without "rank N: "; "" is free */
         int rank, others;
         int64_t since_ns;
-    } line[MU_FOLDS];
-} mu_fold_t;
+    } line[MU_DEDUP_LINES];
+} mu_dedup_t;
 
 /* Whether the line is to be shown now. */
-bool mu_fold_line(mu_fold_t *fold, int rank, const char *line, int64_t now);
+bool mu_dedup_line(mu_dedup_t *dedup, int rank, const char *line, int64_t now);
 /* Says how many others there were, of lines older than 3 s. */
-void mu_fold_flush(mu_fold_t *fold, mu_progress_t *progress, int64_t now);
+void mu_dedup_flush(mu_dedup_t *dedup, mu_progress_t *progress, int64_t now);
 
 #endif

@@ -16,7 +16,7 @@ void mu_duration_text(double seconds, mu_buf_t *out)
         mu_buf_addf(out, "%llds", (long long)s);
 }
 
-void mu_progress_text(const mu_beat_t *b, double left, mu_buf_t *out)
+void mu_progress_text(const mu_heartbeat_t *b, double left, mu_buf_t *out)
 {
     mu_buf_addf(out, "step %lld", (long long)b->step);
     if (b->train_iters > 0)
@@ -40,7 +40,7 @@ static void put(mu_progress_t *p, const char *before, const char *line, const ch
 {
     mu_buf_t text = MU_BUF_INIT;
     mu_buf_addf(&text, "%s%s%s", before, line, after);
-    mu_screen_write(p->screen, text.data, text.len);
+    mu_async_stderr_write(p->async_stderr, text.data, text.len);
     mu_buf_release(&text);
 }
 
@@ -60,11 +60,11 @@ static void sink(mu_log_level_t level, const char *line, void *arg)
     mu_progress_print(arg, line);
 }
 
-void mu_progress_begin(mu_progress_t *p, mu_screen_t *screen, int64_t log_interval)
+void mu_progress_begin(mu_progress_t *p, mu_async_stderr_t *async_stderr, int64_t log_interval)
 {
     const char *term = getenv("TERM");
     *p = (mu_progress_t){
-        .screen = screen, .log_interval = log_interval > 0 ? log_interval : 1, .shown_step = -1};
+        .async_stderr = async_stderr, .log_interval = log_interval > 0 ? log_interval : 1, .shown_step = -1};
     p->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     mu_log_sink_set(sink, p);
 }
@@ -75,7 +75,7 @@ void mu_progress_restart(mu_progress_t *p)
     p->first_ns = 0;
 }
 
-void mu_progress_beat(mu_progress_t *p, const mu_beat_t *b, int64_t now)
+void mu_progress_heartbeat(mu_progress_t *p, const mu_heartbeat_t *b, int64_t now)
 {
     if (b->step <= 0)
         return;
@@ -105,7 +105,7 @@ void mu_progress_beat(mu_progress_t *p, const mu_beat_t *b, int64_t now)
 
 void mu_progress_end(mu_progress_t *p)
 {
-    mu_screen_log(p->screen);
+    mu_async_stderr_log(p->async_stderr);
     if (p->terminal && *p->line)
         put(p, "", "", "\n");
     p->line[0] = '\0';

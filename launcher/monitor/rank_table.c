@@ -11,25 +11,26 @@ static double seconds(int64_t from, int64_t to)
     return (double)(to - from) * 1e-9;
 }
 
-void mu_roster_init(mu_roster_t *r, int ranks, int64_t attempt, const mu_limits_t *limits, int64_t now)
+void mu_rank_table_init(mu_rank_table_t *r, int ranks, int64_t attempt, const mu_limits_t *limits,
+                        int64_t now)
 {
-    *r = (mu_roster_t){.size = ranks, .attempt = attempt, .begin_ns = now, .limits = *limits};
+    *r = (mu_rank_table_t){.size = ranks, .attempt = attempt, .begin_ns = now, .limits = *limits};
     r->member = mu_calloc((size_t)ranks, sizeof *r->member);
     r->last_step = -1;
 }
 
-void mu_roster_free(mu_roster_t *r)
+void mu_rank_table_free(mu_rank_table_t *r)
 {
     free(r->member);
-    *r = (mu_roster_t){0};
+    *r = (mu_rank_table_t){0};
 }
 
-bool mu_roster_hello(mu_roster_t *r, const mu_hello_t *hello, int64_t now)
+bool mu_rank_table_hello(mu_rank_table_t *r, const mu_hello_t *hello, int64_t now)
 {
     if (hello->attempt != r->attempt || hello->rank < 0 || hello->rank >= r->size ||
         (hello->world_size != 0 && hello->world_size != r->size))
         return false;
-    mu_member_t *m = &r->member[hello->rank];
+    mu_rank_entry_t *m = &r->member[hello->rank];
     if (m->present && (m->hello.guard_pid != hello->guard_pid || strcmp(m->hello.host, hello->host) != 0))
         return false;
     m->hello = *hello;
@@ -42,17 +43,17 @@ bool mu_roster_hello(mu_roster_t *r, const mu_hello_t *hello, int64_t now)
     return true;
 }
 
-static bool anyone_in(const mu_roster_t *r, int64_t phase)
+static bool anyone_in(const mu_rank_table_t *r, int64_t phase)
 {
     for (int i = 0; i < r->size; i++)
-        if (r->member[i].beat.phase == phase && !r->member[i].dead)
+        if (r->member[i].heartbeat.phase == phase && !r->member[i].dead)
             return true;
     return false;
 }
 
 /* Steps are counted on the controller; heartbeats show them a second apart, so a sample is an average. What
  * an evaluation or a checkpoint takes is no part of a step. */
-static void take_step(mu_roster_t *r, int64_t step, int64_t now)
+static void take_step(mu_rank_table_t *r, int64_t step, int64_t now)
 {
     if (anyone_in(r, MU_PHASE_EVAL) || anyone_in(r, MU_PHASE_SAVE))
         r->last_step_ns = 0;
@@ -66,32 +67,33 @@ static void take_step(mu_roster_t *r, int64_t step, int64_t now)
     r->last_step_ns = now;
 }
 
-void mu_roster_beat(mu_roster_t *r, int rank, const mu_beat_t *beat, int64_t now)
+void mu_rank_table_heartbeat(mu_rank_table_t *r, int rank, const mu_heartbeat_t *heartbeat, int64_t now)
 {
-    mu_member_t *m = &r->member[rank];
-    if (beat->sequence <= m->sequence)
+    mu_rank_entry_t *m = &r->member[rank];
+    if (heartbeat->sequence <= m->sequence)
         return; /* it came a second time, over another connection */
-    int64_t still_since = now - beat->still_ms * 1000000;
-    if (beat->progress != m->beat.progress || beat->phase != m->beat.phase || still_since > m->progress_ns)
+    int64_t still_since = now - heartbeat->still_ms * 1000000;
+    if (heartbeat->progress != m->heartbeat.progress || heartbeat->phase != m->heartbeat.phase ||
+        still_since > m->progress_ns)
         m->progress_ns = still_since;
-    m->stopped = beat->state == 'T' || beat->state == 't' ? m->stopped + 1 : 0;
+    m->stopped = heartbeat->state == 'T' || heartbeat->state == 't' ? m->stopped + 1 : 0;
     /* heartbeats are a second apart, so each finds the last answer a second old */
-    if ((double)beat->unanswered_ms < fmax(1500, r->limits.heartbeat * 250))
-        m->deaf_ns = 0;
-    else if (m->deaf_ns == 0)
-        m->deaf_ns = now;
-    if (beat->resending > 0)
-        m->lossy_ns = now;
-    m->beat = *beat;
-    m->sequence = beat->sequence;
+    if ((double)heartbeat->unanswered_ms < fmax(1500, r->limits.heartbeat * 250))
+        m->no_acks_ns = 0;
+    else if (m->no_acks_ns == 0)
+        m->no_acks_ns = now;
+    if (heartbeat->resending > 0)
+        m->retransmitting_ns = now;
+    m->heartbeat = *heartbeat;
+    m->sequence = heartbeat->sequence;
     m->heard_ns = now;
     if (rank == 0)
-        take_step(r, beat->step, now);
+        take_step(r, heartbeat->step, now);
 }
 
-void mu_roster_death(mu_roster_t *r, int rank, const mu_death_t *death, int64_t now)
+void mu_rank_table_death(mu_rank_table_t *r, int rank, const mu_death_t *death, int64_t now)
 {
-    mu_member_t *m = &r->member[rank];
+    mu_rank_entry_t *m = &r->member[rank];
     if (death->sequence > m->sequence)
         m->sequence = death->sequence;
     m->heard_ns = now;
@@ -113,20 +115,20 @@ static void put_off(int64_t *time, int64_t pause, int64_t now)
         *time = *time + pause < now ? *time + pause : now;
 }
 
-void mu_roster_pause(mu_roster_t *r, int64_t pause, int64_t now)
+void mu_rank_table_pause(mu_rank_table_t *r, int64_t pause, int64_t now)
 {
     put_off(&r->begin_ns, pause, now);
     r->last_step_ns = 0; /* no sample of a step that the pause was a part of */
     for (int i = 0; i < r->size; i++) {
         put_off(&r->member[i].heard_ns, pause, now);
         put_off(&r->member[i].progress_ns, pause, now);
-        put_off(&r->member[i].deaf_ns, pause, now);
-        put_off(&r->member[i].lossy_ns, pause, now);
+        put_off(&r->member[i].no_acks_ns, pause, now);
+        put_off(&r->member[i].retransmitting_ns, pause, now);
     }
 }
 
 /* The 99th percentile of fifty samples is their maximum; 0 while there are too few to say. */
-static double slowest_step(const mu_roster_t *r)
+static double slowest_step(const mu_rank_table_t *r)
 {
     double most = 0;
     int n = r->steps < MU_STEP_SAMPLES ? r->steps : MU_STEP_SAMPLES;
@@ -136,7 +138,7 @@ static double slowest_step(const mu_roster_t *r)
     return n < 3 ? 0 : most;
 }
 
-double mu_roster_limit(const mu_roster_t *r, int64_t phase)
+double mu_rank_table_limit(const mu_rank_table_t *r, int64_t phase)
 {
     double slow = slowest_step(r);
     double step = r->limits.hang > 0 ? r->limits.hang : slow == 0 ? 60 : 4 * slow < 10 ? 10 : 4 * slow;
@@ -176,7 +178,7 @@ mu_status_t mu_death_status(const mu_death_t *d)
 
 /* Ends that a peer's end may have brought: the network's, a signal of those who take the job down, writing to
  * a connection that the other side has closed, and Open MPI 4's abort(-1) when a connection breaks. */
-static bool is_follower(const mu_death_t *d)
+static bool is_secondary(const mu_death_t *d)
 {
     bool by_itself = d->reason == MU_DEATH_BY_ITSELF;
     return mu_death_status(d) == MU_NETWORK ||
@@ -184,74 +186,74 @@ static bool is_follower(const mu_death_t *d)
            (d->signal == 0 && d->exit_code == 255);
 }
 
-static bool judge_deaths(const mu_roster_t *r, mu_trouble_t *out)
+static bool judge_deaths(const mu_rank_table_t *r, mu_failure_t *out)
 {
     int best = -1;
     for (int i = 0; i < r->size; i++) {
-        const mu_member_t *m = &r->member[i];
+        const mu_rank_entry_t *m = &r->member[i];
         if (!m->dead || m->orderly)
             continue;
-        const mu_member_t *b = best < 0 ? NULL : &r->member[best];
-        bool follows = is_follower(&m->death);
-        if (!b || follows < is_follower(&b->death) ||
-            (follows == is_follower(&b->death) && m->death_ns < b->death_ns))
+        const mu_rank_entry_t *b = best < 0 ? NULL : &r->member[best];
+        bool follows = is_secondary(&m->death);
+        if (!b || follows < is_secondary(&b->death) ||
+            (follows == is_secondary(&b->death) && m->death_ns < b->death_ns))
             best = i;
     }
     if (best < 0)
         return false;
     const mu_death_t *d = &r->member[best].death;
-    *out =
-        (mu_trouble_t){is_follower(d) ? MU_TROUBLE_FOLLOWER : MU_TROUBLE_DEATH, best, mu_death_status(d), 0};
+    *out = (mu_failure_t){is_secondary(d) ? MU_FAILURE_SECONDARY : MU_FAILURE_DEATH, best, mu_death_status(d),
+                          0};
     return true;
 }
 
 /* For how long no answer has reached the guard, as its heartbeats say: a host that is cut off one way only
  * still sends for a while. Only what we have answered for some time counts, since it may be us who stood
  * still. */
-static double deaf_seconds(const mu_roster_t *r, const mu_member_t *m, int64_t now)
+static double no_acks_seconds(const mu_rank_table_t *r, const mu_rank_entry_t *m, int64_t now)
 {
-    if (m->deaf_ns == 0 || seconds(m->deaf_ns, now) < r->limits.heartbeat / 2)
+    if (m->no_acks_ns == 0 || seconds(m->no_acks_ns, now) < r->limits.heartbeat / 2)
         return 0;
-    return (double)m->beat.unanswered_ms * 1e-3 + seconds(m->heard_ns, now);
+    return (double)m->heartbeat.unanswered_ms * 1e-3 + seconds(m->heard_ns, now);
 }
 
 #define HEARD_S 2.5 /* a rank is heard that has sent a heartbeat in so many seconds */
 
-static bool judge_silence(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
+static bool judge_silence(const mu_rank_table_t *r, int64_t now, mu_failure_t *out)
 {
     for (int i = 0; i < r->size; i++) {
-        const mu_member_t *m = &r->member[i];
+        const mu_rank_entry_t *m = &r->member[i];
         double silent = seconds(m->present ? m->heard_ns : r->begin_ns, now);
-        double deaf = deaf_seconds(r, m, now);
+        double deaf = no_acks_seconds(r, m, now);
         if (!m->dead && deaf > r->limits.heartbeat) {
             /* who has fallen silent too is cut off in both directions, or worse */
             bool heard = silent < HEARD_S;
-            *out = (mu_trouble_t){heard ? MU_TROUBLE_DEAF : MU_TROUBLE_LOST, i, MU_NETWORK,
+            *out = (mu_failure_t){heard ? MU_FAILURE_NO_ACKS : MU_FAILURE_LOST, i, MU_NETWORK,
                                   heard ? deaf : silent};
             return true;
         }
         if (m->dead || silent <= (m->present ? r->limits.heartbeat : r->limits.start))
             continue;
-        *out = (mu_trouble_t){m->present ? MU_TROUBLE_LOST : MU_TROUBLE_ABSENT, i, MU_NETWORK, silent};
+        *out = (mu_failure_t){m->present ? MU_FAILURE_LOST : MU_FAILURE_ABSENT, i, MU_NETWORK, silent};
         return true;
     }
     return false;
 }
 
 /* How much the evidence speaks against a rank when nothing moves; more is worse. */
-static int64_t suspicion(const mu_roster_t *r, int rank)
+static int64_t suspicion(const mu_rank_table_t *r, int rank)
 {
-    const mu_member_t *m = &r->member[rank];
-    const mu_beat_t *b = &m->beat;
+    const mu_rank_entry_t *m = &r->member[rank];
+    const mu_heartbeat_t *b = &m->heartbeat;
     int64_t s = 0;
     if (b->state == 'T' || b->state == 't')
         s += 1000;
     if (b->state == 'Z' || b->state == 'X')
         s += 800;
-    if (m->deaf_ns != 0)
+    if (m->no_acks_ns != 0)
         s += 500;
     for (int i = 0; i < r->size; i++) {
-        const mu_beat_t *other = &r->member[i].beat;
+        const mu_heartbeat_t *other = &r->member[i].heartbeat;
         if (i == rank || r->member[i].dead || !r->member[i].present)
             continue;
         if (rank != 0 && i != 0 && b->phase < other->phase)
@@ -270,7 +272,7 @@ static int64_t suspicion(const mu_roster_t *r, int rank)
 }
 
 /* The first of those, present and alive, against whom most speaks; -1 when there is none. */
-static int most_suspect(const mu_roster_t *r)
+static int most_suspect(const mu_rank_table_t *r)
 {
     int worst = -1;
     int64_t most = -1;
@@ -284,28 +286,28 @@ static int most_suspect(const mu_roster_t *r)
     return worst;
 }
 
-int mu_roster_lossy(const mu_roster_t *r, int64_t now)
+int mu_rank_table_retransmitting(const mu_rank_table_t *r, int64_t now)
 {
     /* What has got through leaves no trace, the next loss follows soon, and TCP that has doubled its waits stays
      * silent for some time after the last. */
     const double recent = 30;
     int most = -1;
     for (int i = 0; i < r->size; i++) {
-        const mu_member_t *m = &r->member[i];
-        if (m->dead || m->lossy_ns == 0 || seconds(m->lossy_ns, now) > recent)
+        const mu_rank_entry_t *m = &r->member[i];
+        if (m->dead || m->retransmitting_ns == 0 || seconds(m->retransmitting_ns, now) > recent)
             continue;
-        if (most < 0 || m->beat.resending > r->member[most].beat.resending)
+        if (most < 0 || m->heartbeat.resending > r->member[most].heartbeat.resending)
             most = i;
     }
     return most;
 }
 
-double mu_roster_still(const mu_roster_t *r, int64_t now, double *out)
+double mu_rank_table_stalled(const mu_rank_table_t *r, int64_t now, double *out)
 {
     double newest = 1e18, limit = 0;
     int live = 0, live_workers = 0;
     for (int i = 0; i < r->size; i++) {
-        const mu_member_t *m = &r->member[i];
+        const mu_rank_entry_t *m = &r->member[i];
         if (!m->present)
             continue;
         /* an end is a move too: those who are left have not told yet what they did since their last heartbeat
@@ -318,7 +320,7 @@ double mu_roster_still(const mu_roster_t *r, int64_t now, double *out)
         live++;
         /* the controller waits in one phase while workers are in another: it only counts when it is alone */
         if (i > 0 || live_workers == 0) {
-            double own = mu_roster_limit(r, m->beat.phase);
+            double own = mu_rank_table_limit(r, m->heartbeat.phase);
             if (i > 0 && live_workers++ == 0)
                 limit = 0;
             if (own > limit)
@@ -329,64 +331,65 @@ double mu_roster_still(const mu_roster_t *r, int64_t now, double *out)
     return live > 0 ? newest : 0;
 }
 
-static bool judge_stopped(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
+static bool judge_stopped(const mu_rank_table_t *r, int64_t now, mu_failure_t *out)
 {
     for (int i = 0; i < r->size; i++) {
-        const mu_member_t *m = &r->member[i];
+        const mu_rank_entry_t *m = &r->member[i];
         double still = seconds(m->progress_ns, now);
-        if (m->present && !m->dead && m->stopped >= 2 && still > mu_roster_limit(r, m->beat.phase)) {
-            *out = (mu_trouble_t){MU_TROUBLE_HUNG, i, MU_HUNG, still};
+        if (m->present && !m->dead && m->stopped >= 2 && still > mu_rank_table_limit(r, m->heartbeat.phase)) {
+            *out = (mu_failure_t){MU_FAILURE_HUNG, i, MU_HUNG, still};
             return true;
         }
     }
     return false;
 }
 
-static bool judge_hang(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
+static bool judge_hang(const mu_rank_table_t *r, int64_t now, mu_failure_t *out)
 {
-    double limit, still = mu_roster_still(r, now, &limit);
+    double limit, still = mu_rank_table_stalled(r, now, &limit);
     /* a stopped process needs no other proof: nothing but its own limit is waited for */
     if (judge_stopped(r, now, out))
         return true;
     /* Training goes in lockstep: as long as anyone moves, nobody hangs for long. */
     if (still <= limit)
         return false;
-    int lossy = r->limits.hang > 0 ? -1 : mu_roster_lossy(r, now);
+    int lossy = r->limits.hang > 0 ? -1 : mu_rank_table_retransmitting(r, now);
     if (lossy >= 0) {
-        *out = (mu_trouble_t){MU_TROUBLE_STUCK, lossy, MU_NETWORK, still};
-        return still > MU_LOSSY_LIMIT && still > limit;
+        *out = (mu_failure_t){MU_FAILURE_STUCK, lossy, MU_NETWORK, still};
+        return still > MU_RETRANSMIT_LIMIT && still > limit;
     }
     int worst = most_suspect(r);
-    if (deaf_seconds(r, &r->member[worst], now) > 0) /* all others wait for it */
-        *out = (mu_trouble_t){MU_TROUBLE_DEAF, worst, MU_NETWORK, deaf_seconds(r, &r->member[worst], now)};
+    if (no_acks_seconds(r, &r->member[worst], now) > 0) /* all others wait for it */
+        *out =
+            (mu_failure_t){MU_FAILURE_NO_ACKS, worst, MU_NETWORK, no_acks_seconds(r, &r->member[worst], now)};
     else
-        *out = (mu_trouble_t){MU_TROUBLE_HUNG, worst, MU_HUNG, seconds(r->member[worst].progress_ns, now)};
+        *out = (mu_failure_t){MU_FAILURE_HUNG, worst, MU_HUNG, seconds(r->member[worst].progress_ns, now)};
     return true;
 }
 
-void mu_roster_judge(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
+void mu_rank_table_failure(const mu_rank_table_t *r, int64_t now, mu_failure_t *out)
 {
-    *out = (mu_trouble_t){MU_TROUBLE_NONE, -1, MU_OK, 0};
+    *out = (mu_failure_t){MU_FAILURE_NONE, -1, MU_OK, 0};
     if (!judge_deaths(r, out) && !judge_silence(r, now, out) && !judge_hang(r, now, out))
-        *out = (mu_trouble_t){MU_TROUBLE_NONE, -1, MU_OK, 0};
+        *out = (mu_failure_t){MU_FAILURE_NONE, -1, MU_OK, 0};
 }
 
-bool mu_roster_vanished(const mu_roster_t *r, int64_t now, mu_trouble_t *out)
+bool mu_rank_table_vanished(const mu_rank_table_t *r, int64_t now, mu_failure_t *out)
 {
     int first = -1;
     for (int i = 0; i < r->size; i++) {
-        const mu_member_t *m = &r->member[i];
+        const mu_rank_entry_t *m = &r->member[i];
         if (m->present && !m->dead && (first < 0 || m->heard_ns < r->member[first].heard_ns))
             first = i;
     }
     if (first >= 0)
-        *out = (mu_trouble_t){MU_TROUBLE_VANISHED, first, MU_DIED, seconds(r->member[first].heard_ns, now)};
+        *out = (mu_failure_t){MU_FAILURE_VANISHED, first, MU_DIED, seconds(r->member[first].heard_ns, now)};
     return first >= 0;
 }
 
 /* ---- words ---- */
 
-void mu_roster_name(const mu_roster_t *r, int rank, mu_buf_t *out)
+void mu_rank_table_name(const mu_rank_table_t *r, int rank, mu_buf_t *out)
 {
     mu_buf_addf(out, "rank %d", rank);
     const char *host = r->member[rank].hello.host;
@@ -424,56 +427,56 @@ static void death_text(const mu_death_t *d, mu_buf_t *out)
     mu_buf_addf(out, " in phase %s at step %lld", mu_phase_name((int)d->phase), (long long)d->step);
 }
 
-static void hang_text(const mu_member_t *m, double limit, double still, mu_buf_t *out)
+static void hang_text(const mu_rank_entry_t *m, double limit, double still, mu_buf_t *out)
 {
     mu_buf_addf(out, "stands still for %.0f s in phase %s (limit %.0f s)", still,
-                mu_phase_name((int)m->beat.phase), limit);
-    if (m->beat.state == 'T' || m->beat.state == 't')
+                mu_phase_name((int)m->heartbeat.phase), limit);
+    if (m->heartbeat.state == 'T' || m->heartbeat.state == 't')
         mu_buf_adds(out, "; the process is stopped (state T)");
-    else if (m->beat.state == 'D')
+    else if (m->heartbeat.state == 'D')
         mu_buf_adds(out, "; the process waits for storage or a device (state D)");
-    if (*m->beat.operation) {
-        mu_buf_addf(out, "; %s ", m->beat.in_collective ? "inside" : "last");
-        mu_text_escape(m->beat.operation, strlen(m->beat.operation), 16, out);
-        mu_buf_addf(out, " #%lld of ", (long long)m->beat.collective);
-        mu_text_escape(m->beat.comm, strlen(m->beat.comm), 16, out);
-        mu_buf_addf(out, " (%lld bytes)", (long long)m->beat.bytes);
+    if (*m->heartbeat.operation) {
+        mu_buf_addf(out, "; %s ", m->heartbeat.in_collective ? "inside" : "last");
+        mu_text_escape(m->heartbeat.operation, strlen(m->heartbeat.operation), 16, out);
+        mu_buf_addf(out, " #%lld of ", (long long)m->heartbeat.collective);
+        mu_text_escape(m->heartbeat.comm, strlen(m->heartbeat.comm), 16, out);
+        mu_buf_addf(out, " (%lld bytes)", (long long)m->heartbeat.bytes);
     }
 }
 
-void mu_trouble_text(const mu_roster_t *r, const mu_trouble_t *t, mu_buf_t *out)
+void mu_failure_text(const mu_rank_table_t *r, const mu_failure_t *t, mu_buf_t *out)
 {
-    const mu_member_t *m = &r->member[t->rank];
+    const mu_rank_entry_t *m = &r->member[t->rank];
     switch (t->kind) {
-    case MU_TROUBLE_DEATH:
-    case MU_TROUBLE_FOLLOWER:
+    case MU_FAILURE_DEATH:
+    case MU_FAILURE_SECONDARY:
         death_text(&m->death, out);
         break;
-    case MU_TROUBLE_HUNG:
-        hang_text(m, mu_roster_limit(r, m->beat.phase), t->seconds, out);
+    case MU_FAILURE_HUNG:
+        hang_text(m, mu_rank_table_limit(r, m->heartbeat.phase), t->seconds, out);
         break;
-    case MU_TROUBLE_STUCK:
+    case MU_FAILURE_STUCK:
         mu_buf_addf(out,
                     "stands still for %.0f s in phase %s: the network does not pass on what it sends to ",
-                    t->seconds, mu_phase_name((int)m->beat.phase));
-        mu_text_escape(m->beat.resending_to, strlen(m->beat.resending_to), 48, out);
-        mu_buf_addf(out, " (%lld times so far)", (long long)m->beat.resending);
+                    t->seconds, mu_phase_name((int)m->heartbeat.phase));
+        mu_text_escape(m->heartbeat.resending_to, strlen(m->heartbeat.resending_to), 48, out);
+        mu_buf_addf(out, " (%lld times so far)", (long long)m->heartbeat.resending);
         break;
-    case MU_TROUBLE_LOST:
+    case MU_FAILURE_LOST:
         mu_buf_addf(out, "sent no heartbeat for %.0f s: its host is cut off, frozen or down", t->seconds);
         break;
-    case MU_TROUBLE_DEAF:
+    case MU_FAILURE_NO_ACKS:
         mu_buf_addf(out,
                     "is heard, but has had no answer for %.0f s: its host is cut off in the direction to it",
                     t->seconds);
         break;
-    case MU_TROUBLE_ABSENT:
+    case MU_FAILURE_ABSENT:
         mu_buf_addf(out, "did not report within %.0f s of the start", t->seconds);
         break;
-    case MU_TROUBLE_VANISHED:
+    case MU_FAILURE_VANISHED:
         mu_buf_addf(out, "vanished together with its guard, %.1f s after its last sign of life", t->seconds);
         break;
-    case MU_TROUBLE_NONE:
+    case MU_FAILURE_NONE:
         mu_buf_adds(out, "is well");
         break;
     }

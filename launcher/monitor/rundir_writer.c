@@ -15,7 +15,7 @@
 
 enum { PACKET_MAX = 16384, QUEUE_BYTES = 4 << 20, LOOK_MS = 400, END_MS = 5000 };
 
-struct mu_scribe {
+struct mu_rundir_writer {
     char *dir;
     int lock_fd; /* of the claim: a child that still writes keeps the directory claimed */
     pid_t pid;
@@ -130,24 +130,24 @@ static void close_others(int fd, int lock_fd)
     close_range(high + 1, ~0U, 0);
 }
 
-static void become_writer(const mu_scribe_t *scribe, int fd)
+static void become_writer(const mu_rundir_writer_t *writer, int fd)
 {
     /* no PDEATHSIG: what a launcher that was killed had queued still gets written, then the socket ends. For the same
      * reason a signal to everything of a run does not end it. */
     static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGPIPE};
-    prctl(PR_SET_NAME, "muster-scribe");
+    prctl(PR_SET_NAME, "muster-writer");
     setpgid(0, 0); /* as in spawn.c */
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    close_others(fd, scribe->lock_fd);
-    write_for_ever(scribe->dir, scribe->lock_fd, fd);
+    close_others(fd, writer->lock_fd);
+    write_for_ever(writer->dir, writer->lock_fd, fd);
     _exit(0);
 }
 
-static mu_status_t start_child(mu_scribe_t *scribe)
+static mu_status_t start_child(mu_rundir_writer_t *writer)
 {
     int fd[2], size = QUEUE_BYTES;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd) != 0)
@@ -156,101 +156,102 @@ static mu_status_t start_child(mu_scribe_t *scribe)
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
-        become_writer(scribe, fd[1]);
+        become_writer(writer, fd[1]);
     close(fd[1]);
     if (pid < 0) {
         close(fd[0]);
         return mu_fail(MU_BUG, "no process for the run directory's writer: %s", strerror(errno));
     }
-    scribe->pid = pid;
-    scribe->fd = fd[0];
-    scribe->start_ns = mu_now_ns();
+    writer->pid = pid;
+    writer->fd = fd[0];
+    writer->start_ns = mu_now_ns();
     return MU_OK;
 }
 
-mu_status_t mu_scribe_start(const char *run_dir, int lock_fd, mu_scribe_t **out)
+mu_status_t mu_rundir_writer_start(const char *run_dir, int lock_fd, mu_rundir_writer_t **out)
 {
-    mu_scribe_t *scribe = mu_calloc(1, sizeof *scribe);
-    scribe->dir = mu_strdup(run_dir);
-    scribe->lock_fd = lock_fd;
-    mu_status_t status = start_child(scribe);
+    mu_rundir_writer_t *writer = mu_calloc(1, sizeof *writer);
+    writer->dir = mu_strdup(run_dir);
+    writer->lock_fd = lock_fd;
+    mu_status_t status = start_child(writer);
     if (status == MU_OK) {
-        *out = scribe;
+        *out = writer;
         return MU_OK;
     }
-    free(scribe->dir);
-    free(scribe);
+    free(writer->dir);
+    free(writer);
     return status;
 }
 
-static void queue(mu_scribe_t *scribe, char kind, const char *bytes, size_t n);
+static void queue(mu_rundir_writer_t *writer, char kind, const char *bytes, size_t n);
 
 /* The child has died: somebody killed it, or the kernel did for memory. A new one takes over. */
-static void replace_child(mu_scribe_t *scribe)
+static void replace_child(mu_rundir_writer_t *writer)
 {
     int how = 0;
-    if (scribe->moved)
+    if (writer->moved)
         return;
-    if (scribe->fd >= 0) {
-        close(scribe->fd);
-        scribe->fd = -1;
-        waitpid(scribe->pid, &how, 0);
+    if (writer->fd >= 0) {
+        close(writer->fd);
+        writer->fd = -1;
+        waitpid(writer->pid, &how, 0);
         if (WIFEXITED(how) && WEXITSTATUS(how) == EXIT_MOVED) {
-            scribe->moved = true;
+            writer->moved = true;
             return;
         }
         mu_warn("the run directory's writer (pid %lld) %s %d: starting it again; entries may be missing",
-                (long long)scribe->pid, WIFSIGNALED(how) ? "was killed by signal" : "ended with exit code",
+                (long long)writer->pid, WIFSIGNALED(how) ? "was killed by signal" : "ended with exit code",
                 WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how));
-        scribe->dropped++;
+        writer->dropped++;
     }
-    if (mu_now_ns() - scribe->start_ns < again_ns || start_child(scribe) != MU_OK)
+    if (mu_now_ns() - writer->start_ns < again_ns || start_child(writer) != MU_OK)
         return;
-    if (scribe->state.len > 0)
-        queue(scribe, STATE, scribe->state.data, scribe->state.len);
-    mu_scribe_event(scribe, "writer", NULL, -1, "the run directory's writer died and was started again");
+    if (writer->state.len > 0)
+        queue(writer, STATE, writer->state.data, writer->state.len);
+    mu_rundir_writer_event(writer, "writer", NULL, -1,
+                           "the run directory's writer died and was started again");
 }
 
 /* Whether the packet is on its way. Errors other than a full queue mean that the child is gone. */
-static bool send_packet(mu_scribe_t *scribe, const char *packet, size_t n)
+static bool send_packet(mu_rundir_writer_t *writer, const char *packet, size_t n)
 {
-    if (scribe->fd < 0)
-        replace_child(scribe);
-    if (scribe->fd < 0)
+    if (writer->fd < 0)
+        replace_child(writer);
+    if (writer->fd < 0)
         return false;
-    if (send(scribe->fd, packet, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+    if (send(writer->fd, packet, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
         return true;
     if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
-        replace_child(scribe);
+        replace_child(writer);
     return false;
 }
 
-static void queue(mu_scribe_t *scribe, char kind, const char *bytes, size_t n)
+static void queue(mu_rundir_writer_t *writer, char kind, const char *bytes, size_t n)
 {
     char packet[PACKET_MAX];
-    if (!scribe)
+    if (!writer)
         return;
     while (n > 0) {
         size_t part = n < sizeof packet - 1 ? n : sizeof packet - 1;
         packet[0] = kind;
         memcpy(packet + 1, bytes, part);
-        scribe->dropped += !send_packet(scribe, packet, part + 1);
+        writer->dropped += !send_packet(writer, packet, part + 1);
         bytes += part;
         n -= part;
     }
 }
 
-void mu_scribe_state(mu_scribe_t *scribe, const mu_run_state_t *state)
+void mu_rundir_writer_state(mu_rundir_writer_t *writer, const mu_run_state_t *state)
 {
     mu_buf_t text = MU_BUF_INIT;
     mu_run_state_json(state, &text);
-    mu_buf_release(&scribe->state);
-    scribe->state = text;
-    queue(scribe, STATE, text.data, text.len);
+    mu_buf_release(&writer->state);
+    writer->state = text;
+    queue(writer, STATE, text.data, text.len);
 }
 
-void mu_scribe_event(mu_scribe_t *scribe, const char *kind, const char *host, int rank, const char *format,
-                     ...)
+void mu_rundir_writer_event(mu_rundir_writer_t *writer, const char *kind, const char *host, int rank,
+                            const char *format, ...)
 {
     mu_buf_t text = MU_BUF_INIT, line = MU_BUF_INIT;
     va_list args;
@@ -258,95 +259,95 @@ void mu_scribe_event(mu_scribe_t *scribe, const char *kind, const char *host, in
     mu_buf_vaddf(&text, format, args);
     va_end(args);
     mu_event_json(kind, host, rank, text.data, &line);
-    queue(scribe, EVENT, line.data, line.len);
+    queue(writer, EVENT, line.data, line.len);
     mu_buf_release(&text);
     mu_buf_release(&line);
 }
 
-void mu_scribe_remove_key(mu_scribe_t *scribe, ino_t inode)
+void mu_rundir_writer_remove_key(mu_rundir_writer_t *writer, ino_t inode)
 {
     char bytes[sizeof inode];
     memcpy(bytes, &inode, sizeof inode);
-    queue(scribe, REMOVE_KEY, bytes, sizeof bytes);
+    queue(writer, REMOVE_KEY, bytes, sizeof bytes);
 }
 
-void mu_scribe_output(mu_scribe_t *scribe, const char *bytes, size_t n)
+void mu_rundir_writer_output(mu_rundir_writer_t *writer, const char *bytes, size_t n)
 {
-    queue(scribe, OUTPUT, bytes, n);
+    queue(writer, OUTPUT, bytes, n);
 }
 
-int mu_scribe_fd(const mu_scribe_t *scribe)
+int mu_rundir_writer_fd(const mu_rundir_writer_t *writer)
 {
-    return scribe->fd;
+    return writer->fd;
 }
 
-static void listen_to_child(mu_scribe_t *scribe)
+static void listen_to_child(mu_rundir_writer_t *writer)
 {
     char told[257];
     ssize_t n = -1;
-    if (scribe->fd < 0)
-        replace_child(scribe);
-    while (scribe->fd >= 0 && (n = recv(scribe->fd, told, sizeof told - 1, MSG_DONTWAIT)) > 0) {
+    if (writer->fd < 0)
+        replace_child(writer);
+    while (writer->fd >= 0 && (n = recv(writer->fd, told, sizeof told - 1, MSG_DONTWAIT)) > 0) {
         told[n] = '\0';
         if (told[0] == DRAIN) {
-            scribe->drain = true;
-            snprintf(scribe->drained, sizeof scribe->drained, "%s", told + 1);
-        } else if ((mu_stop_t)told[0] > scribe->stop) {
-            scribe->stop = (mu_stop_t)told[0];
+            writer->drain = true;
+            snprintf(writer->drained, sizeof writer->drained, "%s", told + 1);
+        } else if ((mu_stop_t)told[0] > writer->stop) {
+            writer->stop = (mu_stop_t)told[0];
         }
     }
-    if (scribe->fd >= 0 && (n == 0 || (errno != EAGAIN && errno != EINTR)))
-        replace_child(scribe);
+    if (writer->fd >= 0 && (n == 0 || (errno != EAGAIN && errno != EINTR)))
+        replace_child(writer);
 }
 
-mu_stop_t mu_scribe_stop(mu_scribe_t *scribe)
+mu_stop_t mu_rundir_writer_stop(mu_rundir_writer_t *writer)
 {
-    listen_to_child(scribe);
-    return scribe->stop;
+    listen_to_child(writer);
+    return writer->stop;
 }
 
-bool mu_scribe_moved(mu_scribe_t *scribe)
+bool mu_rundir_writer_moved(mu_rundir_writer_t *writer)
 {
-    listen_to_child(scribe);
-    return scribe->moved;
+    listen_to_child(writer);
+    return writer->moved;
 }
 
-const char *mu_scribe_drain(mu_scribe_t *scribe)
+const char *mu_rundir_writer_drain(mu_rundir_writer_t *writer)
 {
-    listen_to_child(scribe);
-    bool drain = scribe->drain;
-    scribe->drain = false;
-    return drain ? scribe->drained : NULL;
+    listen_to_child(writer);
+    bool drain = writer->drain;
+    writer->drain = false;
+    return drain ? writer->drained : NULL;
 }
 
 /* Whether the child has written all that was queued. */
-static bool end_child(mu_scribe_t *scribe)
+static bool end_child(mu_rundir_writer_t *writer)
 {
     int how = 0, waited = 0;
-    shutdown(scribe->fd, SHUT_WR);
-    for (; waited < END_MS && waitpid(scribe->pid, &how, WNOHANG) == 0; waited += 10)
+    shutdown(writer->fd, SHUT_WR);
+    for (; waited < END_MS && waitpid(writer->pid, &how, WNOHANG) == 0; waited += 10)
         mu_sleep_ms(10);
     if (waited >= END_MS)
         mu_warn("the run directory does not answer: its last entries may be missing");
-    close(scribe->fd);
+    close(writer->fd);
     return waited >= END_MS || (WIFEXITED(how) && (WEXITSTATUS(how) == 0 || WEXITSTATUS(how) == EXIT_MOVED));
 }
 
-void mu_scribe_end(mu_scribe_t *scribe)
+void mu_rundir_writer_end(mu_rundir_writer_t *writer)
 {
-    if (!scribe)
+    if (!writer)
         return;
-    if (!scribe->moved && (scribe->fd < 0 || !end_child(scribe))) {
+    if (!writer->moved && (writer->fd < 0 || !end_child(writer))) {
         /* it was killed on the way: the last state is what people and other programs read */
-        if (start_child(scribe) == MU_OK) {
-            queue(scribe, STATE, scribe->state.data, scribe->state.len);
-            end_child(scribe);
+        if (start_child(writer) == MU_OK) {
+            queue(writer, STATE, writer->state.data, writer->state.len);
+            end_child(writer);
         }
     }
-    if (scribe->dropped > 0 && !scribe->moved)
+    if (writer->dropped > 0 && !writer->moved)
         mu_warn("%lld entries of the run directory were dropped: its volume was too slow, or its writer died",
-                (long long)scribe->dropped);
-    mu_buf_release(&scribe->state);
-    free(scribe->dir);
-    free(scribe);
+                (long long)writer->dropped);
+    mu_buf_release(&writer->state);
+    free(writer->dir);
+    free(writer);
 }

@@ -6,36 +6,36 @@
  * guard would end its rank. So a child does all that touches the run directory while ranks run. What it
  * cannot take (its queue is full) is dropped, counted, and reported at the end.
  */
-#ifndef MU_LAUNCHER_SCRIBE_H
-#define MU_LAUNCHER_SCRIBE_H
+#ifndef MU_LAUNCHER_RUNDIR_WRITER_H
+#define MU_LAUNCHER_RUNDIR_WRITER_H
 
 #include "common/rundir.h"
 
 #include <sys/types.h>
 
-typedef struct mu_scribe mu_scribe_t;
+typedef struct mu_rundir_writer mu_rundir_writer_t;
 
 /* Forks. lock_fd: a descriptor that the child keeps open (the claim of the directory); -1: none. A child that dies is
  * reported and started again, with the newest state. Errors: MU_BUG. */
-mu_status_t mu_scribe_start(const char *run_dir, int lock_fd, mu_scribe_t **out);
+mu_status_t mu_rundir_writer_start(const char *run_dir, int lock_fd, mu_rundir_writer_t **out);
 /* run.json becomes this. */
-void mu_scribe_state(mu_scribe_t *scribe, const mu_run_state_t *state);
+void mu_rundir_writer_state(mu_rundir_writer_t *writer, const mu_run_state_t *state);
 /* A line for events.jsonl. */
-void mu_scribe_event(mu_scribe_t *scribe, const char *kind, const char *host, int rank, const char *format,
-                     ...) __attribute__((format(printf, 5, 6)));
+void mu_rundir_writer_event(mu_rundir_writer_t *writer, const char *kind, const char *host, int rank,
+                            const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* control.key goes, unless it is another file by then: the next attempt's. */
-void mu_scribe_remove_key(mu_scribe_t *scribe, ino_t inode);
+void mu_rundir_writer_remove_key(mu_rundir_writer_t *writer, ino_t inode);
 /* Bytes for logs/mpirun.log. */
-void mu_scribe_output(mu_scribe_t *scribe, const char *bytes, size_t n);
-/* Readable when something was seen; then ask mu_scribe_stop(), which never falls. */
-int mu_scribe_fd(const mu_scribe_t *scribe);
-mu_stop_t mu_scribe_stop(mu_scribe_t *scribe);
+void mu_rundir_writer_output(mu_rundir_writer_t *writer, const char *bytes, size_t n);
+/* Readable when something was seen; then ask mu_rundir_writer_stop(), which never falls. */
+int mu_rundir_writer_fd(const mu_rundir_writer_t *writer);
+mu_stop_t mu_rundir_writer_stop(mu_rundir_writer_t *writer);
 /* Whether the directory has been moved, removed or replaced since it was claimed. Nothing is written from then on. */
-bool mu_scribe_moved(mu_scribe_t *scribe);
+bool mu_rundir_writer_moved(mu_rundir_writer_t *writer);
 /* The name of a host that is about to go, once for each that was told; NULL otherwise. Any bytes: escape it.
  */
-const char *mu_scribe_drain(mu_scribe_t *scribe);
+const char *mu_rundir_writer_drain(mu_rundir_writer_t *writer);
 /* Waits at most 5 s for what is queued to be written. NULL is fine. */
-void mu_scribe_end(mu_scribe_t *scribe);
+void mu_rundir_writer_end(mu_rundir_writer_t *writer);
 
 #endif

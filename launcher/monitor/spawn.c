@@ -88,7 +88,7 @@ static void keep_line(mu_spawn_t *s)
         memcpy(s->last_line, s->line, sizeof s->last_line);
 }
 
-void mu_spawn_read(mu_spawn_t *s, mu_scribe_t *scribe)
+void mu_spawn_read(mu_spawn_t *s, mu_rundir_writer_t *writer)
 {
     char piece[8192];
     for (int i = 0; i < 16 && s->output_fd >= 0; i++) {
@@ -102,7 +102,7 @@ void mu_spawn_read(mu_spawn_t *s, mu_scribe_t *scribe)
             s->output_fd = -1;
             return;
         }
-        mu_scribe_output(scribe, piece, (size_t)n);
+        mu_rundir_writer_output(writer, piece, (size_t)n);
         for (ssize_t k = 0; k < n; k++) {
             if (piece[k] == '\n')
                 keep_line(s);
@@ -122,11 +122,11 @@ void mu_spawn_reap(mu_spawn_t *s)
     s->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
-void mu_spawn_end(mu_spawn_t *s, mu_scribe_t *scribe)
+void mu_spawn_end(mu_spawn_t *s, mu_rundir_writer_t *writer)
 {
     if (!s->gone)
         kill(-s->pid, SIGKILL);
-    mu_spawn_read(s, scribe);
+    mu_spawn_read(s, writer);
     if (s->output_fd >= 0)
         close(s->output_fd);
     s->output_fd = -1;

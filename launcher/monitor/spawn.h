@@ -22,9 +22,9 @@ typedef struct mu_spawn {
 /* Errors: MU_BUG. */
 mu_status_t mu_spawn(char *const *argv, char *const *envp, mu_spawn_t *out);
 /* What it printed goes to logs/mpirun.log; the last line that is no frame of a help text is kept. */
-void mu_spawn_read(mu_spawn_t *spawn, mu_scribe_t *scribe);
+void mu_spawn_read(mu_spawn_t *spawn, mu_rundir_writer_t *writer);
 void mu_spawn_reap(mu_spawn_t *spawn);
 /* Kills it if it is still there, reads the rest, closes. */
-void mu_spawn_end(mu_spawn_t *spawn, mu_scribe_t *scribe);
+void mu_spawn_end(mu_spawn_t *spawn, mu_rundir_writer_t *writer);
 
 #endif

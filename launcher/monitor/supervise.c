@@ -26,18 +26,19 @@ typedef enum course { RUNNING, SETTLING, KILLING } course_t;
 
 typedef struct attempt {
     mu_supervisor_t *s;
-    mu_roster_t roster;
+    mu_rank_table_t rank_table;
     mu_spawn_t mpirun;
-    mu_fold_t fold;
+    mu_dedup_t dedup;
     course_t course;
-    mu_trouble_t trouble; /* the culprit so far */
+    mu_failure_t failure; /* the root cause so far */
     bool announced;
     char what[512]; /* as it was announced; heartbeats that come later tell less */
-    int64_t trouble_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
-    int64_t turned_ns;  /* the end of the last turn */
-    int64_t lossy_ns;   /* when it was told that the network loses packets; 0: not, since ranks moved last */
-    int64_t judged_ns;  /* 0: a death was told, which cannot wait */
-    bool mpirun_killed; /* by us */
+    int64_t failure_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
+    int64_t turned_ns; /* the end of the last turn */
+    int64_t
+        retransmitting_ns; /* when it was told that the network loses packets; 0: not, since ranks moved last */
+    int64_t judged_ns;     /* 0: a death was told, which cannot wait */
+    bool mpirun_killed;    /* by us */
     int drains_before;
     mu_order_t order;
 } attempt_t;
@@ -47,29 +48,30 @@ typedef struct attempt {
 static bool take_hello(attempt_t *a, const mu_hello_t *hello, int64_t now)
 {
     mu_supervisor_t *s = a->s;
-    int before = a->roster.present;
-    if (!mu_roster_hello(&a->roster, hello, now))
+    int before = a->rank_table.present;
+    if (!mu_rank_table_hello(&a->rank_table, hello, now))
         return false;
-    int present = a->roster.present;
+    int present = a->rank_table.present;
     if (present == before)
         return true;
     if (strcmp(hello->version, MU_VERSION) != 0 || strcmp(hello->config_digest, s->config_digest) != 0) {
         mu_buf_t name = MU_BUF_INIT;
-        mu_roster_name(&a->roster, (int)hello->rank, &name);
+        mu_rank_table_name(&a->rank_table, (int)hello->rank, &name);
         mu_error("%s %s: every host must see the same muster and the same run directory", name.data,
                  strcmp(hello->version, MU_VERSION) != 0 ? "is another version of muster"
                                                          : "read another RUN/config.yml");
         mu_buf_release(&name);
-        a->trouble = (mu_trouble_t){MU_TROUBLE_ABSENT, (int)hello->rank, MU_PREFLIGHT, 0};
+        a->failure = (mu_failure_t){MU_FAILURE_ABSENT, (int)hello->rank, MU_PREFLIGHT, 0};
         a->announced = true;
         a->course = SETTLING;
-        a->trouble_ns = now;
+        a->failure_ns = now;
         return true;
     }
-    if (present == a->roster.size) {
-        mu_debug("all %d ranks are there after %.1f s", present, (double)(now - a->roster.begin_ns) * 1e-9);
-        mu_scribe_event(s->scribe, "joined", NULL, -1, "all %d ranks said hello", present);
-        mu_scribe_remove_key(s->scribe, s->key_inode);
+    if (present == a->rank_table.size) {
+        mu_debug("all %d ranks are there after %.1f s", present,
+                 (double)(now - a->rank_table.begin_ns) * 1e-9);
+        mu_rundir_writer_event(s->writer, "joined", NULL, -1, "all %d ranks said hello", present);
+        mu_rundir_writer_remove_key(s->writer, s->key_inode);
     }
     return true;
 }
@@ -77,26 +79,26 @@ static bool take_hello(attempt_t *a, const mu_hello_t *hello, int64_t now)
 static void answer(attempt_t *a, int rank)
 {
     mu_order_t order = a->order;
-    order.sequence = a->roster.member[rank].sequence;
+    order.sequence = a->rank_table.member[rank].sequence;
     mu_server_order(a->s->server, rank, &order);
 }
 
 static void answer_all(attempt_t *a)
 {
-    for (int i = 0; i < a->roster.size; i++)
+    for (int i = 0; i < a->rank_table.size; i++)
         answer(a, i);
 }
 
 static void take_line(attempt_t *a, int rank, const mu_line_t *line)
 {
     mu_buf_t text = MU_BUF_INIT;
-    if (a->s->many_hosts && *a->roster.member[rank].hello.host) {
-        mu_text_escape(a->roster.member[rank].hello.host, strlen(a->roster.member[rank].hello.host), 64,
-                       &text);
+    if (a->s->many_hosts && *a->rank_table.member[rank].hello.host) {
+        mu_text_escape(a->rank_table.member[rank].hello.host, strlen(a->rank_table.member[rank].hello.host),
+                       64, &text);
         mu_buf_adds(&text, ": ");
     }
     mu_text_escape(line->text, strlen(line->text), sizeof line->text, &text);
-    if (mu_fold_line(&a->fold, rank, text.data, mu_now_ns()))
+    if (mu_dedup_line(&a->dedup, rank, text.data, mu_now_ns()))
         mu_progress_print(a->s->progress, text.data);
     mu_buf_release(&text);
 }
@@ -105,14 +107,14 @@ static void take_line(attempt_t *a, int rank, const mu_line_t *line)
  */
 static void name_stopped(attempt_t *a, int rank)
 {
-    const mu_member_t *m = &a->roster.member[rank];
+    const mu_rank_entry_t *m = &a->rank_table.member[rank];
     if (m->stopped != 2)
         return;
     mu_buf_t name = MU_BUF_INIT;
-    mu_roster_name(&a->roster, rank, &name);
+    mu_rank_table_name(&a->rank_table, rank, &name);
     mu_warn("%s is stopped (state T, pid %lld); it ends in %.0f s unless it goes on", name.data,
-            (long long)m->hello.rank_pid, mu_roster_limit(&a->roster, m->beat.phase));
-    mu_scribe_event(a->s->scribe, "stopped", m->hello.host, rank, "the process is stopped (state T)");
+            (long long)m->hello.rank_pid, mu_rank_table_limit(&a->rank_table, m->heartbeat.phase));
+    mu_rundir_writer_event(a->s->writer, "stopped", m->hello.host, rank, "the process is stopped (state T)");
     mu_buf_release(&name);
 }
 
@@ -120,61 +122,63 @@ static void name_stopped(attempt_t *a, int rank)
  * run stops. If not, the host is about to go: save, and start again. */
 static void take_asked(attempt_t *a, int rank)
 {
-    const mu_member_t *m = &a->roster.member[rank];
-    if (m->beat.asked == 0)
+    const mu_rank_entry_t *m = &a->rank_table.member[rank];
+    if (m->heartbeat.asked == 0)
         return;
     mu_buf_t name = MU_BUF_INIT;
-    mu_roster_name(&a->roster, rank, &name);
-    mu_scribe_event(a->s->scribe, "asked", m->hello.host, rank,
-                    "pid %lld sent signal %lld to the rank's guard", (long long)m->beat.asked_by,
-                    (long long)m->beat.asked);
+    mu_rank_table_name(&a->rank_table, rank, &name);
+    mu_rundir_writer_event(a->s->writer, "asked", m->hello.host, rank,
+                           "pid %lld sent signal %lld to the rank's guard", (long long)m->heartbeat.asked_by,
+                           (long long)m->heartbeat.asked);
     if (a->s->drains == a->drains_before) {
         mu_info("%s: pid %lld sent signal %lld (%s) to its guard: saving a checkpoint%s", name.data,
-                (long long)m->beat.asked_by, (long long)m->beat.asked, strsignal((int)m->beat.asked),
+                (long long)m->heartbeat.asked_by, (long long)m->heartbeat.asked,
+                strsignal((int)m->heartbeat.asked),
                 a->s->stops > 0 ? "" : "; the ranks start again when all hosts are ready");
         a->s->drains++;
     }
     mu_buf_release(&name);
 }
 
-static void take_beat(attempt_t *a, int rank, const mu_beat_t *beat, int64_t now)
+static void take_heartbeat(attempt_t *a, int rank, const mu_heartbeat_t *heartbeat, int64_t now)
 {
     mu_run_state_t *state = a->s->state;
-    bool asked = a->roster.member[rank].beat.asked != 0;
-    mu_roster_beat(&a->roster, rank, beat, now);
+    bool asked = a->rank_table.member[rank].heartbeat.asked != 0;
+    mu_rank_table_heartbeat(&a->rank_table, rank, heartbeat, now);
     name_stopped(a, rank);
     if (!asked)
         take_asked(a, rank);
     if (rank != 0)
         return;
-    const mu_beat_t *b = &a->roster.member[0].beat;
+    const mu_heartbeat_t *b = &a->rank_table.member[0].heartbeat;
     if (b->step > 0 || b->phase >= MU_PHASE_FIRST_STEP)
         state->step = b->step;
     if (b->train_iters > 0)
         state->train_iters = b->train_iters;
     if (b->last_checkpoint > state->last_checkpoint) {
         state->last_checkpoint = b->last_checkpoint;
-        mu_scribe_event(a->s->scribe, "checkpoint", NULL, -1, "step %lld is saved",
-                        (long long)b->last_checkpoint);
+        mu_rundir_writer_event(a->s->writer, "checkpoint", NULL, -1, "step %lld is saved",
+                               (long long)b->last_checkpoint);
     } else if (b->phase >= MU_PHASE_STEP) { /* an older one was resumed, or none */
         state->last_checkpoint = b->last_checkpoint;
     }
     state->loss = b->loss;
     state->valid_loss = b->valid_loss;
     state->tokens_per_s = b->tokens_per_s;
-    mu_progress_beat(a->s->progress, b, now);
+    mu_progress_heartbeat(a->s->progress, b, now);
 }
 
 static void take_death(attempt_t *a, int rank, const mu_death_t *death, int64_t now)
 {
-    if (a->roster.member[rank].dead)
+    if (a->rank_table.member[rank].dead)
         return;
-    mu_roster_death(&a->roster, rank, death, now);
+    mu_rank_table_death(&a->rank_table, rank, death, now);
     a->judged_ns = 0;
     mu_buf_t text = MU_BUF_INIT;
-    mu_trouble_t end = {MU_TROUBLE_DEATH, rank, MU_OK, 0};
-    mu_trouble_text(&a->roster, &end, &text);
-    mu_scribe_event(a->s->scribe, "ended", a->roster.member[rank].hello.host, rank, "%s", text.data);
+    mu_failure_t end = {MU_FAILURE_DEATH, rank, MU_OK, 0};
+    mu_failure_text(&a->rank_table, &end, &text);
+    mu_rundir_writer_event(a->s->writer, "ended", a->rank_table.member[rank].hello.host, rank, "%s",
+                           text.data);
     mu_buf_release(&text);
 }
 
@@ -185,8 +189,8 @@ static bool take_message(void *arg, int rank, const mu_message_t *message)
     switch (message->type) {
     case MU_MESSAGE_HELLO:
         return take_hello(a, &message->hello, now);
-    case MU_MESSAGE_BEAT:
-        take_beat(a, rank, &message->beat, now);
+    case MU_MESSAGE_HEARTBEAT:
+        take_heartbeat(a, rank, &message->heartbeat, now);
         answer(a, rank);
         break;
     case MU_MESSAGE_DEATH:
@@ -202,30 +206,30 @@ static bool take_message(void *arg, int rank, const mu_message_t *message)
     return true;
 }
 
-void mu_supervisor_hear(mu_supervisor_t *s)
+void mu_supervisor_poll_requests(mu_supervisor_t *s)
 {
     while (s->signals_heard < *s->signals) {
         s->signals_heard++;
         s->stops++;
         mu_info("signal: %s", s->stops == 1 ? "saving a checkpoint, then stopping; once more stops at once"
                                             : "stopping at once");
-        mu_scribe_event(s->scribe, "stop", NULL, -1, "a signal");
+        mu_rundir_writer_event(s->writer, "stop", NULL, -1, "a signal");
     }
-    int asked = (int)mu_scribe_stop(s->scribe);
+    int asked = (int)mu_rundir_writer_stop(s->writer);
     if (asked > s->stops) {
         s->stops = asked;
         mu_info("the file `stop`: %s",
                 asked == 1 ? "saving a checkpoint, then stopping" : "stopping at once");
-        mu_scribe_event(s->scribe, "stop", NULL, -1, "the file `stop`");
+        mu_rundir_writer_event(s->writer, "stop", NULL, -1, "the file `stop`");
     }
-    const char *host = mu_scribe_drain(s->scribe);
+    const char *host = mu_rundir_writer_drain(s->writer);
     if (host) {
         mu_buf_t name = MU_BUF_INIT;
         mu_text_escape(host, strlen(host), 64, &name);
         s->drains++;
         mu_info("%s is about to go: saving a checkpoint; the ranks start again when all hosts are ready",
                 name.len > 0 ? name.data : "a host");
-        mu_scribe_event(s->scribe, "drain", host, -1, "the host is about to go");
+        mu_rundir_writer_event(s->writer, "drain", host, -1, "the host is about to go");
         mu_buf_release(&name);
     }
 }
@@ -235,11 +239,11 @@ void mu_supervisor_hear(mu_supervisor_t *s)
 static void announce(attempt_t *a)
 {
     mu_buf_t who = MU_BUF_INIT, what = MU_BUF_INIT;
-    mu_roster_name(&a->roster, a->trouble.rank, &who);
-    mu_trouble_text(&a->roster, &a->trouble, &what);
+    mu_rank_table_name(&a->rank_table, a->failure.rank, &who);
+    mu_failure_text(&a->rank_table, &a->failure, &what);
     mu_error("%s %s", who.data, what.data);
-    mu_scribe_event(a->s->scribe, "failed", a->roster.member[a->trouble.rank].hello.host, a->trouble.rank,
-                    "%s", what.data);
+    mu_rundir_writer_event(a->s->writer, "failed", a->rank_table.member[a->failure.rank].hello.host,
+                           a->failure.rank, "%s", what.data);
     a->announced = true;
     snprintf(a->what, sizeof a->what, "%s", what.data);
     mu_buf_release(&who);
@@ -247,21 +251,23 @@ static void announce(attempt_t *a)
 }
 
 /* Why a rank that stands still is not ended yet. */
-static void tell_lossy(attempt_t *a, int64_t now)
+static void report_retransmitting(attempt_t *a, int64_t now)
 {
-    double limit, still = mu_roster_still(&a->roster, now, &limit);
-    int rank = a->s->limits.hang > 0 || still <= limit ? -1 : mu_roster_lossy(&a->roster, now);
+    double limit, still = mu_rank_table_stalled(&a->rank_table, now, &limit);
+    int rank =
+        a->s->limits.hang > 0 || still <= limit ? -1 : mu_rank_table_retransmitting(&a->rank_table, now);
     if (still < 1)
-        a->lossy_ns = 0;
-    if (rank < 0 || a->lossy_ns != 0)
+        a->retransmitting_ns = 0;
+    if (rank < 0 || a->retransmitting_ns != 0)
         return;
     mu_buf_t who = MU_BUF_INIT, what = MU_BUF_INIT;
-    mu_trouble_t stuck = {MU_TROUBLE_STUCK, rank, MU_NETWORK, still};
-    mu_roster_name(&a->roster, rank, &who);
-    mu_trouble_text(&a->roster, &stuck, &what);
-    mu_warn("%s %s; it ends after %.0f s unless it goes on", who.data, what.data, MU_LOSSY_LIMIT);
-    mu_scribe_event(a->s->scribe, "lossy", a->roster.member[rank].hello.host, rank, "%s", what.data);
-    a->lossy_ns = now;
+    mu_failure_t stuck = {MU_FAILURE_STUCK, rank, MU_NETWORK, still};
+    mu_rank_table_name(&a->rank_table, rank, &who);
+    mu_failure_text(&a->rank_table, &stuck, &what);
+    mu_warn("%s %s; it ends after %.0f s unless it goes on", who.data, what.data, MU_RETRANSMIT_LIMIT);
+    mu_rundir_writer_event(a->s->writer, "lossy", a->rank_table.member[rank].hello.host, rank, "%s",
+                           what.data);
+    a->retransmitting_ns = now;
     mu_buf_release(&who);
     mu_buf_release(&what);
 }
@@ -276,29 +282,29 @@ static void begin_killing(attempt_t *a, int64_t now)
 
 static void judge(attempt_t *a, int64_t now)
 {
-    mu_trouble_t t;
+    mu_failure_t t;
     if (a->course == KILLING || now - a->judged_ns < TICK_MS * ms_ns)
         return;
     a->judged_ns = now;
-    tell_lossy(a, now);
-    mu_roster_judge(&a->roster, now, &t);
-    bool better = a->trouble.kind == MU_TROUBLE_NONE ||
-                  (a->trouble.kind == MU_TROUBLE_FOLLOWER && t.kind == MU_TROUBLE_DEATH);
-    if (t.kind != MU_TROUBLE_NONE && better) {
-        a->trouble = t;
-        a->trouble_ns = now;
+    report_retransmitting(a, now);
+    mu_rank_table_failure(&a->rank_table, now, &t);
+    bool better = a->failure.kind == MU_FAILURE_NONE ||
+                  (a->failure.kind == MU_FAILURE_SECONDARY && t.kind == MU_FAILURE_DEATH);
+    if (t.kind != MU_FAILURE_NONE && better) {
+        a->failure = t;
+        a->failure_ns = now;
         a->course = SETTLING;
-        if (t.kind != MU_TROUBLE_FOLLOWER)
+        if (t.kind != MU_FAILURE_SECONDARY)
             announce(a);
     }
-    int64_t wait_ms = a->trouble.kind == MU_TROUBLE_FOLLOWER ? cause_ms : settle_ms;
-    if (a->course == SETTLING && now - a->trouble_ns > wait_ms * ms_ns) {
+    int64_t wait_ms = a->failure.kind == MU_FAILURE_SECONDARY ? cause_ms : settle_ms;
+    if (a->course == SETTLING && now - a->failure_ns > wait_ms * ms_ns) {
         /* a guard that went with its rank reports nothing: it fell silent before the others' connections
          * broke */
-        mu_trouble_t silent;
-        if (a->trouble.kind == MU_TROUBLE_FOLLOWER && mu_roster_vanished(&a->roster, now, &silent) &&
+        mu_failure_t silent;
+        if (a->failure.kind == MU_FAILURE_SECONDARY && mu_rank_table_vanished(&a->rank_table, now, &silent) &&
             silent.seconds * 1e3 >= (double)cause_ms)
-            a->trouble = silent;
+            a->failure = silent;
         if (!a->announced)
             announce(a);
         begin_killing(a, now);
@@ -309,13 +315,13 @@ static void judge(attempt_t *a, int64_t now)
  * way. */
 static void judge_mpirun(attempt_t *a, int64_t now)
 {
-    if (a->course != RUNNING || !a->mpirun.gone || a->roster.dead == a->roster.size)
+    if (a->course != RUNNING || !a->mpirun.gone || a->rank_table.dead == a->rank_table.size)
         return;
     if (a->gone_ns == 0)
         a->gone_ns = now;
     if (now - a->gone_ns <= cause_ms * ms_ns)
         return;
-    if (a->trouble.kind == MU_TROUBLE_NONE && mu_roster_vanished(&a->roster, now, &a->trouble))
+    if (a->failure.kind == MU_FAILURE_NONE && mu_rank_table_vanished(&a->rank_table, now, &a->failure))
         announce(a);
     begin_killing(a, now);
 }
@@ -325,7 +331,7 @@ static void judge_help(attempt_t *a, int64_t now)
 {
     const int64_t patience_ms =
         3000; /* a text that was no end after all: ranks report within a second of their start */
-    if (a->course == RUNNING && a->roster.present == 0 && a->mpirun.help_ns != 0 &&
+    if (a->course == RUNNING && a->rank_table.present == 0 && a->mpirun.help_ns != 0 &&
         now - a->mpirun.help_ns > patience_ms * ms_ns)
         begin_killing(a, now);
 }
@@ -338,7 +344,7 @@ static void pass_stop_on(attempt_t *a, int64_t now)
     }
     if (a->s->stops >= 2 && a->course != KILLING)
         begin_killing(a, now);
-    if (a->course != KILLING && mu_scribe_moved(a->s->scribe)) {
+    if (a->course != KILLING && mu_rundir_writer_moved(a->s->writer)) {
         mu_error("%s is no longer the directory that this run began in: it was moved, removed or replaced",
                  a->s->run_dir);
         begin_killing(a, now);
@@ -347,7 +353,7 @@ static void pass_stop_on(attempt_t *a, int64_t now)
 
 static void kill_mpirun(attempt_t *a, int64_t now)
 {
-    bool quiet = a->roster.dead == a->roster.present;
+    bool quiet = a->rank_table.dead == a->rank_table.present;
     int64_t since = now - a->kill_ns;
     if (a->mpirun.gone)
         return;
@@ -360,7 +366,7 @@ static void kill_mpirun(attempt_t *a, int64_t now)
 static void tell_state(attempt_t *a, int64_t now)
 {
     mu_run_state_t *state = a->s->state;
-    int64_t phase = a->roster.member[0].beat.phase;
+    int64_t phase = a->rank_table.member[0].heartbeat.phase;
     const char *word = phase == MU_PHASE_SAVE         ? "saving"
                        : phase >= MU_PHASE_FIRST_STEP ? "running"
                                                       : "starting";
@@ -368,13 +374,13 @@ static void tell_state(attempt_t *a, int64_t now)
         snprintf(state->state, sizeof state->state, "%s", word);
         state->time = mu_wall_seconds();
         a->state_ns = now;
-        mu_scribe_state(a->s->scribe, state);
+        mu_rundir_writer_state(a->s->writer, state);
     }
 }
 
 static bool over(attempt_t *a, int64_t now)
 {
-    if (a->roster.dead == a->roster.size && a->all_dead_ns == 0)
+    if (a->rank_table.dead == a->rank_table.size && a->all_dead_ns == 0)
         a->all_dead_ns = now;
     if (a->course == RUNNING && a->all_dead_ns && !a->mpirun.gone && now - a->all_dead_ns > leave_ms * ms_ns)
         begin_killing(a, now);
@@ -383,20 +389,20 @@ static bool over(attempt_t *a, int64_t now)
     /* while reports may still come, guards are heard: a death that nobody told is the next attempt's riddle
      */
     return a->course == KILLING
-               ? a->roster.dead == a->roster.present || now - a->kill_ns > 2 * kill_ms * ms_ns
+               ? a->rank_table.dead == a->rank_table.present || now - a->kill_ns > 2 * kill_ms * ms_ns
                : a->all_dead_ns != 0;
 }
 
-static void turn(attempt_t *a)
+static void poll_once(attempt_t *a)
 {
     mu_supervisor_t *s = a->s;
     struct pollfd fds[] = {{mu_server_fd(s->server), POLLIN, 0},
-                           {mu_scribe_fd(s->scribe), POLLIN, 0},
+                           {mu_rundir_writer_fd(s->writer), POLLIN, 0},
                            {a->mpirun.output_fd, POLLIN, 0}};
     poll(fds, sizeof fds / sizeof *fds, TICK_MS);
     mu_server_move(s->server, take_message, a);
-    mu_spawn_read(&a->mpirun, s->scribe);
-    mu_supervisor_hear(s);
+    mu_spawn_read(&a->mpirun, s->writer);
+    mu_supervisor_poll_requests(s);
     mu_spawn_reap(&a->mpirun);
     mu_sleep_ms(GATHER_MS);
 }
@@ -407,9 +413,9 @@ static void notice_pause(attempt_t *a, int64_t now)
     a->turned_ns = now;
     if (still <= STILL_MS * ms_ns)
         return;
-    mu_roster_pause(&a->roster, still, now);
-    mu_scribe_event(a->s->scribe, "paused", NULL, -1, "the launcher itself stood still for %.1f s",
-                    (double)still * 1e-9);
+    mu_rank_table_pause(&a->rank_table, still, now);
+    mu_rundir_writer_event(a->s->writer, "paused", NULL, -1, "the launcher itself stood still for %.1f s",
+                           (double)still * 1e-9);
 }
 
 /* ---- the end ---- */
@@ -417,7 +423,7 @@ static void notice_pause(attempt_t *a, int64_t now)
 /* Whether the controller recorded an end. On a shared volume its file may be seen a moment later. */
 static bool recorded_end(const attempt_t *a, mu_completion_t *out)
 {
-    const mu_member_t *controller = &a->roster.member[0];
+    const mu_rank_entry_t *controller = &a->rank_table.member[0];
     bool by_itself =
         controller->dead && controller->death.reason == MU_DEATH_BY_ITSELF && controller->death.signal == 0;
     int64_t until = mu_now_ns() + (by_itself ? (int64_t)(a->s->completion_wait * 1e9) : 0);
@@ -434,18 +440,18 @@ static bool recorded_end(const attempt_t *a, mu_completion_t *out)
 static void blame_first(attempt_t *a)
 {
     int first = 0;
-    for (int i = 1; i < a->roster.size; i++)
-        if (a->roster.member[i].death_ns < a->roster.member[first].death_ns)
+    for (int i = 1; i < a->rank_table.size; i++)
+        if (a->rank_table.member[i].death_ns < a->rank_table.member[first].death_ns)
             first = i;
-    a->trouble = (mu_trouble_t){MU_TROUBLE_DEATH, first, MU_DIED, 0};
+    a->failure = (mu_failure_t){MU_FAILURE_DEATH, first, MU_DIED, 0};
 }
 
 /* mpirun was killed, by no order of ours: ranks that lost it, or vanished with it, are not the cause. */
 static bool mpirun_was_killed(const attempt_t *a)
 {
-    const mu_trouble_t *t = &a->trouble;
-    bool own = t->kind == MU_TROUBLE_DEATH && a->roster.member[t->rank].death.signal != 0 &&
-               a->roster.member[t->rank].death.reason == MU_DEATH_BY_ITSELF;
+    const mu_failure_t *t = &a->failure;
+    bool own = t->kind == MU_FAILURE_DEATH && a->rank_table.member[t->rank].death.signal != 0 &&
+               a->rank_table.member[t->rank].death.reason == MU_DEATH_BY_ITSELF;
     return a->mpirun.signal != 0 && !a->mpirun_killed && !own;
 }
 
@@ -456,7 +462,7 @@ static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
     mu_status_t status = mu_status_from_exit(code);
     out->status = code != 0 && mu_status_exit(status) == code ? status : MU_NETWORK;
     snprintf(out->who, sizeof out->who, "mpirun");
-    if (*a->mpirun.help && a->roster.present == 0)
+    if (*a->mpirun.help && a->rank_table.present == 0)
         snprintf(out->what, sizeof out->what, "did not start the ranks: %.400s", a->mpirun.help);
     else if (a->mpirun.signal != 0)
         snprintf(out->what, sizeof out->what, "was killed by signal %d (%s) at step %lld", a->mpirun.signal,
@@ -474,11 +480,12 @@ static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
 
 static void describe(attempt_t *a, mu_outcome_t *out)
 {
-    const mu_trouble_t *t = &a->trouble;
+    const mu_failure_t *t = &a->failure;
     mu_completion_t end;
     mu_buf_t text = MU_BUF_INIT;
-    *out = (mu_outcome_t){.rank = -1, .phase = -1, .ran = a->roster.present > 0, .time = mu_wall_seconds()};
-    if (mu_scribe_moved(a->s->scribe)) {
+    *out =
+        (mu_outcome_t){.rank = -1, .phase = -1, .ran = a->rank_table.present > 0, .time = mu_wall_seconds()};
+    if (mu_rundir_writer_moved(a->s->writer)) {
         out->status = MU_RUNDIR;
         snprintf(out->who, sizeof out->who, "the run directory");
         snprintf(out->what, sizeof out->what, "%.400s was moved, removed or replaced", a->s->run_dir);
@@ -496,41 +503,42 @@ static void describe(attempt_t *a, mu_outcome_t *out)
         out->status = MU_STOPPED;
         return;
     }
-    if (mpirun_was_killed(a) || (t->kind == MU_TROUBLE_NONE && a->roster.dead < a->roster.size)) {
+    if (mpirun_was_killed(a) || (t->kind == MU_FAILURE_NONE && a->rank_table.dead < a->rank_table.size)) {
         describe_mpirun(a, out);
         return;
     }
-    if (t->kind == MU_TROUBLE_NONE)
+    if (t->kind == MU_FAILURE_NONE)
         blame_first(a);
-    out->phase = (int)(a->roster.member[t->rank].dead ? a->roster.member[t->rank].death.phase
-                                                      : a->roster.member[t->rank].beat.phase);
-    const mu_death_t *d = &a->roster.member[t->rank].death;
+    out->phase = (int)(a->rank_table.member[t->rank].dead ? a->rank_table.member[t->rank].death.phase
+                                                          : a->rank_table.member[t->rank].heartbeat.phase);
+    const mu_death_t *d = &a->rank_table.member[t->rank].death;
     out->status = t->status;
     out->rank = t->rank;
-    mu_roster_name(&a->roster, t->rank, &text);
+    mu_rank_table_name(&a->rank_table, t->rank, &text);
     snprintf(out->who, sizeof out->who, "%s", text.data);
     mu_buf_clear(&text);
-    mu_trouble_text(&a->roster, t, &text);
+    mu_failure_text(&a->rank_table, t, &text);
     snprintf(out->what, sizeof out->what, "%s", *a->what ? a->what : text.data);
     mu_buf_clear(&text);
     mu_text_escape(d->last_line, strlen(d->last_line), 400, &text);
     snprintf(out->last_line, sizeof out->last_line, "%s", text.data ? text.data : "");
     snprintf(out->log, sizeof out->log, "%s/logs/rank-%05d.log", a->s->run_dir, t->rank);
-    for (int i = 0; i < a->roster.size; i++)
-        out->followers += i != t->rank && a->roster.member[i].dead &&
-                          (!a->roster.member[i].orderly || a->roster.member[i].death.signal != 0);
+    for (int i = 0; i < a->rank_table.size; i++)
+        out->secondary_failures +=
+            i != t->rank && a->rank_table.member[i].dead &&
+            (!a->rank_table.member[i].orderly || a->rank_table.member[i].death.signal != 0);
     mu_buf_release(&text);
 }
 
 mu_status_t mu_supervise(mu_supervisor_t *s, mu_outcome_t *outcome)
 {
-    attempt_t a = {.s = s, .trouble = {.kind = MU_TROUBLE_NONE, .rank = -1}, .drains_before = s->drains};
+    attempt_t a = {.s = s, .failure = {.kind = MU_FAILURE_NONE, .rank = -1}, .drains_before = s->drains};
     MU_TRY(mu_spawn(s->args->v, s->env->v, &a.mpirun));
-    mu_roster_init(&a.roster, s->ranks, s->state->attempt, &s->limits, mu_now_ns());
+    mu_rank_table_init(&a.rank_table, s->ranks, s->state->attempt, &s->limits, mu_now_ns());
     mu_progress_restart(s->progress);
     a.turned_ns = mu_now_ns();
     for (;;) {
-        turn(&a);
+        poll_once(&a);
         int64_t now = mu_now_ns();
         notice_pause(&a, now);
         pass_stop_on(&a, now);
@@ -540,13 +548,13 @@ mu_status_t mu_supervise(mu_supervisor_t *s, mu_outcome_t *outcome)
         if (a.course == KILLING)
             kill_mpirun(&a, now);
         tell_state(&a, now);
-        mu_fold_flush(&a.fold, s->progress, now);
+        mu_dedup_flush(&a.dedup, s->progress, now);
         if (over(&a, now))
             break;
     }
-    mu_fold_flush(&a.fold, s->progress, INT64_MAX);
+    mu_dedup_flush(&a.dedup, s->progress, INT64_MAX);
     describe(&a, outcome);
-    mu_spawn_end(&a.mpirun, s->scribe);
-    mu_roster_free(&a.roster);
+    mu_spawn_end(&a.mpirun, s->writer);
+    mu_rank_table_free(&a.rank_table);
     return MU_OK;
 }

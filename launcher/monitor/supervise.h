@@ -23,9 +23,9 @@ typedef struct mu_supervisor {
     bool many_hosts;           /* say the host with each line */
     mu_limits_t limits;
     mu_server_t *server;
-    mu_scribe_t *scribe;
+    mu_rundir_writer_t *writer;
     mu_progress_t *progress;
-    mu_run_state_t *state; /* kept up to date and handed to the scribe; state->attempt is this attempt */
+    mu_run_state_t *state; /* kept up to date and handed to the writer; state->attempt is this attempt */
     const volatile sig_atomic_t *signals; /* how many of SIGTERM, SIGINT, SIGUSR1, SIGHUP have come */
     sig_atomic_t signals_heard;
     int stops;              /* how often a stop was asked for, over all attempts: 1 save and stop, 2 now */
@@ -34,14 +34,14 @@ typedef struct mu_supervisor {
 } mu_supervisor_t;
 
 typedef struct mu_outcome {
-    mu_status_t status; /* MU_OK, MU_STOPPED, or what ended it */
-    bool ran;           /* some rank said hello */
-    bool drained;       /* MU_STOPPED since a host goes, not since the run shall end */
-    int rank;           /* first cause; -1: none, or mpirun itself */
-    int phase;          /* mu_phase_t of that rank; -1: unknown */
-    int followers;      /* others that failed afterwards, and are not the cause */
-    char who[128];      /* "rank 13 (gpu-01)" */
-    char what[512];     /* "was killed by signal 9 (Killed) in phase step at step 12" */
+    mu_status_t status;     /* MU_OK, MU_STOPPED, or what ended it */
+    bool ran;               /* some rank said hello */
+    bool drained;           /* MU_STOPPED since a host goes, not since the run shall end */
+    int rank;               /* first cause; -1: none, or mpirun itself */
+    int phase;              /* mu_phase_t of that rank; -1: unknown */
+    int secondary_failures; /* others that failed afterwards, and are not the cause */
+    char who[128];          /* "rank 13 (gpu-01)" */
+    char what[512];         /* "was killed by signal 9 (Killed) in phase step at step 12" */
     char last_line[512];
     char log[4200];
     double time; /* seconds since 1970 when it was seen */
@@ -53,6 +53,6 @@ mu_status_t mu_supervise(mu_supervisor_t *supervisor, mu_outcome_t *outcome);
 
 /* Takes pending signals and the files `stop` and `drain` in, as mu_supervise() does; for the pauses between
  * attempts. */
-void mu_supervisor_hear(mu_supervisor_t *supervisor);
+void mu_supervisor_poll_requests(mu_supervisor_t *supervisor);
 
 #endif

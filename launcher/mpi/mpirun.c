@@ -50,7 +50,7 @@ mu_status_t mu_mpirun_find(const char *program, mu_mpirun_t *out)
     return MU_OK;
 }
 
-void mu_mpirun_hostfile(const mu_mpirun_t *mpirun, const mu_place_t *places, int count, mu_buf_t *out)
+void mu_mpirun_hostfile(const mu_mpirun_t *mpirun, const mu_host_ranks_t *places, int count, mu_buf_t *out)
 {
     for (int i = 0; i < count; i++) {
         const char *host = places[i].host;
@@ -59,7 +59,7 @@ void mu_mpirun_hostfile(const mu_mpirun_t *mpirun, const mu_place_t *places, int
     }
 }
 
-bool mu_mpirun_dotted(const mu_place_t *places, int count)
+bool mu_mpirun_dotted(const mu_host_ranks_t *places, int count)
 {
     for (int i = 0; i < count; i++)
         if (strchr(places[i].host, '.') && strspn(places[i].host, "0123456789.") != strlen(places[i].host))

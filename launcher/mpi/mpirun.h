@@ -22,10 +22,10 @@ typedef struct mu_mpirun {
 } mu_mpirun_t;
 
 /* Ranks of one host, in the order of ranks: the controller's host comes first and has one more. */
-typedef struct mu_place {
+typedef struct mu_host_ranks {
     const char *host;
     int ranks;
-} mu_place_t;
+} mu_host_ranks_t;
 
 typedef struct mu_mpi_job {
     int ranks;                     /* with the controller */
@@ -46,9 +46,9 @@ typedef struct mu_mpi_job {
 
 /* Runs `PROGRAM --version`. Errors: MU_PREFLIGHT, when it is not there or is not Open MPI 4 or 5. */
 mu_status_t mu_mpirun_find(const char *program, mu_mpirun_t *out);
-void mu_mpirun_hostfile(const mu_mpirun_t *mpirun, const mu_place_t *places, int count, mu_buf_t *out);
+void mu_mpirun_hostfile(const mu_mpirun_t *mpirun, const mu_host_ranks_t *places, int count, mu_buf_t *out);
 /* Whether a name is one with a domain: "job-worker-0.job.ml.svc", not "10.1.0.7". */
-bool mu_mpirun_dotted(const mu_place_t *places, int count);
+bool mu_mpirun_dotted(const mu_host_ranks_t *places, int count);
 void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_t *out);
 /* From an allow-list of this process's environment, job->vars, and mpirun's own needs. Nothing else goes to a
  * rank: no token of a model hub, no key of a cloud. */

@@ -127,7 +127,7 @@ static void ask_host(exchange_t *x, int i)
                                       x->seconds < 10 ? x->seconds / 2 : 5.0));
     if (x->want->token && !host.local)
         json_object_set_new(
-            ask, "sweep",
+            ask, "orphan_cleanup",
             json_pack("{s:s, s:I}", "token", x->want->token, "last", (json_int_t)(x->want->attempt - 1)));
     if (x->daemon)
         json_object_set_new(ask, "daemon", json_string(x->daemon));
@@ -160,7 +160,7 @@ static void add_clock(json_t *facts, double asked, double answered)
 
 static void tell_swept(const char *host, const json_t *facts)
 {
-    json_int_t swept = json_integer_value(json_object_get(facts, "swept"));
+    json_int_t swept = json_integer_value(json_object_get(facts, "orphans"));
     if (swept > 0)
         mu_warn("%s: ended %lld processes that an earlier attempt had left there", host, (long long)swept);
 }
@@ -195,7 +195,7 @@ static mu_status_t exchange(exchange_t *x)
     struct pollfd *fds = mu_calloc((size_t)n + MU_BACK_FDS, sizeof *fds);
     mu_status_t status = MU_OK;
     for (int i = 0; i < n; i++)
-        if (x->ready->host[i].phase == MU_PHASE_READY)
+        if (x->ready->host[i].phase == MU_READY_PHASE_READY)
             ask_host(x, i);
     while (x->waiting > 0 && mu_now_ns() < end_ns) {
         if (x->want->stop && *x->want->stop) {

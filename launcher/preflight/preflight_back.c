@@ -11,18 +11,18 @@
 
 #define TOKEN 32
 
-typedef struct guest {
+typedef struct connection {
     int fd; /* -1: free */
     size_t got;
     char bytes[TOKEN + 1];
     unsigned long since; /* order of arrival */
-} guest_t;
+} connection_t;
 
 struct mu_back {
     int fd, port;
     char token[TOKEN + 1];
     unsigned long arrivals;
-    guest_t guest[MU_BACK_GUESTS];
+    connection_t connection[MU_BACK_CONNECTIONS];
 };
 
 /* One socket for both families; a machine without IPv6 gets one for IPv4. */
@@ -56,8 +56,8 @@ mu_status_t mu_back_new(int port, const char *token, mu_back_t **out)
     mu_back_t *back = mu_calloc(1, sizeof *back);
     struct sockaddr_storage own;
     socklen_t length = sizeof own;
-    for (int i = 0; i < MU_BACK_GUESTS; i++)
-        back->guest[i].fd = -1;
+    for (int i = 0; i < MU_BACK_CONNECTIONS; i++)
+        back->connection[i].fd = -1;
     snprintf(back->token, sizeof back->token, "%s", token);
     int last = port > 0 ? port : MU_PORT_CONTROL + MU_PORT_CONTROL_COUNT - 1;
     back->fd = -1;
@@ -80,63 +80,65 @@ int mu_back_port(const mu_back_t *back)
     return back->port;
 }
 
-static void dismiss(guest_t *guest)
+static void dismiss(connection_t *connection)
 {
-    close(guest->fd);
-    *guest = (guest_t){.fd = -1};
+    close(connection->fd);
+    *connection = (connection_t){.fd = -1};
 }
 
-/* A free place; the guest that has been silent longest leaves when there is none. */
-static guest_t *place_for(mu_back_t *back)
+/* A free place; the connection that has been silent longest leaves when there is none. */
+static connection_t *place_for(mu_back_t *back)
 {
-    guest_t *oldest = &back->guest[0];
-    for (int i = 0; i < MU_BACK_GUESTS; i++) {
-        if (back->guest[i].fd < 0)
-            return &back->guest[i];
-        if (back->guest[i].since < oldest->since)
-            oldest = &back->guest[i];
+    connection_t *oldest = &back->connection[0];
+    for (int i = 0; i < MU_BACK_CONNECTIONS; i++) {
+        if (back->connection[i].fd < 0)
+            return &back->connection[i];
+        if (back->connection[i].since < oldest->since)
+            oldest = &back->connection[i];
     }
     dismiss(oldest);
     return oldest;
 }
 
-static void hear(mu_back_t *back, guest_t *guest)
+static void receive(mu_back_t *back, connection_t *connection)
 {
-    ssize_t n = recv(guest->fd, guest->bytes + guest->got, sizeof guest->bytes - guest->got, 0);
+    ssize_t n = recv(connection->fd, connection->bytes + connection->got,
+                     sizeof connection->bytes - connection->got, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0)
-        guest->got += (size_t)n;
-    if (n > 0 && guest->got < sizeof guest->bytes)
+        connection->got += (size_t)n;
+    if (n > 0 && connection->got < sizeof connection->bytes)
         return;
-    if (n > 0 && guest->bytes[TOKEN] == '\n' && sodium_memcmp(guest->bytes, back->token, TOKEN) == 0 &&
-        send(guest->fd, "ok\n", 3, MSG_NOSIGNAL) != 3)
+    if (n > 0 && connection->bytes[TOKEN] == '\n' &&
+        sodium_memcmp(connection->bytes, back->token, TOKEN) == 0 &&
+        send(connection->fd, "ok\n", 3, MSG_NOSIGNAL) != 3)
         mu_debug("preflight: a host hung up before its answer");
-    dismiss(guest);
+    dismiss(connection);
 }
 
 int mu_back_gather(mu_back_t *back, struct pollfd *fds)
 {
     int n = 0;
     fds[n++] = (struct pollfd){back->fd, POLLIN, 0};
-    for (int i = 0; i < MU_BACK_GUESTS; i++)
-        if (back->guest[i].fd >= 0)
-            fds[n++] = (struct pollfd){back->guest[i].fd, POLLIN, 0};
+    for (int i = 0; i < MU_BACK_CONNECTIONS; i++)
+        if (back->connection[i].fd >= 0)
+            fds[n++] = (struct pollfd){back->connection[i].fd, POLLIN, 0};
     return n;
 }
 
 void mu_back_serve(mu_back_t *back, const struct pollfd *fds, int count)
 {
     for (int k = 1; k < count; k++)
-        for (int i = 0; fds[k].revents && i < MU_BACK_GUESTS; i++)
-            if (back->guest[i].fd == fds[k].fd) {
-                hear(back, &back->guest[i]);
+        for (int i = 0; fds[k].revents && i < MU_BACK_CONNECTIONS; i++)
+            if (back->connection[i].fd == fds[k].fd) {
+                receive(back, &back->connection[i]);
                 break;
             }
     for (int fd; (fd = accept4(back->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
-        guest_t *guest = place_for(back);
-        *guest = (guest_t){.fd = fd, .since = ++back->arrivals};
-        hear(back, guest);
+        connection_t *connection = place_for(back);
+        *connection = (connection_t){.fd = fd, .since = ++back->arrivals};
+        receive(back, connection);
     }
 }
 
@@ -144,9 +146,9 @@ void mu_back_free(mu_back_t *back)
 {
     if (!back)
         return;
-    for (int i = 0; i < MU_BACK_GUESTS; i++)
-        if (back->guest[i].fd >= 0)
-            close(back->guest[i].fd);
+    for (int i = 0; i < MU_BACK_CONNECTIONS; i++)
+        if (back->connection[i].fd >= 0)
+            close(back->connection[i].fd);
     if (back->fd >= 0)
         close(back->fd);
     free(back);

@@ -8,8 +8,8 @@
 #include "common/status.h"
 #include <poll.h>
 
-#define MU_BACK_GUESTS 64
-#define MU_BACK_FDS    (MU_BACK_GUESTS + 1)
+#define MU_BACK_CONNECTIONS 64
+#define MU_BACK_FDS         (MU_BACK_CONNECTIONS + 1)
 
 typedef struct mu_back mu_back_t;
 

@@ -53,7 +53,7 @@ int mu_preflight_mesh_peers(int n, int i, int peer[MU_MESH_PEERS])
 
 static bool is_ready(const mu_ready_t *ready, int i)
 {
-    return ready->host[i].phase == MU_PHASE_READY;
+    return ready->host[i].phase == MU_READY_PHASE_READY;
 }
 
 /* The way to the hosts elsewhere, which is what mpirun will be told. Behind a ProxyJump only a name is known, and maybe
@@ -92,10 +92,10 @@ static bool find_network(mu_preflight_mesh_t *mesh)
     return true;
 }
 
-static mu_member_t *join(mu_preflight_mesh_t *mesh, int host)
+static mu_mesh_member_t *join(mu_preflight_mesh_t *mesh, int host)
 {
-    mu_member_t *member = &mesh->member[mesh->members++];
-    *member = (mu_member_t){.host = host};
+    mu_mesh_member_t *member = &mesh->member[mesh->members++];
+    *member = (mu_mesh_member_t){.host = host};
     return member;
 }
 
@@ -107,7 +107,7 @@ static char *instead_of(const char *address)
 
 static void join_here(mu_preflight_mesh_t *mesh, int host)
 {
-    mu_member_t *member = join(mesh, host);
+    mu_mesh_member_t *member = join(mesh, host);
     mu_buf_t why = MU_BUF_INIT;
     char *instead = instead_of(mesh->route.address);
     member->listens =
@@ -159,26 +159,26 @@ json_t *mu_preflight_mesh_ask(const mu_preflight_mesh_t *mesh, int i)
     return ask;
 }
 
-static mu_login_t *login_of(const mu_preflight_mesh_t *mesh, const mu_member_t *member)
+static mu_login_t *login_of(const mu_preflight_mesh_t *mesh, const mu_mesh_member_t *member)
 {
     return &mesh->ready->host[member->host].login;
 }
 
-static bool is_here(const mu_preflight_mesh_t *mesh, const mu_member_t *member)
+static bool is_here(const mu_preflight_mesh_t *mesh, const mu_mesh_member_t *member)
 {
     return member->host < 0 || mesh->ready->host[member->host].local;
 }
 
 static void choose_peers(mu_preflight_mesh_t *mesh, int i)
 {
-    mu_member_t *member = &mesh->member[i];
+    mu_mesh_member_t *member = &mesh->member[i];
     int all[MU_MESH_PEERS], n = mu_preflight_mesh_peers(mesh->members, i, all);
     for (int k = 0; k < n; k++)
         if (mesh->member[all[k]].listens)
             member->peer[member->peers++] = all[k];
 }
 
-static bool ask_to_dial(const mu_preflight_mesh_t *mesh, const mu_member_t *member)
+static bool ask_to_dial(const mu_preflight_mesh_t *mesh, const mu_mesh_member_t *member)
 {
     json_t *to = json_array();
     for (int k = 0; k < member->peers; k++) {
@@ -197,7 +197,7 @@ static bool ask_to_dial(const mu_preflight_mesh_t *mesh, const mu_member_t *memb
 
 static void dial_from_here(mu_preflight_mesh_t *mesh)
 {
-    const mu_member_t *member = &mesh->member[0];
+    const mu_mesh_member_t *member = &mesh->member[0];
     mu_mesh_peer_t peer[MU_MESH_PEERS];
     for (int k = 0; k < member->peers; k++)
         peer[k] = mesh->member[member->peer[k]].self;
@@ -206,13 +206,13 @@ static void dial_from_here(mu_preflight_mesh_t *mesh)
 
 /* ---- what is answered ---- */
 
-static void miss(mu_member_t *member, const char *why)
+static void miss(mu_mesh_member_t *member, const char *why)
 {
     if (!member->missing)
         member->missing = mu_strdup(why);
 }
 
-void mu_preflight_mesh_hear_place(mu_member_t *member, const json_t *facts)
+void mu_preflight_mesh_receive_place(mu_mesh_member_t *member, const json_t *facts)
 {
     const json_t *place = json_object_get(facts, "mesh");
     const char *state = json_string_value(json_object_get(place, "state"));
@@ -232,7 +232,7 @@ void mu_preflight_mesh_hear_place(mu_member_t *member, const json_t *facts)
     }
 }
 
-void mu_preflight_mesh_hear_seen(mu_member_t *member, const json_t *answer)
+void mu_preflight_mesh_receive_seen(mu_mesh_member_t *member, const json_t *answer)
 {
     const json_t *seen = json_object_get(answer, "seen");
     mu_mesh_result_t result[MU_MESH_PEERS];
@@ -247,14 +247,14 @@ void mu_preflight_mesh_hear_seen(mu_member_t *member, const json_t *answer)
     member->told = true;
 }
 
-static void hear_member(mu_preflight_mesh_t *mesh, mu_member_t *member)
+static void hear_member(mu_preflight_mesh_t *mesh, mu_mesh_member_t *member)
 {
     mu_login_t *login = login_of(mesh, member);
     mu_buf_t line = MU_BUF_INIT;
     mu_login_read(login);
     if (mu_login_line(login, MU_PROBE_MESH, &line)) {
         json_t *answer = json_loadb(line.data, line.len, JSON_REJECT_DUPLICATES, NULL);
-        mu_preflight_mesh_hear_seen(member, answer);
+        mu_preflight_mesh_receive_seen(member, answer);
         json_decref(answer);
     } else if (login->ended) {
         miss(member, "its login ended");
@@ -264,7 +264,7 @@ static void hear_member(mu_preflight_mesh_t *mesh, mu_member_t *member)
 
 static void hear_here(mu_preflight_mesh_t *mesh)
 {
-    mu_member_t *member = &mesh->member[0];
+    mu_mesh_member_t *member = &mesh->member[0];
     if (!mu_mesh_done(mesh->here))
         return;
     for (int k = 0; k < member->peers; k++)
@@ -272,7 +272,7 @@ static void hear_here(mu_preflight_mesh_t *mesh)
     member->told = true;
 }
 
-static bool is_waited_for(const mu_member_t *member)
+static bool is_waited_for(const mu_mesh_member_t *member)
 {
     return !member->told && !member->missing;
 }
@@ -286,11 +286,11 @@ static int waited_for(const mu_preflight_mesh_t *mesh)
 }
 
 /* One turn of the loop; fds has room for a login of each member and for this machine. */
-static void turn(mu_preflight_mesh_t *mesh, struct pollfd *fds)
+static void poll_once(mu_preflight_mesh_t *mesh, struct pollfd *fds)
 {
     int n = mesh->members;
     for (int i = 0; i < n; i++) {
-        const mu_member_t *member = &mesh->member[i];
+        const mu_mesh_member_t *member = &mesh->member[i];
         bool listen = is_waited_for(member) && !is_here(mesh, member);
         fds[i] = (struct pollfd){listen ? login_of(mesh, member)->out : -1, POLLIN, 0};
     }
@@ -300,7 +300,7 @@ static void turn(mu_preflight_mesh_t *mesh, struct pollfd *fds)
     if (mesh->here)
         mu_mesh_serve(mesh->here, fds + n);
     for (int i = 0; i < n; i++) {
-        mu_member_t *member = &mesh->member[i];
+        mu_mesh_member_t *member = &mesh->member[i];
         if (is_waited_for(member) && !is_here(mesh, member) &&
             (fds[i].revents || login_of(mesh, member)->out < 0)) /* closed: its end is to be seen yet */
             hear_member(mesh, member);
@@ -312,7 +312,7 @@ static void turn(mu_preflight_mesh_t *mesh, struct pollfd *fds)
 static void add_facts(const mu_preflight_mesh_t *mesh, json_t *const *facts)
 {
     for (int i = 0; i < mesh->members; i++) {
-        const mu_member_t *member = &mesh->member[i];
+        const mu_mesh_member_t *member = &mesh->member[i];
         json_t *place = member->host < 0 ? NULL : json_object_get(facts[member->host], "mesh");
         if (!place || !member->told)
             continue;
@@ -331,9 +331,9 @@ static void begin(mu_preflight_mesh_t *mesh, json_t *const *facts)
 {
     for (int i = 0; i < mesh->members; i++)
         if (!is_here(mesh, &mesh->member[i]))
-            mu_preflight_mesh_hear_place(&mesh->member[i], facts[mesh->member[i].host]);
+            mu_preflight_mesh_receive_place(&mesh->member[i], facts[mesh->member[i].host]);
     for (int i = 0; i < mesh->members; i++) {
-        mu_member_t *member = &mesh->member[i];
+        mu_mesh_member_t *member = &mesh->member[i];
         if (!member->listens)
             continue;
         choose_peers(mesh, i);
@@ -352,7 +352,7 @@ mu_status_t mu_preflight_mesh_run(mu_preflight_mesh_t *mesh, json_t *const *fact
     mu_status_t status = MU_OK;
     begin(mesh, facts);
     while (status == MU_OK && waited_for(mesh) > 0 && mu_now_ns() < end_ns) {
-        turn(mesh, fds);
+        poll_once(mesh, fds);
         if (stop && *stop)
             status = mu_fail(MU_STOPPED, "stopped during preflight");
     }
@@ -370,7 +370,7 @@ void mu_preflight_mesh_free(mu_preflight_mesh_t *mesh)
     if (!mesh)
         return;
     for (int i = 0; i < mesh->members; i++) {
-        const mu_member_t *member = &mesh->member[i];
+        const mu_mesh_member_t *member = &mesh->member[i];
         if (member->listens && !is_here(mesh, member))
             mu_login_write(login_of(mesh, member), end, strlen(end));
         free(member->missing);

@@ -20,7 +20,7 @@
 enum { MU_MESH_ALL = 128 }; /* so many members each dial all others */
 
 /* One machine of the mesh. */
-typedef struct mu_member {
+typedef struct mu_mesh_member {
     int host; /* in the list; -1: this machine, which is not in it */
     mu_mesh_peer_t self;
     char *missing; /* why it does not take part, or does not tell; NULL otherwise */
@@ -30,7 +30,7 @@ typedef struct mu_member {
     int peers;
     mu_mesh_result_t result[MU_MESH_PEERS]; /* when `told` */
     bool told;
-} mu_member_t;
+} mu_mesh_member_t;
 
 struct mu_preflight_mesh {
     mu_ready_t *ready;
@@ -38,7 +38,7 @@ struct mu_preflight_mesh {
     mu_route_t route; /* to the hosts elsewhere */
     int port, ports;
     mu_mesh_t *here; /* this machine's, which is member 0 then; NULL: takes no part, or cannot listen */
-    mu_member_t *member;
+    mu_mesh_member_t *member;
     int members;
 };
 
@@ -54,8 +54,8 @@ json_t *mu_preflight_mesh_ask(const mu_preflight_mesh_t *mesh, int i);
 mu_status_t mu_preflight_mesh_run(mu_preflight_mesh_t *mesh, json_t *const *facts,
                                   const volatile sig_atomic_t *stop);
 /* Takes one host's word: where it listens (of its facts), then what it has seen. NULL: none came. */
-void mu_preflight_mesh_hear_place(mu_member_t *member, const json_t *facts);
-void mu_preflight_mesh_hear_seen(mu_member_t *member, const json_t *seen);
+void mu_preflight_mesh_receive_place(mu_mesh_member_t *member, const json_t *facts);
+void mu_preflight_mesh_receive_seen(mu_mesh_member_t *member, const json_t *seen);
 void mu_preflight_mesh_free(mu_preflight_mesh_t *mesh);
 
 #endif

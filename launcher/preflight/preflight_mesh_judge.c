@@ -35,7 +35,7 @@ static side_t *sides_of(const mu_preflight_mesh_t *mesh)
 {
     side_t *side = mu_calloc((size_t)mesh->members, sizeof *side);
     for (int i = 0; i < mesh->members; i++) {
-        const mu_member_t *m = &mesh->member[i];
+        const mu_mesh_member_t *m = &mesh->member[i];
         for (int k = 0; m->told && k < m->peers; k++)
             if (m->result[k] != MU_MESH_OK) {
                 add_broken(&side[i], m->peer[k], m->result[k], false);
@@ -90,7 +90,7 @@ static bool belongs(const teller_t *t, const broken_t *b, mu_mesh_result_t resul
 static void tell_phrase(teller_t *t, const char *words, mu_mesh_result_t result, bool in, bool both)
 {
     const mu_preflight_mesh_t *mesh = t->mesh;
-    const mu_member_t *first = NULL;
+    const mu_mesh_member_t *first = NULL;
     int count = 0, shown = 0;
     for (int k = 0; k < t->side->count; k++)
         if (belongs(t, &t->side->broken[k], result, in, both)) {
@@ -178,7 +178,7 @@ static char *lacks(const mu_preflight_mesh_t *mesh, const char *instead)
 static void find_others(const mu_preflight_mesh_t *mesh, mu_judge_t *judge)
 {
     for (int i = 0; i < mesh->members; i++) {
-        const mu_member_t *m = &mesh->member[i];
+        const mu_mesh_member_t *m = &mesh->member[i];
         if (m->instead)
             mu_judge_find(
                 judge, m->host, false, CHECK, lacks(mesh, m->instead),

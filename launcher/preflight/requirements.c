@@ -31,11 +31,11 @@ static uint64_t use_of(const mu_model_t *model, mu_plan_shape_t shape)
     return (uint64_t)(all.weights + one.activations + all.loss + all.workspace + all.communication);
 }
 
-mu_status_t mu_needs_of(const mu_config_t *config, bool trains, mu_needs_t *out)
+mu_status_t mu_requirements_of(const mu_config_t *config, bool trains, mu_requirements_t *out)
 {
     mu_model_t model = config->model;
     mu_plan_memory_t memory;
-    *out = (mu_needs_t){0};
+    *out = (mu_requirements_t){0};
     MU_TRY(find_vocab(config, &model.vocab));
     int tp = config->tp > 0 ? config->tp : 1;
     if (model.vocab == 0 || !mu_model_vocab_fits(&model, tp))

@@ -23,12 +23,12 @@ void mu_clean_hosts(mu_ready_t *ready, const char *token)
     int64_t end_ns = mu_now_ns() + limit_ns;
     bool *asked = mu_calloc((size_t)n, sizeof *asked);
     struct pollfd *fds = mu_calloc((size_t)n, sizeof *fds);
-    char *line =
-        mu_format(MU_PROBE_ASK "{\"sweep\":{\"token\":\"%s\",\"last\":%lld}}\n", token, (long long)INT64_MAX);
+    char *line = mu_format(MU_PROBE_ASK "{\"orphan_cleanup\":{\"token\":\"%s\",\"last\":%lld}}\n", token,
+                           (long long)INT64_MAX);
     for (int i = 0; i < n; i++) {
         mu_ready_state_t *host = &ready->host[i];
-        asked[i] =
-            !host->local && host->phase == MU_PHASE_READY && mu_login_write(&host->login, line, strlen(line));
+        asked[i] = !host->local && host->phase == MU_READY_PHASE_READY &&
+                   mu_login_write(&host->login, line, strlen(line));
         waiting += asked[i];
     }
     while (waiting > 0 && mu_now_ns() < end_ns) {

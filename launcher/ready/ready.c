@@ -120,12 +120,12 @@ mu_ready_sum_t mu_ready_sum(const mu_ready_t *ready)
     mu_ready_sum_t sum = {0};
     for (int i = 0; i < ready->hosts->count; i++) {
         const mu_ready_state_t *host = &ready->host[i];
-        sum.ready += host->phase == MU_PHASE_READY;
-        sum.failed += host->phase == MU_PHASE_FAILED;
-        sum.waiting += host->phase != MU_PHASE_READY && host->phase != MU_PHASE_FAILED;
+        sum.ready += host->phase == MU_READY_PHASE_READY;
+        sum.failed += host->phase == MU_READY_PHASE_FAILED;
+        sum.waiting += host->phase != MU_READY_PHASE_READY && host->phase != MU_READY_PHASE_FAILED;
         /* a login in progress, or about to be, will tell more than what was seen before */
-        sum.unseen += (host->phase != MU_PHASE_READY && !host->shown) || host->phase == MU_PHASE_LOGIN ||
-                      host->phase == MU_PHASE_QUEUE;
+        sum.unseen += (host->phase != MU_READY_PHASE_READY && !host->shown) ||
+                      host->phase == MU_READY_PHASE_LOGIN || host->phase == MU_READY_PHASE_QUEUE;
     }
     return sum;
 }
@@ -136,7 +136,7 @@ static mu_status_t worst_permanent(const mu_ready_t *ready)
     static const mu_status_t order[] = {MU_AUTH, MU_CONFIG, MU_PREFLIGHT};
     for (size_t k = 0; k < sizeof order / sizeof *order; k++)
         for (int i = 0; i < ready->hosts->count; i++)
-            if (ready->host[i].phase == MU_PHASE_FAILED &&
+            if (ready->host[i].phase == MU_READY_PHASE_FAILED &&
                 mu_reason_status(ready->host[i].reason) == order[k])
                 return order[k];
     return MU_UNREADY;
@@ -178,15 +178,15 @@ static int gather(mu_ready_t *ready, struct pollfd *fds, int *owner, int64_t *ne
     owner[n++] = -1;
     for (int i = 0; i < ready->hosts->count; i++) {
         const mu_ready_state_t *host = &ready->host[i];
-        if (host->phase == MU_PHASE_DIAL || host->phase == MU_PHASE_LISTEN) {
-            fds[n] = (struct pollfd){host->fd, host->phase == MU_PHASE_DIAL ? POLLOUT : POLLIN, 0};
+        if (host->phase == MU_READY_PHASE_DIAL || host->phase == MU_READY_PHASE_LISTEN) {
+            fds[n] = (struct pollfd){host->fd, host->phase == MU_READY_PHASE_DIAL ? POLLOUT : POLLIN, 0};
             owner[n++] = i;
         } else if (host->login.pid) {
             fds[n] = (struct pollfd){host->login.out, POLLIN, 0};
             owner[n++] = i;
         }
-        if (host->phase != MU_PHASE_READY && host->phase != MU_PHASE_FAILED &&
-            host->phase != MU_PHASE_QUEUE && host->next_ns < *next_ns)
+        if (host->phase != MU_READY_PHASE_READY && host->phase != MU_READY_PHASE_FAILED &&
+            host->phase != MU_READY_PHASE_QUEUE && host->next_ns < *next_ns)
             *next_ns = host->next_ns;
     }
     return n;
@@ -194,12 +194,12 @@ static int gather(mu_ready_t *ready, struct pollfd *fds, int *owner, int64_t *ne
 
 /* One turn: timers, new logins, then what poll tells. The 50 ms are for the ends of children, which poll does
  * not tell, for the stop flag, and for the progress line. */
-static void turn(mu_ready_t *ready, struct pollfd *fds, int *owner)
+static void poll_once(mu_ready_t *ready, struct pollfd *fds, int *owner)
 {
     int64_t now = mu_now_ns(), next_ns = now + 50000000;
     for (int i = 0; i < ready->hosts->count; i++) {
         mu_ready_state_t *host = &ready->host[i];
-        if (host->phase == MU_PHASE_QUEUE && ready->logins < ready->login_limit)
+        if (host->phase == MU_READY_PHASE_QUEUE && ready->logins < ready->login_limit)
             mu_ready_login_start(ready, i);
         else
             mu_ready_timer(ready, i, now);
@@ -230,7 +230,7 @@ mu_status_t mu_ready_wait(mu_ready_t *ready)
     ready->line_ns = ready->begin_ns;
     ready->settle_ns = ready->last_call_ns = 0;
     for (;;) {
-        turn(ready, fds, owner);
+        poll_once(ready, fds, owner);
         int64_t now = mu_now_ns();
         bool over = is_over(ready, now, &status);
         mu_ready_progress(ready, now, over);
@@ -252,7 +252,7 @@ int mu_ready_count(const mu_ready_t *ready)
 mu_ready_host_t mu_ready_host(const mu_ready_t *ready, int index)
 {
     const mu_ready_state_t *host = &ready->host[index];
-    return (mu_ready_host_t){.stage = host->phase == MU_PHASE_READY ? MU_STAGE_READY : host->stage,
+    return (mu_ready_host_t){.stage = host->phase == MU_READY_PHASE_READY ? MU_STAGE_READY : host->stage,
                              .reason = host->reason,
                              .detail = host->detail.data ? host->detail.data : "",
                              .address = host->address,

@@ -13,14 +13,14 @@
 #define MU_READY_SETTLE_NS 3000000000  /* for the others, when waiting is over */
 
 typedef enum mu_ready_phase {
-    MU_PHASE_WAIT, /* until next_ns */
-    MU_PHASE_LOOK, /* a thread looks its name up */
-    MU_PHASE_DIAL,
-    MU_PHASE_LISTEN, /* for the banner */
-    MU_PHASE_QUEUE,  /* for a place among the logins in progress */
-    MU_PHASE_LOGIN,
-    MU_PHASE_READY,
-    MU_PHASE_FAILED /* for good */
+    MU_READY_PHASE_WAIT, /* until next_ns */
+    MU_READY_PHASE_LOOK, /* a thread looks its name up */
+    MU_READY_PHASE_DIAL,
+    MU_READY_PHASE_LISTEN, /* for the banner */
+    MU_READY_PHASE_QUEUE,  /* for a place among the logins in progress */
+    MU_READY_PHASE_LOGIN,
+    MU_READY_PHASE_READY,
+    MU_READY_PHASE_FAILED /* for good */
 } mu_ready_phase_t;
 
 typedef struct mu_ready_state {

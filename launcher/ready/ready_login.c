@@ -30,7 +30,7 @@ void mu_ready_login_start(mu_ready_t *ready, int index)
         return;
     }
     ready->logins++;
-    host->phase = MU_PHASE_LOGIN;
+    host->phase = MU_READY_PHASE_LOGIN;
     host->next_ns = mu_now_ns() + MU_READY_LOGIN_NS;
 }
 
@@ -71,7 +71,7 @@ static bool leads_here(mu_ready_t *ready, int index, const json_t *hello)
         return false;
     mu_ready_drop(ready, index);
     host->local = true;
-    host->phase = MU_PHASE_QUEUE;
+    host->phase = MU_READY_PHASE_QUEUE;
     return true;
 }
 
@@ -106,13 +106,13 @@ void mu_ready_login_event(mu_ready_t *ready, int index)
     mu_ready_state_t *host = &ready->host[index];
     mu_buf_t line = MU_BUF_INIT, detail = MU_BUF_INIT;
     mu_login_read(&host->login);
-    if (host->phase == MU_PHASE_LOGIN && mu_login_line(&host->login, "MUSTER-HELLO ", &line)) {
+    if (host->phase == MU_READY_PHASE_LOGIN && mu_login_line(&host->login, "MUSTER-HELLO ", &line)) {
         hello(ready, index, line.data);
     } else if (host->login.ended) {
         const char *said = host->login.said.data ? host->login.said.data : "";
         const char *noise = host->login.noise.data ? host->login.noise.data : "";
         mu_reason_t reason = MU_REASON_LOGIN;
-        if (host->phase == MU_PHASE_LOGIN)
+        if (host->phase == MU_READY_PHASE_LOGIN)
             reason = mu_ready_classify(host->login.exit_code, said, noise, &detail);
         else
             mu_buf_addf(&detail, "the login ended again with %d", host->login.exit_code);

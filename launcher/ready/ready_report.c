@@ -67,7 +67,8 @@ static int group_by_reason(const mu_ready_t *ready, group_t groups[MU_REASON_COU
     for (int r = 0; r < MU_REASON_COUNT; r++) {
         group_t group = {(mu_reason_t)r, 0};
         for (int i = 0; i < ready->hosts->count; i++)
-            group.count += ready->host[i].phase != MU_PHASE_READY && ready->host[i].reason == group.reason;
+            group.count +=
+                ready->host[i].phase != MU_READY_PHASE_READY && ready->host[i].reason == group.reason;
         if (group.count)
             groups[n++] = group;
     }
@@ -80,7 +81,7 @@ static void add_names(const mu_ready_t *ready, const group_t *group, int most, m
 {
     int shown = 0;
     for (int i = 0; i < ready->hosts->count && shown < most; i++)
-        if (ready->host[i].phase != MU_PHASE_READY && ready->host[i].reason == group->reason)
+        if (ready->host[i].phase != MU_READY_PHASE_READY && ready->host[i].reason == group->reason)
             mu_buf_addf(out, "%s%s", shown++ ? ", " : "", ready->hosts->host[i].name);
     if (group->count > shown)
         mu_buf_addf(out, " and %d more", group->count - shown);
@@ -166,7 +167,7 @@ static void tell_group(const mu_ready_t *ready, const group_t *group, mu_status_
     add_names(ready, group, NAMES_AT_END, &text);
     for (int i = 0; i < ready->hosts->count && details < 4; i++) {
         const mu_ready_state_t *host = &ready->host[i];
-        if (host->phase == MU_PHASE_READY || host->reason != group->reason || host->detail.len == 0)
+        if (host->phase == MU_READY_PHASE_READY || host->reason != group->reason || host->detail.len == 0)
             continue;
         mu_buf_addf(&text, "\n      %s: %s", ready->hosts->host[i].name, host->detail.data);
         details++;

@@ -18,7 +18,7 @@ void mu_ready_drop(mu_ready_t *ready, int index)
     if (host->fd >= 0)
         close(host->fd);
     host->fd = -1;
-    if (host->phase == MU_PHASE_LOGIN)
+    if (host->phase == MU_READY_PHASE_LOGIN)
         ready->logins--;
     if (host->login.pid)
         mu_login_end((mu_login_t *const[]){&host->login}, 1, 0);
@@ -75,16 +75,16 @@ void mu_ready_miss(mu_ready_t *ready, int index, mu_reason_t reason, const char 
     mu_buf_adds(&host->detail, detail ? detail : "");
     if (ask_where(ready, index, reason))
         return;
-    host->phase = mu_reason_is_transient(reason) ? MU_PHASE_WAIT : MU_PHASE_FAILED;
+    host->phase = mu_reason_is_transient(reason) ? MU_READY_PHASE_WAIT : MU_READY_PHASE_FAILED;
     host->next_ns = mu_now_ns() + pause_after(ready, reason, host->tries);
 }
 
 void mu_ready_arrive(mu_ready_t *ready, int index)
 {
     mu_ready_state_t *host = &ready->host[index];
-    if (host->phase == MU_PHASE_LOGIN)
+    if (host->phase == MU_READY_PHASE_LOGIN)
         ready->logins--;
-    host->phase = MU_PHASE_READY;
+    host->phase = MU_READY_PHASE_READY;
     host->nameless_ns = 0;
     host->reason = MU_REASON_NONE;
     host->shown = true;
@@ -125,7 +125,7 @@ static bool is_own_address(const mu_ready_t *ready, const struct sockaddr_storag
 
 static void enqueue_login(mu_ready_t *ready, int index)
 {
-    ready->host[index].phase = MU_PHASE_QUEUE;
+    ready->host[index].phase = MU_READY_PHASE_QUEUE;
     ready->host[index].stage = MU_STAGE_LOGIN;
     if (ready->host[index].reason == MU_REASON_LOOKUP)
         ready->host[index].reason = MU_REASON_NONE;
@@ -166,7 +166,7 @@ static void dial(mu_ready_t *ready, int index)
     host->stage = MU_STAGE_CONNECT;
     if (host->reason == MU_REASON_LOOKUP)
         host->reason = MU_REASON_NONE;
-    host->phase = MU_PHASE_DIAL;
+    host->phase = MU_READY_PHASE_DIAL;
     host->next_ns = mu_now_ns() + MU_READY_TRY_NS;
     host->banner_len = 0;
     host->banner[0] = '\0';
@@ -189,7 +189,7 @@ static void look_up(mu_ready_t *ready, int index, char **ask)
     int port = host->found.port ? host->found.port : given ? given : 22;
     mu_found_t found;
     host->stage = MU_STAGE_NAME;
-    host->phase = MU_PHASE_LOOK;
+    host->phase = MU_READY_PHASE_LOOK;
     host->next_ns = INT64_MAX; /* a thread that is stuck must not be joined by another */
     if (!ask && mu_lookup_numeric(name, port, &found)) {
         found.index = index;
@@ -261,7 +261,7 @@ static bool tell_local(mu_ready_t *ready, int index)
 void mu_ready_found(mu_ready_t *ready, const mu_found_t *found)
 {
     mu_ready_state_t *host = &ready->host[found->index];
-    if (host->phase != MU_PHASE_LOOK)
+    if (host->phase != MU_READY_PHASE_LOOK)
         return;
     host->found = *found;
     host->found_ns = mu_now_ns();
@@ -300,7 +300,7 @@ static void connected(mu_ready_t *ready, int index)
         name_address(&own, length, host->launcher, sizeof host->launcher);
     if (ends_here(ready, index, MU_STAGE_CONNECT))
         return;
-    host->phase = MU_PHASE_LISTEN;
+    host->phase = MU_READY_PHASE_LISTEN;
     host->stage = MU_STAGE_BANNER;
     host->next_ns = mu_now_ns() + MU_READY_TRY_NS;
 }
@@ -359,9 +359,9 @@ static void read_banner(mu_ready_t *ready, int index)
 
 void mu_ready_socket_event(mu_ready_t *ready, int index)
 {
-    if (ready->host[index].phase == MU_PHASE_DIAL)
+    if (ready->host[index].phase == MU_READY_PHASE_DIAL)
         connected(ready, index);
-    else if (ready->host[index].phase == MU_PHASE_LISTEN)
+    else if (ready->host[index].phase == MU_READY_PHASE_LISTEN)
         read_banner(ready, index);
 }
 
@@ -371,16 +371,16 @@ void mu_ready_timer(mu_ready_t *ready, int index, int64_t now)
     if (now < host->next_ns)
         return;
     switch (host->phase) {
-    case MU_PHASE_WAIT:
+    case MU_READY_PHASE_WAIT:
         mu_ready_start(ready, index);
         break;
-    case MU_PHASE_DIAL:
+    case MU_READY_PHASE_DIAL:
         mu_ready_miss(ready, index, MU_REASON_NO_ANSWER, NULL);
         break;
-    case MU_PHASE_LISTEN:
+    case MU_READY_PHASE_LISTEN:
         miss_banner(ready, index, MU_REASON_SILENT);
         break;
-    case MU_PHASE_LOGIN: {
+    case MU_READY_PHASE_LOGIN: {
         const char *noise = host->login.noise.data;
         mu_buf_t detail = MU_BUF_INIT;
         mu_buf_adds(&detail, "none in 20 s");

@@ -49,8 +49,8 @@ static void set_state(run_t *r, const char *word)
 {
     snprintf(r->state.state, sizeof r->state.state, "%s", word);
     r->state.time = mu_wall_seconds();
-    if (r->supervisor.scribe)
-        mu_scribe_state(r->supervisor.scribe, &r->state);
+    if (r->supervisor.writer)
+        mu_rundir_writer_state(r->supervisor.writer, &r->state);
 }
 
 /* The checkpoint that the last launcher knew of, if it is still there; -1: none. */
@@ -153,12 +153,12 @@ static mu_status_t claim_directory(run_t *r)
     read_past(r);
     MU_TRY(mu_rundir_token(r->plan.run_dir, r->state.token));
     forget_requests(r);
-    int strays = mu_sweep_processes(r->state.token, INT64_MAX);
-    if (strays > 0)
-        mu_warn("ended %d processes that an earlier attempt had left on this machine", strays);
-    mu_sweep_folders(r->state.token);
+    int orphans = mu_orphan_cleanup_processes(r->state.token, INT64_MAX);
+    if (orphans > 0)
+        mu_warn("ended %d processes that an earlier attempt had left on this machine", orphans);
+    mu_orphan_cleanup_folders(r->state.token);
     MU_TRY(take_free_folders(r));
-    return mu_scribe_start(r->plan.run_dir, r->claim.fd, &r->supervisor.scribe);
+    return mu_rundir_writer_start(r->plan.run_dir, r->claim.fd, &r->supervisor.writer);
 }
 
 static mu_status_t write_config(run_t *r)
@@ -237,8 +237,8 @@ static mu_status_t check_hosts(run_t *r)
     static const mu_need_t rdma[] = {[MU_TRANSPORT_AUTO] = MU_NEED_AUTO,
                                      [MU_TRANSPORT_RDMA] = MU_NEED_YES,
                                      [MU_TRANSPORT_TCP] = MU_NEED_NO};
-    mu_needs_t needs;
-    MU_TRY(mu_needs_of(r->plan.config, r->plan.more == NULL, &needs));
+    mu_requirements_t needs;
+    MU_TRY(mu_requirements_of(r->plan.config, r->plan.more == NULL, &needs));
     mu_preflight_want_t want = {.run_dir = r->plan.run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank,
@@ -343,10 +343,10 @@ static mu_status_t attempt(run_t *r, mu_outcome_t *outcome)
     s->args = &args;
     s->env = &env;
     set_state(r, "starting");
-    mu_scribe_event(s->scribe, "attempt", NULL, -1, "attempt %lld with %d workers",
-                    (long long)r->state.attempt, r->plan.places.ranks - 1);
+    mu_rundir_writer_event(s->writer, "attempt", NULL, -1, "attempt %lld with %d workers",
+                           (long long)r->state.attempt, r->plan.places.ranks - 1);
     status = mu_supervise(s, outcome);
-    mu_sweep_processes(r->state.token, INT64_MAX);
+    mu_orphan_cleanup_processes(r->state.token, INT64_MAX);
     if (mu_rundir_stands(r->plan.run_dir, r->claim.fd))
         unlink(r->key_path);
     mu_args_free(&args);
@@ -360,7 +360,7 @@ static void pause_for(run_t *r, double seconds)
     int64_t until = mu_now_ns() + (int64_t)(seconds * 1e9);
     while (mu_now_ns() < until && r->supervisor.stops == 0) {
         mu_sleep_ms(100);
-        mu_supervisor_hear(&r->supervisor);
+        mu_supervisor_poll_requests(&r->supervisor);
     }
 }
 
@@ -380,9 +380,9 @@ static void report_failure(run_t *r, const mu_outcome_t *o, const mu_policy_t *p
         mu_info("  last output  %s", o->last_line);
     if (*o->log)
         mu_info("  log          %s", o->log);
-    if (o->followers > 0)
-        mu_info("  followers    %d other rank%s ended afterwards (not the cause)", o->followers,
-                o->followers == 1 ? "" : "s");
+    if (o->secondary_failures > 0)
+        mu_info("  secondary_failures    %d other rank%s ended afterwards (not the cause)",
+                o->secondary_failures, o->secondary_failures == 1 ? "" : "s");
     if (r->state.last_checkpoint >= 0)
         mu_info("  saved        step %lld", (long long)r->state.last_checkpoint);
     else
@@ -563,8 +563,8 @@ static void tell_refused(run_t *r)
         if (faults[i] > 0) {
             const char *cause = mu_control_fault_text((mu_control_fault_t)i);
             mu_warn("control port: %lld connections refused: %s", (long long)faults[i], cause);
-            mu_scribe_event(r->supervisor.scribe, "refused", NULL, -1, "%lld connections: %s",
-                            (long long)faults[i], cause);
+            mu_rundir_writer_event(r->supervisor.writer, "refused", NULL, -1, "%lld connections: %s",
+                                   (long long)faults[i], cause);
         }
 }
 
@@ -609,8 +609,8 @@ static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
     tell_refused(r);
     r->state.exit_code = mu_status_exit(status);
     set_reason(r, status, o);
-    mu_scribe_event(r->supervisor.scribe, "end", NULL, -1, "exit %d: %s", mu_status_exit(status),
-                    r->state.reason);
+    mu_rundir_writer_event(r->supervisor.writer, "end", NULL, -1, "exit %d: %s", mu_status_exit(status),
+                           r->state.reason);
     set_state(r, word);
     if (mu_status_is_final(status) && mu_rundir_stands(r->plan.run_dir, r->claim.fd)) {
         mu_verdict_t verdict = {.status = status};
@@ -649,8 +649,8 @@ static void clean_up(run_t *r)
     }
     if (r->tmp_fd >= 0)
         close(r->tmp_fd);
-    mu_sweep_folders(r->state.token);
-    mu_scribe_end(r->supervisor.scribe);
+    mu_orphan_cleanup_folders(r->state.token);
+    mu_rundir_writer_end(r->supervisor.writer);
     sodium_munlock(r->key, sizeof r->key); /* and zeroes it */
 }
 
@@ -700,7 +700,7 @@ static mu_status_t whole_run(run_t *r)
     catch_signals();
     r->fit = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->fit);
     r->gpus = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->gpus);
-    mu_screen_t *screen = mu_screen_open(STDERR_FILENO);
+    mu_async_stderr_t *screen = mu_async_stderr_open(STDERR_FILENO);
     mu_progress_begin(&r->progress, screen, r->plan.config->log_interval);
     mu_status_t status = start_and_watch(r, &outcome);
     mu_progress_end(&r->progress);
@@ -708,7 +708,7 @@ static mu_status_t whole_run(run_t *r)
     clean_up(r);
     mu_rundir_release(
         &r->claim); /* whoever does not read our last words does not hold up the next launcher */
-    mu_screen_close(screen, &signals);
+    mu_async_stderr_close(screen, &signals);
     return status;
 }
 

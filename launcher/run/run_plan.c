@@ -192,7 +192,7 @@ static mu_status_t fit_workers(mu_run_plan_t *p, const mu_hosts_t *hosts, int wo
     bool data = sees_data(p->config);
     int asked = workers;
     for (;;) {
-        MU_TRY(mu_places_make(hosts, workers, p->config->muster.controller_host, data, &p->places));
+        MU_TRY(mu_placement_make(hosts, workers, p->config->muster.controller_host, data, &p->places));
         if (p->places.place[0].host && strcmp(p->places.place[0].host, p->places.self) == 0)
             p->places.place[0].host = p->places.self;
         mu_world_t world = {
@@ -208,7 +208,7 @@ static mu_status_t fit_workers(mu_run_plan_t *p, const mu_hosts_t *hosts, int wo
             return MU_OK;
         }
         workers = p->config->workers;
-        mu_places_free(&p->places);
+        mu_placement_free(&p->places);
         if (status != MU_OK)
             return status;
     }
@@ -220,7 +220,7 @@ static int workers_asked(const mu_run_plan_t *p, const mu_hosts_t *hosts, const 
 {
     int asked = (int)p->workers_option, all = p->hosts->count, most = 0;
     if (asked == 0)
-        return mu_places_workers(hosts, gpus);
+        return mu_placement_workers(hosts, gpus);
     if (hosts->count == all)
         return asked;
     for (int i = 0; i < hosts->count; i++)
@@ -232,7 +232,7 @@ static int workers_asked(const mu_run_plan_t *p, const mu_hosts_t *hosts, const 
 
 mu_status_t mu_run_plan_fit(mu_run_plan_t *p, const bool *fit, const int *gpus)
 {
-    mu_places_free(&p->places);
+    mu_placement_free(&p->places);
     /* a list of the fit ones; its entries belong to the whole list */
     mu_hosts_t hosts = *p->hosts;
     int *gpu = mu_calloc((size_t)hosts.count, sizeof *gpu);
@@ -289,7 +289,7 @@ void mu_run_plan_command(const mu_run_plan_t *p, const mu_run_names_t *names, mu
 
 void mu_run_plan_free(mu_run_plan_t *p)
 {
-    mu_places_free(&p->places);
+    mu_placement_free(&p->places);
     mu_hosts_free(p->hosts);
     mu_config_free(p->config);
     free(p->files);

@@ -17,7 +17,7 @@ typedef struct mu_run_plan {
 
     mu_config_t *config; /* resolved for `workers` once hosts are known */
     mu_hosts_t *hosts;
-    mu_places_t places;
+    mu_placement_t places;
     char interfaces[64]; /* for mpirun, as preflight found them; "": those towards the first host elsewhere */
     mu_mpirun_t mpirun;
     char *run_dir; /* absolute */

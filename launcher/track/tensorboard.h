@@ -9,8 +9,8 @@
  *
  * `time` is in seconds since 1970. Nothing here fails.
  */
-#ifndef MU_LAUNCHER_TRACK_TENSORBOARD_H
-#define MU_LAUNCHER_TRACK_TENSORBOARD_H
+#ifndef MU_LAUNCHER_TENSORBOARD_H
+#define MU_LAUNCHER_TENSORBOARD_H
 
 #include "common/buf.h"
 #include <stdint.h>

@@ -7,8 +7,8 @@
  * was killed before it wrote its cursor: it is cut off and written again. Without a cursor, or when the event file is
  * shorter than the cursor says or metrics.jsonl is another one, everything is written from the start into the same file.
  */
-#ifndef MU_LAUNCHER_TRACK_TRACK_H
-#define MU_LAUNCHER_TRACK_TRACK_H
+#ifndef MU_LAUNCHER_TRACK_H
+#define MU_LAUNCHER_TRACK_H
 
 #include "common/status.h"
 #include <stdbool.h>

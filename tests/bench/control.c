@@ -32,7 +32,7 @@ static const int64_t second_ns = 1000000000;
 typedef struct peer {
     mu_link_t *link;
     mu_hello_t hello;
-    mu_beat_t beat;
+    mu_heartbeat_t heartbeat;
     int64_t due_ns;
     bool greeted, joined;
 } peer_t;
@@ -57,11 +57,11 @@ static void dial(crowd_t *c, peer_t *p, int64_t now)
 
 static void beat(peer_t *p, int64_t now)
 {
-    mu_message_t m = {.type = MU_MESSAGE_BEAT};
-    p->beat.sequence++;
-    p->beat.step++;
-    p->beat.progress += 100;
-    m.beat = p->beat;
+    mu_message_t m = {.type = MU_MESSAGE_HEARTBEAT};
+    p->heartbeat.sequence++;
+    p->heartbeat.step++;
+    p->heartbeat.progress += 100;
+    m.heartbeat = p->heartbeat;
     mu_link_send(p->link, &m);
     p->due_ns = now + second_ns;
 }
@@ -133,9 +133,10 @@ static int run_peers(int world, int first, int count)
             (mu_hello_t){.guard_pid = 2, .rank_pid = 3, .rank = first + i, .world_size = world, .attempt = 1};
         snprintf(p->hello.host, sizeof p->hello.host, "gpu-%05d.cluster.example", (first + i) / 8);
         snprintf(p->hello.version, sizeof p->hello.version, "%s", MU_VERSION);
-        p->beat = (mu_beat_t){.phase = MU_PHASE_STEP, .state = 'S', .rss_bytes = 1 << 30, .loss = 2.5};
-        snprintf(p->beat.comm, sizeof p->beat.comm, "dp");
-        snprintf(p->beat.operation, sizeof p->beat.operation, "allreduce");
+        p->heartbeat =
+            (mu_heartbeat_t){.phase = MU_PHASE_STEP, .state = 'S', .rss_bytes = 1 << 30, .loss = 2.5};
+        snprintf(p->heartbeat.comm, sizeof p->heartbeat.comm, "dp");
+        snprintf(p->heartbeat.operation, sizeof p->heartbeat.operation, "allreduce");
     }
     return play_peers(&c);
 }
@@ -208,7 +209,7 @@ static mu_status_t launch(const char *self, const char *dir, const char *kind, i
     s.limits = (mu_limits_t){.heartbeat = 10, .start = 120};
     s.state = &state;
     s.progress = &progress;
-    MU_TRY(mu_scribe_start(dir, -1, &s.scribe));
+    MU_TRY(mu_rundir_writer_start(dir, -1, &s.writer));
     MU_TRY(mu_server_open("127.0.0.1", key, world, &s.server));
     mu_args_add(&args, self);
     mu_args_add(&args, "--world");
@@ -222,7 +223,7 @@ static mu_status_t launch(const char *self, const char *dir, const char *kind, i
     MU_TRY(mu_supervise(&s, &outcome));
     if (outcome.status != MU_STOPPED)
         mu_error("%s %s", outcome.who, outcome.what);
-    mu_scribe_end(s.scribe);
+    mu_rundir_writer_end(s.writer);
     mu_server_close(s.server);
     return outcome.status;
 }

@@ -41,7 +41,7 @@ kill -TERM "$(pids_of mpirun | head -n 1)"
 before=$(wc -l <"$run/metrics.jsonl")
 wait_for 30 goes_on
 # the writer of the run directory is replaced
-kill -KILL $(pgrep -x muster-scribe -P "$launcher")
+kill -KILL $(pgrep -x muster-writer -P "$launcher")
 wait_for 10 grep -q '"kind":"writer"' "$run/events.jsonl"
 # one request, however often it comes within a second; a terminal that closes asks once
 kill -HUP "$launcher"

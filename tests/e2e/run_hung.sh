@@ -32,10 +32,10 @@ cp "$(command -v sleep)" "$scratch/muster-worker"
 MUSTER_RUN_TOKEN=00000000000000000000000000000000 "$scratch/muster-worker" 300 &
 stranger=$!
 MUSTER_RUN_TOKEN=$(sed -nE 's/.*"token": "([0-9a-f]+)".*/\1/p' "$run/run.json") "$scratch/muster-worker" 301 &
-stray=$!
+orphan=$!
 begin orphaned
 kill -0 $stranger || fail "a stranger was killed"
-if kill -0 $stray 2>/dev/null && [ "$(awk '{ print $3 }' /proc/$stray/stat)" != Z ]; then fail "a stray is left"; fi
+if kill -0 $orphan 2>/dev/null && [ "$(awk '{ print $3 }' /proc/$orphan/stat)" != Z ]; then fail "an orphan is left"; fi
 says 'ended 1 processes that an earlier attempt had left'
 kill $stranger
 kill -TERM "$launcher"

@@ -12,7 +12,7 @@ kill -9 "$pid"
 ended 81
 within "$before" "$(event_time failed)" 0.5 "a killed rank"
 says '^muster: error: rank 2 \([^)]*\) was killed by signal 9 \(Killed\) in phase step'
-tail -1 "$run.err" | grep -q 'rank 2 .* was killed by signal 9' || fail "the culprit is not in the last line"
+tail -1 "$run.err" | grep -q 'rank 2 .* was killed by signal 9' || fail "the root cause is not in the last line"
 says 'logs/rank-00002.log'
 
 # so is the rank of a killed guard, whose end nobody reports: it dies with it, and mpirun ends

@@ -26,12 +26,12 @@ static json_t *take(const char *text, size_t n)
 static void hear(mu_preflight_mesh_t *mesh, json_t *const *facts)
 {
     for (int i = 0; i < HOSTS; i++) {
-        mu_member_t *m = &mesh->member[i];
+        mu_mesh_member_t *m = &mesh->member[i];
         m->host = i;
-        mu_preflight_mesh_hear_place(m, facts[i]);
+        mu_preflight_mesh_receive_place(m, facts[i]);
         m->peers = mu_preflight_mesh_peers(HOSTS, i, m->peer);
         if (m->listens)
-            mu_preflight_mesh_hear_seen(m, json_object_get(facts[i], "mesh"));
+            mu_preflight_mesh_receive_seen(m, json_object_get(facts[i], "mesh"));
         FUZZ_CHECK(!m->told || !m->missing);
         FUZZ_CHECK(m->told || m->missing);
     }
@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     for (int i = 0; i < HOSTS; i++)
         missing[i] = report->facts[i] ? NULL : silent;
     struct mu_ready ready = {.hosts = hosts};
-    mu_member_t member[HOSTS] = {0};
+    mu_mesh_member_t member[HOSTS] = {0};
     mu_preflight_mesh_t mesh = {
         .ready = &ready, .interfaces = "lo", .port = 29500, .ports = 500, .member = member};
     hear(&mesh, report->facts);

@@ -66,7 +66,7 @@ step_past() {
 
 # programs HOST: process numbers of everything of ours that runs there
 programs() {
-    pgrep --ns "${LAB_INIT[$1]}" --nslist pid -x 'muster|muster-worker|muster-guard|muster-scribe|muster-log|mpirun|orted|prted|prterun|ssh' 2>/dev/null || true
+    pgrep --ns "${LAB_INIT[$1]}" --nslist pid -x 'muster|muster-worker|muster-guard|muster-writer|muster-log|mpirun|orted|prted|prterun|ssh' 2>/dev/null || true
 }
 
 # ranks HOST: "RANK PID" of each rank there (the probe that keeps a login open is none)
@@ -131,7 +131,7 @@ named() {
     within "$2" "${event%% *}" "$3" "named: ${event#* }"
     case ${event#* } in
     *" $4 "*) ;;
-    *) lab_fail "rank $4 is the culprit, not: $event" ;;
+    *) lab_fail "rank $4 is the root cause, not: $event" ;;
     esac
     grep -qE -- "$5" <<<"$event" || lab_fail "it does not say '$5': $event"
 }

@@ -117,7 +117,7 @@ static void begun_sums(mu_comm_t *comm, mu_comm_t *other)
     float *x[OPERATIONS];
     for (int k = 0; k < OPERATIONS; k++) {
         x[k] = filled(comm, count[k] + 1);
-        CHECK(mu_comm_begin_allreduce(comm, MU_TYPE_F32, x[k], count[k]) == MU_OK);
+        CHECK(mu_comm_start_allreduce(comm, MU_TYPE_F32, x[k], count[k]) == MU_OK);
         sums_and_maxima(other);
     }
     CHECK(mu_comm_wait(comm) == MU_OK);
@@ -129,18 +129,19 @@ static void begun_sums(mu_comm_t *comm, mu_comm_t *other)
 }
 
 /* The owner's own messages go to and fro meanwhile, round the ring. */
-static void pass_round(const mu_comm_t *comm, mu_mover_t *mover)
+static void pass_round(const mu_comm_t *comm, mu_progress_thread_t *progress_thread)
 {
     MPI_Comm group = mu_comm_mpi_group(comm);
     int next = (comm->rank + 1) % comm->size, before = (comm->rank + comm->size - 1) % comm->size, got = -1;
     if (comm->size == 1)
         return;
-    CHECK(mu_mover_send(mover, &comm->rank, 1, MPI_INT, next, 7, group) == MPI_SUCCESS);
-    CHECK(mu_mover_recv(mover, &got, 1, MPI_INT, before, 7, group) == MPI_SUCCESS);
+    CHECK(mu_progress_thread_send(progress_thread, &comm->rank, 1, MPI_INT, next, 7, group) == MPI_SUCCESS);
+    CHECK(mu_progress_thread_recv(progress_thread, &got, 1, MPI_INT, before, 7, group) == MPI_SUCCESS);
     CHECK(got == before);
 }
 
-static void waits_for_the_first_alone(mu_comm_t *comm, const mu_comm_t *other, mu_mover_t *mover)
+static void waits_for_the_first_alone(mu_comm_t *comm, const mu_comm_t *other,
+                                      mu_progress_thread_t *progress_thread)
 {
     enum { OPERATIONS = 5 };
     int64_t count = 300007;
@@ -148,11 +149,11 @@ static void waits_for_the_first_alone(mu_comm_t *comm, const mu_comm_t *other, m
     uint64_t number[OPERATIONS];
     for (int k = 0; k < OPERATIONS; k++) {
         x[k] = filled(comm, count);
-        CHECK(mu_comm_begin_allreduce(comm, MU_TYPE_F32, x[k], count) == MU_OK);
+        CHECK(mu_comm_start_allreduce(comm, MU_TYPE_F32, x[k], count) == MU_OK);
         number[k] = comm->sequence;
     }
     for (int k = 0; k < OPERATIONS; k++) {
-        pass_round(other, mover);
+        pass_round(other, progress_thread);
         CHECK(mu_comm_wait_until(comm, number[k]) == MU_OK);
         CHECK(wrong_sums(comm, x[k], 0, count) == 0);
         CHECK(comm->pending == (comm->size > 1));
@@ -175,7 +176,7 @@ static void begun_parts(mu_comm_t *comm, int64_t n)
     int64_t part[9], end = n + 64;
     make_parts(comm, n, part);
     float *x = filled(comm, end);
-    CHECK(mu_comm_begin_reduce_scatter(comm, MU_TYPE_F32, x, part) == MU_OK);
+    CHECK(mu_comm_start_reduce_scatter(comm, MU_TYPE_F32, x, part) == MU_OK);
     CHECK(mu_comm_wait(comm) == MU_OK);
     CHECK(wrong_sums(comm, x, part[comm->rank], part[comm->rank + 1]) == 0);
     for (int64_t i = 0; i < end; i++) {
@@ -185,7 +186,7 @@ static void begun_parts(mu_comm_t *comm, int64_t n)
         if (!own && !outside)
             x[i] = -1;
     }
-    CHECK(mu_comm_begin_all_gather(comm, MU_TYPE_F32, x, part) == MU_OK);
+    CHECK(mu_comm_start_all_gather(comm, MU_TYPE_F32, x, part) == MU_OK);
     double one = 1; /* waits for what was begun */
     CHECK(mu_comm_allreduce(comm, MU_SUM, MU_TYPE_F64, &one, 1) == MU_OK);
     CHECK(one == comm->size && !comm->pending);
@@ -194,15 +195,15 @@ static void begun_parts(mu_comm_t *comm, int64_t n)
 }
 
 /* The order of additions must not depend on when the pieces move: replicas and resumed runs rely on it. */
-static void the_same_bits_with_and_without_a_mover(mu_comm_t *plain, mu_comm_t *moved)
+static void the_same_bits_with_and_without_a_progress_thread(mu_comm_t *plain, mu_comm_t *moved)
 {
     enum { N = 700001 };
     float *x[2] = {malloc(N * sizeof **x), malloc(N * sizeof **x)};
     for (int i = 0; i < N; i++)
         x[0][i] = x[1][i] = 1.0f / (float)(1 + (i % 1000 * 7919 + plain->rank * 104729) % 1000);
-    CHECK(mu_comm_begin_allreduce(plain, MU_TYPE_F32, x[0], N) == MU_OK);
+    CHECK(mu_comm_start_allreduce(plain, MU_TYPE_F32, x[0], N) == MU_OK);
     CHECK(mu_comm_wait(plain) == MU_OK);
-    CHECK(mu_comm_begin_allreduce(moved, MU_TYPE_F32, x[1], N) == MU_OK);
+    CHECK(mu_comm_start_allreduce(moved, MU_TYPE_F32, x[1], N) == MU_OK);
     usleep(20000);
     CHECK(mu_comm_wait(moved) == MU_OK);
     CHECK(memcmp(x[0], x[1], N * sizeof **x) == 0);
@@ -219,34 +220,35 @@ static void the_page_names_what_is_waited_for(mu_comm_t *comm)
     mu_page_t page = {0};
     float x[64] = {0};
     comm->page = &page;
-    CHECK(mu_comm_begin_allreduce(comm, MU_TYPE_F32, x, 64) == MU_OK);
+    CHECK(mu_comm_start_allreduce(comm, MU_TYPE_F32, x, 64) == MU_OK);
     uint64_t first = comm->sequence;
     CHECK(mu_comm_wait(comm) == MU_OK);
     mu_collective_t last;
     CHECK(mu_page_collective(&page, &last));
-    CHECK(comm->size == 1 || last.sequence == 0 || /* the mover may have been quicker */
+    CHECK(comm->size == 1 || last.sequence == 0 || /* the progress_thread may have been quicker */
           (last.sequence == first && strcmp(last.operation, "allreduce") == 0 && last.bytes == 256));
     CHECK(atomic_load(&page.in_collective) == 0);
     comm->page = NULL;
 }
 
-static mu_comm_t *make(const char *name, mu_mover_t *mover)
+static mu_comm_t *make(const char *name, mu_progress_thread_t *progress_thread)
 {
     MPI_Comm group;
     MPI_Comm_dup(MPI_COMM_WORLD, &group);
     mu_comm_t *comm = mu_comm_mpi(group, name, NULL);
-    mu_comm_mpi_attach(comm, mover);
+    mu_comm_mpi_attach(comm, progress_thread);
     return comm;
 }
 
 int main(int argc, char **argv)
 {
     int provided;
-    mu_mover_t *mover = NULL;
+    mu_progress_thread_t *progress_thread = NULL;
     mu_comm_mpi_prepare();
     MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
-    CHECK(provided >= MPI_THREAD_SERIALIZED && mu_mover_new(&mover) == MU_OK);
-    mu_comm_t *comm = make("all", NULL), *moved = make("moved", mover), *other = make("other", mover);
+    CHECK(provided >= MPI_THREAD_SERIALIZED && mu_progress_thread_new(&progress_thread) == MU_OK);
+    mu_comm_t *comm = make("all", NULL), *moved = make("moved", progress_thread),
+              *other = make("other", progress_thread);
     sums_and_maxima(comm);
     same_bits_everywhere(comm);
     broadcast_from_the_last(comm);
@@ -255,13 +257,13 @@ int main(int argc, char **argv)
     begun_sums(comm, comm);
     begun_sums(moved, other);
     waits_for_the_first_alone(comm, other, NULL);
-    waits_for_the_first_alone(moved, other, mover);
+    waits_for_the_first_alone(moved, other, progress_thread);
     static const int64_t sizes[] = {7, 1000, 300007, 2097152};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         begun_parts(comm, sizes[i]);
         begun_parts(moved, sizes[i]);
     }
-    the_same_bits_with_and_without_a_mover(comm, moved);
+    the_same_bits_with_and_without_a_progress_thread(comm, moved);
     the_page_names_what_is_waited_for(comm);
     the_page_names_what_is_waited_for(moved);
     int total = failures;
@@ -269,7 +271,7 @@ int main(int argc, char **argv)
     mu_comm_free(comm);
     mu_comm_free(moved);
     mu_comm_free(other);
-    mu_mover_free(mover);
+    mu_progress_thread_free(progress_thread);
     MPI_Finalize();
     return total != 0;
 }

@@ -29,15 +29,15 @@ static void check_equal(worker_t *w, const float *weights, int64_t bytes)
     free(first);
 }
 
-static void train(int tp, int stage, int way, mu_mover_t *mover, outcome_t *out)
+static void train(int tp, int stage, int way, mu_progress_thread_t *progress_thread, outcome_t *out)
 {
     mu_model_t model = golden_model(&golden_variants[0]);
     mu_net_options_t options = {.micro_batch = 1, .training = true, .eod = -1};
     worker_t worker, *w = &worker;
     set_up(w, tp, stage, &model, &options);
     w->replicas.overlap = way != BEHIND;
-    mu_comm_mpi_attach(w->tp, way == MOVED ? mover : NULL);
-    mu_comm_mpi_attach(w->dp, way == MOVED ? mover : NULL);
+    mu_comm_mpi_attach(w->tp, way == MOVED ? progress_thread : NULL);
+    mu_comm_mpi_attach(w->dp, way == MOVED ? progress_thread : NULL);
     golden_fill(w->net);
     for (int step = 0; step < STEPS; step++) {
         if (step == 2) { /* the update's weights are wanted by an evaluation first */
@@ -59,7 +59,7 @@ static void train(int tp, int stage, int way, mu_mover_t *mover, outcome_t *out)
     tear_down(w);
 }
 
-static mu_mover_t *mover;
+static mu_progress_thread_t *progress_thread;
 
 static void beside_is_behind(void **state)
 {
@@ -68,7 +68,7 @@ static void beside_is_behind(void **state)
         for (int stage = 0; possible(tp, 1) && stage <= 1; stage++) {
             outcome_t out[WAYS] = {0};
             for (int way = 0; way < WAYS; way++) {
-                train(tp, stage, way, mover, &out[way]);
+                train(tp, stage, way, progress_thread, &out[way]);
                 assert_memory_equal(out[way].loss, out[BEHIND].loss, sizeof out->loss);
                 assert_memory_equal(out[way].norm, out[BEHIND].norm, sizeof out->norm);
                 assert_true(out[way].evaluation == out[BEHIND].evaluation);
@@ -89,11 +89,11 @@ int main(int argc, char **argv)
     MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
     MPI_Comm_size(MPI_COMM_WORLD, &world_size);
     const struct CMUnitTest tests[] = {cmocka_unit_test(beside_is_behind)};
-    int failed = provided < MPI_THREAD_SERIALIZED || mu_mover_new(&mover) != MU_OK ||
+    int failed = provided < MPI_THREAD_SERIALIZED || mu_progress_thread_new(&progress_thread) != MU_OK ||
                  cmocka_run_group_tests(tests, NULL, NULL);
     if (failed)
         MPI_Abort(MPI_COMM_WORLD, 1);
-    mu_mover_free(mover);
+    mu_progress_thread_free(progress_thread);
     MPI_Finalize();
     return 0;
 }

@@ -16,7 +16,7 @@ typedef struct job {
     const char *tokens_path, *out;
     int32_t *tokens;
     int64_t rows, n; /* n: inputs of a row */
-    mu_loaded_t model;
+    mu_inference_model_t model;
     mu_net_t *net; /* one that trains; model.net does not */
 } job_t;
 
@@ -86,9 +86,10 @@ static mu_status_t run(job_t *j, const char *checkpoint)
     static char *const cpu[] = {"muster.device=cpu", "muster.threads_per_worker=1"};
     MU_TRY(read_tokens(j));
     MU_TRY(mu_make_dirs(j->out, 0755));
-    MU_TRY(mu_loaded_open(checkpoint, cpu, 2, j->rows, &j->model));
+    MU_TRY(mu_inference_model_open(checkpoint, cpu, 2, j->rows, &j->model));
     mu_net_options_t options = {.micro_batch = j->rows, .seq_length = j->n, .training = true, .eod = -1};
-    MU_TRY(mu_net_new(j->model.place.device, &j->model.config->model, j->model.place.tp, &options, &j->net));
+    MU_TRY(
+        mu_net_new(j->model.context.device, &j->model.config->model, j->model.context.tp, &options, &j->net));
     MU_TRY(mu_state_load(j->net, j->model.checkpoint, false));
     MU_TRY(dump_logits(j));
     return dump_gradients(j);
@@ -107,7 +108,7 @@ int main(int argc, char **argv)
     j.out = argv[4];
     status = run(&j, argv[1]);
     mu_net_free(j.net);
-    mu_loaded_close(&j.model);
+    mu_inference_model_close(&j.model);
     free(j.tokens);
     return mu_status_exit(status);
 }

@@ -27,12 +27,12 @@ static size_t move_all(mu_control_t *from, mu_control_t *to)
 
 static mu_message_t beat_of(int64_t sequence)
 {
-    mu_message_t m = {.type = MU_MESSAGE_BEAT};
-    m.beat.sequence = sequence;
-    m.beat.phase = 5;
-    m.beat.step = -7;
-    m.beat.loss = 2.5;
-    snprintf(m.beat.comm, sizeof m.beat.comm, "tp");
+    mu_message_t m = {.type = MU_MESSAGE_HEARTBEAT};
+    m.heartbeat.sequence = sequence;
+    m.heartbeat.phase = 5;
+    m.heartbeat.step = -7;
+    m.heartbeat.loss = 2.5;
+    snprintf(m.heartbeat.comm, sizeof m.heartbeat.comm, "tp");
     return m;
 }
 
@@ -400,7 +400,7 @@ static void links_talk_over_sockets(void **state)
         mu_link_next(launcher, &got);
         assert_false(guard->closed || launcher->closed);
     }
-    assert_int_equal(got.beat.sequence, 3);
+    assert_int_equal(got.heartbeat.sequence, 3);
     mu_link_close(guard);
     struct pollfd fd = {launcher->fd, POLLIN, 0};
     poll(&fd, 1, 1000);

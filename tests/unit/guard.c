@@ -26,7 +26,7 @@ typedef struct stage {
     bool answering[8]; /* connection i gets answers */
     mu_order_t order;
     mu_hello_t hello;
-    mu_beat_t beat;
+    mu_heartbeat_t heartbeat;
     mu_death_t death;
     mu_line_t line;
     int seen[MU_MESSAGE_COUNT];
@@ -106,15 +106,15 @@ static void take_messages(stage_t *s, int i)
         s->seen[m.type]++;
         if (m.type == MU_MESSAGE_HELLO)
             s->hello = m.hello;
-        if (m.type == MU_MESSAGE_BEAT)
-            s->beat = m.beat;
+        if (m.type == MU_MESSAGE_HEARTBEAT)
+            s->heartbeat = m.heartbeat;
         if (m.type == MU_MESSAGE_DEATH)
             s->death = m.death;
         if (m.type == MU_MESSAGE_LINE)
             s->line = m.line;
-        int64_t sequence = m.type == MU_MESSAGE_BEAT    ? m.beat.sequence
-                           : m.type == MU_MESSAGE_DEATH ? m.death.sequence
-                                                        : 0;
+        int64_t sequence = m.type == MU_MESSAGE_HEARTBEAT ? m.heartbeat.sequence
+                           : m.type == MU_MESSAGE_DEATH   ? m.death.sequence
+                                                          : 0;
         if (sequence > s->order.sequence)
             s->order.sequence = sequence;
         mu_message_t answer = {.type = MU_MESSAGE_ORDER, .order = s->order};
@@ -184,7 +184,7 @@ static double waitpid_delay(void)
 
 static bool has_beats(const stage_t *s)
 {
-    return s->seen[MU_MESSAGE_BEAT] >= 2 && s->beat.step == 17;
+    return s->seen[MU_MESSAGE_HEARTBEAT] >= 2 && s->heartbeat.step == 17;
 }
 static bool has_death(const stage_t *s)
 {
@@ -215,14 +215,14 @@ static void says_hello_beats_and_obeys_stop(void **state)
     assert_int_equal(s.hello.attempt, 2);
     assert_int_equal(s.hello.guard_pid, s.guard);
     assert_string_equal(s.hello.version, MU_VERSION);
-    assert_int_equal(s.beat.phase, MU_PHASE_STEP);
-    assert_int_equal(s.beat.collective, 88);
-    assert_int_equal(s.beat.in_collective, 1);
-    assert_string_equal(s.beat.comm, "tp");
-    assert_string_equal(s.beat.operation, "allreduce");
-    assert_true(s.beat.loss == 2.5);
-    assert_true(s.beat.state == 'S' || s.beat.state == 'R');
-    assert_true(s.beat.rss_bytes > 0);
+    assert_int_equal(s.heartbeat.phase, MU_PHASE_STEP);
+    assert_int_equal(s.heartbeat.collective, 88);
+    assert_int_equal(s.heartbeat.in_collective, 1);
+    assert_string_equal(s.heartbeat.comm, "tp");
+    assert_string_equal(s.heartbeat.operation, "allreduce");
+    assert_true(s.heartbeat.loss == 2.5);
+    assert_true(s.heartbeat.state == 'S' || s.heartbeat.state == 'R');
+    assert_true(s.heartbeat.rss_bytes > 0);
     s.order.request = MU_REQUEST_STOP;
     play(&s, has_death, 10);
     assert_int_equal(s.death.exit_code, 75);
@@ -274,7 +274,7 @@ static void keeps_the_log_and_passes_warnings_on(void **state)
 
 static bool has_beat(const stage_t *s)
 {
-    return s->seen[MU_MESSAGE_BEAT] > 0;
+    return s->seen[MU_MESSAGE_HEARTBEAT] > 0;
 }
 
 static void names_a_signal_at_once(void **state)
@@ -298,7 +298,7 @@ static void names_a_signal_at_once(void **state)
 
 static bool is_stopped(const stage_t *s)
 {
-    return s->beat.state == 'T';
+    return s->heartbeat.state == 'T';
 }
 
 static void sees_a_stopped_rank_and_kills_it_when_told(void **state)
@@ -360,12 +360,12 @@ static void dials_again_when_nobody_answers(void **state)
     assert_true(play(&s, has_second_link, 10) > 1);
     assert_false(s.link[0]->closed); /* it may still be the one that answers */
     play(&s, first_is_closed, 10);   /* the second one answered */
-    int beats = s.seen[MU_MESSAGE_BEAT];
+    int beats = s.seen[MU_MESSAGE_HEARTBEAT];
     assert_int_equal(s.seen[MU_MESSAGE_HELLO], 2);
     mu_sleep_ms(10);
     s.order.request = MU_REQUEST_STOP;
     play(&s, has_death, 10);
-    assert_true(s.seen[MU_MESSAGE_BEAT] >= beats);
+    assert_true(s.seen[MU_MESSAGE_HEARTBEAT] >= beats);
     assert_int_equal(wait_guard(&s), 75);
     stage_close(&s);
 }

@@ -88,14 +88,14 @@ static void logits_loss_and_gradients_are_those_of_transformers(void **state)
     static char *const cpu[] = {"muster.device=cpu", "muster.threads_per_worker=1"};
     for (int i = 0; i < MODELS; i++) {
         expected_t e;
-        mu_loaded_t l;
+        mu_inference_model_t l;
         mu_net_t *net;
         mu_net_loss_t loss;
         char *path = imported(models[i]);
         load_expected(models[i], &e);
-        assert_int_equal(mu_loaded_open(path, cpu, 2, e.rows, &l), MU_OK);
+        assert_int_equal(mu_inference_model_open(path, cpu, 2, e.rows, &l), MU_OK);
         mu_net_options_t options = {.micro_batch = e.rows, .seq_length = e.n, .training = true, .eod = -1};
-        assert_int_equal(mu_net_new(l.place.device, &l.config->model, l.place.tp, &options, &net), MU_OK);
+        assert_int_equal(mu_net_new(l.context.device, &l.config->model, l.context.tp, &options, &net), MU_OK);
         assert_int_equal(mu_state_load(net, l.checkpoint, false), MU_OK);
         check_logits(net, &e, models[i]);
         assert_int_equal(mu_net_forward_backward(net, e.tokens, 1), MU_OK);
@@ -105,7 +105,7 @@ static void logits_loss_and_gradients_are_those_of_transformers(void **state)
             fail_msg("%s: loss %.9g, wanted %.9g", models[i], loss.mean_sum, want);
         check_gradients(net, &e, models[i]);
         mu_net_free(net);
-        mu_loaded_close(&l);
+        mu_inference_model_close(&l);
         json_decref(e.root);
         free(e.tokens);
         free(path);

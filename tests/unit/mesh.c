@@ -183,15 +183,15 @@ static mu_mesh_peer_t play(trick_t trick, pid_t *pid)
     *pid = fork();
     if (*pid == 0) {
         char token[MU_MESH_TOKEN + 1];
-        int guest = trick == NEVER_ACCEPTS ? -1 : accept(fd, NULL, NULL);
-        if (guest >= 0 && recv(guest, token, sizeof token, MSG_WAITALL) != (ssize_t)sizeof token)
+        int connection = trick == NEVER_ACCEPTS ? -1 : accept(fd, NULL, NULL);
+        if (connection >= 0 && recv(connection, token, sizeof token, MSG_WAITALL) != (ssize_t)sizeof token)
             _exit(1);
-        if (trick == TALKS && send(guest, "220 hello", 9, 0) != 9)
+        if (trick == TALKS && send(connection, "220 hello", 9, 0) != 9)
             _exit(1);
-        if (trick == TAKES_SMALL && send(guest, "t", 1, 0) != 1)
+        if (trick == TAKES_SMALL && send(connection, "t", 1, 0) != 1)
             _exit(1);
         if (trick == HANGS_UP)
-            close(guest);
+            close(connection);
         for (;;)
             pause();
     }
@@ -234,14 +234,14 @@ static void each_trouble_has_its_name(void **state)
     mu_mesh_free(stranger);
 }
 
-/* Guests that say nothing do not keep a host out, and get nothing. */
-static void silent_guests_leave(void **state)
+/* Connections that say nothing do not keep a host out, and get nothing. */
+static void silent_connections_are_closed(void **state)
 {
     (void)state;
     mu_mesh_t *mesh[2] = {mesh_on_loopback(TOKEN), mesh_on_loopback(TOKEN)};
     mu_mesh_peer_t self = mu_mesh_self(mesh[0]);
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)self.port)};
-    int silent[MU_MESH_GUESTS + 8];
+    int silent[MU_MESH_CONNECTIONS + 8];
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     for (size_t i = 0; i < sizeof silent / sizeof *silent; i++) {
         silent[i] = socket(AF_INET, SOCK_STREAM, 0);
@@ -410,8 +410,8 @@ static void probe_dials_and_is_dialed(void **state)
     say(&talk, line);
     free(line);
     json_t *facts = next_line(&talk, MU_PROBE_FACTS);
-    mu_member_t member = {.host = 0};
-    mu_preflight_mesh_hear_place(&member, facts);
+    mu_mesh_member_t member = {.host = 0};
+    mu_preflight_mesh_receive_place(&member, facts);
     assert_null(member.missing);
     assert_string_equal(member.self.address, "127.0.0.1");
     json_decref(facts);
@@ -432,7 +432,7 @@ static void probe_dials_and_is_dialed(void **state)
     assert_int_equal(mu_mesh_result(mesh, 0), MU_MESH_OK);
     json_t *seen = next_line(&talk, MU_PROBE_MESH);
     member.peers = 2;
-    mu_preflight_mesh_hear_seen(&member, seen);
+    mu_preflight_mesh_receive_seen(&member, seen);
     assert_true(member.told);
     assert_int_equal(member.result[0], MU_MESH_OK);
     assert_int_equal(member.result[1], MU_MESH_REFUSED);
@@ -491,10 +491,10 @@ static void bad_words_are_no_pass(void **state)
         {"[]", false},
     };
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        mu_member_t member = {0};
+        mu_mesh_member_t member = {0};
         json_t *facts = json_loads(places[i].facts, 0, NULL);
         assert_non_null(facts);
-        mu_preflight_mesh_hear_place(&member, facts);
+        mu_preflight_mesh_receive_place(&member, facts);
         if (member.listens != !places[i].why || (places[i].why && !strstr(member.missing, places[i].why)))
             fail_msg("%s: %s", places[i].facts, member.missing ? member.missing : "taken");
         json_decref(facts);
@@ -502,17 +502,17 @@ static void bad_words_are_no_pass(void **state)
         assert_null(member.instead);
     }
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
-        mu_member_t member = {.peers = 2};
+        mu_mesh_member_t member = {.peers = 2};
         json_t *answer = json_loads(answers[i].answer, 0, NULL);
         assert_non_null(answer);
-        mu_preflight_mesh_hear_seen(&member, answer);
+        mu_preflight_mesh_receive_seen(&member, answer);
         if (member.told != answers[i].told || member.told != !member.missing)
             fail_msg("%s", answers[i].answer);
         json_decref(answer);
         free(member.missing);
     }
-    mu_member_t member = {0};
-    mu_preflight_mesh_hear_place(&member, NULL);
+    mu_mesh_member_t member = {0};
+    mu_preflight_mesh_receive_place(&member, NULL);
     assert_non_null(member.missing);
     free(member.missing);
 }
@@ -550,7 +550,7 @@ typedef struct court {
     struct mu_ready ready;
     mu_ready_state_t state[MEMBERS];
     mu_preflight_mesh_t mesh;
-    mu_member_t member[MEMBERS];
+    mu_mesh_member_t member[MEMBERS];
     mu_preflight_report_t *report;
     json_t *facts[MEMBERS];
 } court_t;
@@ -566,9 +566,9 @@ static void open_court(court_t *c)
     c->report->hosts = c->hosts;
     c->report->facts = mu_calloc(MEMBERS, sizeof *c->report->facts);
     for (int i = 0; i < MEMBERS; i++) {
-        mu_member_t *m = &c->member[i];
+        mu_mesh_member_t *m = &c->member[i];
         c->facts[i] = json_object();
-        *m = (mu_member_t){.host = i - 1, .listens = true, .told = true, .self = {.port = 29500}};
+        *m = (mu_mesh_member_t){.host = i - 1, .listens = true, .told = true, .self = {.port = 29500}};
         snprintf(m->self.address, sizeof m->self.address, "10.0.0.%d", i);
         m->peers = mu_preflight_mesh_peers(MEMBERS, i, m->peer);
     }
@@ -733,13 +733,20 @@ int main(void)
     mu_log_sink_set(keep_quiet, NULL);
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(interfaces_are_chosen),   cmocka_unit_test(users_choice_wins),
-        cmocka_unit_test(all_reach_all),           cmocka_unit_test(each_trouble_has_its_name),
-        cmocka_unit_test(silent_guests_leave),     cmocka_unit_test(listening_can_fail),
-        cmocka_unit_test(probe_refuses_bad_lines), cmocka_unit_test(probe_dials_and_is_dialed),
-        cmocka_unit_test(bad_words_are_no_pass),   cmocka_unit_test(peers_are_few_and_connected),
-        cmocka_unit_test(one_host_is_blamed_once), cmocka_unit_test(many_hosts_are_few_lines),
-        cmocka_unit_test(silence_is_a_finding),    cmocka_unit_test(another_network_is_a_warning),
+        cmocka_unit_test(interfaces_are_chosen),
+        cmocka_unit_test(users_choice_wins),
+        cmocka_unit_test(all_reach_all),
+        cmocka_unit_test(each_trouble_has_its_name),
+        cmocka_unit_test(silent_connections_are_closed),
+        cmocka_unit_test(listening_can_fail),
+        cmocka_unit_test(probe_refuses_bad_lines),
+        cmocka_unit_test(probe_dials_and_is_dialed),
+        cmocka_unit_test(bad_words_are_no_pass),
+        cmocka_unit_test(peers_are_few_and_connected),
+        cmocka_unit_test(one_host_is_blamed_once),
+        cmocka_unit_test(many_hosts_are_few_lines),
+        cmocka_unit_test(silence_is_a_finding),
+        cmocka_unit_test(another_network_is_a_warning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

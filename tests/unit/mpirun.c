@@ -109,8 +109,8 @@ static void both_versions_get_everything(void **state)
 static void names_with_a_domain_are_known(void **state)
 {
     (void)state;
-    const mu_place_t plain[] = {{"node1", 1}, {"10.1.0.7", 2}, {"fe80::1", 1}};
-    const mu_place_t dotted[] = {{"head", 1}, {"job-worker-0.job.ml.svc", 2}};
+    const mu_host_ranks_t plain[] = {{"node1", 1}, {"10.1.0.7", 2}, {"fe80::1", 1}};
+    const mu_host_ranks_t dotted[] = {{"head", 1}, {"job-worker-0.job.ml.svc", 2}};
     assert_false(mu_mpirun_dotted(plain, 3));
     assert_true(mu_mpirun_dotted(dotted, 2));
 }
@@ -176,11 +176,11 @@ static mu_hosts_t *hosts_of(const char *text)
 static void ranks_fill_hosts_in_order(void **state)
 {
     (void)state;
-    mu_places_t p;
+    mu_placement_t p;
     /* addresses of the documentation's network: elsewhere, wherever this runs */
     mu_hosts_t *hosts = hosts_of("203.0.113.1:4,203.0.113.2:4,203.0.113.3:4");
-    assert_int_equal(mu_places_workers(hosts, NULL), 12);
-    if (mu_places_make(hosts, 6, NULL, false, &p) != MU_OK) {
+    assert_int_equal(mu_placement_workers(hosts, NULL), 12);
+    if (mu_placement_make(hosts, 6, NULL, false, &p) != MU_OK) {
         mu_hosts_free(hosts);
         skip(); /* a machine without any route */
     }
@@ -189,29 +189,29 @@ static void ranks_fill_hosts_in_order(void **state)
     assert_int_equal(p.place[0].ranks, 5); /* with the controller */
     assert_int_equal(p.place[1].ranks, 2);
     assert_false(p.local);
-    mu_places_free(&p);
+    mu_placement_free(&p);
 
-    assert_int_equal(mu_places_make(hosts, 12, "203.0.113.3", false, &p), MU_OK);
+    assert_int_equal(mu_placement_make(hosts, 12, "203.0.113.3", false, &p), MU_OK);
     assert_string_equal(p.place[0].host, "203.0.113.3");
     assert_int_equal(p.place[0].ranks, 5);
-    mu_places_free(&p);
+    mu_placement_free(&p);
 
-    assert_int_equal(mu_places_make(hosts, 12, NULL, true, &p),
+    assert_int_equal(mu_placement_make(hosts, 12, NULL, true, &p),
                      MU_OK); /* the launcher's host sees the data */
     assert_int_equal(p.count, 4);
     assert_int_equal(p.place[0].ranks, 1);
-    mu_places_free(&p);
+    mu_placement_free(&p);
 
-    assert_int_equal(mu_places_make(hosts, 13, NULL, false, &p), MU_CONFIG);
-    assert_int_equal(mu_places_make(hosts, 2, "elsewhere", false, &p), MU_CONFIG);
+    assert_int_equal(mu_placement_make(hosts, 13, NULL, false, &p), MU_CONFIG);
+    assert_int_equal(mu_placement_make(hosts, 2, "elsewhere", false, &p), MU_CONFIG);
     mu_hosts_free(hosts);
 
     hosts = hosts_of("localhost");
-    assert_int_equal(mu_places_make(hosts, 2, NULL, false, &p), MU_OK);
+    assert_int_equal(mu_placement_make(hosts, 2, NULL, false, &p), MU_OK);
     assert_true(p.local);
     assert_int_equal(p.count, 1);
     assert_int_equal(p.place[0].ranks, 3);
-    mu_places_free(&p);
+    mu_placement_free(&p);
     mu_hosts_free(hosts);
 }
 
@@ -335,7 +335,7 @@ static void only_marked_processes_are_ended(void **state)
     pid_t other = marked("0123456789abcdef0123456789abcdeX", 4),
           longer = marked("0123456789abcdef0123456789abcdef0", 4);
     mu_sleep_ms(200);
-    assert_int_equal(mu_sweep_processes(token, 4), 2);
+    assert_int_equal(mu_orphan_cleanup_processes(token, 4), 2);
     assert_true(was_ended(ours));
     assert_true(was_ended(old));
     assert_false(was_ended(present));
@@ -353,10 +353,10 @@ static void a_folder_that_is_held_stays(void **state)
     memmove(mark, mark + 20, 12); /* the part that makes the name */
     mu_run_tmp_dir(mark, &name);
     assert_int_equal(mu_run_tmp_make(name.data, &fd), MU_OK);
-    mu_sweep_folders(mark);
+    mu_orphan_cleanup_folders(mark);
     assert_int_equal(access(name.data, F_OK), 0);
     close(fd);
-    mu_sweep_folders(mark);
+    mu_orphan_cleanup_folders(mark);
     assert_int_not_equal(access(name.data, F_OK), 0);
     assert_true(mu_run_token_ok(token));
     assert_false(mu_run_token_ok("../../etc"));

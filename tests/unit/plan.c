@@ -86,15 +86,15 @@ static void use_is_what_is_allocated(void **state)
     for (int i = 0; i < 4; i++) {
         char *yaml = mu_format(text, i % 2 ? "true" : "false", i / 2 ? "bfloat16" : "fp32");
         mu_config_t *config;
-        mu_needs_t needs, training;
+        mu_requirements_t needs, training;
         mu_device_t *device;
         mu_net_t *net;
         mu_comm_t *self = mu_comm_self("tp");
         mu_net_options_t options = {
             .micro_batch = 8, .dtype = i / 2 ? MU_DTYPE_BF16 : MU_DTYPE_F32, .eod = -1};
         assert_int_equal(mu_config_load_text("model", yaml, &config), MU_OK);
-        assert_int_equal(mu_needs_of(config, true, &training), MU_OK);
-        assert_int_equal(mu_needs_of(config, false, &needs), MU_OK);
+        assert_int_equal(mu_requirements_of(config, true, &training), MU_OK);
+        assert_int_equal(mu_requirements_of(config, false, &needs), MU_OK);
         config->model.vocab = config->padded_vocab_size;
         assert_int_equal(mu_device_cpu_new(1, &device), MU_OK);
         assert_int_equal(mu_net_new(device, &config->model, self, &options, &net), MU_OK);

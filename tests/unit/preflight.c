@@ -609,8 +609,8 @@ static void way_back(void **state)
     facts = facts_for(ask, "127.0.0.1", 1, COOKIE);
     assert_string_equal(text_at(facts, "back.detail"), "Connection refused");
     json_decref(facts);
-    /* guests that say nothing do not keep the others out */
-    int silent[MU_BACK_GUESTS + 8];
+    /* connections that say nothing do not keep the others out */
+    int silent[MU_BACK_CONNECTIONS + 8];
     for (size_t i = 0; i < sizeof silent / sizeof *silent; i++) {
         struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
         a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

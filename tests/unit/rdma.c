@@ -88,19 +88,19 @@ static void put_gid(const char *tree, const char *port, int index, const char *g
 
 /* ---- ports ---- */
 
-static int read_tree(const char *tree, const char *hca, mu_port_t port[MU_PORTS], char *names, size_t size)
+static int read_tree(const char *tree, const char *hca, mu_ib_port_t port[MU_PORTS], char *names, size_t size)
 {
     char *sys = mu_path_join(dir, tree);
-    int n = mu_ports_read(sys, port);
+    int n = mu_ib_ports_read(sys, port);
     mu_ports_choose(port, n, hca);
-    mu_ports_hca(port, n, names, size);
+    mu_ib_ports_hca(port, n, names, size);
     free(sys);
     return n;
 }
 
 static void expect_hca(const char *tree, const char *hca, const char *want)
 {
-    mu_port_t port[MU_PORTS];
+    mu_ib_port_t port[MU_PORTS];
     char names[256];
     read_tree(tree, hca, port, names, sizeof names);
     assert_string_equal(names, want);
@@ -109,7 +109,7 @@ static void expect_hca(const char *tree, const char *hca, const char *want)
 static void active_and_fast_ports_are_chosen(void **state)
 {
     (void)state;
-    mu_port_t port[MU_PORTS];
+    mu_ib_port_t port[MU_PORTS];
     char names[256];
     assert_int_equal(read_tree("absent", NULL, port, names, sizeof names), 0);
     assert_string_equal(names, "");
@@ -127,8 +127,8 @@ static void active_and_fast_ports_are_chosen(void **state)
     assert_string_equal(port[0].gid, "fe80:0000:0000:0000:506b:4b03:0000:0001");
     assert_int_equal(port[0].gid_index, 0);
     assert_string_equal(port[2].state, "DOWN");
-    assert_false(mu_ports_gid_index(port, 5, &(int){0}));
-    mu_ports_hca(port, 5, names, 16);
+    assert_false(mu_ib_ports_gid_index(port, 5, &(int){0}));
+    mu_ib_ports_hca(port, 5, names, 16);
     assert_string_equal(names, "mlx5_0:1");
 }
 
@@ -149,7 +149,7 @@ static void the_users_choice_is_read_as_nccl_reads_it(void **state)
 static void the_gid_of_roce_crosses_routers(void **state)
 {
     (void)state;
-    mu_port_t port[MU_PORTS];
+    mu_ib_port_t port[MU_PORTS];
     char names[256];
     int index = -1;
     put_port("roce", "mlx5_0/ports/1", UP, NDR, ETH);
@@ -163,7 +163,7 @@ static void the_gid_of_roce_crosses_routers(void **state)
     read_tree("roce", NULL, port, names, sizeof names);
     assert_int_equal(port[0].gid_index, 6);
     assert_string_equal(port[0].gid, "0000:0000:0000:0000:0000:ffff:0a00:0001");
-    assert_true(mu_ports_gid_index(port, 1, &index));
+    assert_true(mu_ib_ports_gid_index(port, 1, &index));
     assert_int_equal(index, 6);
 
     put_port("roce", "mlx5_1/ports/1", UP, NDR, ETH); /* one without an address is left out */
@@ -174,13 +174,13 @@ static void the_gid_of_roce_crosses_routers(void **state)
     assert_int_equal(port[1].gid_index, -1);
     read_tree("roce", "mlx5", port, names, sizeof names); /* unless it is asked for */
     assert_string_equal(names, "mlx5_0:1,mlx5_1:1");
-    assert_false(mu_ports_gid_index(port, 2, &index));
+    assert_false(mu_ib_ports_gid_index(port, 2, &index));
 
     put_gid("roce", "mlx5_1/ports/1", 2, IPV6, "RoCE v2\n"); /* only IPv6: fine, but at another index */
     read_tree("roce", NULL, port, names, sizeof names);
     assert_string_equal(names, "mlx5_0:1,mlx5_1:1");
     assert_int_equal(port[1].gid_index, 2);
-    assert_false(mu_ports_gid_index(port, 2, &index));
+    assert_false(mu_ib_ports_gid_index(port, 2, &index));
     put_gid("roce", "mlx5_1/ports/1", 3, "2001:0db8:0000:0000:0000:0000:0000:0002\n", "RoCE v2\n");
     read_tree("roce", NULL, port, names, sizeof names);
     assert_int_equal(port[1].gid_index, 2); /* the first */
@@ -196,7 +196,7 @@ static void the_gid_of_roce_crosses_routers(void **state)
 static void expect_told(const char *tree, const char *ports, const char *hca, const char *index)
 {
     char names[256], *sys = mu_path_join(dir, tree);
-    mu_ports_tell(sys, names, sizeof names);
+    mu_ib_ports_tell(sys, names, sizeof names);
     assert_string_equal(names, ports);
     assert_string_equal(getenv("NCCL_IB_HCA") ? getenv("NCCL_IB_HCA") : "", hca);
     assert_string_equal(getenv("NCCL_IB_GID_INDEX") ? getenv("NCCL_IB_GID_INDEX") : "", index);

@@ -31,7 +31,7 @@ static bool take(void *arg, int rank, const mu_message_t *message)
         s->hellos++;
         return message->hello.attempt != s->refused_attempt;
     }
-    assert_int_equal(message->type, MU_MESSAGE_BEAT);
+    assert_int_equal(message->type, MU_MESSAGE_HEARTBEAT);
     s->beats[rank]++;
     return true;
 }
@@ -84,10 +84,10 @@ static void dial(stage_t *s, int i, int64_t rank, int64_t attempt)
     play(s);
 }
 
-static void send_beat(stage_t *s, int i)
+static void send_heartbeat(stage_t *s, int i)
 {
-    mu_message_t beat = {.type = MU_MESSAGE_BEAT};
-    mu_link_send(s->link[i], &beat);
+    mu_message_t heartbeat = {.type = MU_MESSAGE_HEARTBEAT};
+    mu_link_send(s->link[i], &heartbeat);
     play(s);
 }
 
@@ -102,8 +102,8 @@ static void every_rank_has_its_connections(void **state)
     dial(&s, 2, 2, 1); /* rank 2 dials again */
     assert_int_equal(s.hellos, 3);
     assert_int_equal(mu_server_count(s.server), 3);
-    send_beat(&s, 0);
-    send_beat(&s, 2);
+    send_heartbeat(&s, 0);
+    send_heartbeat(&s, 2);
     assert_int_equal(s.beats[0], 1);
     assert_int_equal(s.beats[1], 0);
     assert_int_equal(s.beats[2], 1);
@@ -149,7 +149,7 @@ static void messages_out_of_order_end_the_connection(void **state)
     stage_open(&s);
     assert_true(mu_link_dial(&s.address, s.key, &s.link[0]));
     play(&s);
-    send_beat(&s, 0); /* before any hello */
+    send_heartbeat(&s, 0); /* before any hello */
     assert_true(s.link[0]->closed);
     dial(&s, 1, 1, 1);
     mu_message_t again = {.type = MU_MESSAGE_HELLO, .hello = {.rank = 1, .attempt = 1}};

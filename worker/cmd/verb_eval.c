@@ -100,7 +100,8 @@ static mu_status_t parse(int argc, char **argv, options_t *o)
                : mu_fail(MU_USAGE, "eval needs one checkpoint and --data: see `muster eval --help`");
 }
 
-static mu_status_t mean_loss(mu_loaded_t *l, mu_dataset_t *data, mu_data_split_t split, mu_net_loss_t *out)
+static mu_status_t mean_loss(mu_inference_model_t *l, mu_dataset_t *data, mu_data_split_t split,
+                             mu_net_loss_t *out)
 {
     int64_t s = l->config->model.seq_length, n = mu_dataset_sequences(data, split, s);
     int32_t *tokens = mu_alloc((size_t)(MU_EVAL_ROWS * (s + 1)) * sizeof *tokens);
@@ -125,22 +126,22 @@ static mu_status_t judge(const options_t *o, const mu_dataset_t *data, const mu_
 
 static mu_status_t evaluate(const options_t *o)
 {
-    mu_loaded_t l;
+    mu_inference_model_t l;
     mu_dataset_t *data = NULL;
     mu_net_loss_t sum;
     mu_buf_t text = MU_BUF_INIT;
     char words[256];
     mu_status_t status;
-    MU_TRY(mu_loaded_describe(o->checkpoint, o->overrides, o->noverrides, &l));
+    MU_TRY(mu_inference_model_describe(o->checkpoint, o->overrides, o->noverrides, &l));
     if (o->threads > 0)
         l.config->muster.threads_per_worker = o->threads;
     if (o->seq_length > 0)
-        MU_TRY_GOTO(status, mu_loaded_set_length(&l, o->seq_length), out);
+        MU_TRY_GOTO(status, mu_inference_model_set_length(&l, o->seq_length), out);
     MU_TRY_GOTO(status, mu_eval_open(&l, o->data, l.config->split, o->split, &data), out);
     if (o->check)
         goto out;
-    MU_TRY_GOTO(status, mu_loaded_weights(&l, NULL, MU_EVAL_ROWS), out);
-    mu_loaded_words(&l, words, sizeof words);
+    MU_TRY_GOTO(status, mu_inference_model_weights(&l, NULL, MU_EVAL_ROWS), out);
+    mu_inference_model_words(&l, words, sizeof words);
     mu_info("computing in %s", words);
     MU_TRY_GOTO(status, mean_loss(&l, data, o->split, &sum), out);
     mu_eval_result(&l, data, o->split, &sum, o->json, &text);
@@ -154,7 +155,7 @@ static mu_status_t evaluate(const options_t *o)
 out:
     mu_buf_release(&text);
     mu_dataset_close(data);
-    mu_loaded_close(&l);
+    mu_inference_model_close(&l);
     return status;
 }
 

@@ -112,11 +112,11 @@ static mu_status_t show(void *arg, int32_t id)
 
 static mu_status_t generate(const mu_generate_t *asked)
 {
-    mu_loaded_t l;
+    mu_inference_model_t l;
     mu_generation_t g = {.prompt = MU_IDS_INIT};
     char words[256];
     mu_status_t status;
-    MU_TRY(mu_loaded_describe(asked->checkpoint, asked->overrides, asked->noverrides, &l));
+    MU_TRY(mu_inference_model_describe(asked->checkpoint, asked->overrides, asked->noverrides, &l));
     writer_t writer = {l.tokenizer, MU_BUF_INIT};
     if (asked->check)
         mu_log_level_set(MU_LOG_ERROR); /* the ranks will say the rest */
@@ -125,17 +125,17 @@ static mu_status_t generate(const mu_generate_t *asked)
     MU_TRY_GOTO(status, mu_generation_begin(&l, l.config, asked, &g), out);
     if (asked->check)
         goto out;
-    MU_TRY_GOTO(status, mu_loaded_weights(&l, NULL, 1), out);
-    mu_loaded_words(&l, words, sizeof words);
+    MU_TRY_GOTO(status, mu_inference_model_weights(&l, NULL, 1), out);
+    mu_inference_model_words(&l, words, sizeof words);
     mu_info("computing in %s", words);
     fputs(asked->prompt, stdout);
-    status = mu_generation_run(&g, l.net, l.place.tp, show, &writer);
+    status = mu_generation_run(&g, l.net, l.context.tp, show, &writer);
     if (status == MU_OK)
         putchar('\n');
 out:
     mu_buf_release(&writer.text);
     mu_generation_end(&g);
-    mu_loaded_close(&l);
+    mu_inference_model_close(&l);
     return status;
 }
 

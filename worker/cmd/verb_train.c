@@ -97,7 +97,7 @@ static mu_status_t take_part(mu_run_t *run)
     mu_status_t status = run->eval           ? mu_eval_rank(run)
                          : run->generate     ? mu_generate_rank(run)
                          : groups.controller ? mu_controller_run(run)
-                         : groups.idle       ? mu_opening_idle(run)
+                         : groups.idle       ? mu_handshake_idle(run)
                                              : mu_trainer_run(run);
     if (groups.controller)
         status = record_end(run, status);
@@ -106,7 +106,7 @@ static mu_status_t take_part(mu_run_t *run)
         mu_error("rank %d ends the run: %s", rank, mu_status_text(status));
         MPI_Abort(MPI_COMM_WORLD, mu_status_exit(status));
     }
-    MU_TRY(mu_quiet_barrier(groups.control, "waiting for all ranks to end"));
+    MU_TRY(mu_yielding_barrier(groups.control, "waiting for all ranks to end"));
     mu_groups_free(&groups);
     return status;
 }

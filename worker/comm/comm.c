@@ -16,7 +16,7 @@ mu_type_t mu_type_of(mu_dtype_t dtype)
     return dtype == MU_DTYPE_F32 ? MU_TYPE_F32 : dtype == MU_DTYPE_BF16 ? MU_TYPE_BF16 : MU_TYPE_F16;
 }
 
-const char *mu_begun_name(mu_begun_kind_t kind)
+const char *mu_nonblocking_name(mu_nonblocking_kind_t kind)
 {
     static const char *const name[] = {[MU_BEGUN_ALLREDUCE] = "allreduce",
                                        [MU_BEGUN_REDUCE_SCATTER] = "reduce_scatter",
@@ -24,7 +24,7 @@ const char *mu_begun_name(mu_begun_kind_t kind)
     return name[kind];
 }
 
-int64_t mu_begun_bytes(const mu_begun_t *what, int size)
+int64_t mu_nonblocking_bytes(const mu_nonblocking_t *what, int size)
 {
     int last = what->kind == MU_BEGUN_ALLREDUCE ? 1 : size;
     return (what->part[last] - what->part[0]) * mu_type_size(what->type);
@@ -71,10 +71,10 @@ mu_status_t mu_comm_broadcast(mu_comm_t *comm, int root, void *buf, int64_t byte
     return status;
 }
 
-static mu_status_t begin(mu_comm_t *comm, mu_begun_t what)
+static mu_status_t begin(mu_comm_t *comm, mu_nonblocking_t what)
 {
     what.sequence = ++comm->sequence;
-    if (comm->size == 1 || mu_begun_bytes(&what, comm->size) == 0)
+    if (comm->size == 1 || mu_nonblocking_bytes(&what, comm->size) == 0)
         return MU_OK;
     int64_t before = mu_now_ns();
     comm->pending = true;
@@ -83,20 +83,23 @@ static mu_status_t begin(mu_comm_t *comm, mu_begun_t what)
     return status;
 }
 
-mu_status_t mu_comm_begin_allreduce(mu_comm_t *comm, mu_type_t type, void *buf, int64_t count)
+mu_status_t mu_comm_start_allreduce(mu_comm_t *comm, mu_type_t type, void *buf, int64_t count)
 {
     const int64_t part[2] = {0, count};
-    return begin(comm, (mu_begun_t){.kind = MU_BEGUN_ALLREDUCE, .type = type, .buf = buf, .part = part});
+    return begin(comm,
+                 (mu_nonblocking_t){.kind = MU_BEGUN_ALLREDUCE, .type = type, .buf = buf, .part = part});
 }
 
-mu_status_t mu_comm_begin_reduce_scatter(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part)
+mu_status_t mu_comm_start_reduce_scatter(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part)
 {
-    return begin(comm, (mu_begun_t){.kind = MU_BEGUN_REDUCE_SCATTER, .type = type, .buf = buf, .part = part});
+    return begin(comm,
+                 (mu_nonblocking_t){.kind = MU_BEGUN_REDUCE_SCATTER, .type = type, .buf = buf, .part = part});
 }
 
-mu_status_t mu_comm_begin_all_gather(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part)
+mu_status_t mu_comm_start_all_gather(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part)
 {
-    return begin(comm, (mu_begun_t){.kind = MU_BEGUN_ALL_GATHER, .type = type, .buf = buf, .part = part});
+    return begin(comm,
+                 (mu_nonblocking_t){.kind = MU_BEGUN_ALL_GATHER, .type = type, .buf = buf, .part = part});
 }
 
 mu_status_t mu_comm_wait(mu_comm_t *comm)

@@ -11,8 +11,8 @@
  * and errors show in mu_comm_sync().
  *
  * Begun operations go on while the caller computes:
- *     mu_comm_begin_allreduce(dp, MU_TYPE_F32, a, n);
- *     mu_comm_begin_reduce_scatter(dp, MU_TYPE_F32, b, part);      a and b are not touched now
+ *     mu_comm_start_allreduce(dp, MU_TYPE_F32, a, n);
+ *     mu_comm_start_reduce_scatter(dp, MU_TYPE_F32, b, part);      a and b are not touched now
  *     ... compute ...
  *     mu_comm_wait(dp);                                            a and b hold the results
  * They are carried out in the order of the calls; comm->sequence behind a begin is its number, by which one
@@ -41,26 +41,26 @@ typedef enum mu_type {
 
 typedef struct mu_comm mu_comm_t;
 
-typedef enum mu_begun_kind {
+typedef enum mu_nonblocking_kind {
     MU_BEGUN_ALLREDUCE,
     MU_BEGUN_REDUCE_SCATTER,
     MU_BEGUN_ALL_GATHER
-} mu_begun_kind_t;
+} mu_nonblocking_kind_t;
 
 /* What an implementation is asked to begin. An allreduce has one part: part[0] and part[1]. */
-typedef struct mu_begun {
-    mu_begun_kind_t kind;
+typedef struct mu_nonblocking {
+    mu_nonblocking_kind_t kind;
     mu_type_t type;
     void *buf;
     const int64_t *part;
     uint64_t sequence;
-} mu_begun_t;
+} mu_nonblocking_t;
 
 typedef struct mu_comm_ops {
     const char *name;
     mu_status_t (*allreduce)(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count);
     mu_status_t (*broadcast)(mu_comm_t *comm, int root, void *buf, int64_t bytes);
-    mu_status_t (*begin)(mu_comm_t *comm, const mu_begun_t *what);
+    mu_status_t (*begin)(mu_comm_t *comm, const mu_nonblocking_t *what);
     mu_status_t (*wait)(mu_comm_t *comm, uint64_t last); /* for what was begun up to this number */
     /* Where operations are enqueued on a device; NULL where calls return when they are done. */
     mu_status_t (*poll)(mu_comm_t *comm, bool *idle);
@@ -84,11 +84,11 @@ struct mu_comm {
 mu_status_t mu_comm_allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count);
 mu_status_t mu_comm_broadcast(mu_comm_t *comm, int root, void *buf, int64_t bytes);
 /* Sums of all members' buffers, in place. */
-mu_status_t mu_comm_begin_allreduce(mu_comm_t *comm, mu_type_t type, void *buf, int64_t count);
+mu_status_t mu_comm_start_allreduce(mu_comm_t *comm, mu_type_t type, void *buf, int64_t count);
 /* The sums of a member's own part, in place; the other parts are undefined afterwards. */
-mu_status_t mu_comm_begin_reduce_scatter(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part);
+mu_status_t mu_comm_start_reduce_scatter(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part);
 /* Every part from its owner, in place. */
-mu_status_t mu_comm_begin_all_gather(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part);
+mu_status_t mu_comm_start_all_gather(mu_comm_t *comm, mu_type_t type, void *buf, const int64_t *part);
 /* Until all that was begun is done; with nothing begun it returns at once. Not a collective of its own. */
 mu_status_t mu_comm_wait(mu_comm_t *comm);
 /* Until what was begun up to number `last` is done. All members wait for the same numbers in the same order
@@ -101,15 +101,16 @@ mu_status_t mu_comm_sync(mu_comm_t *const *comms, int count);
 /* What the computation waited for operations, in ns, since the last call; of a device after mu_comm_sync().
  */
 int64_t mu_comm_take_wait_ns(mu_comm_t *comm);
-/* Gives up: what is enqueued on a device ends without a result, so that the device can be left, and a mover
+/* Gives up: what is enqueued on a device ends without a result, so that the device can be left, and a progress_thread
  * leaves what was begun alone. Nothing but mu_comm_free() may be called afterwards. NULL is nothing. Not a
  * collective. */
 void mu_comm_abandon(mu_comm_t *comm);
 void mu_comm_free(mu_comm_t *comm); /* NULL is nothing */
 
-const char *mu_begun_name(mu_begun_kind_t kind); /* as on the page: "allreduce", "reduce_scatter" */
+const char *mu_nonblocking_name(
+    mu_nonblocking_kind_t kind); /* as on the page: "allreduce", "reduce_scatter" */
 /* Bytes from the first part to the last, in the place of a buffer. */
-int64_t mu_begun_bytes(const mu_begun_t *what, int size);
+int64_t mu_nonblocking_bytes(const mu_nonblocking_t *what, int size);
 
 /* A group of one: every operation is the identity. */
 mu_comm_t *mu_comm_self(const char *name);

@@ -12,7 +12,7 @@ static const int64_t most = 1 << 28; /* elements of one MPI call, whose counts a
 typedef struct group {
     MPI_Comm mpi;
     mu_queue_t queue;
-    mu_mover_t *mover; /* may be NULL */
+    mu_progress_thread_t *progress_thread; /* may be NULL */
 } group_t;
 
 mu_status_t mu_mpi_check(int rc, const char *what)
@@ -54,7 +54,7 @@ static MPI_Datatype mpi_type(mu_type_t type)
 
 static mu_status_t allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count);
 
-/* Widened, reduced as floats, rounded once, in pieces: 1 MiB goes faster through shared memory than more. */
+/* Widened, reduced as floats, rounded once, in segments: 1 MiB goes faster through shared memory than more. */
 static mu_status_t allreduce_half(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, uint16_t *buf,
                                   int64_t count)
 {
@@ -78,14 +78,14 @@ static mu_status_t allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, vo
         return allreduce_half(comm, op, type, buf, count);
     group_t *g = comm->impl;
     mu_status_t status = MU_OK;
-    mu_mover_lock(g->mover);
+    mu_progress_thread_lock(g->progress_thread);
     for (int64_t at = 0; status == MU_OK && at < count; at += most) {
         int64_t n = count - at < most ? count - at : most;
         status = mu_mpi_check(MPI_Allreduce(MPI_IN_PLACE, (char *)buf + at * mu_type_size(type), (int)n,
                                             mpi_type(type), op == MU_SUM ? MPI_SUM : MPI_MAX, g->mpi),
                               "MPI_Allreduce");
     }
-    mu_mover_unlock(g->mover);
+    mu_progress_thread_unlock(g->progress_thread);
     return status;
 }
 
@@ -93,21 +93,21 @@ static mu_status_t broadcast(mu_comm_t *comm, int root, void *buf, int64_t bytes
 {
     group_t *g = comm->impl;
     mu_status_t status = MU_OK;
-    mu_mover_lock(g->mover);
+    mu_progress_thread_lock(g->progress_thread);
     for (int64_t at = 0; status == MU_OK && at < bytes; at += most) {
         int64_t n = bytes - at < most ? bytes - at : most;
         status = mu_mpi_check(MPI_Bcast((char *)buf + at, (int)n, MPI_BYTE, root, g->mpi), "MPI_Bcast");
     }
-    mu_mover_unlock(g->mover);
+    mu_progress_thread_unlock(g->progress_thread);
     return status;
 }
 
-static mu_status_t begin(mu_comm_t *comm, const mu_begun_t *what)
+static mu_status_t begin(mu_comm_t *comm, const mu_nonblocking_t *what)
 {
     group_t *g = comm->impl;
     mu_queue_add(&g->queue, what, mpi_type(what->type));
-    if (g->mover) {
-        mu_mover_wake(g->mover);
+    if (g->progress_thread) {
+        mu_progress_thread_wake(g->progress_thread);
         return MU_OK; /* errors show in wait */
     }
     mu_queue_move(&g->queue);
@@ -120,23 +120,23 @@ static mu_status_t wait_until(mu_comm_t *comm, uint64_t last)
     group_t *g = comm->impl;
     uint64_t shown = 0;
     int64_t moved = mu_now_ns();
-    mu_mover_lock(g->mover);
-    for (const mu_piece_t *p; (p = mu_queue_oldest(&g->queue)) != NULL && p->sequence <= last;) {
+    mu_progress_thread_lock(g->progress_thread);
+    for (const mu_segment_t *p; (p = mu_queue_oldest(&g->queue)) != NULL && p->sequence <= last;) {
         if (p->sequence != shown)
-            mu_page_collective_begin(comm->page, comm->name, shown = p->sequence, mu_begun_name(p->operation),
-                                     p->bytes);
-        int oldest = (int)(p - g->queue.piece);
+            mu_page_collective_begin(comm->page, comm->name, shown = p->sequence,
+                                     mu_nonblocking_name(p->operation), p->bytes);
+        int oldest = (int)(p - g->queue.segment);
         mu_queue_move(&g->queue);
         p = mu_queue_oldest(&g->queue);
-        if (p && p - g->queue.piece == oldest) {
-            mu_mover_pause(moved);
+        if (p && p - g->queue.segment == oldest) {
+            mu_progress_thread_pause(moved);
         } else {
             moved = mu_now_ns();
             mu_page_progress(comm->page);
         }
     }
     mu_status_t status = g->queue.status;
-    mu_mover_unlock(g->mover);
+    mu_progress_thread_unlock(g->progress_thread);
     if (shown)
         mu_page_collective_end(comm->page);
     return status;
@@ -146,13 +146,13 @@ static mu_status_t wait_until(mu_comm_t *comm, uint64_t last)
 static void abandon(mu_comm_t *comm)
 {
     group_t *g = comm->impl;
-    mu_mover_detach(g->mover, &g->queue);
+    mu_progress_thread_detach(g->progress_thread, &g->queue);
 }
 
 static void release(mu_comm_t *comm)
 {
     group_t *g = comm->impl;
-    mu_mover_detach(g->mover, &g->queue);
+    mu_progress_thread_detach(g->progress_thread, &g->queue);
     mu_queue_release(&g->queue);
     MPI_Comm_free(&g->mpi);
     free(g);
@@ -186,11 +186,11 @@ MPI_Comm mu_comm_mpi_group(const mu_comm_t *comm)
     return ((const group_t *)comm->impl)->mpi;
 }
 
-void mu_comm_mpi_attach(mu_comm_t *comm, mu_mover_t *mover)
+void mu_comm_mpi_attach(mu_comm_t *comm, mu_progress_thread_t *progress_thread)
 {
     group_t *g = comm->impl;
-    if (!mover)
+    if (!progress_thread)
         return;
-    g->mover = mover;
-    mu_mover_attach(mover, &g->queue);
+    g->progress_thread = progress_thread;
+    mu_progress_thread_attach(progress_thread, &g->queue);
 }

@@ -245,7 +245,7 @@ static bool equal_parts(const int64_t *part, int size)
 }
 
 /* One reduction to, or broadcast from, the owner of each part. */
-static int each_part(mu_comm_t *comm, const mu_begun_t *what)
+static int each_part(mu_comm_t *comm, const mu_nonblocking_t *what)
 {
     group_t *g = comm->impl;
     int type = nccl_type(what->type), rc = g->nccl.group_start();
@@ -264,7 +264,7 @@ static int each_part(mu_comm_t *comm, const mu_begun_t *what)
     return rc == MU_NCCL_SUCCESS ? ended : rc;
 }
 
-static int enqueue(mu_comm_t *comm, const mu_begun_t *what)
+static int enqueue(mu_comm_t *comm, const mu_nonblocking_t *what)
 {
     group_t *g = comm->impl;
     int type = nccl_type(what->type);
@@ -281,16 +281,16 @@ static int enqueue(mu_comm_t *comm, const mu_begun_t *what)
     return g->nccl.all_gather(own, first, n, type, g->comm, g->side);
 }
 
-static mu_status_t begin(mu_comm_t *comm, const mu_begun_t *what)
+static mu_status_t begin(mu_comm_t *comm, const mu_nonblocking_t *what)
 {
     group_t *g = comm->impl;
-    const char *name = mu_begun_name(what->kind);
+    const char *name = mu_nonblocking_name(what->kind);
     MU_TRY(usable(comm));
     if (g->count >= SPANS_MOST)
         MU_TRY(reap(comm));
     MU_TRY(g->cuda->stream_wait(g->device, g->side, g->cuda->stream(g->device)));
     MU_TRY(taken(comm, enqueue(comm, what), name));
-    return add_span(comm, NULL, g->side, what->sequence, mu_begun_bytes(what, comm->size), name);
+    return add_span(comm, NULL, g->side, what->sequence, mu_nonblocking_bytes(what, comm->size), name);
 }
 
 /* The newest begun operation up to number `last` that is not known to be done; NULL: there is none. */

@@ -3,7 +3,7 @@
  *
  *     mu_comm_nccl_new(tp, device, 60, &device_tp);      beside the MPI communicator of the same members
  *     mu_comm_allreduce(device_tp, ...);                 enqueued on the device's own stream
- *     mu_comm_begin_allreduce(device_tp, ...);           enqueued on a stream beside it
+ *     mu_comm_start_allreduce(device_tp, ...);           enqueued on a stream beside it
  *     mu_comm_sync(&device_tp, 1);                       before the host waits for the device
  *     mu_comm_free(device_tp);                           before the device is closed
  *

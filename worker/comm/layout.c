@@ -17,9 +17,9 @@ static mu_status_t move_along(mu_groups_t *groups)
     MU_TRY(mu_mpi_check(MPI_Query_thread(&provided), "MPI_Query_thread"));
     if (provided < MPI_THREAD_SERIALIZED)
         return MU_OK;
-    MU_TRY(mu_mover_new(&groups->mover));
-    mu_comm_mpi_attach(groups->tp, groups->mover);
-    mu_comm_mpi_attach(groups->dp, groups->mover);
+    MU_TRY(mu_progress_thread_new(&groups->progress_thread));
+    mu_comm_mpi_attach(groups->tp, groups->progress_thread);
+    mu_comm_mpi_attach(groups->dp, groups->progress_thread);
     return MU_OK;
 }
 
@@ -53,6 +53,6 @@ void mu_groups_free(mu_groups_t *groups)
     mu_comm_free(groups->tp);
     mu_comm_free(groups->dp);
     mu_comm_free(groups->workers);
-    mu_mover_free(groups->mover);
+    mu_progress_thread_free(groups->progress_thread);
     MPI_Comm_free(&groups->control);
 }

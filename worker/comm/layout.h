@@ -24,7 +24,8 @@ typedef struct mu_groups {
     bool controller, idle, leader;
     MPI_Comm control;             /* all ranks: commands, tokens, reports */
     mu_comm_t *tp, *dp, *workers; /* NULL on the controller and on idle workers */
-    mu_mover_t *mover;            /* of tp and dp; NULL where MPI_THREAD_SERIALIZED is not to be had */
+    mu_progress_thread_t
+        *progress_thread; /* of tp and dp; NULL where MPI_THREAD_SERIALIZED is not to be had */
 } mu_groups_t;
 
 /* Collective over MPI_COMM_WORLD. Errors: MU_CONFIG when the world is smaller than 1 + tp * dp, MU_NETWORK.

@@ -14,7 +14,7 @@ enum { QUEUES = 4 };
 /* Between two looks at what is in flight: short beside a piece's transfer, long beside a look. */
 static const struct timespec pause_between = {.tv_nsec = 50000};
 
-struct mu_mover {
+struct mu_progress_thread {
     pthread_t thread;
     pthread_mutex_t lock;
     sem_t work;
@@ -22,13 +22,13 @@ struct mu_mover {
     int count;
     bool stop;
     /* Open MPI's switch for yielding in calls that find nothing to do, as ranks that share cores are told to.
-     * The mover only looks, and sleeps then: a yield would hand the core to the computation for some
+     * The progress_thread only looks, and sleeps then: a yield would hand the core to the computation for some
      * milliseconds at each look. NULL: there is no such switch. */
     bool (*set_yield)(bool yield);
     bool crowded; /* ranks share cores */
 };
 
-static bool move_all(mu_mover_t *m)
+static bool move_all(mu_progress_thread_t *m)
 {
     bool any = false;
     for (int i = 0; i < m->count; i++) {
@@ -39,7 +39,7 @@ static bool move_all(mu_mover_t *m)
 }
 
 /* Calls of MPI exclude each other, so the switch is back before the owner's next one. */
-static bool look(mu_mover_t *m)
+static bool look(mu_progress_thread_t *m)
 {
     bool yields = m->set_yield && m->set_yield(false);
     bool any = move_all(m);
@@ -50,7 +50,7 @@ static bool look(mu_mover_t *m)
 
 static void *run(void *arg)
 {
-    mu_mover_t *m = arg;
+    mu_progress_thread_t *m = arg;
     for (;;) {
         pthread_mutex_lock(&m->lock);
         bool stop = m->stop, any = !stop && look(m);
@@ -64,9 +64,9 @@ static void *run(void *arg)
     }
 }
 
-mu_status_t mu_mover_new(mu_mover_t **out)
+mu_status_t mu_progress_thread_new(mu_progress_thread_t **out)
 {
-    mu_mover_t *m = mu_calloc(1, sizeof *m);
+    mu_progress_thread_t *m = mu_calloc(1, sizeof *m);
     *(void **)&m->set_yield = dlsym(RTLD_DEFAULT, "opal_progress_set_yield_when_idle");
     if (m->set_yield) {
         m->crowded = m->set_yield(true);
@@ -84,27 +84,27 @@ mu_status_t mu_mover_new(mu_mover_t **out)
     return MU_OK;
 }
 
-void mu_mover_free(mu_mover_t *m)
+void mu_progress_thread_free(mu_progress_thread_t *m)
 {
     if (!m)
         return;
     pthread_mutex_lock(&m->lock);
     m->stop = true;
     pthread_mutex_unlock(&m->lock);
-    mu_mover_wake(m);
+    mu_progress_thread_wake(m);
     pthread_join(m->thread, NULL);
     sem_destroy(&m->work);
     pthread_mutex_destroy(&m->lock);
     free(m);
 }
 
-void mu_mover_lock(mu_mover_t *m)
+void mu_progress_thread_lock(mu_progress_thread_t *m)
 {
     if (m)
         pthread_mutex_lock(&m->lock);
 }
 
-void mu_mover_unlock(mu_mover_t *m)
+void mu_progress_thread_unlock(mu_progress_thread_t *m)
 {
     if (m)
         pthread_mutex_unlock(&m->lock);
@@ -112,7 +112,7 @@ void mu_mover_unlock(mu_mover_t *m)
 
 /* Where no core is free the movers of several ranks end up on one, whose rank is then late for all: each goes
  * with its owner. */
-static void follow_owner(mu_mover_t *m)
+static void follow_owner(mu_progress_thread_t *m)
 {
     cpu_set_t here;
     int cpu = sched_getcpu();
@@ -123,14 +123,14 @@ static void follow_owner(mu_mover_t *m)
     (void)pthread_setaffinity_np(m->thread, sizeof here, &here); /* a matter of speed */
 }
 
-void mu_mover_wake(mu_mover_t *m)
+void mu_progress_thread_wake(mu_progress_thread_t *m)
 {
     if (m->crowded)
         follow_owner(m);
     sem_post(&m->work);
 }
 
-void mu_mover_pause(int64_t since)
+void mu_progress_thread_pause(int64_t since)
 {
     static const int64_t long_ns = 1000000;
     if (mu_now_ns() - since < long_ns)
@@ -140,54 +140,55 @@ void mu_mover_pause(int64_t since)
 }
 
 /* With the lock held. */
-static int complete(mu_mover_t *m, int rc, MPI_Request *request)
+static int complete(mu_progress_thread_t *m, int rc, MPI_Request *request)
 {
     int64_t began = mu_now_ns();
     for (int done = 0; rc == MPI_SUCCESS && !done;) {
         (void)move_all(m);
         rc = MPI_Test(request, &done, MPI_STATUS_IGNORE);
         if (rc == MPI_SUCCESS && !done)
-            mu_mover_pause(began);
+            mu_progress_thread_pause(began);
     }
     return rc;
 }
 
-int mu_mover_send(mu_mover_t *m, const void *buf, int count, MPI_Datatype type, int to, int tag,
-                  MPI_Comm comm)
+int mu_progress_thread_send(mu_progress_thread_t *m, const void *buf, int count, MPI_Datatype type, int to,
+                            int tag, MPI_Comm comm)
 {
     MPI_Request request;
     if (!m)
         return MPI_Send(buf, count, type, to, tag, comm);
-    mu_mover_lock(m);
+    mu_progress_thread_lock(m);
     int rc = complete(m, MPI_Isend(buf, count, type, to, tag, comm, &request), &request);
-    mu_mover_unlock(m);
+    mu_progress_thread_unlock(m);
     return rc;
 }
 
-int mu_mover_recv(mu_mover_t *m, void *buf, int count, MPI_Datatype type, int from, int tag, MPI_Comm comm)
+int mu_progress_thread_recv(mu_progress_thread_t *m, void *buf, int count, MPI_Datatype type, int from,
+                            int tag, MPI_Comm comm)
 {
     MPI_Request request;
     if (!m)
         return MPI_Recv(buf, count, type, from, tag, comm, MPI_STATUS_IGNORE);
-    mu_mover_lock(m);
+    mu_progress_thread_lock(m);
     int rc = complete(m, MPI_Irecv(buf, count, type, from, tag, comm, &request), &request);
-    mu_mover_unlock(m);
+    mu_progress_thread_unlock(m);
     return rc;
 }
 
-void mu_mover_attach(mu_mover_t *m, mu_queue_t *queue)
+void mu_progress_thread_attach(mu_progress_thread_t *m, mu_queue_t *queue)
 {
-    mu_mover_lock(m);
+    mu_progress_thread_lock(m);
     if (m->count < QUEUES)
         m->queue[m->count++] = queue;
-    mu_mover_unlock(m);
+    mu_progress_thread_unlock(m);
 }
 
-void mu_mover_detach(mu_mover_t *m, mu_queue_t *queue)
+void mu_progress_thread_detach(mu_progress_thread_t *m, mu_queue_t *queue)
 {
-    mu_mover_lock(m);
+    mu_progress_thread_lock(m);
     for (int i = 0; m && i < m->count; i++)
         if (m->queue[i] == queue)
             m->queue[i] = m->queue[--m->count];
-    mu_mover_unlock(m);
+    mu_progress_thread_unlock(m);
 }

@@ -2,7 +2,7 @@
 #include "common/clock.h"
 #include "worker/comm/comm_mpi.h"
 
-mu_status_t mu_quiet_wait(MPI_Request *request, const char *what)
+mu_status_t mu_yielding_wait(MPI_Request *request, const char *what)
 {
     for (;;) {
         int done = 0;
@@ -13,16 +13,16 @@ mu_status_t mu_quiet_wait(MPI_Request *request, const char *what)
     }
 }
 
-mu_status_t mu_quiet_broadcast(void *buf, int bytes, MPI_Comm comm, const char *what)
+mu_status_t mu_yielding_broadcast(void *buf, int bytes, MPI_Comm comm, const char *what)
 {
     MPI_Request request;
     MU_TRY(mu_mpi_check(MPI_Ibcast(buf, bytes, MPI_BYTE, 0, comm, &request), what));
-    return mu_quiet_wait(&request, what);
+    return mu_yielding_wait(&request, what);
 }
 
-mu_status_t mu_quiet_barrier(MPI_Comm comm, const char *what)
+mu_status_t mu_yielding_barrier(MPI_Comm comm, const char *what)
 {
     MPI_Request request;
     MU_TRY(mu_mpi_check(MPI_Ibarrier(comm, &request), what));
-    return mu_quiet_wait(&request, what);
+    return mu_yielding_wait(&request, what);
 }

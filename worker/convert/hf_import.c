@@ -36,10 +36,10 @@ void mu_import_release(mu_import_t *import)
 }
 
 /* New tokens: the rows that the model grows to. */
-static mu_status_t grow(mu_import_t *import, mu_tokenizer_t *tok, mu_growth_t *growth)
+static mu_status_t grow(mu_import_t *import, mu_tokenizer_t *tok, mu_resize_t *growth)
 {
     mu_config_t *c = import->config;
-    *growth = (mu_growth_t){.rows = c->model.vocab, .ids = mu_tokenizer_vocab(tok)};
+    *growth = (mu_resize_t){.rows = c->model.vocab, .ids = mu_tokenizer_vocab(tok)};
     MU_TRY(mu_tokenizer_add_specials(tok, import->specials, import->special_count));
     growth->new_ids = mu_tokenizer_vocab(tok);
     if (growth->new_ids > growth->rows) {
@@ -53,7 +53,7 @@ static mu_status_t grow(mu_import_t *import, mu_tokenizer_t *tok, mu_growth_t *g
 
 /* Sees to a tokenizer.json that can be copied: theirs, or one made as `made` from vocab.json and merges.txt
  * or with special tokens added. */
-static mu_status_t prepare_tokenizer(mu_import_t *import, const char *made, mu_growth_t *growth,
+static mu_status_t prepare_tokenizer(mu_import_t *import, const char *made, mu_resize_t *growth,
                                      const char **out)
 {
     mu_tokenizer_t *tok;
@@ -114,7 +114,7 @@ static mu_status_t commit(mu_import_t *import, const char *dir, const char *tmp,
 /* What the shard is written from: the source, with more rows where there are new tokens. */
 typedef struct grown {
     mu_import_t *import;
-    mu_growth_t growth;
+    mu_resize_t growth;
     int tensor;
     int64_t *nonfinite; /* of each tensor: values that are no finite numbers */
 } grown_t;
@@ -134,7 +134,7 @@ static mu_status_t read_grown(void *arg, int tensor, mu_state_t state, const int
     mu_model_tensor(&g->import->config->model, tensor, &t);
     g->tensor = tensor;
     if (g->growth.rows > 0 && (t.kind == MU_T_EMBED_IN || t.kind == MU_T_EMBED_OUT))
-        MU_TRY(mu_grow_read(&g->growth, count[1], read_old_rows, g, offset[0], count[0], out));
+        MU_TRY(mu_resize_read(&g->growth, count[1], read_old_rows, g, offset[0], count[0], out));
     else
         MU_TRY(g->import->read(g->import, tensor, state, offset, count, out));
     for (int64_t i = 0; i < count[0] * count[1]; i++)
@@ -163,7 +163,7 @@ static mu_status_t judge_values(const mu_import_t *import, const mu_model_t *mod
                    tensors);
 }
 
-static mu_status_t write_shard(mu_import_t *import, const char *dir, const mu_growth_t *growth,
+static mu_status_t write_shard(mu_import_t *import, const char *dir, const mu_resize_t *growth,
                                mu_shard_t *out)
 {
     mu_model_t grown = import->config->model; /* the source's own keeps its rows until all are read */
@@ -243,7 +243,7 @@ mu_status_t mu_import_write(mu_import_t *import, const char *output)
 {
     char *tmp = NULL, *made = mu_path_join(output, "tokenizer.json.tmp-import");
     const char *tokenizer;
-    mu_growth_t growth = {0};
+    mu_resize_t growth = {0};
     mu_shard_t shard = {0};
     mu_status_t status;
     char digest[MU_DIGEST_HEX], *receipt = mu_path_join(output, "import.digest");

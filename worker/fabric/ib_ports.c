@@ -27,7 +27,7 @@ static bool read_gid(const char *dir, int index, char gid[40], char type[32])
     return gid[0] != '\0';
 }
 
-static void find_gid(const char *dir, mu_port_t *port)
+static void find_gid(const char *dir, mu_ib_port_t *port)
 {
     char gid[40], type[32];
     port->gid_index = -1;
@@ -49,7 +49,7 @@ static void find_gid(const char *dir, mu_port_t *port)
     }
 }
 
-static void read_port(const char *dir, mu_port_t *port)
+static void read_port(const char *dir, mu_ib_port_t *port)
 {
     char state[64];
     mu_sysfs_line(dir, "state", state, sizeof state); /* "4: ACTIVE" */
@@ -65,7 +65,7 @@ static void read_port(const char *dir, mu_port_t *port)
     find_gid(dir, port);
 }
 
-static int read_device(const char *root, const char *device, mu_port_t *port, int room)
+static int read_device(const char *root, const char *device, mu_ib_port_t *port, int room)
 {
     struct dirent **list;
     char *dir = mu_format("%s/%s/ports", root, device);
@@ -75,8 +75,8 @@ static int read_device(const char *root, const char *device, mu_port_t *port, in
         char *below = mu_path_join(dir, list[i]->d_name);
         if (found < room && strlen(device) < sizeof port->device && mu_parse_i64(list[i]->d_name, &number) &&
             number > 0 && number < 256) {
-            mu_port_t *p = &port[found++];
-            *p = (mu_port_t){.number = (int)number};
+            mu_ib_port_t *p = &port[found++];
+            *p = (mu_ib_port_t){.number = (int)number};
             snprintf(p->device, sizeof p->device, "%s", device);
             read_port(below, p);
         }
@@ -89,7 +89,7 @@ static int read_device(const char *root, const char *device, mu_port_t *port, in
     return found;
 }
 
-int mu_ports_read(const char *sys, mu_port_t port[MU_PORTS])
+int mu_ib_ports_read(const char *sys, mu_ib_port_t port[MU_PORTS])
 {
     struct dirent **list;
     char *root = mu_path_join(sys, "class/infiniband");
@@ -106,7 +106,7 @@ int mu_ports_read(const char *sys, mu_port_t port[MU_PORTS])
 
 /* --- the choice --- */
 
-static bool word_names(const char *word, bool exact, const mu_port_t *port)
+static bool word_names(const char *word, bool exact, const mu_ib_port_t *port)
 {
     size_t n = strcspn(word, ":");
     int64_t number;
@@ -116,7 +116,7 @@ static bool word_names(const char *word, bool exact, const mu_port_t *port)
     return strncmp(word, port->device, n) == 0 && (!exact || port->device[n] == '\0');
 }
 
-static bool named_by(const char *hca, const mu_port_t *port)
+static bool named_by(const char *hca, const mu_ib_port_t *port)
 {
     bool others = hca[0] == '^', named = false;
     const char *words = hca + others;
@@ -128,7 +128,7 @@ static bool named_by(const char *hca, const mu_port_t *port)
     return named != others;
 }
 
-static double sum_of(const mu_port_t *port, int n, const char *link)
+static double sum_of(const mu_ib_port_t *port, int n, const char *link)
 {
     double sum = 0;
     for (int i = 0; i < n; i++)
@@ -137,7 +137,7 @@ static double sum_of(const mu_port_t *port, int n, const char *link)
     return sum;
 }
 
-static const char *best_link(const mu_port_t *port, int n)
+static const char *best_link(const mu_ib_port_t *port, int n)
 {
     const char *best = "InfiniBand";
     for (int i = 0; i < n; i++)
@@ -146,7 +146,7 @@ static const char *best_link(const mu_port_t *port, int n)
     return best;
 }
 
-void mu_ports_choose(mu_port_t *port, int n, const char *hca)
+void mu_ports_choose(mu_ib_port_t *port, int n, const char *hca)
 {
     const char *link = best_link(port, n);
     double fastest = 0;
@@ -167,7 +167,7 @@ void mu_ports_choose(mu_port_t *port, int n, const char *hca)
         port[i].used = port[i].used && (!port[i].roce || port[i].gid_index >= 0);
 }
 
-void mu_ports_hca(const mu_port_t *port, int n, char *out, size_t size)
+void mu_ib_ports_hca(const mu_ib_port_t *port, int n, char *out, size_t size)
 {
     size_t have = 0;
     out[0] = '\0';
@@ -183,7 +183,7 @@ void mu_ports_hca(const mu_port_t *port, int n, char *out, size_t size)
     }
 }
 
-bool mu_ports_gid_index(const mu_port_t *port, int n, int *out)
+bool mu_ib_ports_gid_index(const mu_ib_port_t *port, int n, int *out)
 {
     int index = -1;
     for (int i = 0; i < n; i++) {
@@ -198,22 +198,22 @@ bool mu_ports_gid_index(const mu_port_t *port, int n, int *out)
     return index >= 0;
 }
 
-void mu_ports_tell(const char *sys, char *out, size_t size)
+void mu_ib_ports_tell(const char *sys, char *out, size_t size)
 {
     static const char *const rules[] = {"NCCL_IB_ADDR_FAMILY", "NCCL_IB_ADDR_RANGE",
                                         "NCCL_IB_ROCE_VERSION_NUM"};
-    mu_port_t port[MU_PORTS];
-    int index, n = mu_ports_read(sys, port);
+    mu_ib_port_t port[MU_PORTS];
+    int index, n = mu_ib_ports_read(sys, port);
     bool ruled = false;
     mu_ports_choose(port, n, getenv("NCCL_IB_HCA"));
-    mu_ports_hca(port, n, out, size);
+    mu_ib_ports_hca(port, n, out, size);
     char *exact = mu_format("=%s", out);
     if (out[0])
         setenv("NCCL_IB_HCA", exact, 0);
     free(exact);
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         ruled = ruled || getenv(rules[i]);
-    if (!ruled && mu_ports_gid_index(port, n, &index)) {
+    if (!ruled && mu_ib_ports_gid_index(port, n, &index)) {
         char *text = mu_format("%d", index);
         setenv("NCCL_IB_GID_INDEX", text, 0);
         free(text);

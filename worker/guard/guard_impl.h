@@ -84,8 +84,8 @@ typedef struct mu_uplink {
 void mu_uplink_init(mu_uplink_t *up, const mu_guard_env_t *env, const mu_hello_t *hello);
 /* Dials, and dials again: at once when there is no connection, after 1.5 s without an answer, and each second
  * from then on, beside those that are silent. */
-void mu_uplink_tend(mu_uplink_t *up);
-/* Puts beat.sequence or death.sequence in and sends on every open connection. */
+void mu_uplink_tick(mu_uplink_t *up);
+/* Puts heartbeat.sequence or death.sequence in and sends on every open connection. */
 void mu_uplink_send(mu_uplink_t *up, mu_message_t *message);
 /* pollfds for every connection; returns how many. After poll(), mu_uplink_move() takes them back in the same
  * order, and takes in answers: the first connection that answers stays, the others are closed. */

@@ -42,7 +42,7 @@ static void dial(mu_uplink_t *up, int64_t now)
     mu_link_dial(&up->env->launcher, up->env->key, &up->link[slot]);
 }
 
-void mu_uplink_tend(mu_uplink_t *up)
+void mu_uplink_tick(mu_uplink_t *up)
 {
     int64_t now = mu_now_ns();
     for (int i = 0; i < MU_UPLINKS; i++)
@@ -86,8 +86,8 @@ static void keep_line(mu_uplink_t *up, const mu_line_t *line)
 
 void mu_uplink_send(mu_uplink_t *up, mu_message_t *message)
 {
-    if (message->type == MU_MESSAGE_BEAT)
-        message->beat.sequence = ++up->sequence;
+    if (message->type == MU_MESSAGE_HEARTBEAT)
+        message->heartbeat.sequence = ++up->sequence;
     if (message->type == MU_MESSAGE_DEATH)
         message->death.sequence = ++up->sequence;
     if (message->type != MU_MESSAGE_LINE && up->unanswered_ns == 0)

@@ -60,21 +60,21 @@ static void raise_request(watch_t *w, int32_t request)
         ;
 }
 
-static void copy_collective(const mu_page_t *page, mu_beat_t *beat)
+static void copy_collective(const mu_page_t *page, mu_heartbeat_t *heartbeat)
 {
     mu_collective_t last;
     mu_page_collective(page, &last);
-    memcpy(beat->comm, last.comm, sizeof beat->comm);
-    memcpy(beat->operation, last.operation, sizeof beat->operation);
-    beat->collective = (int64_t)last.sequence;
-    beat->bytes = last.bytes;
+    memcpy(heartbeat->comm, last.comm, sizeof heartbeat->comm);
+    memcpy(heartbeat->operation, last.operation, sizeof heartbeat->operation);
+    heartbeat->collective = (int64_t)last.sequence;
+    heartbeat->bytes = last.bytes;
 }
 
-static void send_beat(watch_t *w)
+static void send_heartbeat(watch_t *w)
 {
     const mu_page_t *page = w->guard->page;
-    mu_message_t m = {.type = MU_MESSAGE_BEAT};
-    mu_beat_t *b = &m.beat;
+    mu_message_t m = {.type = MU_MESSAGE_HEARTBEAT};
+    mu_heartbeat_t *b = &m.heartbeat;
     char state;
     b->phase = atomic_load(&page->phase);
     b->step = atomic_load(&page->step);
@@ -174,8 +174,8 @@ static void end_attempt_here(const mu_guard_t *guard)
     if (guard->daemon_fd >= 0)
         syscall(SYS_pidfd_send_signal, guard->daemon_fd, SIGKILL, NULL, 0);
     if (guard->env->token) {
-        mu_sweep_processes(guard->env->token, guard->env->attempt);
-        mu_sweep_folders(guard->env->token);
+        mu_orphan_cleanup_processes(guard->env->token, guard->env->attempt);
+        mu_orphan_cleanup_folders(guard->env->token);
     }
 }
 
@@ -229,7 +229,7 @@ static bool finished(const watch_t *w)
     return mu_now_ns() - w->dead_ns > report_limit_ns;
 }
 
-static void tend(watch_t *w)
+static void tick(watch_t *w)
 {
     int64_t now = mu_now_ns(), progress = atomic_load(&w->guard->page->progress);
     if (!supervised(w))
@@ -238,7 +238,7 @@ static void tend(watch_t *w)
         w->progress = progress;
         w->progress_ns = now;
     }
-    mu_uplink_tend(&w->up);
+    mu_uplink_tick(&w->up);
     if (w->up.order.kill)
         kill_rank(w, MU_DEATH_BY_ORDER);
     if (w->up.order.request > w->raised) { /* once: the controller lowers what it has done */
@@ -254,7 +254,7 @@ static void tend(watch_t *w)
     if (!w->dead && (now - w->beat_ns >= second_ns || w->greetings != w->up.greetings)) {
         w->beat_ns = now;
         w->greetings = w->up.greetings;
-        send_beat(w);
+        send_heartbeat(w);
     }
     /* the log's writer gets a moment to pass the last line on; then the report goes out, and again each
      * second */
@@ -264,7 +264,7 @@ static void tend(watch_t *w)
         w->beat_ns = now;
         w->greetings = w->up.greetings;
         if (!w->told)
-            send_beat(w); /* what the rank did since the last one */
+            send_heartbeat(w); /* what the rank did since the last one */
         send_death(w);
     }
 }
@@ -303,7 +303,7 @@ int mu_guard_watch(mu_guard_t *guard)
     mu_uplink_init(&w.up, guard->env, &w.hello);
     while (!finished(&w)) {
         struct pollfd fds[2 + MU_UPLINKS];
-        tend(&w);
+        tick(&w);
         fds[0] = (struct pollfd){guard->signal_fd, POLLIN, 0};
         fds[1] = (struct pollfd){guard->line_fd, POLLIN, 0};
         int links = mu_uplink_poll(&w.up, fds + 2);

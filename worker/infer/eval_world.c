@@ -16,7 +16,7 @@ typedef struct lane {
 } lane_t;
 
 /* Synchronous sends: a small block would else be buffered by MPI, and with it the whole split. */
-static mu_status_t deal(mu_run_t *run, const mu_loaded_t *model, mu_dataset_t *data, lane_t *lanes)
+static mu_status_t deal(mu_run_t *run, const mu_inference_model_t *model, mu_dataset_t *data, lane_t *lanes)
 {
     const mu_layout_t *layout = &run->groups->layout;
     int64_t s = model->config->model.seq_length, n = mu_dataset_sequences(data, run->eval_split, s);
@@ -25,7 +25,7 @@ static mu_status_t deal(mu_run_t *run, const mu_loaded_t *model, mu_dataset_t *d
         int leader = (int)(b % layout->dp);
         lane_t *lane = &lanes[b / layout->dp % AHEAD * layout->dp + leader];
         int64_t first = b * MU_EVAL_ROWS, rows = mu_max_i64(0, mu_min_i64(MU_EVAL_ROWS, n - first));
-        MU_TRY(mu_quiet_wait(&lane->request, "waiting for a worker to take tokens"));
+        MU_TRY(mu_yielding_wait(&lane->request, "waiting for a worker to take tokens"));
         for (int64_t r = 0; r < rows; r++)
             MU_TRY(mu_dataset_sequence(data, run->eval_split, s, first + r, lane->tokens + r * (s + 1)));
         MU_TRY(mu_mpi_check(MPI_Issend(lane->tokens, (int)(rows * (s + 1)), MPI_INT32_T,
@@ -35,7 +35,7 @@ static mu_status_t deal(mu_run_t *run, const mu_loaded_t *model, mu_dataset_t *d
         mu_page_progress(run->page);
     }
     for (int i = 0; i < AHEAD * layout->dp; i++)
-        MU_TRY(mu_quiet_wait(&lanes[i].request, "waiting for a worker to take its last tokens"));
+        MU_TRY(mu_yielding_wait(&lanes[i].request, "waiting for a worker to take its last tokens"));
     return MU_OK;
 }
 
@@ -48,19 +48,19 @@ static mu_status_t collect(mu_run_t *run, mu_net_loss_t *out)
         MU_TRY(mu_mpi_check(MPI_Irecv(&sum, sizeof sum, MPI_BYTE, mu_layout_leader(&run->groups->layout, r),
                                       MU_TAG_REPORT, run->groups->control, &request),
                             "MPI_Irecv of a loss"));
-        MU_TRY(mu_quiet_wait(&request, "waiting for a worker's loss"));
+        MU_TRY(mu_yielding_wait(&request, "waiting for a worker's loss"));
         out->token_sum += sum.token_sum;
         out->tokens += sum.tokens;
     }
     return MU_OK;
 }
 
-static mu_status_t write_result(const mu_run_t *run, const mu_loaded_t *model, const mu_dataset_t *data,
-                                const mu_net_loss_t *sum)
+static mu_status_t write_result(const mu_run_t *run, const mu_inference_model_t *model,
+                                const mu_dataset_t *data, const mu_net_loss_t *sum)
 {
     mu_buf_t text = MU_BUF_INIT;
     mu_eval_result(model, data, run->eval_split, sum, run->eval_json, &text);
-    mu_status_t status = mu_answer_write(run, &text);
+    mu_status_t status = mu_inference_result_write(run, &text);
     if (status == MU_OK && run->eval_gated) {
         char *path = mu_path_join(run->dir, "result.json");
         mu_buf_clear(&text);
@@ -75,7 +75,7 @@ static mu_status_t write_result(const mu_run_t *run, const mu_loaded_t *model, c
     return status == MU_OK && !run->eval_gated ? mu_eval_finite(model, sum) : status;
 }
 
-static mu_status_t control(mu_run_t *run, const mu_loaded_t *model)
+static mu_status_t control(mu_run_t *run, const mu_inference_model_t *model)
 {
     int lanes = AHEAD * run->groups->layout.dp;
     lane_t *lane = mu_calloc((size_t)lanes, sizeof *lane);
@@ -89,7 +89,7 @@ static mu_status_t control(mu_run_t *run, const mu_loaded_t *model)
     }
     MU_TRY_GOTO(status,
                 mu_eval_open(model, run->config->data_path, run->config->split, run->eval_split, &data), out);
-    MU_TRY_GOTO(status, mu_answer_hear(run), out);
+    MU_TRY_GOTO(status, mu_inference_result_receive(run), out);
     mu_page_phase(run->page, MU_PHASE_EVAL);
     MU_TRY_GOTO(status, deal(run, model, data, lane), out);
     MU_TRY_GOTO(status, collect(run, &sum), out);
@@ -123,18 +123,18 @@ static mu_status_t take(mu_groups_t *g, int64_t stride, int32_t *tokens, int64_t
 
 /* While the device computes a block the next one is taken; it is never further ahead than that, so that
  * progress is the device's. */
-static mu_status_t work(mu_run_t *run, mu_loaded_t *model)
+static mu_status_t work(mu_run_t *run, mu_inference_model_t *model)
 {
     mu_groups_t *g = run->groups;
     int64_t stride = model->config->model.seq_length + 1, rows = 0;
     int32_t *tokens = mu_alloc((size_t)(MU_EVAL_ROWS * stride) * sizeof *tokens);
     mu_net_loss_t sum;
     mu_status_t status;
-    MU_TRY_GOTO(status, mu_answer_load(run, model, MU_EVAL_ROWS), out);
+    MU_TRY_GOTO(status, mu_inference_result_load(run, model, MU_EVAL_ROWS), out);
     mu_page_phase(run->page, MU_PHASE_EVAL);
     do {
         MU_TRY_GOTO(status, take(g, stride, tokens, &rows), out);
-        MU_TRY_GOTO(status, mu_place_wait(&model->place), out);
+        MU_TRY_GOTO(status, mu_device_context_wait(&model->context), out);
         if (rows > 0)
             MU_TRY_GOTO(status, mu_net_forward_loss(model->net, tokens, rows), out);
         mu_page_progress(run->page);
@@ -150,13 +150,13 @@ out:
 
 mu_status_t mu_eval_rank(mu_run_t *run)
 {
-    mu_loaded_t model;
+    mu_inference_model_t model;
     mu_page_phase(run->page, MU_PHASE_SETUP);
-    MU_TRY(mu_loaded_describe(run->config->load, NULL, 0, &model));
-    mu_status_t status = mu_loaded_set_length(&model, run->config->model.seq_length);
+    MU_TRY(mu_inference_model_describe(run->config->load, NULL, 0, &model));
+    mu_status_t status = mu_inference_model_set_length(&model, run->config->model.seq_length);
     if (status == MU_OK)
         status = run->groups->controller ? control(run, &model)
                  : run->groups->idle     ? MU_OK
                                          : work(run, &model);
-    return mu_loaded_leave(&model, run, status);
+    return mu_inference_model_leave(&model, run, status);
 }

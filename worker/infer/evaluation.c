@@ -16,7 +16,7 @@ mu_status_t mu_eval_length_parse(const char *text, int64_t *out)
 }
 
 /* Ids mean nothing under another tokenizer. Of a .bin/.idx pair nobody knows. */
-static mu_status_t same_tokenizer(const mu_loaded_t *l, const mu_dataset_t *data)
+static mu_status_t same_tokenizer(const mu_inference_model_t *l, const mu_dataset_t *data)
 {
     mu_tokenizer_t *its;
     if (!l->tokenizer || !mu_dataset_tokenizer_path(data))
@@ -29,7 +29,7 @@ static mu_status_t same_tokenizer(const mu_loaded_t *l, const mu_dataset_t *data
                           mu_dataset_path(data), mu_checkpoint_path(l->checkpoint));
 }
 
-static mu_status_t not_empty(const mu_loaded_t *l, const mu_dataset_t *data, mu_data_split_t split)
+static mu_status_t not_empty(const mu_inference_model_t *l, const mu_dataset_t *data, mu_data_split_t split)
 {
     int64_t s = l->config->model.seq_length;
     if (mu_dataset_sequences(data, split, s) > 0)
@@ -40,7 +40,7 @@ static mu_status_t not_empty(const mu_loaded_t *l, const mu_dataset_t *data, mu_
                    (long long)mu_dataset_tokens(data, split), (long long)s);
 }
 
-mu_status_t mu_eval_open(const mu_loaded_t *model, const char *path, const char *ratios,
+mu_status_t mu_eval_open(const mu_inference_model_t *model, const char *path, const char *ratios,
                          mu_data_split_t split, mu_dataset_t **out)
 {
     /* a prepared directory is cut already; the split string is for .bin/.idx */
@@ -70,7 +70,7 @@ void mu_eval_values(const mu_dataset_t *data, mu_data_split_t split, const mu_ne
     value[MU_GATE_TOKENS] = (double)sum->tokens;
 }
 
-void mu_eval_result(const mu_loaded_t *model, const mu_dataset_t *data, mu_data_split_t split,
+void mu_eval_result(const mu_inference_model_t *model, const mu_dataset_t *data, mu_data_split_t split,
                     const mu_net_loss_t *sum, bool json, mu_buf_t *out)
 {
     double value[MU_GATE_METRICS];
@@ -95,7 +95,7 @@ void mu_eval_result(const mu_loaded_t *model, const mu_dataset_t *data, mu_data_
                 mu_data_split_name(split), (long long)mu_checkpoint_manifest(model->checkpoint)->info.step);
 }
 
-mu_status_t mu_eval_finite(const mu_loaded_t *model, const mu_net_loss_t *sum)
+mu_status_t mu_eval_finite(const mu_inference_model_t *model, const mu_net_loss_t *sum)
 {
     double loss = sum->token_sum / (double)sum->tokens;
     if (isfinite(loss))
@@ -108,7 +108,7 @@ mu_status_t mu_eval_finite(const mu_loaded_t *model, const mu_net_loss_t *sum)
 }
 
 /* RUN of RUN/checkpoints/step-N; NULL: it lies in no run. */
-static char *run_of(const mu_loaded_t *model)
+static char *run_of(const mu_inference_model_t *model)
 {
     static const char folder[] = "/checkpoints";
     char *path = realpath(mu_checkpoint_path(model->checkpoint), NULL),
@@ -124,7 +124,7 @@ static char *run_of(const mu_loaded_t *model)
     return path;
 }
 
-static void add_record(const mu_loaded_t *model, const mu_dataset_t *data, mu_data_split_t split,
+static void add_record(const mu_inference_model_t *model, const mu_dataset_t *data, mu_data_split_t split,
                        const mu_net_loss_t *sum, const char *manifest, mu_buf_t *out)
 {
     const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(model->checkpoint)->info;
@@ -146,7 +146,7 @@ static void add_record(const mu_loaded_t *model, const mu_dataset_t *data, mu_da
                 manifest, mu_dataset_version(data), config, mu_wall_seconds());
 }
 
-void mu_eval_keep(const mu_loaded_t *model, const mu_dataset_t *data, mu_data_split_t split,
+void mu_eval_keep(const mu_inference_model_t *model, const mu_dataset_t *data, mu_data_split_t split,
                   const mu_net_loss_t *sum)
 {
     char *run = run_of(model), digest[MU_DIGEST_HEX];

@@ -15,18 +15,18 @@ static mu_status_t next_token(mu_run_t *run, int32_t *id)
     int leader = mu_layout_leader(&run->groups->layout, 0);
     MU_TRY(mu_mpi_check(MPI_Irecv(id, 1, MPI_INT32_T, leader, MU_TAG_TOKENS, run->groups->control, &request),
                         "MPI_Irecv of a token"));
-    MU_TRY(mu_quiet_wait(&request, "waiting for a token"));
+    MU_TRY(mu_yielding_wait(&request, "waiting for a token"));
     mu_page_progress(run->page);
     return MU_OK;
 }
 
-static mu_status_t control(mu_run_t *run, const mu_loaded_t *model)
+static mu_status_t control(mu_run_t *run, const mu_inference_model_t *model)
 {
     mu_buf_t text = MU_BUF_INIT;
     mu_status_t status;
     int32_t id;
     mu_buf_adds(&text, run->generate->prompt);
-    MU_TRY_GOTO(status, mu_answer_hear(run), out);
+    MU_TRY_GOTO(status, mu_inference_result_receive(run), out);
     mu_page_phase(run->page, MU_PHASE_EVAL);
     for (;;) {
         MU_TRY_GOTO(status, next_token(run, &id), out);
@@ -35,7 +35,7 @@ static mu_status_t control(mu_run_t *run, const mu_loaded_t *model)
         MU_TRY_GOTO(status, mu_tokenizer_decode(model->tokenizer, &id, 1, &text), out);
     }
     mu_buf_addc(&text, '\n');
-    status = mu_answer_write(run, &text);
+    status = mu_inference_result_write(run, &text);
 out:
     mu_buf_release(&text);
     return status;
@@ -54,9 +54,9 @@ static mu_status_t tell(void *arg, int32_t id)
                         "MPI_Send of a token");
 }
 
-static mu_status_t work(mu_run_t *run, mu_loaded_t *model, mu_generation_t *g)
+static mu_status_t work(mu_run_t *run, mu_inference_model_t *model, mu_generation_t *g)
 {
-    MU_TRY(mu_answer_load(run, model, 1));
+    MU_TRY(mu_inference_result_load(run, model, 1));
     if (run->groups->layout.dp_rank > 0)
         return MU_OK;
     mu_page_phase(run->page, MU_PHASE_FIRST_STEP);
@@ -66,15 +66,15 @@ static mu_status_t work(mu_run_t *run, mu_loaded_t *model, mu_generation_t *g)
 
 mu_status_t mu_generate_rank(mu_run_t *run)
 {
-    mu_loaded_t model;
+    mu_inference_model_t model;
     mu_generation_t g = {.prompt = MU_IDS_INIT};
     mu_page_phase(run->page, MU_PHASE_SETUP);
-    MU_TRY(mu_loaded_describe(run->config->load, NULL, 0, &model));
+    MU_TRY(mu_inference_model_describe(run->config->load, NULL, 0, &model));
     mu_status_t status = mu_generation_begin(&model, run->config, run->generate, &g);
     if (status == MU_OK)
         status = run->groups->controller ? control(run, &model)
                  : run->groups->idle     ? MU_OK
                                          : work(run, &model, &g);
     mu_generation_end(&g);
-    return mu_loaded_leave(&model, run, status);
+    return mu_inference_model_leave(&model, run, status);
 }

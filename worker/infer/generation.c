@@ -1,7 +1,7 @@
 #include "worker/infer/generation.h"
 #include "common/log.h"
 
-static mu_status_t prompt_ids(const mu_loaded_t *l, const char *prompt, mu_ids_t *ids)
+static mu_status_t prompt_ids(const mu_inference_model_t *l, const char *prompt, mu_ids_t *ids)
 {
     MU_TRY(mu_tokenizer_encode(l->tokenizer, prompt, strlen(prompt), ids));
     if (ids->len > 0)
@@ -13,7 +13,7 @@ static mu_status_t prompt_ids(const mu_loaded_t *l, const char *prompt, mu_ids_t
 }
 
 /* The model's own, else the tokenizer's <|endoftext|>. */
-static void take_ends(const mu_loaded_t *l, mu_generation_t *g)
+static void take_ends(const mu_inference_model_t *l, mu_generation_t *g)
 {
     g->ends = mu_config_end_tokens(l->config, g->end);
     if (g->ends > 0)
@@ -46,8 +46,8 @@ static mu_status_t limit(const mu_config_t *c, const mu_generate_t *asked, mu_ge
     return MU_OK;
 }
 
-mu_status_t mu_generation_begin(const mu_loaded_t *l, const mu_config_t *c, const mu_generate_t *asked,
-                                mu_generation_t *out)
+mu_status_t mu_generation_begin(const mu_inference_model_t *l, const mu_config_t *c,
+                                const mu_generate_t *asked, mu_generation_t *out)
 {
     mu_sampling_t how = asked->sampling;
     mu_generation_t g = {.prompt = MU_IDS_INIT};

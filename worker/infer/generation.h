@@ -40,7 +40,7 @@ mu_status_t mu_generate_parse(int argc, char **argv, mu_generate_t *out);
 
 /* The prompt in tokens, and how to go on; what is not asked is config's. Errors: MU_NOINPUT (no tokenizer), MU_USAGE (the prompt is empty or
  * longer than the model's positions; a bad option). */
-mu_status_t mu_generation_begin(const mu_loaded_t *model, const mu_config_t *config,
+mu_status_t mu_generation_begin(const mu_inference_model_t *model, const mu_config_t *config,
                                 const mu_generate_t *asked, mu_generation_t *out);
 void mu_generation_end(mu_generation_t *g); /* one filled with zeros is nothing */
 

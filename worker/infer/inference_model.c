@@ -4,7 +4,7 @@
 #include "common/checkpoint/foreign.h"
 #include "worker/model/precision.h"
 
-static mu_status_t open_config(mu_loaded_t *l, char *const *overrides, int noverrides)
+static mu_status_t open_config(mu_inference_model_t *l, char *const *overrides, int noverrides)
 {
     const char *path = mu_checkpoint_path(l->checkpoint);
     const mu_manifest_t *m = mu_checkpoint_manifest(l->checkpoint);
@@ -17,7 +17,7 @@ static mu_status_t open_config(mu_loaded_t *l, char *const *overrides, int nover
     return MU_OK;
 }
 
-static mu_status_t open_tokenizer(mu_loaded_t *l)
+static mu_status_t open_tokenizer(mu_inference_model_t *l)
 {
     char *path = mu_path_join(mu_checkpoint_path(l->checkpoint), MU_TOKENIZER_NAME);
     mu_status_t status = mu_is_file(path) ? mu_tokenizer_load(path, &l->tokenizer) : MU_OK;
@@ -25,9 +25,10 @@ static mu_status_t open_tokenizer(mu_loaded_t *l)
     return status;
 }
 
-mu_status_t mu_loaded_describe(const char *path, char *const *overrides, int noverrides, mu_loaded_t *out)
+mu_status_t mu_inference_model_describe(const char *path, char *const *overrides, int noverrides,
+                                        mu_inference_model_t *out)
 {
-    mu_loaded_t l = {0};
+    mu_inference_model_t l = {0};
     mu_status_t status;
     MU_TRY_GOTO(status, mu_checkpoint_newest(path, INT64_MAX, &l.checkpoint), fail);
     if (!l.checkpoint) {
@@ -39,11 +40,11 @@ mu_status_t mu_loaded_describe(const char *path, char *const *overrides, int nov
     *out = l;
     return MU_OK;
 fail:
-    mu_loaded_close(&l);
+    mu_inference_model_close(&l);
     return status;
 }
 
-mu_status_t mu_loaded_set_length(mu_loaded_t *l, int64_t n)
+mu_status_t mu_inference_model_set_length(mu_inference_model_t *l, int64_t n)
 {
     if (n > l->config->model.max_positions)
         return mu_fail(MU_CONFIG, "%s: sequences of %lld tokens are more than the model's %lld positions",
@@ -53,54 +54,54 @@ mu_status_t mu_loaded_set_length(mu_loaded_t *l, int64_t n)
     return MU_OK;
 }
 
-mu_status_t mu_loaded_weights(mu_loaded_t *l, mu_run_t *run, int64_t micro_batch)
+mu_status_t mu_inference_model_weights(mu_inference_model_t *l, mu_run_t *run, int64_t micro_batch)
 {
     if (run)
         l->config->precision = run->config->precision;
-    MU_TRY(run ? mu_place_make(run, &l->place) : mu_place_alone(l->config, &l->place));
+    MU_TRY(run ? mu_device_context_make(run, &l->context) : mu_device_context_alone(l->config, &l->context));
     mu_net_options_t options = {.micro_batch = micro_batch,
-                                .dtype = mu_precision_dtype(l->place.device, l->config->precision),
+                                .dtype = mu_precision_dtype(l->context.device, l->config->precision),
                                 .eod = -1};
-    MU_TRY(mu_net_new(l->place.device, &l->config->model, l->place.tp, &options, &l->net));
+    MU_TRY(mu_net_new(l->context.device, &l->config->model, l->context.tp, &options, &l->net));
     return mu_state_load(l->net, l->checkpoint, false);
 }
 
-mu_status_t mu_loaded_open(const char *path, char *const *overrides, int noverrides, int64_t micro_batch,
-                           mu_loaded_t *out)
+mu_status_t mu_inference_model_open(const char *path, char *const *overrides, int noverrides,
+                                    int64_t micro_batch, mu_inference_model_t *out)
 {
-    mu_loaded_t l;
-    MU_TRY(mu_loaded_describe(path, overrides, noverrides, &l));
-    mu_status_t status = mu_loaded_weights(&l, NULL, micro_batch);
+    mu_inference_model_t l;
+    MU_TRY(mu_inference_model_describe(path, overrides, noverrides, &l));
+    mu_status_t status = mu_inference_model_weights(&l, NULL, micro_batch);
     if (status == MU_OK)
         *out = l;
     else
-        mu_loaded_close(&l);
+        mu_inference_model_close(&l);
     return status;
 }
 
-void mu_loaded_words(const mu_loaded_t *l, char *out, size_t size)
+void mu_inference_model_words(const mu_inference_model_t *l, char *out, size_t size)
 {
     mu_buf_t numbers = MU_BUF_INIT;
     mu_precision_words(l->config->precision, mu_net_flat(l->net)->weight.type, &numbers);
-    snprintf(out, size, "%s on %s", numbers.data, l->place.words);
+    snprintf(out, size, "%s on %s", numbers.data, l->context.words);
     mu_buf_release(&numbers);
 }
 
-void mu_loaded_close(mu_loaded_t *l)
+void mu_inference_model_close(mu_inference_model_t *l)
 {
     mu_net_free(l->net);
-    mu_place_free(&l->place);
+    mu_device_context_free(&l->context);
     mu_tokenizer_free(l->tokenizer);
     mu_config_free(l->config);
     mu_checkpoint_close(l->checkpoint);
     memset(l, 0, sizeof *l);
 }
 
-mu_status_t mu_loaded_leave(mu_loaded_t *l, mu_run_t *run, mu_status_t status)
+mu_status_t mu_inference_model_leave(mu_inference_model_t *l, mu_run_t *run, mu_status_t status)
 {
     if (status != MU_OK)
-        mu_place_abandon(&l->place);
-    mu_loaded_close(l);
+        mu_device_context_abandon(&l->context);
+    mu_inference_model_close(l);
     if (status == MU_OK)
         mu_page_phase(run->page, MU_PHASE_FINISH);
     return status;

@@ -26,7 +26,7 @@ static mu_attention_t attention_shape(const mu_net_t *net, const mu_net_place_t 
     return (mu_attention_t){place->batch, place->seq, net->heads, d, 1.0 / sqrt((double)d), net->kv_heads};
 }
 
-static void turn(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, bool inverse)
+static void rotate(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, bool inverse)
 {
     if (!net->rotary)
         return;
@@ -76,7 +76,7 @@ static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *pl
     }
     net->ops->linear_forward(net->dev, s->qkv, s->ln1, p->qkv_w->weight, mu_net_weight(p->qkv_b), MU_NO_ARRAY,
                              rows, h, net->qkv);
-    turn(net, s->qkv, place, false);
+    rotate(net, s->qkv, place, false);
     if (place->cached)
         net->ops->attention_cached(net->dev, s->ctx, net->cache[l], s->qkv, place->first, &shape);
     else
@@ -226,7 +226,7 @@ static void attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *p
     net->ops->linear_backward_input(net->dev, net->dctx, net->dy, p->dense_w->weight, rows, net->width, h,
                                     false);
     net->ops->attention_backward(net->dev, net->dqkv, net->dctx, s->qkv, s->ctx, s->lse, &shape);
-    turn(net, net->dqkv, place, true);
+    rotate(net, net->dqkv, place, true);
     weight_gradients(net, p->qkv_w, p->qkv_b, net->dqkv, s->ln1, h, net->qkv);
     net->ops->linear_backward_input(net->dev, dln1, net->dqkv, p->qkv_w->weight, rows, h, net->qkv,
                                     accumulate);

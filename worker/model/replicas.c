@@ -26,7 +26,7 @@ static mu_status_t begin_sum(mu_replicas_t *r, int group, int dims)
 {
     int64_t from, to;
     piece_of(r->net, group, dims, &from, &to);
-    return mu_comm_begin_allreduce(r->dp, MU_TYPE_F32, mu_net_flat(r->net)->gradient + from, to - from);
+    return mu_comm_start_allreduce(r->dp, MU_TYPE_F32, mu_net_flat(r->net)->gradient + from, to - from);
 }
 
 static mu_status_t begin_divided(mu_replicas_t *r, int group, int64_t *part)
@@ -37,7 +37,7 @@ static mu_status_t begin_divided(mu_replicas_t *r, int group, int64_t *part)
         if (p->group != group || p->tensor.dims != 2)
             continue;
         parts_of(p, r->dp->size, 1, part);
-        MU_TRY(mu_comm_begin_reduce_scatter(r->dp, MU_TYPE_F32, p->gradient, part));
+        MU_TRY(mu_comm_start_reduce_scatter(r->dp, MU_TYPE_F32, p->gradient, part));
     }
     return MU_OK;
 }
@@ -81,7 +81,7 @@ static mu_status_t spread(mu_replicas_t *r, int group)
         if (p->group != group || p->tensor.dims != 2)
             continue;
         parts_of(p, r->dp->size, mu_dtype_size(p->weight.type), part);
-        status = mu_comm_begin_all_gather(r->dp, MU_TYPE_BYTE, p->weight.data, part);
+        status = mu_comm_start_all_gather(r->dp, MU_TYPE_BYTE, p->weight.data, part);
     }
     free(part);
     r->number[group] = r->dp->sequence;

@@ -2,12 +2,12 @@
 #include "common/buf.h"
 #include "common/num.h"
 
-static bool is_new(const mu_growth_t *g, int64_t row)
+static bool is_new(const mu_resize_t *g, int64_t row)
 {
     return row >= g->rows || (row >= g->ids && row < g->new_ids);
 }
 
-static mu_status_t read_mean(const mu_growth_t *g, int64_t cols, mu_grow_rows_t old, void *arg, float *mean)
+static mu_status_t read_mean(const mu_resize_t *g, int64_t cols, mu_resize_rows_t old, void *arg, float *mean)
 {
     float *all = mu_alloc((size_t)(g->ids * cols) * sizeof *all);
     double *sum = mu_calloc((size_t)cols, sizeof *sum);
@@ -22,8 +22,8 @@ static mu_status_t read_mean(const mu_growth_t *g, int64_t cols, mu_grow_rows_t 
     return status;
 }
 
-mu_status_t mu_grow_read(const mu_growth_t *g, int64_t cols, mu_grow_rows_t old, void *arg, int64_t first,
-                         int64_t n, float *out)
+mu_status_t mu_resize_read(const mu_resize_t *g, int64_t cols, mu_resize_rows_t old, void *arg, int64_t first,
+                           int64_t n, float *out)
 {
     int64_t kept = mu_min_i64(n, mu_max_i64(0, g->rows - first)), fresh = 0;
     if (kept > 0)

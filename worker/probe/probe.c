@@ -88,14 +88,14 @@ json_t *mu_probe_collect(mu_probe_child_t *child, double seconds, int64_t begin_
 }
 
 /* How many processes there were; nothing is done for a token that is none. */
-static json_t *sweep(const json_t *wish)
+static json_t *orphan_cleanup(const json_t *wish)
 {
     const char *token = json_string_value(json_object_get(wish, "token"));
     json_int_t last = json_integer_value(json_object_get(wish, "last"));
     if (!token || !mu_run_token_ok(token))
         return json_integer(0);
-    int ended = mu_sweep_processes(token, last);
-    mu_sweep_folders(token);
+    int ended = mu_orphan_cleanup_processes(token, last);
+    mu_orphan_cleanup_folders(token);
     return json_integer(ended);
 }
 
@@ -116,9 +116,9 @@ json_t *mu_probe_answer(const json_t *ask)
     double seconds = json_number_value(json_object_get(ask, "seconds"));
     json_t *facts = json_pack("{s:f}", "time", mu_wall_seconds());
 
-    if (json_object_get(ask, "sweep"))
-        json_object_set_new(facts, "swept", sweep(json_object_get(ask, "sweep")));
-    if (json_object_get(ask, "sweep") && json_object_size(ask) == 1)
+    if (json_object_get(ask, "orphan_cleanup"))
+        json_object_set_new(facts, "orphans", orphan_cleanup(json_object_get(ask, "orphan_cleanup")));
+    if (json_object_get(ask, "orphan_cleanup") && json_object_size(ask) == 1)
         return facts;
     if (seconds <= 0)
         seconds = 10;

@@ -64,7 +64,7 @@ static char *why_closed(const json_t *ask, const char *device, const mu_ibverbs_
     return words;
 }
 
-static json_t *trouble(const json_t *ask, const mu_port_t *port, const mu_ibverbs_trial_t *trial)
+static json_t *trouble(const json_t *ask, const mu_ib_port_t *port, const mu_ibverbs_trial_t *trial)
 {
     const char *cause = "";
     char *words = NULL;
@@ -98,7 +98,7 @@ static json_t *trouble(const json_t *ask, const mu_port_t *port, const mu_ibverb
 }
 
 /* Tries the ports to use; "trouble" of each is null when it is fine. Whether all know DMA-BUF. */
-static bool try_ports(const json_t *ask, const mu_ibverbs_t *verbs, const mu_port_t *port, int n,
+static bool try_ports(const json_t *ask, const mu_ibverbs_t *verbs, const mu_ib_port_t *port, int n,
                       const json_t *seen)
 {
     bool any = false, dma_buf = true;
@@ -139,7 +139,7 @@ static const char *gpu_direct(const json_t *ask, bool dma_buf)
 }
 
 /* The used port that is nearest to the GPU at a PCI address; of equally near ones the first. */
-static json_t *nearest(const char *sys, const char *address, const mu_port_t *port, int n)
+static json_t *nearest(const char *sys, const char *address, const mu_ib_port_t *port, int n)
 {
     mu_pci_place_t gpu, its;
     mu_pci_distance_t least = MU_PCI_UNKNOWN;
@@ -163,7 +163,7 @@ static json_t *nearest(const char *sys, const char *address, const mu_port_t *po
 }
 
 /* {"0000:1b:00.0": {"nearest": "mlx5_0", "distance": "same switch"}} of all that NVIDIA's driver has. */
-static json_t *gpus(const char *sys, const mu_port_t *port, int n)
+static json_t *gpus(const char *sys, const mu_ib_port_t *port, int n)
 {
     struct dirent **list;
     json_t *seen = json_object();
@@ -182,7 +182,7 @@ static json_t *gpus(const char *sys, const mu_port_t *port, int n)
 
 /* ---- the whole ---- */
 
-static json_t *describe(const mu_port_t *port)
+static json_t *describe(const mu_ib_port_t *port)
 {
     char *name = mu_format("%s:%d", port->device, port->number);
     json_t *seen = json_pack("{s:s, s:s, s:s, s:s, s:b}", "name", name, "state", port->state, "rate",
@@ -199,10 +199,10 @@ json_t *mu_probe_ibverbs(const json_t *ask)
 {
     const char *sys = mu_probe_path(ask, "sys", "/sys");
     const char *hca = json_string_value(json_object_get(ask, "hca"));
-    mu_port_t port[MU_PORTS];
+    mu_ib_port_t port[MU_PORTS];
     mu_ibverbs_t verbs = {0};
     char words[1024];
-    int index, n = mu_ports_read(sys, port);
+    int index, n = mu_ib_ports_read(sys, port);
     if (n == 0)
         return mu_probe_state("absent", "no device in sysfs");
     mu_ports_choose(port, n, hca);
@@ -213,10 +213,10 @@ json_t *mu_probe_ibverbs(const json_t *ask)
         mu_ibverbs_open(mu_probe_path(ask, "ibverbs", "libibverbs.so.1"), &verbs, words, sizeof words);
     bool dma_buf = open && try_ports(ask, &verbs, port, n, ports);
     json_t *seen = mu_probe_state(open ? "ok" : "error", open ? NULL : words);
-    mu_ports_hca(port, n, words, sizeof words);
+    mu_ib_ports_hca(port, n, words, sizeof words);
     json_object_set_new(seen, "ports", ports);
     json_object_set_new(seen, "hca", json_string(words));
-    if (mu_ports_gid_index(port, n, &index))
+    if (mu_ib_ports_gid_index(port, n, &index))
         json_object_set_new(seen, "gid_index", json_integer(index));
     json_object_set_new(seen, "gpus", gpus(sys, port, n));
     json_object_set_new(seen, "gpu_direct", json_string(gpu_direct(ask, dma_buf)));

@@ -3,7 +3,7 @@
 #include "common/log.h"
 #include "common/num.h"
 
-mu_status_t mu_saving_begin(mu_saving_t *s, const char *dir, int64_t step, int attempt, int workers)
+mu_status_t mu_transaction_begin(mu_transaction_t *s, const char *dir, int64_t step, int attempt, int workers)
 {
     memset(s, 0, sizeof *s);
     MU_TRY(mu_checkpoint_begin(dir, step, attempt, &s->tmp));
@@ -17,7 +17,7 @@ mu_status_t mu_saving_begin(mu_saving_t *s, const char *dir, int64_t step, int a
     return MU_OK;
 }
 
-mu_status_t mu_saving_add(mu_saving_t *s, const char *message, size_t n)
+mu_status_t mu_transaction_add(mu_transaction_t *s, const char *message, size_t n)
 {
     mu_saved_t saved;
     if (n < sizeof saved)
@@ -34,7 +34,7 @@ mu_status_t mu_saving_add(mu_saving_t *s, const char *message, size_t n)
     return MU_OK;
 }
 
-static void release(mu_saving_t *s)
+static void release(mu_transaction_t *s)
 {
     for (int i = 0; i < s->expected; i++)
         mu_shard_release(&s->shards[i]);
@@ -44,7 +44,7 @@ static void release(mu_saving_t *s)
     memset(s, 0, sizeof *s);
 }
 
-mu_status_t mu_saving_commit(mu_saving_t *s, mu_commit_t *commit, int64_t keep)
+mu_status_t mu_transaction_commit(mu_transaction_t *s, mu_commit_t *commit, int64_t keep)
 {
     char size[32];
     mu_status_t status = s->status;
@@ -60,12 +60,12 @@ mu_status_t mu_saving_commit(mu_saving_t *s, mu_commit_t *commit, int64_t keep)
         release(s);
     } else {
         mu_error("checkpoint step %lld could not be saved; earlier ones stand", (long long)s->step);
-        mu_saving_abandon(s);
+        mu_transaction_abandon(s);
     }
     return status;
 }
 
-void mu_saving_abandon(mu_saving_t *s)
+void mu_transaction_abandon(mu_transaction_t *s)
 {
     if (!s->active)
         return;

@@ -85,8 +85,8 @@ static void compare_schedules(difference_t *d, const mu_config_t *was, const mu_
                  "schedule");
 }
 
-mu_status_t mu_agree(const mu_config_t *config, const char *path, const char *text, bool optimizer,
-                     mu_lr_course_t *course)
+mu_status_t mu_compatibility_check(const mu_config_t *config, const char *path, const char *text,
+                                   bool optimizer, mu_lr_course_t *course)
 {
     difference_t d = {.path = path};
     mu_config_t *was;

@@ -1,8 +1,8 @@
 /*
  * What must be the same when a run goes on from a checkpoint, and what may change (docs/run-directory.md).
  */
-#ifndef MU_WORKER_AGREE_H
-#define MU_WORKER_AGREE_H
+#ifndef MU_WORKER_COMPATIBILITY_H
+#define MU_WORKER_COMPATIBILITY_H
 
 #include "common/config/config.h"
 
@@ -10,7 +10,7 @@
  * that the checkpoint at `path` was made with; `optimizer`: also those that the optimizer's state belongs to.
  * All differences are logged. The vocabulary is compared by the caller. course: of `was`. Errors: MU_CONFIG; MU_DATA
  * when `was` is unreadable. */
-mu_status_t mu_agree(const mu_config_t *config, const char *path, const char *was, bool optimizer,
-                     mu_lr_course_t *course);
+mu_status_t mu_compatibility_check(const mu_config_t *config, const char *path, const char *was,
+                                   bool optimizer, mu_lr_course_t *course);
 
 #endif

@@ -29,11 +29,11 @@ typedef struct controller {
     const mu_config_t *config;
     MPI_Comm control;
     mu_start_t start;
-    mu_opening_t opening;
-    mu_dealer_t *dealer;
+    mu_handshake_t handshake;
+    mu_token_feed_t *token_feed;
     mu_metrics_t *metrics;
     char *checkpoints, *stop_file;
-    mu_saving_t saving;
+    mu_transaction_t transaction;
     row_t rows[ROWS];
     mu_report_t last;  /* the newest finished line */
     double last_valid; /* NAN: not evaluated after last.step */
@@ -85,14 +85,14 @@ static mu_status_t command_save(controller_t *c)
 {
     c->saved = true;
     c->checkpoint_wanted = false;
-    mu_status_t status =
-        mu_saving_begin(&c->saving, c->checkpoints, c->step, c->run->attempt, c->config->tp * c->config->dp);
+    mu_status_t status = mu_transaction_begin(&c->transaction, c->checkpoints, c->step, c->run->attempt,
+                                              c->config->tp * c->config->dp);
     if (status != MU_OK) {
         fail(c, status);
         return MU_OK;
     }
     mu_command_t save = {.kind = MU_COMMAND_SAVE, .step = c->step};
-    snprintf(save.name, sizeof save.name, "%s", c->saving.name);
+    snprintf(save.name, sizeof save.name, "%s", c->transaction.name);
     return command(c, &save);
 }
 
@@ -107,7 +107,8 @@ static bool is_over(const controller_t *c)
  * run: what was saved before stands, and a restart may find another disk. */
 static mu_status_t decide(controller_t *c)
 {
-    if (mu_dealer_taken(c->dealer) < c->wanted_tokens || c->saving.active || !commands_delivered(c))
+    if (mu_token_feed_taken(c->token_feed) < c->wanted_tokens || c->transaction.active ||
+        !commands_delivered(c))
         return MU_OK;
     if (c->failed == MU_OK && !c->stop_now) {
         if (!c->evaluated && mu_schedule_eval(c->config, c->step)) {
@@ -128,8 +129,9 @@ static mu_status_t decide(controller_t *c)
         }
     }
     c->ended = true;
-    return command(
-        c, &(mu_command_t){.kind = MU_COMMAND_END, .step = c->step, .batches = mu_dealer_sent(c->dealer)});
+    return command(c, &(mu_command_t){.kind = MU_COMMAND_END,
+                                      .step = c->step,
+                                      .batches = mu_token_feed_sent(c->token_feed)});
 }
 
 /* --- reports --- */
@@ -259,17 +261,17 @@ static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
     info->attempt = c->run->attempt;
     info->tp = config->tp;
     info->dp = config->dp;
-    info->step = c->saving.step;
+    info->step = c->transaction.step;
     info->optimizer_step = c->last.optimizer_step; /* a step's report comes before its shards */
     info->loss_scale = c->last.scale;
-    info->samples = c->start.samples + (c->saving.step - c->start.done) * config->train_batch_size;
+    info->samples = c->start.samples + (c->transaction.step - c->start.done) * config->train_batch_size;
     info->tokens = mu_start_tokens(c->run, info->samples);
     memcpy(info->order_samples, c->start.order_samples, sizeof info->order_samples);
     info->parent_step = c->start.parent;
     info->seed = config->seed;
     info->time = mu_wall_seconds();
-    info->loss = c->last.step == c->saving.step ? c->last.loss : NAN;
-    info->valid_loss = c->last.step == c->saving.step ? c->last_valid : NAN;
+    info->loss = c->last.step == c->transaction.step ? c->last.loss : NAN;
+    info->valid_loss = c->last.step == c->transaction.step ? c->last_valid : NAN;
     info->schedule.style = mu_strdup(styles[config->lr_decay_style]);
     info->schedule.lr = config->lr;
     info->schedule.min_lr = config->min_lr;
@@ -277,10 +279,10 @@ static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
     info->schedule.decay_fraction = config->lr_decay_fraction;
     info->schedule.decay_iters = config->lr_decay_iters;
     info->schedule.train_iters = config->train_iters;
-    info->environment.threads = c->opening.threads;
-    info->environment.device = mu_strdup(c->opening.device);
-    info->environment.instruction_set = mu_strdup(c->opening.instruction_set);
-    info->environment.libraries = mu_opening_libraries();
+    info->environment.threads = c->handshake.threads;
+    info->environment.device = mu_strdup(c->handshake.device);
+    info->environment.instruction_set = mu_strdup(c->handshake.instruction_set);
+    info->environment.libraries = mu_handshake_libraries();
     info->config = mu_buf_detach(&yaml);
     info->data_version = mu_strdup(mu_mixture_version(c->start.data));
 }
@@ -288,14 +290,14 @@ static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
 static mu_status_t commit(controller_t *c)
 {
     mu_checkpoint_info_t info = {0};
-    int64_t step = c->saving.step;
+    int64_t step = c->transaction.step;
     describe_checkpoint(c, &info);
     mu_commit_t what = {.info = &info,
                         .model = &c->config->model,
                         .optimizer = !c->config->no_save_optim,
                         .tokenizer = c->start.tokenizer,
                         .best = info.valid_loss < c->start.best_valid_loss};
-    mu_status_t status = mu_saving_commit(&c->saving, &what, c->config->keep_last_n_checkpoints);
+    mu_status_t status = mu_transaction_commit(&c->transaction, &what, c->config->keep_last_n_checkpoints);
     if (status == MU_OK && what.best)
         c->start.best_valid_loss = info.valid_loss;
     if (status == MU_OK)
@@ -308,8 +310,8 @@ static mu_status_t commit(controller_t *c)
 
 static mu_status_t take_saved(controller_t *c, const char *message, int n)
 {
-    MU_TRY(mu_saving_add(&c->saving, message, (size_t)n));
-    if (mu_saving_complete(&c->saving))
+    MU_TRY(mu_transaction_add(&c->transaction, message, (size_t)n));
+    if (mu_transaction_complete(&c->transaction))
         fail(c, commit(c));
     return MU_OK;
 }
@@ -333,9 +335,9 @@ static mu_status_t receive_one(controller_t *c, bool *moved)
     if (status == MU_OK) {
         int64_t count;
         mu_report_t report;
-        if (from.MPI_TAG == MU_TAG_TOOK && n == (int)sizeof count) {
+        if (from.MPI_TAG == MU_TAG_CREDIT && n == (int)sizeof count) {
             memcpy(&count, message, sizeof count);
-            mu_dealer_took(c->dealer, (from.MPI_SOURCE - 1) / c->config->tp, count);
+            mu_token_feed_credit(c->token_feed, (from.MPI_SOURCE - 1) / c->config->tp, count);
         } else if (from.MPI_TAG == MU_TAG_REPORT && n == (int)sizeof report) {
             memcpy(&report, message, sizeof report);
             fail(c, take_report(c, &report));
@@ -380,11 +382,11 @@ static bool rows_open(const controller_t *c)
 
 static mu_status_t loop(controller_t *c)
 {
-    while (!c->ended || c->saving.active || rows_open(c) || !commands_delivered(c)) {
+    while (!c->ended || c->transaction.active || rows_open(c) || !commands_delivered(c)) {
         bool received, dealt = false;
         MU_TRY(receive_one(c, &received));
         if (!c->ended)
-            MU_TRY(mu_dealer_work(c->dealer, &dealt));
+            MU_TRY(mu_token_feed_work(c->token_feed, &dealt));
         look_for_requests(c);
         if (!c->ended)
             MU_TRY(decide(c));
@@ -412,7 +414,7 @@ static mu_status_t train(controller_t *c)
     c->saved = c->start.done > 0 && c->start.setup.kind == MU_SETUP_RESUME;
     c->committed = c->saved ? c->start.done : -1;
     c->evaluated = true;
-    c->dealer = mu_dealer_new(config, c->control, c->start.done, c->start.samples, read_sample, c);
+    c->token_feed = mu_token_feed_new(config, c->control, c->start.done, c->start.samples, read_sample, c);
     if (page) {
         atomic_store(&page->train_iters, config->train_iters);
         atomic_store(&page->step, c->start.done);
@@ -421,12 +423,12 @@ static mu_status_t train(controller_t *c)
     mu_page_phase(page, MU_PHASE_STEP);
     mu_status_t status = loop(c);
     mu_page_phase(page, MU_PHASE_FINISH);
-    mu_saving_abandon(&c->saving);
+    mu_transaction_abandon(&c->transaction);
     c->run->orderly = c->ended;
     c->run->step = c->last.step;
     c->run->checkpoint = c->committed;
     if (c->ended)
-        mu_dealer_free(c->dealer);
+        mu_token_feed_free(c->token_feed);
     return status;
 }
 
@@ -442,7 +444,7 @@ mu_status_t mu_controller_run(mu_run_t *run)
         c.requests[r] = MPI_REQUEST_NULL;
     mu_page_phase(run->page, MU_PHASE_SETUP);
     MU_TRY_GOTO(status, mu_metrics_open(run->dir, &c.metrics), out);
-    MU_TRY_GOTO(status, mu_opening_play(run, &c.start, &c.opening), out);
+    MU_TRY_GOTO(status, mu_handshake_run(run, &c.start, &c.handshake), out);
     run->orderly = false;
     if (c.start.done > 0 && c.start.setup.kind == MU_SETUP_RESUME)
         MU_TRY_GOTO(status, mu_checkpoint_set_aside(c.checkpoints, c.start.done, run->attempt), out);

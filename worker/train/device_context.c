@@ -17,7 +17,7 @@ static uint64_t visible_hash(void)
     return h;
 }
 
-mu_status_t mu_place_neighbours(const mu_run_t *run, mu_neighbours_t *out)
+mu_status_t mu_device_context_neighbours(const mu_run_t *run, mu_neighbours_t *out)
 {
     MPI_Comm host;
     MU_TRY(mu_mpi_check(MPI_Comm_split_type(mu_comm_mpi_group(run->groups->workers), MPI_COMM_TYPE_SHARED, 0,
@@ -51,7 +51,7 @@ static int threads_of(const mu_config_t *config, int sharers)
 static int share_of_threads(const mu_run_t *run)
 {
     mu_neighbours_t near;
-    return threads_of(run->config, mu_place_neighbours(run, &near) == MU_OK ? near.count : 1);
+    return threads_of(run->config, mu_device_context_neighbours(run, &near) == MU_OK ? near.count : 1);
 }
 
 /* Whether there is a driver to ask; without one a CUDA library built here says nothing about this host. A
@@ -113,7 +113,7 @@ static mu_status_t share_gpu(const mu_run_t *run, const mu_neighbours_t *near, i
 static mu_status_t choose_gpu(const mu_run_t *run, int count, int *index)
 {
     mu_neighbours_t near;
-    MU_TRY(mu_place_neighbours(run, &near));
+    MU_TRY(mu_device_context_neighbours(run, &near));
     *index = near.rank;
     if (near.count <= count)
         return MU_OK;
@@ -123,75 +123,75 @@ static mu_status_t choose_gpu(const mu_run_t *run, int count, int *index)
     return share_gpu(run, &near, count, index);
 }
 
-static void describe(mu_place_t *place)
+static void describe(mu_device_context_t *context)
 {
-    snprintf(place->words, sizeof place->words, "%s", place->device->description);
+    snprintf(context->words, sizeof context->words, "%s", context->device->description);
 }
 
-static mu_status_t make_cuda(mu_run_t *run, int count, mu_place_t *place)
+static mu_status_t make_cuda(mu_run_t *run, int count, mu_device_context_t *context)
 {
     int index;
     MU_TRY(choose_gpu(run, count, &index));
-    MU_TRY(mu_device_cuda_new(index, &place->device));
-    describe(place);
-    return mu_place_join(run, place);
+    MU_TRY(mu_device_cuda_new(index, &context->device));
+    describe(context);
+    return mu_device_context_join(run, context);
 }
 
-mu_status_t mu_place_make(mu_run_t *run, mu_place_t *out)
+mu_status_t mu_device_context_make(mu_run_t *run, mu_device_context_t *out)
 {
-    mu_place_t place = {.tp = run->groups->tp, .dp = run->groups->dp};
+    mu_device_context_t context = {.tp = run->groups->tp, .dp = run->groups->dp};
     int gpus;
     mu_status_t status = count_gpus(run->config->muster.device, &gpus);
     if (status == MU_OK)
         status = all_the_same(run, gpus > 0);
     if (status == MU_OK && gpus > 0) {
-        status = make_cuda(run, gpus, &place);
+        status = make_cuda(run, gpus, &context);
     } else if (status == MU_OK) {
-        status = mu_device_cpu_new(share_of_threads(run), &place.device);
+        status = mu_device_cpu_new(share_of_threads(run), &context.device);
         if (status == MU_OK)
-            describe(&place);
+            describe(&context);
     }
     if (status != MU_OK) {
-        mu_place_free(&place);
+        mu_device_context_free(&context);
         return status;
     }
-    *out = place;
+    *out = context;
     return MU_OK;
 }
 
-mu_status_t mu_place_alone(const mu_config_t *config, mu_place_t *out)
+mu_status_t mu_device_context_alone(const mu_config_t *config, mu_device_context_t *out)
 {
-    mu_place_t place = {.own = true};
+    mu_device_context_t context = {.own = true};
     int gpus;
     MU_TRY(count_gpus(config->muster.device, &gpus));
-    MU_TRY(gpus > 0 ? mu_device_cuda_new(0, &place.device)
-                    : mu_device_cpu_new(threads_of(config, 1), &place.device));
-    describe(&place);
-    place.tp = mu_comm_self("tp");
-    place.dp = mu_comm_self("dp");
-    *out = place;
+    MU_TRY(gpus > 0 ? mu_device_cuda_new(0, &context.device)
+                    : mu_device_cpu_new(threads_of(config, 1), &context.device));
+    describe(&context);
+    context.tp = mu_comm_self("tp");
+    context.dp = mu_comm_self("dp");
+    *out = context;
     return MU_OK;
 }
 
-mu_status_t mu_place_wait(mu_place_t *place)
+mu_status_t mu_device_context_wait(mu_device_context_t *context)
 {
-    mu_comm_t *const groups[] = {place->tp, place->dp};
+    mu_comm_t *const groups[] = {context->tp, context->dp};
     MU_TRY(mu_comm_sync(groups, 2));
-    return place->device->ops->sync(place->device);
+    return context->device->ops->sync(context->device);
 }
 
-void mu_place_abandon(mu_place_t *place)
+void mu_device_context_abandon(mu_device_context_t *context)
 {
-    mu_comm_abandon(place->tp);
-    mu_comm_abandon(place->dp);
+    mu_comm_abandon(context->tp);
+    mu_comm_abandon(context->dp);
 }
 
-void mu_place_free(mu_place_t *place)
+void mu_device_context_free(mu_device_context_t *context)
 {
-    if (place->own && place->dp)
-        mu_comm_free(place->dp);
-    if (place->own && place->tp)
-        mu_comm_free(place->tp);
-    mu_device_close(place->device);
-    *place = (mu_place_t){0};
+    if (context->own && context->dp)
+        mu_comm_free(context->dp);
+    if (context->own && context->tp)
+        mu_comm_free(context->tp);
+    mu_device_close(context->device);
+    *context = (mu_device_context_t){0};
 }

@@ -1,6 +1,6 @@
 /* Between place.c and place_nccl.c. */
-#ifndef MU_WORKER_PLACE_IMPL_H
-#define MU_WORKER_PLACE_IMPL_H
+#ifndef MU_WORKER_DEVICE_CONTEXT_IMPL_H
+#define MU_WORKER_DEVICE_CONTEXT_IMPL_H
 
 #include "worker/train/device_context.h"
 
@@ -11,10 +11,10 @@ typedef struct mu_neighbours {
 } mu_neighbours_t;
 
 /* All workers call it. */
-mu_status_t mu_place_neighbours(const mu_run_t *run, mu_neighbours_t *out);
+mu_status_t mu_device_context_neighbours(const mu_run_t *run, mu_neighbours_t *out);
 
-/* Tells NCCL of the network, makes place->tp and place->dp, adds what they are to place->words, and refuses a
+/* Tells NCCL of the network, makes context->tp and context->dp, adds what they are to context->words, and refuses a
  * transport that was not asked for. All workers call it. */
-mu_status_t mu_place_join(const mu_run_t *run, mu_place_t *place);
+mu_status_t mu_device_context_join(const mu_run_t *run, mu_device_context_t *context);
 
 #endif

@@ -17,7 +17,7 @@ static void tell(const mu_run_t *run, network_t *net)
     char interfaces[512] = "";
     const char *include = getenv("OMPI_MCA_btl_tcp_if_include");
     const char *sys = getenv("MUSTER_SYSFS");
-    mu_ports_tell(sys && *sys ? sys : "/sys", net->ports, sizeof net->ports);
+    mu_ib_ports_tell(sys && *sys ? sys : "/sys", net->ports, sizeof net->ports);
     if (run->config->muster.transport == MU_TRANSPORT_TCP)
         setenv("NCCL_IB_DISABLE", "1", 0);
     if (include)
@@ -45,7 +45,7 @@ static mu_status_t wants_rdma(const mu_run_t *run, const network_t *net, bool *o
     *out = false;
     if (choice == MU_TRANSPORT_AUTO && mu_nccl_env_without_rdma())
         choice = MU_TRANSPORT_TCP;
-    MU_TRY(mu_place_neighbours(run, &near));
+    MU_TRY(mu_device_context_neighbours(run, &near));
     MU_TRY(mu_comm_allreduce(run->groups->workers, MU_MAX, MU_TYPE_I32, &without, 1));
     if (choice == MU_TRANSPORT_TCP || near.count == run->groups->workers->size)
         return MU_OK;
@@ -75,9 +75,9 @@ static mu_status_t check_taken(const network_t *net, bool rdma, char *words, siz
     return MU_OK;
 }
 
-mu_status_t mu_place_join(const mu_run_t *run, mu_place_t *place)
+mu_status_t mu_device_context_join(const mu_run_t *run, mu_device_context_t *context)
 {
-    const double patience = 30; /* the launcher finds hangs earlier, and names the culprit */
+    const double patience = 30; /* the launcher finds hangs earlier, and names the root cause */
     double hang = run->config->muster.hang_timeout;
     mu_nccl_limits_t limits = {.meet = 120, .hang = hang > 0 ? hang + patience : 600};
     char version[32], taken[64];
@@ -85,17 +85,17 @@ mu_status_t mu_place_join(const mu_run_t *run, mu_place_t *place)
     bool rdma;
     mu_status_t status;
     tell(run, &net);
-    place->own = true;
-    place->tp = place->dp = NULL;
+    context->own = true;
+    context->tp = context->dp = NULL;
     MU_TRY_GOTO(status, wants_rdma(run, &net, &rdma), out);
-    MU_TRY_GOTO(status, mu_comm_nccl_new(run->groups->tp, place->device, &limits, &place->tp), out);
-    MU_TRY_GOTO(status, mu_comm_nccl_new(run->groups->dp, place->device, &limits, &place->dp), out);
-    mu_comm_nccl_version(place->tp->size > 1 ? place->tp : place->dp, version, sizeof version);
+    MU_TRY_GOTO(status, mu_comm_nccl_new(run->groups->tp, context->device, &limits, &context->tp), out);
+    MU_TRY_GOTO(status, mu_comm_nccl_new(run->groups->dp, context->device, &limits, &context->dp), out);
+    mu_comm_nccl_version(context->tp->size > 1 ? context->tp : context->dp, version, sizeof version);
     MU_TRY_GOTO(status, check_taken(&net, rdma, taken, sizeof taken), out);
     if (version[0]) {
-        char *words = mu_format("%s, %s%s%s%s", place->words, version, taken[0] ? " (" : "", taken,
+        char *words = mu_format("%s, %s%s%s%s", context->words, version, taken[0] ? " (" : "", taken,
                                 taken[0] ? ")" : "");
-        snprintf(place->words, sizeof place->words, "%s", words);
+        snprintf(context->words, sizeof context->words, "%s", words);
         free(words);
     }
 out:

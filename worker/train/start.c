@@ -50,7 +50,7 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
     if (snprintf(setup->path, sizeof setup->path, "%s", path) >= (int)sizeof setup->path)
         return mu_fail(MU_CONFIG, "%s: the path is too long", path);
     if (m->info.config) {
-        MU_TRY(mu_agree(c, path, m->info.config, resume, &course));
+        MU_TRY(mu_compatibility_check(c, path, m->info.config, resume, &course));
         MU_TRY(keep_ends(c, path, m->info.config));
     }
     if (optimizer && !m->optimizer)
@@ -194,7 +194,7 @@ static mu_status_t compare_tokenizers(const mu_run_t *run, mu_start_t *start)
                     start->setup.path, start->tokenizer, mu_tokenizer_vocab(is) - mu_tokenizer_vocab(was));
     else
         start->setup.growth =
-            (mu_growth_t){start->setup.vocab, mu_tokenizer_vocab(was), mu_tokenizer_vocab(is)};
+            (mu_resize_t){start->setup.vocab, mu_tokenizer_vocab(was), mu_tokenizer_vocab(is)};
 out:
     mu_tokenizer_free(was);
     mu_tokenizer_free(is);
@@ -227,7 +227,7 @@ static mu_status_t check_data(const mu_run_t *run, mu_start_t *start)
 
 static mu_status_t grow(const mu_config_t *c, mu_setup_t *setup)
 {
-    const mu_growth_t *g = &setup->growth;
+    const mu_resize_t *g = &setup->growth;
     if (g->new_ids > g->rows)
         MU_TRY(mu_config_padded_vocab(c, g->new_ids, &setup->vocab));
     mu_info("%lld new tokens, ids %lld to %lld: their rows begin as the mean of the others'; the embedding "

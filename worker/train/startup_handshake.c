@@ -8,7 +8,7 @@
 #include "worker/model/precision.h"
 #include "worker/comm/yielding_wait.h"
 
-char *mu_opening_libraries(void)
+char *mu_handshake_libraries(void)
 {
     char mpi[MPI_MAX_LIBRARY_VERSION_STRING];
     unsigned major, minor, release;
@@ -21,7 +21,7 @@ char *mu_opening_libraries(void)
 
 static mu_status_t send_setup(mu_run_t *run, mu_setup_t *setup)
 {
-    return mu_quiet_broadcast(setup, sizeof *setup, run->groups->control, "broadcast of the setup");
+    return mu_yielding_broadcast(setup, sizeof *setup, run->groups->control, "broadcast of the setup");
 }
 
 static int64_t total(const mu_ready_t *r)
@@ -30,7 +30,7 @@ static int64_t total(const mu_ready_t *r)
 }
 
 /* Waits for READY of every worker; the first failure in rank order is the result. */
-static mu_status_t collect_ready(mu_run_t *run, mu_opening_t *out)
+static mu_status_t collect_ready(mu_run_t *run, mu_handshake_t *out)
 {
     mu_status_t status = MU_OK;
     for (int w = 0; w < run->config->tp * run->config->dp; w++) {
@@ -39,7 +39,7 @@ static mu_status_t collect_ready(mu_run_t *run, mu_opening_t *out)
         MU_TRY(mu_mpi_check(
             MPI_Irecv(&ready, sizeof ready, MPI_BYTE, 1 + w, MU_TAG_READY, run->groups->control, &request),
             "MPI_Irecv of ready"));
-        MU_TRY(mu_quiet_wait(&request, "waiting for a worker to be ready"));
+        MU_TRY(mu_yielding_wait(&request, "waiting for a worker to be ready"));
         mu_page_progress(run->page);
         if (ready.status != MU_OK && status == MU_OK)
             status = (mu_status_t)ready.status;
@@ -60,9 +60,9 @@ static mu_status_t collect_ready(mu_run_t *run, mu_opening_t *out)
     return status;
 }
 
-static void say_numbers(const mu_config_t *c, const mu_start_t *start, const mu_opening_t *opening)
+static void say_numbers(const mu_config_t *c, const mu_start_t *start, const mu_handshake_t *handshake)
 {
-    mu_dtype_t dtype = (mu_dtype_t)opening->memory.dtype;
+    mu_dtype_t dtype = (mu_dtype_t)handshake->memory.dtype;
     mu_loss_scale_t scale = start->setup.scale;
     mu_buf_t words = MU_BUF_INIT;
     mu_loss_scale_begin(&scale, dtype == MU_DTYPE_F16, &c->loss_scale);
@@ -71,10 +71,10 @@ static void say_numbers(const mu_config_t *c, const mu_start_t *start, const mu_
     mu_buf_release(&words);
 }
 
-static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_opening_t *opening)
+static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_handshake_t *handshake)
 {
     const mu_config_t *c = run->config;
-    const mu_ready_t *m = &opening->memory;
+    const mu_ready_t *m = &handshake->memory;
     char a[32], b[32], g[32], o[32], x[32], w[32];
     for (const char *note = run->watched ? "" : mu_config_notes(c);
          *note;) { /* under `muster run` it says them */
@@ -84,11 +84,11 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_o
     }
     mu_info("start      %s", start->rule);
     mu_info("layout     tp %d x dp %d = %d workers, %d threads each, %s", c->tp, c->dp, c->tp * c->dp,
-            opening->threads, opening->device);
+            handshake->threads, handshake->device);
     mu_info("batch      %lld sequences = micro %lld x accumulation %lld x dp %d; %lld tokens a step",
             (long long)c->train_batch_size, (long long)c->micro_batch, (long long)c->accumulation, c->dp,
             (long long)mu_start_tokens(run, c->train_batch_size));
-    say_numbers(c, start, opening);
+    say_numbers(c, start, handshake);
     mu_info("model      %lld parameters, vocabulary %lld", (long long)mu_model_parameters(&c->model),
             (long long)c->model.vocab);
     mu_info("memory     %s a worker: weights %s, gradients %s, optimizer %s, activations %s, workspace %s",
@@ -106,7 +106,7 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_o
 }
 
 /* Sends setups until every worker has its state. */
-static mu_status_t settle(mu_run_t *run, mu_start_t *start, mu_opening_t *out)
+static mu_status_t settle(mu_run_t *run, mu_start_t *start, mu_handshake_t *out)
 {
     for (;;) {
         run->config->model.vocab = start->setup.vocab;
@@ -118,7 +118,7 @@ static mu_status_t settle(mu_run_t *run, mu_start_t *start, mu_opening_t *out)
     }
 }
 
-mu_status_t mu_opening_play(mu_run_t *run, mu_start_t *start, mu_opening_t *out)
+mu_status_t mu_handshake_run(mu_run_t *run, mu_start_t *start, mu_handshake_t *out)
 {
     mu_status_t status = mu_start_open(run, start);
     mu_setup_t last;
@@ -138,7 +138,7 @@ mu_status_t mu_opening_play(mu_run_t *run, mu_start_t *start, mu_opening_t *out)
     return status;
 }
 
-mu_status_t mu_opening_idle(mu_run_t *run)
+mu_status_t mu_handshake_idle(mu_run_t *run)
 {
     mu_setup_t setup;
     do {

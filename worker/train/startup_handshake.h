@@ -1,29 +1,29 @@
 /*
  * The opening of a run, on the controller: find out where it starts, have every worker take its state, build
  * the order of samples, print the table of the run, and say GO. The workers' half is in trainer.c; idle ranks
- * follow with mu_opening_idle().
+ * follow with mu_handshake_idle().
  */
-#ifndef MU_WORKER_OPENING_H
-#define MU_WORKER_OPENING_H
+#ifndef MU_WORKER_STARTUP_HANDSHAKE_H
+#define MU_WORKER_STARTUP_HANDSHAKE_H
 
 #include "worker/train/metrics.h"
 #include "worker/train/run.h"
 #include "worker/train/start.h"
 
-typedef struct mu_opening {
+typedef struct mu_handshake {
     int threads;      /* of a worker */
     char device[128]; /* of the first worker: what bits depend on */
     char instruction_set[32];
     mu_ready_t memory; /* of the worker that holds most */
-} mu_opening_t;
+} mu_handshake_t;
 
 /* All ranks take part. After an error every worker has been told that the run cannot start (run->orderly),
  * except after MU_NETWORK. Errors: those of mu_start_open(), and of the workers taking their state. */
-mu_status_t mu_opening_play(mu_run_t *run, mu_start_t *start, mu_opening_t *out);
+mu_status_t mu_handshake_run(mu_run_t *run, mu_start_t *start, mu_handshake_t *out);
 /* What an idle rank does meanwhile. */
-mu_status_t mu_opening_idle(mu_run_t *run);
+mu_status_t mu_handshake_idle(mu_run_t *run);
 
 /* "Open MPI 4.1.4, HDF5 1.10.8": a new string. */
-char *mu_opening_libraries(void);
+char *mu_handshake_libraries(void);
 
 #endif

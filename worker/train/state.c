@@ -66,7 +66,7 @@ static mu_status_t read_old_rows(void *arg, int64_t first, int64_t n, float *out
     return mu_checkpoint_read(old->checkpoint, old->param->tensor.name, MU_STATE_WEIGHT, offset, count, out);
 }
 
-mu_status_t mu_state_load_grown(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_growth_t *growth)
+mu_status_t mu_state_load_resized(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_resize_t *growth)
 {
     mu_model_t was = *mu_net_model(net);
     mu_status_t status = MU_OK;
@@ -80,7 +80,7 @@ mu_status_t mu_state_load_grown(mu_net_t *net, const mu_checkpoint_t *checkpoint
             status = load_param(net, checkpoint, i, false, host);
             continue;
         }
-        status = mu_grow_read(growth, p->count[1], read_old_rows, &old, p->offset[0], p->count[0], host);
+        status = mu_resize_read(growth, p->count[1], read_old_rows, &old, p->offset[0], p->count[0], host);
         if (status == MU_OK)
             mu_net_put_weight(net, i, 0, p->elements, host);
     }

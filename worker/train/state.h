@@ -17,7 +17,8 @@ mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool
 
 /* The weights alone, of a checkpoint whose embedding and head have growth->rows rows, to a net that has more
  * or knows more tokens (worker/model/resize_embeddings.h). Errors: as above. */
-mu_status_t mu_state_load_grown(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_growth_t *growth);
+mu_status_t mu_state_load_resized(mu_net_t *net, const mu_checkpoint_t *checkpoint,
+                                  const mu_resize_t *growth);
 
 /* A mu_shard_source_t whose `arg` is the net. */
 mu_status_t mu_state_read(void *net, int tensor, mu_state_t state, const int64_t offset[2],

@@ -9,7 +9,7 @@ typedef struct share {
     MPI_Request request;
 } share_t;
 
-struct mu_dealer {
+struct mu_token_feed {
     const mu_config_t *config;
     MPI_Comm control;
     mu_layout_t layout;
@@ -26,10 +26,10 @@ struct mu_dealer {
     share_t *shares; /* [ahead][dp], used round robin */
 };
 
-mu_dealer_t *mu_dealer_new(const mu_config_t *config, MPI_Comm control, int64_t done, int64_t first_sample,
-                           mu_read_sample_t read, void *arg)
+mu_token_feed_t *mu_token_feed_new(const mu_config_t *config, MPI_Comm control, int64_t done,
+                                   int64_t first_sample, mu_read_sample_t read, void *arg)
 {
-    mu_dealer_t *d = mu_calloc(1, sizeof *d);
+    mu_token_feed_t *d = mu_calloc(1, sizeof *d);
     d->config = config;
     d->control = control;
     d->layout = (mu_layout_t){config->tp, config->dp, -1, -1};
@@ -50,7 +50,7 @@ mu_dealer_t *mu_dealer_new(const mu_config_t *config, MPI_Comm control, int64_t 
     return d;
 }
 
-void mu_dealer_free(mu_dealer_t *d)
+void mu_token_feed_free(mu_token_feed_t *d)
 {
     if (!d)
         return;
@@ -63,23 +63,23 @@ void mu_dealer_free(mu_dealer_t *d)
     free(d);
 }
 
-void mu_dealer_took(mu_dealer_t *d, int dp_rank, int64_t count)
+void mu_token_feed_credit(mu_token_feed_t *d, int dp_rank, int64_t count)
 {
     d->took[dp_rank] = count;
 }
 
-int64_t mu_dealer_taken(const mu_dealer_t *d)
+int64_t mu_token_feed_taken(const mu_token_feed_t *d)
 {
     return d->took[0];
 }
 
-int64_t mu_dealer_sent(const mu_dealer_t *d)
+int64_t mu_token_feed_sent(const mu_token_feed_t *d)
 {
     return d->sent;
 }
 
 /* Whether the next batch may go: there is one, every leader has credit, and its buffers are free. */
-static mu_status_t may_send(mu_dealer_t *d, bool *may)
+static mu_status_t may_send(mu_token_feed_t *d, bool *may)
 {
     *may = false;
     if (d->eval_left == 0 && d->step > d->config->train_iters)
@@ -97,7 +97,7 @@ static mu_status_t may_send(mu_dealer_t *d, bool *may)
     return MU_OK;
 }
 
-static mu_status_t read_share(mu_dealer_t *d, bool validation, int64_t first, int r, int32_t *out)
+static mu_status_t read_share(mu_token_feed_t *d, bool validation, int64_t first, int r, int32_t *out)
 {
     const mu_config_t *c = d->config;
     for (int64_t g = 0; g < c->accumulation; g++) {
@@ -110,7 +110,7 @@ static mu_status_t read_share(mu_dealer_t *d, bool validation, int64_t first, in
     return MU_OK;
 }
 
-static mu_status_t send_next(mu_dealer_t *d)
+static mu_status_t send_next(mu_token_feed_t *d)
 {
     bool validation = d->eval_left > 0;
     int64_t T = d->config->train_batch_size;
@@ -137,7 +137,7 @@ static mu_status_t send_next(mu_dealer_t *d)
     return MU_OK;
 }
 
-mu_status_t mu_dealer_work(mu_dealer_t *d, bool *moved)
+mu_status_t mu_token_feed_work(mu_token_feed_t *d, bool *moved)
 {
     *moved = false;
     for (;;) {

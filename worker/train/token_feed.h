@@ -1,5 +1,5 @@
 /*
- * The dealer: the controller's half of the token stream (worker/train/train_protocol.h). It cuts global batches into
+ * The token_feed: the controller's half of the token stream (worker/train/train_protocol.h). It cuts global batches into
  * replicas' shares and keeps a bounded number of them on the way to every leader, without ever blocking
  * inside MPI.
  *
@@ -8,8 +8,8 @@
  * holds the samples [k T, (k + 1) T) of the training order; within it, micro batch g of replica r is
  * gpt-neox's: k T + (g dp + r) micro ... + micro - 1 (megatron/data/samplers.py).
  */
-#ifndef MU_WORKER_DEALER_H
-#define MU_WORKER_DEALER_H
+#ifndef MU_WORKER_TOKEN_FEED_H
+#define MU_WORKER_TOKEN_FEED_H
 
 #include "common/config/config.h"
 #include "common/num.h"
@@ -20,21 +20,21 @@
  */
 typedef mu_status_t (*mu_read_sample_t)(void *arg, bool validation, int64_t index, int32_t *tokens);
 
-typedef struct mu_dealer mu_dealer_t;
+typedef struct mu_token_feed mu_token_feed_t;
 
 /* `done`: updates done when the run starts here; `first_sample`: the sample of the training order that update
  * done + 1 begins with (done * T unless the batch size has changed). The config is resolved and outlives the
- * dealer. */
-mu_dealer_t *mu_dealer_new(const mu_config_t *config, MPI_Comm control, int64_t done, int64_t first_sample,
-                           mu_read_sample_t read, void *arg);
+ * token_feed. */
+mu_token_feed_t *mu_token_feed_new(const mu_config_t *config, MPI_Comm control, int64_t done,
+                                   int64_t first_sample, mu_read_sample_t read, void *arg);
 /* Sends what may be sent now; `moved` tells whether anything was. Errors: the reader's, MU_NETWORK. */
-mu_status_t mu_dealer_work(mu_dealer_t *dealer, bool *moved);
-/* A leader's TOOK. */
-void mu_dealer_took(mu_dealer_t *dealer, int dp_rank, int64_t count);
+mu_status_t mu_token_feed_work(mu_token_feed_t *token_feed, bool *moved);
+/* A leader's CREDIT. */
+void mu_token_feed_credit(mu_token_feed_t *token_feed, int dp_rank, int64_t count);
 /* How many TOKENS messages the first leader has taken; how many were sent to each. */
-int64_t mu_dealer_taken(const mu_dealer_t *dealer);
-int64_t mu_dealer_sent(const mu_dealer_t *dealer);
+int64_t mu_token_feed_taken(const mu_token_feed_t *token_feed);
+int64_t mu_token_feed_sent(const mu_token_feed_t *token_feed);
 /* Every message must have been received. */
-void mu_dealer_free(mu_dealer_t *dealer);
+void mu_token_feed_free(mu_token_feed_t *token_feed);
 
 #endif

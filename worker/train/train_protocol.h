@@ -10,18 +10,18 @@
  * Then messages:
  *   controller -> every leader  COMMAND  one mu_command_t; obeyed in order
  *   controller -> every leader  TOKENS   one replica's share of a global batch: int32 [accumulation][micro][seq + 1]
- *   leader -> controller        TOOK     one int64: how many TOKENS messages it has taken so far
+ *   leader -> controller        CREDIT     one int64: how many TOKENS messages it has taken so far
  *   leader -> controller        REPORT   one mu_report_t after each step and each evaluation
  *   worker -> controller        READY    one mu_ready_t
  *   worker -> controller        SAVED    one mu_saved_t, with the text that lists what the worker wrote behind it
  *
- * TOKENS go ahead of COMMANDs by at most `lookahead` batches a replica; a leader's TOOK is the credit for the
+ * TOKENS go ahead of COMMANDs by at most `lookahead` batches a replica; a leader's CREDIT is the credit for the
  * next. The COMMAND behind a step is sent when the first leader has taken the step's tokens, so it is there
  * before the step ends. Structs travel as bytes: all ranks are of one build (the hello of each guard is
  * checked).
  */
-#ifndef MU_WORKER_DEAL_H
-#define MU_WORKER_DEAL_H
+#ifndef MU_WORKER_TRAIN_PROTOCOL_H
+#define MU_WORKER_TRAIN_PROTOCOL_H
 
 #include "common/config/config.h"
 #include "common/config/loss_scale.h"
@@ -30,7 +30,7 @@
 #include <limits.h>
 #include <stdint.h>
 
-enum { MU_TAG_COMMAND = 1, MU_TAG_TOKENS, MU_TAG_TOOK, MU_TAG_REPORT, MU_TAG_READY, MU_TAG_SAVED };
+enum { MU_TAG_COMMAND = 1, MU_TAG_TOKENS, MU_TAG_CREDIT, MU_TAG_REPORT, MU_TAG_READY, MU_TAG_SAVED };
 
 typedef enum mu_setup_kind {
     MU_SETUP_FRESH,   /* random weights */
@@ -44,7 +44,7 @@ typedef struct mu_setup {
     int32_t eod;            /* for eod_mask_loss; -1: no mask */
     int32_t attempt;        /* names temporary checkpoints */
     int64_t vocab;          /* rows of the embedding */
-    mu_growth_t growth;     /* WEIGHTS: of the checkpoint's embedding; no new tokens: zeros */
+    mu_resize_t growth;     /* WEIGHTS: of the checkpoint's embedding; no new tokens: zeros */
     int64_t optimizer_step; /* updates that AdamW has made */
     int64_t train_iters;    /* of the run; with train_epochs they follow from the data */
     mu_loss_scale_t scale;  /* as the checkpoint has it */

@@ -17,8 +17,8 @@ typedef struct trainer {
     mu_run_t *run;
     const mu_config_t *config;
     mu_groups_t *groups;
-    mu_place_t place;
-    mu_device_t *device; /* place.device */
+    mu_device_context_t context;
+    mu_device_t *device; /* context.device */
     mu_net_t *net;
     mu_replicas_t replicas;
     mu_setup_t setup;
@@ -35,8 +35,8 @@ typedef struct trainer {
 static mu_status_t receive_share(trainer_t *t)
 {
     t->taken++;
-    return mu_mpi_check(mu_mover_recv(t->groups->mover, t->tokens, (int)t->share_ids, MPI_INT32_T, 0,
-                                      MU_TAG_TOKENS, t->groups->control),
+    return mu_mpi_check(mu_progress_thread_recv(t->groups->progress_thread, t->tokens, (int)t->share_ids,
+                                                MPI_INT32_T, 0, MU_TAG_TOKENS, t->groups->control),
                         "MPI_Recv of tokens");
 }
 
@@ -48,7 +48,8 @@ static mu_status_t take_tokens(trainer_t *t)
         int64_t before = mu_now_ns();
         MU_TRY(receive_share(t));
         t->data_wait_ns += mu_now_ns() - before;
-        MU_TRY(mu_mpi_check(mu_mover_send(g->mover, &t->taken, 1, MPI_INT64_T, 0, MU_TAG_TOOK, g->control),
+        MU_TRY(mu_mpi_check(mu_progress_thread_send(g->progress_thread, &t->taken, 1, MPI_INT64_T, 0,
+                                                    MU_TAG_CREDIT, g->control),
                             "MPI_Send of credit"));
     }
     mu_page_progress(t->run->page);
@@ -59,8 +60,8 @@ static mu_status_t report(trainer_t *t, const mu_report_t *report)
 {
     if (!t->groups->leader)
         return MU_OK;
-    return mu_mpi_check(mu_mover_send(t->groups->mover, report, sizeof *report, MPI_BYTE, 0, MU_TAG_REPORT,
-                                      t->groups->control),
+    return mu_mpi_check(mu_progress_thread_send(t->groups->progress_thread, report, sizeof *report, MPI_BYTE,
+                                                0, MU_TAG_REPORT, t->groups->control),
                         "MPI_Send of a report");
 }
 
@@ -68,14 +69,14 @@ static mu_status_t report(trainer_t *t, const mu_report_t *report)
 static mu_status_t settle(trainer_t *t)
 {
     MU_TRY(mu_replicas_settle(&t->replicas));
-    return mu_place_wait(&t->place);
+    return mu_device_context_wait(&t->context);
 }
 
 /* Mean loss of `micro_batches` micro batches on each replica, over all of them. */
 static mu_status_t mean_loss(trainer_t *t, int64_t micro_batches, double *out)
 {
     mu_net_loss_t loss;
-    MU_TRY(mu_place_wait(&t->place));
+    MU_TRY(mu_device_context_wait(&t->context));
     MU_TRY(mu_net_take_loss(t->net, &loss));
     double sum = loss.mean_sum;
     MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F64, &sum, 1));
@@ -102,7 +103,8 @@ static mu_status_t forward_backward(trainer_t *t)
 static int64_t take_wait_ns(trainer_t *t)
 {
     int64_t ns = mu_comm_take_wait_ns(t->groups->tp) + mu_comm_take_wait_ns(t->groups->dp);
-    return t->place.own ? ns + mu_comm_take_wait_ns(t->place.tp) + mu_comm_take_wait_ns(t->place.dp) : ns;
+    return t->context.own ? ns + mu_comm_take_wait_ns(t->context.tp) + mu_comm_take_wait_ns(t->context.dp)
+                          : ns;
 }
 
 /* The update, unless the gradients overflow. What it began goes on beside what follows: the report, the next
@@ -222,9 +224,9 @@ static mu_status_t next_command(trainer_t *t, mu_command_t *out)
 {
     mu_groups_t *g = t->groups;
     if (g->leader)
-        MU_TRY(
-            mu_mpi_check(mu_mover_recv(g->mover, out, sizeof *out, MPI_BYTE, 0, MU_TAG_COMMAND, g->control),
-                         "MPI_Recv of a command"));
+        MU_TRY(mu_mpi_check(mu_progress_thread_recv(g->progress_thread, out, sizeof *out, MPI_BYTE, 0,
+                                                    MU_TAG_COMMAND, g->control),
+                            "MPI_Recv of a command"));
     return mu_comm_broadcast(g->tp, 0, out, sizeof *out);
 }
 
@@ -263,10 +265,10 @@ static mu_status_t make_net(trainer_t *t)
                                 .seq_length = c->model.seq_length,
                                 .training = true,
                                 .checkpoint_activations = c->checkpoint_activations,
-                                .shard = c->zero_stage == 1 ? t->place.dp : NULL,
+                                .shard = c->zero_stage == 1 ? t->context.dp : NULL,
                                 .eod = t->setup.eod};
-    MU_TRY(mu_net_new(t->device, &c->model, t->place.tp, &options, &t->net));
-    t->replicas = (mu_replicas_t){.net = t->net, .dp = t->place.dp, .overlap = c->muster.overlap};
+    MU_TRY(mu_net_new(t->device, &c->model, t->context.tp, &options, &t->net));
+    t->replicas = (mu_replicas_t){.net = t->net, .dp = t->context.dp, .overlap = c->muster.overlap};
     return MU_OK;
 }
 
@@ -282,7 +284,7 @@ static mu_status_t take_state(trainer_t *t)
     mu_page_phase(t->run->page, MU_PHASE_LOAD);
     MU_TRY(mu_checkpoint_open(t->setup.path, &checkpoint));
     mu_status_t status = t->setup.growth.rows > 0
-                             ? mu_state_load_grown(t->net, checkpoint, &t->setup.growth)
+                             ? mu_state_load_resized(t->net, checkpoint, &t->setup.growth)
                              : mu_state_load(t->net, checkpoint, t->setup.kind == MU_SETUP_RESUME);
     mu_checkpoint_close(checkpoint);
     return status;
@@ -300,7 +302,7 @@ static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
                         .activations = m[MU_MEM_ACTIVATIONS].current,
                         .workspace = m[MU_MEM_WORKSPACE].current,
                         .communication = m[MU_MEM_COMMUNICATION].current};
-    snprintf(ready.device, sizeof ready.device, "%s", t->place.words);
+    snprintf(ready.device, sizeof ready.device, "%s", t->context.words);
     snprintf(ready.instruction_set, sizeof ready.instruction_set, "%s", t->device->instruction_set);
     return mu_mpi_check(MPI_Send(&ready, sizeof ready, MPI_BYTE, 0, MU_TAG_READY, t->groups->control),
                         "MPI_Send of ready");
@@ -311,7 +313,8 @@ static mu_status_t set_up(trainer_t *t, bool *go)
 {
     *go = false;
     for (;;) {
-        MU_TRY(mu_quiet_broadcast(&t->setup, sizeof t->setup, t->groups->control, "broadcast of the setup"));
+        MU_TRY(
+            mu_yielding_broadcast(&t->setup, sizeof t->setup, t->groups->control, "broadcast of the setup"));
         if (t->setup.status != MU_OK)
             return MU_OK;
         if (t->setup.kind == MU_SETUP_GO) {
@@ -335,8 +338,8 @@ mu_status_t mu_trainer_run(mu_run_t *run)
     t.checkpoints = mu_run_checkpoints(run);
     t.share_ids = t.config->accumulation * t.config->micro_batch * (t.config->model.seq_length + 1);
     t.tokens = mu_alloc((size_t)t.share_ids * sizeof *t.tokens);
-    MU_TRY_GOTO(status, mu_place_make(run, &t.place), out);
-    t.device = t.place.device;
+    MU_TRY_GOTO(status, mu_device_context_make(run, &t.context), out);
+    t.device = t.context.device;
     MU_TRY_GOTO(status, set_up(&t, &go), out);
     if (go)
         status = obey(&t);
@@ -345,10 +348,10 @@ mu_status_t mu_trainer_run(mu_run_t *run)
                       MU_PHASE_FINISH); /* leaving is in order, also from a run that cannot start */
 out:
     if (status != MU_OK)
-        mu_place_abandon(&t.place);
+        mu_device_context_abandon(&t.context);
     mu_replicas_release(&t.replicas);
     mu_net_free(t.net);
-    mu_place_free(&t.place);
+    mu_device_context_free(&t.context);
     free(t.tokens);
     free(t.checkpoints);
     return status;

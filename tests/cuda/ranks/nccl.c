@@ -114,7 +114,7 @@ static void begun_beside_the_device(mu_comm_t *comm, mu_comm_t *other)
     float *p = to_device(x, sizeof x);
     void *q = to_device(y, sizeof y);
     dev->ops->scale(dev, p, N, 2);
-    CHECK(mu_comm_begin_allreduce(comm, MU_TYPE_F32, p, N) == MU_OK);
+    CHECK(mu_comm_start_allreduce(comm, MU_TYPE_F32, p, N) == MU_OK);
     CHECK(mu_comm_allreduce(other, MU_SUM, MU_TYPE_F32, q, 2) == MU_OK);
     CHECK(mu_comm_wait(comm) == MU_OK);
     dev->ops->scale(dev, p, N, 0.5);
@@ -136,7 +136,7 @@ static void one_after_the_other(mu_comm_t *comm)
     for (int k = 0; k < OPERATIONS; k++) {
         fill(x[k], comm->rank);
         p[k] = to_device(x[k], sizeof x[k]);
-        CHECK(mu_comm_begin_allreduce(comm, MU_TYPE_F32, p[k], N) == MU_OK);
+        CHECK(mu_comm_start_allreduce(comm, MU_TYPE_F32, p[k], N) == MU_OK);
         number[k] = comm->sequence;
     }
     for (int k = 0; k < OPERATIONS; k++) {
@@ -157,7 +157,7 @@ static void parts(mu_comm_t *comm, const int64_t *part)
     float x[N];
     fill(x, comm->rank);
     float *p = to_device(x, sizeof x);
-    CHECK(mu_comm_begin_reduce_scatter(comm, MU_TYPE_F32, p, part) == MU_OK);
+    CHECK(mu_comm_start_reduce_scatter(comm, MU_TYPE_F32, p, part) == MU_OK);
     CHECK(mu_comm_wait(comm) == MU_OK);
     CHECK(mu_comm_sync(&comm, 1) == MU_OK);
     CHECK(dev->ops->get(dev, x, p, sizeof x) == MU_OK);
@@ -170,7 +170,7 @@ static void parts(mu_comm_t *comm, const int64_t *part)
             x[i] = -1;
     }
     dev->ops->put(dev, p, x, sizeof x);
-    CHECK(mu_comm_begin_all_gather(comm, MU_TYPE_F32, p, part) == MU_OK);
+    CHECK(mu_comm_start_all_gather(comm, MU_TYPE_F32, p, part) == MU_OK);
     CHECK(mu_comm_wait(comm) == MU_OK);
     take_back(comm, x, p, sizeof x);
     for (int i = (int)part[0]; i < part[comm->size]; i++)

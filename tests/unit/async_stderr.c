@@ -73,12 +73,12 @@ static void nobody_reads_for(bool ever)
     int fd[2], late = 0;
     reader_t reader;
     assert_int_equal(pipe(fd), 0);
-    mu_screen_t *screen = mu_screen_open(fd[1]);
+    mu_async_stderr_t *async_stderr = mu_async_stderr_open(fd[1]);
     /* more than queue and pipe hold: were any of these to wait, nobody would ever go on */
     for (int i = 0; i < LINES; i++) {
         char line[LINE + 1];
         snprintf(line, sizeof line, "%0*d\n", LINE - 1, i);
-        mu_screen_write(screen, line, LINE);
+        mu_async_stderr_write(async_stderr, line, LINE);
     }
     begin_reading(&reader, fd[0]);
     while (!ever && late < 500) { /* there is room again, some time after the reader has begun */
@@ -87,7 +87,7 @@ static void nobody_reads_for(bool ever)
         if (reader.seen > MU_SCREEN_BYTES)
             break;
     }
-    mu_screen_close(screen, NULL);
+    mu_async_stderr_close(async_stderr, NULL);
     close(fd[1]);
     pthread_join(reader.thread, NULL);
     sum_t sum = sum_of(reader.text.data);
@@ -119,20 +119,20 @@ static void odd_descriptors(void **state)
     (void)state;
     assert_int_equal(pipe(fd), 0);
     close(fd[0]);
-    mu_screen_t *screen = mu_screen_open(fd[1]);
-    mu_screen_write(screen, "lost\n", 5);
-    mu_screen_close(screen, NULL);
+    mu_async_stderr_t *async_stderr = mu_async_stderr_open(fd[1]);
+    mu_async_stderr_write(async_stderr, "lost\n", 5);
+    mu_async_stderr_close(async_stderr, NULL);
     close(fd[1]);
-    mu_screen_close(NULL, NULL);
+    mu_async_stderr_close(NULL, NULL);
 
     assert_int_equal(pipe2(fd, O_NONBLOCK), 0);
-    screen = mu_screen_open(fd[1]);
+    async_stderr = mu_async_stderr_open(fd[1]);
     for (int i = 0; i < 20000; i++)
-        mu_screen_write(screen, "0123456789abcdef\n", 17);
+        mu_async_stderr_write(async_stderr, "0123456789abcdef\n", 17);
     mu_sleep_ms(20);
     assert_int_equal(fcntl(fd[0], F_SETFL, 0), 0);
     begin_reading(&reader, fd[0]);
-    mu_screen_close(screen, NULL);
+    mu_async_stderr_close(async_stderr, NULL);
     close(fd[1]);
     pthread_join(reader.thread, NULL);
     assert_int_equal(reader.text.len, 20000 * 17);
@@ -154,13 +154,13 @@ static void a_signal_ends_the_wait(void **state)
     int fd[2];
     (void)state;
     assert_int_equal(pipe(fd), 0);
-    static mu_screen_t *screen; /* it is left to its thread */
-    screen = mu_screen_open(fd[1]);
+    static mu_async_stderr_t *async_stderr; /* it is left to its thread */
+    async_stderr = mu_async_stderr_open(fd[1]);
     for (int i = 0; i < LINES; i++)
-        mu_screen_write(screen, "0123456789abcdef\n", 17);
+        mu_async_stderr_write(async_stderr, "0123456789abcdef\n", 17);
     signal(SIGALRM, count);
     alarm(1);
-    mu_screen_close(screen, &signals);
+    mu_async_stderr_close(async_stderr, &signals);
     assert_int_equal(signals, 1);
     close(fd[0]); /* the thread's write fails, and it ends; fd[1] is its own */
 }
