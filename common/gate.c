@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[MU_GATE_METRICS] = {"loss", "ppl", "bits_per_byte", "tokens"};
+static const char *const names[MU_GATE_METRICS] = {"loss",   "ppl", "bits_per_byte",
+                                                   "tokens", "acc", "acc_norm"};
 
 const char *mu_gate_metric_name(mu_gate_metric_t metric)
 {
@@ -38,8 +39,10 @@ mu_status_t mu_gate_parse(const char *text, mu_gate_t *out)
     const char *p = text + n + strspn(text + n, " ");
     mu_gate_t gate = {0};
     if (!metric_of(text, n, &gate.metric))
-        return mu_fail(MU_USAGE, "--gate '%s': no metric '%.*s': wanted loss, ppl, bits_per_byte or tokens",
-                       text, (int)n, text);
+        return mu_fail(
+            MU_USAGE,
+            "--gate '%s': no metric '%.*s': wanted loss, ppl, bits_per_byte, tokens, acc or acc_norm", text,
+            (int)n, text);
     if (*p != '<' && *p != '>')
         return mu_fail(MU_USAGE, "--gate '%s': wanted <, <=, > or >= after %s", text, names[gate.metric]);
     gate.below = *p++ == '<';
@@ -49,6 +52,17 @@ mu_status_t mu_gate_parse(const char *text, mu_gate_t *out)
     if (!number_of(p, &gate.wanted))
         return mu_fail(MU_USAGE, "--gate '%s': '%s' is no number", text, p);
     *out = gate;
+    return MU_OK;
+}
+
+mu_status_t mu_gates_check(const mu_gate_t *gates, int n, bool data, bool labelled)
+{
+    for (int i = 0; i < n; i++) {
+        bool of_labels = gates[i].metric == MU_GATE_ACC || gates[i].metric == MU_GATE_ACC_NORM;
+        if (of_labels ? !labelled : !data)
+            return mu_fail(MU_USAGE, "--gate: %s is not measured without %s", names[gates[i].metric],
+                           of_labels ? "--labelled FILE" : "--data DIR");
+    }
     return MU_OK;
 }
 

@@ -203,6 +203,31 @@ static bool get_loss_scale(const json_t *root, mu_loss_scale_t *out, mu_buf_t *w
     return true;
 }
 
+/* Where it comes from: objects and texts that nothing here depends on, kept as they are. NULL: none of them is there. */
+static bool get_lineage(const json_t *root, const json_t *data, char **out, mu_buf_t *why)
+{
+    static const char *const members[] = {"source", "image", "inputs", "name", "parent"}, *const of_data[] = {
+                                                                                              "path", "split",
+                                                                                              "inputs",
+                                                                                              "parts"};
+    json_t *lineage = json_object(), *its = json_object();
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        if (json_object_get(root, members[i]))
+            json_object_set(lineage, members[i], json_object_get(root, members[i]));
+    for (size_t i = 0; i < sizeof of_data / sizeof *of_data; i++)
+        if (json_object_get(data, of_data[i]))
+            json_object_set(its, of_data[i], json_object_get(data, of_data[i]));
+    if (json_object_size(its) > 0)
+        json_object_set(lineage, "data", its);
+    bool some = json_object_size(lineage) > 0;
+    *out = some ? json_dumps(lineage, JSON_COMPACT) : NULL;
+    json_decref(its);
+    json_decref(lineage);
+    if (some && !*out)
+        mu_buf_adds(why, "its lineage cannot be written again as JSON");
+    return !some || *out;
+}
+
 static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *why)
 {
     mu_manifest_place_t top = {"", -1, why}, layout = {"layout", -1, why}, schedule = {"schedule", -1, why},
@@ -243,7 +268,8 @@ static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *w
            get_text(e, &environment, "device", &info->environment.device) &&
            get_text(e, &environment, "instruction_set", &info->environment.instruction_set) &&
            get_text(e, &environment, "libraries", &info->environment.libraries) &&
-           get_text(d, &data, "version", &info->data_version) && get_loss_scale(root, &info->loss_scale, why);
+           get_text(d, &data, "version", &info->data_version) &&
+           get_loss_scale(root, &info->loss_scale, why) && get_lineage(root, d, &info->lineage, why);
 }
 
 static bool get_lists(const json_t *root, mu_manifest_t *out, mu_buf_t *why)

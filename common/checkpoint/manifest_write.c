@@ -15,6 +15,7 @@ void mu_checkpoint_info_release(mu_checkpoint_info_t *info)
     free(info->config);
     free(info->data_version);
     free(info->tokenizer_digest);
+    free(info->lineage);
     memset(info, 0, sizeof *info);
 }
 
@@ -87,8 +88,41 @@ static void put_loss_scale(mu_buf_t *out, const mu_loss_scale_t *s)
     mu_buf_addc(out, '}');
 }
 
+/* ,"key":value of the lineage where it has one */
+static void put_member(mu_buf_t *out, bool *ok, const json_t *lineage, const char *key)
+{
+    const json_t *value = json_object_get(lineage, key);
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    *ok = *ok && (text || !value);
+    if (text)
+        mu_buf_addf(out, ",\n\"%s\":%s", key, text);
+    free(text);
+}
+
+/* The data set's path and inputs go on in the object `data`, whose own members come first. */
+static void put_data(mu_buf_t *out, bool *ok, const mu_checkpoint_info_t *info, const json_t *lineage)
+{
+    static const char *const members[] = {"path", "split", "inputs", "parts"};
+    const json_t *data = json_object_get(lineage, "data");
+    mu_buf_adds(out, "\"data\":{");
+    put_text(out, ok, "version", info->data_version);
+    put_text(out, ok, "tokenizer_digest", info->tokenizer_digest);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        put_member(out, ok, data, members[i]);
+    mu_buf_adds(out, "}");
+}
+
+static void put_lineage(mu_buf_t *out, bool *ok, const json_t *lineage)
+{
+    static const char *const members[] = {"source", "image", "inputs", "name", "parent"};
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        put_member(out, ok, lineage, members[i]);
+}
+
 static void put_info(mu_buf_t *out, bool *ok, const mu_checkpoint_info_t *info)
 {
+    json_t *lineage = info->lineage ? json_loads(info->lineage, 0, NULL) : NULL;
+    *ok = *ok && (lineage || !info->lineage);
     put_text(out, ok, "run_id", info->run_id);
     put_i64(out, "attempt", info->attempt);
     put_i64(out, "step", info->step);
@@ -121,11 +155,10 @@ static void put_info(mu_buf_t *out, bool *ok, const mu_checkpoint_info_t *info)
     put_text(out, ok, "instruction_set", info->environment.instruction_set);
     put_text(out, ok, "libraries", info->environment.libraries);
     mu_buf_adds(out, "},\n");
-    mu_buf_adds(out, "\"data\":{");
-    put_text(out, ok, "version", info->data_version);
-    put_text(out, ok, "tokenizer_digest", info->tokenizer_digest);
-    mu_buf_adds(out, "}");
+    put_data(out, ok, info, lineage);
     put_text(out, ok, "config", info->config);
+    put_lineage(out, ok, lineage);
+    json_decref(lineage);
 }
 
 mu_status_t mu_manifest_write(const mu_manifest_t *m, mu_buf_t *out)

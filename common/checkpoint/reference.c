@@ -127,3 +127,18 @@ bool mu_reference_here(const char *reference)
     free(run);
     return here;
 }
+
+char *mu_reference_run(const char *checkpoint)
+{
+    static const char folder[] = "/" MU_CHECKPOINTS_DIR;
+    char *path = realpath(checkpoint, NULL), *slash = path ? strrchr(path, '/') : NULL;
+    if (slash)
+        *slash = '\0';
+    size_t n = path ? strlen(path) : 0, m = sizeof folder - 1;
+    if (!slash || n <= m || strcmp(path + n - m, folder) != 0) {
+        free(path);
+        return NULL;
+    }
+    path[n - m] = '\0';
+    return path;
+}

@@ -18,6 +18,8 @@
 /* The path that a reference stands for: a new string; the reference itself where it is no such form. Errors:
  * MU_NOINPUT (the run has no such checkpoint, and which it has), MU_USAGE (what follows the @). */
 mu_status_t mu_reference_path(const char *reference, char **out);
+/* The run directory RUN of the checkpoint RUN/checkpoints/step-N, absolute, a new string; NULL: it lies in no run. */
+char *mu_reference_run(const char *checkpoint);
 /* Whether the directory of the reference is on this machine; logs nothing. */
 bool mu_reference_here(const char *reference);
 

@@ -34,11 +34,12 @@ static mu_status_t take_word(mu_ask_t *ask, const char *word)
 {
     if (mu_config_is_override(word))
         mu_args_add(&ask->keys, word);
-    else if (!ask->checkpoint)
-        ask->checkpoint = word;
+    else if (!ask->checkpoint || ask->verb->several)
+        mu_args_add(&ask->models, word);
     else
         return mu_fail(MU_USAGE, "%s: one checkpoint at a time, not '%s' and '%s'", ask->verb->name,
                        ask->checkpoint, word);
+    ask->checkpoint = ask->models.n > 0 ? ask->models.v[0] : NULL;
     return MU_OK;
 }
 
@@ -84,8 +85,8 @@ static void add_all(mu_args_t *to, const mu_args_t *from)
         mu_args_add(to, from->v[i]);
 }
 
-/* muster-worker's own verb with the same words, and `flag` where there is one. */
-static mu_args_t worker_line(const mu_ask_t *ask, const char *flag)
+/* muster-worker's own verb with the same words, and `flag` where there is one; of the models one, or all (-1). */
+static mu_args_t worker_line(const mu_ask_t *ask, const char *flag, int model)
 {
     mu_args_t args = {0};
     mu_args_add(&args, ask->verb->name);
@@ -94,14 +95,15 @@ static mu_args_t worker_line(const mu_ask_t *ask, const char *flag)
         mu_args_add(&args, flag);
     mu_args_add(&args, "--");
     add_all(&args, &ask->keys);
-    if (ask->checkpoint)
-        mu_args_add(&args, ask->checkpoint);
+    for (int i = 0; i < ask->models.n; i++)
+        if (model < 0 || i == model)
+            mu_args_add(&args, ask->models.v[i]);
     return args;
 }
 
 static mu_status_t ask_one(const mu_ask_t *ask)
 {
-    mu_args_t args = worker_line(ask, ask->help ? "--help" : NULL);
+    mu_args_t args = worker_line(ask, ask->help ? "--help" : NULL, -1);
     mu_status_t status = mu_cmd_worker(args.n, args.v);
     mu_args_free(&args);
     return status;
@@ -116,9 +118,9 @@ mu_status_t mu_ask_whole_path(const char *path, char **out)
 }
 
 /* Whatever can be found wrong here is said before anyone waits for hosts. */
-static mu_status_t check(const mu_ask_t *ask)
+static mu_status_t check(const mu_ask_t *ask, int model)
 {
-    mu_args_t args = worker_line(ask, "--check");
+    mu_args_t args = worker_line(ask, "--check", model);
     mu_status_t status = mu_cmd_worker_wait(args.n, args.v);
     mu_args_free(&args);
     return status;
@@ -179,7 +181,7 @@ static void run_line(const mu_ask_t *ask, const char *model, const char *checkpo
             mu_args_addf(args, "%s=%s", option[i].name, option[i].value);
 }
 
-static mu_status_t print_answer(const char *dir)
+mu_status_t mu_ask_print(const char *dir)
 {
     char *path = mu_path_join(dir, "result");
     mu_buf_t text = MU_BUF_INIT;
@@ -192,7 +194,7 @@ static mu_status_t print_answer(const char *dir)
 }
 
 static mu_status_t run(const mu_ask_t *ask, const mu_checkpoint_t *checkpoint, const char *dir,
-                       const mu_args_t *keys, const mu_args_t *words)
+                       const mu_args_t *keys, const mu_args_t *words, mu_ask_take_t take, void *arg)
 {
     mu_args_t line = {0};
     char *model = NULL, *path = NULL;
@@ -201,9 +203,7 @@ static mu_status_t run(const mu_ask_t *ask, const mu_checkpoint_t *checkpoint, c
     MU_TRY_GOTO(status, write_model(checkpoint, dir, &model), out);
     run_line(ask, model, path, dir, keys, &line);
     MU_TRY_GOTO(status, mu_cmd_run_as(line.n, line.v, words), out);
-    status = print_answer(dir);
-    if (status == MU_OK && ask->verb->judge)
-        status = ask->verb->judge(ask, dir);
+    status = take ? take(arg, dir) : mu_ask_print(dir);
 out:
     mu_args_free(&line);
     free(model);
@@ -211,17 +211,19 @@ out:
     return status;
 }
 
-mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_args_t *words)
+mu_status_t mu_ask_many(const mu_ask_t *ask, int model, const mu_args_t *keys, const mu_args_t *words,
+                        mu_ask_take_t take, void *arg)
 {
     mu_checkpoint_t *checkpoint;
-    MU_TRY(check(ask));
-    MU_TRY(mu_checkpoint_newest(ask->checkpoint, INT64_MAX, &checkpoint));
+    MU_TRY(check(ask, model));
+    MU_TRY(mu_checkpoint_newest(ask->models.v[model], INT64_MAX, &checkpoint));
     if (!checkpoint)
-        return mu_foreign_refuse(NULL, ask->checkpoint);
-    char *dir = ask->run_dir ? mu_strdup(ask->run_dir)
-                             : mu_format("%s/../%s-%lld", mu_checkpoint_path(checkpoint), ask->verb->name,
-                                         (long long)getpid());
-    mu_status_t status = run(ask, checkpoint, dir, keys, words);
+        return mu_foreign_refuse(NULL, ask->models.v[model]);
+    char *dir = !ask->run_dir ? mu_format("%s/../%s-%lld", mu_checkpoint_path(checkpoint), ask->verb->name,
+                                          (long long)getpid())
+                : ask->models.n > 1 ? mu_format("%s/%d", ask->run_dir, model + 1)
+                                    : mu_strdup(ask->run_dir);
+    mu_status_t status = run(ask, checkpoint, dir, keys, words, take, arg);
     mu_checkpoint_close(checkpoint);
     if ((status == MU_OK || status == MU_GATE) && !ask->run_dir) {
         mu_status_t removed = mu_remove_tree(dir);
@@ -240,5 +242,6 @@ mu_status_t mu_ask(const mu_ask_verb_t *verb, int argc, char **argv)
         status = many ? verb->many(&ask) : ask_one(&ask);
     mu_args_free(&ask.own);
     mu_args_free(&ask.keys);
+    mu_args_free(&ask.models);
     return status;
 }

@@ -21,12 +21,14 @@ typedef struct mu_ask_verb {
     const char *name;
     const char *const *valued, *const *flags;
     mu_status_t (*many)(const mu_ask_t *ask);
-    mu_status_t (*judge)(const mu_ask_t *ask, const char *run_dir); /* of the answer of many; NULL: none */
+    bool several; /* models; else one */
 } mu_ask_verb_t;
 
 struct mu_ask {
     const mu_ask_verb_t *verb;
-    const char *checkpoint, *run_dir, *hosts, *hostfile, *workers; /* NULL: not given */
+    const char *checkpoint, *run_dir, *hosts, *hostfile,
+        *workers; /* NULL: not given; checkpoint: the first model */
+    mu_args_t models;
     mu_args_t own;  /* its own options, each in one word: "--data=DIR", "--json" */
     mu_args_t keys; /* key=value */
     bool help;
@@ -37,10 +39,17 @@ mu_status_t mu_ask(const mu_ask_verb_t *verb, int argc, char **argv);
 /* The value of "--name"; NULL when it is not given. */
 const char *mu_ask_value(const mu_ask_t *ask, const char *name);
 
+/* Does something with the answer that the ranks left in the run directory, before that is removed. */
+typedef mu_status_t (*mu_ask_take_t)(void *arg, const char *run_dir);
+
 /* A run of the checkpoint's own configuration, with `keys` (key=value, in which the user's have their place) on
- * top; `words` go to the ranks behind it. Prints the answer. What muster-worker's own verb would not begin with
- * is refused at once, with its status. */
-mu_status_t mu_ask_many(const mu_ask_t *ask, const mu_args_t *keys, const mu_args_t *words);
+ * top; `words` go to the ranks behind it. Of several models `model` counts from 0: then a --run-dir holds a directory of
+ * each. take NULL: prints the answer. What muster-worker's own verb would not begin with is refused at once, with its
+ * status. */
+mu_status_t mu_ask_many(const mu_ask_t *ask, int model, const mu_args_t *keys, const mu_args_t *words,
+                        mu_ask_take_t take, void *arg);
+/* Prints RUN_DIR/result. Errors: MU_IO. */
+mu_status_t mu_ask_print(const char *run_dir);
 
 /* The absolute path of what is there. Errors: MU_NOINPUT. */
 mu_status_t mu_ask_whole_path(const char *path, char **out);

@@ -58,7 +58,6 @@ expect_exit 2 muster eval "$run" --data "$scratch/data" --seq-length none 2>/dev
 expect_exit 66 muster eval "$run" --data "$scratch/nothing" --workers 2 2>/dev/null
 expect_exit 66 muster eval "$scratch/nothing" --data "$scratch/data" --workers 2 2>/dev/null
 expect_exit 2 muster eval "$run" --data "$scratch/data" --split bad --workers 2 2>/dev/null
-expect_exit 2 muster eval "$run" "$run" --data "$scratch/data" 2>/dev/null
 expect_exit 78 muster eval "$run" --data "$scratch/data" no_such_key=2 2>/dev/null
 expect_exit 2 muster eval --data "$scratch/data" --workers 2 2>/dev/null
 # generate: greedy, and drawn; tp 2 chooses the same
@@ -78,6 +77,15 @@ expect_exit 78 muster generate "$run" --prompt x --workers 3 --run-dir "$scratch
 grep -q 'tp 2' "$scratch/log" || fail "$(cat "$scratch/log")"
 ls -R "$run/checkpoints" | diff "$scratch/before" - || fail "something is left beside the checkpoints"
 
+# how fast it generates
+muster generate "$run" --prompt x --max-new-tokens 8 --bench 5 --json >"$scratch/bench" 2>/dev/null
+for f in load_ms cold_first_token_ms tokens_per_s p50 p95 max; do grep -q "\"$f\": [0-9]" "$scratch/bench" || fail "$f: $(cat "$scratch/bench")"; done
+grep -q '"requests": 5, "prompt_tokens": 1, "new_tokens": 8' "$scratch/bench" || fail "$(cat "$scratch/bench")"
+muster generate "$run" --prompt x --max-new-tokens 8 --bench 5 2>/dev/null | grep -q '^each token   p50 [0-9.]* ms, p95 [0-9.]* ms, max [0-9.]* ms$'
+expect_exit 2 muster generate "$run" --prompt x --bench 5 --workers 2 2>/dev/null
+expect_exit 2 muster generate "$run" --prompt x --bench 0 2>/dev/null
+expect_exit 2 muster generate "$run" --prompt x --max-new-tokens 0 --bench 1 2>/dev/null
+
 # gates, by one process and by many: what is met and what is not, and what is no gate
 for many in "" "--workers 2"; do
     gated() { # CODE ARGUMENT...
@@ -92,6 +100,7 @@ for many in "" "--workers 2"; do
     grep -q 'ppl: found [0-9.]*, wanted <= 1.0001' "$scratch/log" || fail "$(cat "$scratch/log")"
     grep -q '"loss": [0-9]' "$scratch/out" || fail "no result where a gate is not met $many"
     gated 2 --gate 'accuracy>0.5'
+    gated 2 --gate 'acc>0.5' # without --labelled
     gated 2 --gate 'ppl=3'
 done
 ls -R "$run/checkpoints" | diff "$scratch/before" - || fail "a gate leaves something beside the checkpoints"
@@ -100,3 +109,41 @@ version=$(sed -nE 's/.*"data_version": ?"([0-9a-f]{32})".*/\1/p' "$run/run.json"
 kept=$run/eval/valid-$version.json
 [ -s "$kept" ] || fail "no $kept: $(ls "$run/eval")"
 for f in model config data_version; do grep -qE "\"$f\": \"[0-9a-f]{32}\"" "$kept" || fail "no $f in $(cat "$kept")"; done
+
+# labelled examples: one process and many count the same, alone and with a data set; gates on them; what is no example
+for i in 1 2 3 4 5 6 7; do
+    printf '{"prompt": "int %s = ", "choices": ["0;", "return value;", "#include"], "answer": %d}\n' "$i" $((i % 3))
+done >"$scratch/labelled.jsonl"
+muster eval "$run" --labelled "$scratch/labelled.jsonl" --json >"$scratch/one"
+grep -qE '^\{"acc": [0-9.]+, "acc_norm": [0-9.]+, "examples": 7, "step": 12\}$' "$scratch/one" || fail "labelled: $(cat "$scratch/one")"
+for many in "--workers 2" "--workers 2 model_parallel_size=2"; do
+    muster eval "$run" --labelled "$scratch/labelled.jsonl" --json $many 2>/dev/null | diff - "$scratch/one" || fail "labelled by many: $many"
+done
+muster eval "$run" --labelled "$scratch/labelled.jsonl" --data "$scratch/data" --json --gate 'loss<=100' --gate 'acc>=0' >"$scratch/both" 2>/dev/null
+[ "$(field acc_norm "$scratch/both")" = "$(field acc_norm "$scratch/one")" ] && [ "$(field tokens "$scratch/both")" -gt 0 ] ||
+    fail "data and examples: $(cat "$scratch/both")"
+for many in "" "--workers 2"; do
+    expect_exit 87 muster eval "$run" --labelled "$scratch/labelled.jsonl" --gate 'acc_norm>1' $many >/dev/null 2>"$scratch/log"
+    grep -q 'acc_norm: found [0-9.]*, wanted > 1' "$scratch/log" || fail "$(cat "$scratch/log")"
+    expect_exit 2 muster eval "$run" --labelled "$scratch/labelled.jsonl" --gate 'ppl<9' $many 2>/dev/null
+done
+ls "$run"/eval/labelled-*.json >/dev/null || fail "no result of labelled examples is kept"
+echo '{"prompt": "x"}' >"$scratch/bad.jsonl"
+expect_exit 65 muster eval "$run" --labelled "$scratch/bad.jsonl" 2>"$scratch/log"
+grep -q 'bad.jsonl:1:' "$scratch/log" || fail "$(cat "$scratch/log")"
+expect_exit 66 muster eval "$run" --labelled "$scratch/nothing" --workers 2 2>/dev/null
+
+# several models: each result, the best, by how much; the gate is the best one's
+for many in "" "--workers 2"; do
+    muster eval "$run@4" "$run@12" --data "$scratch/data" --best --json $many >"$scratch/best" 2>/dev/null
+    grep -q "\"best\": {\"model\": \"$run@12\", \"metric\": \"loss\", .*\"second\": \"$run@4\", \"margin\": 0.[0-9]*}" "$scratch/best" ||
+        fail "best $many: $(cat "$scratch/best")"
+    expect_exit 0 muster eval "$run@4" "$run@12" --data "$scratch/data" --best --gate 'loss<6' $many >"$scratch/out" 2>/dev/null
+    grep -q "^best: $run@12, loss [0-9.]*, by 0.[0-9]* before $run@4$" "$scratch/out" || fail "$(cat "$scratch/out")"
+    expect_exit 87 muster eval "$run@4" "$run@12" --data "$scratch/data" --gate 'loss<6' $many >"$scratch/out" 2>"$scratch/log"
+    [ "$(grep -c '^loss' "$scratch/out")" = 2 ] || fail "the first gate ends it: $(cat "$scratch/out")"
+done
+# a split without tokens
+muster prepare "$scratch/model.yml" --input "$scratch/data.txt" --output "$scratch/train-only" split=1,0,0 2>/dev/null >&2
+expect_exit 65 muster eval "$run" --data "$scratch/train-only" --split test --gate 'ppl<=1e9' 2>"$scratch/log"
+grep -q 'split test' "$scratch/log" || fail "$(cat "$scratch/log")"

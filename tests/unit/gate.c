@@ -25,7 +25,9 @@ static void keep(mu_log_level_t level, const char *line, void *arg)
 static mu_status_t judge(const char *text, double value)
 {
     mu_gate_t gate;
-    double values[MU_GATE_METRICS] = {value, value, value, value};
+    double values[MU_GATE_METRICS];
+    for (int i = 0; i < MU_GATE_METRICS; i++)
+        values[i] = value;
     said[0] = '\0';
     assert_int_equal(mu_gate_parse(text, &gate), MU_OK);
     return mu_gates_judge(&gate, 1, values);
@@ -39,6 +41,7 @@ static void what_holds(void **state)
         bool met;
     } cases[] = {
         {"ppl<=16.53", 16.5429, false},  {"ppl<=16.55", 16.5429, true}, {"ppl<=16.5429", 16.5429, true},
+        {"acc>=0.75", 0.75, true},       {"acc_norm>0.5", 0.5, false},  {"acc>0", (double)NAN, false},
         {"ppl<16.5429", 16.5429, false}, {"loss < 2.5e0", 2.4, true},   {"tokens>=1000", 1000, true},
         {"tokens>1000", 1000, false},    {"tokens > 999", 1000, true},  {"bits_per_byte<=1", 1.01, false},
         {"loss<=1e300", NAN, false},     {"loss>=-1e300", NAN, false},  {"ppl>=1", INFINITY, false},
@@ -84,12 +87,26 @@ static void what_is_no_gate(void **state)
             fail_msg("taken: '%s'", bad[i]);
 }
 
+/* A gate on what is not measured would never hold; that is a mistake of the command line. */
+static void what_is_not_measured(void **state)
+{
+    mu_gate_t gates[2];
+    (void)state;
+    mu_gate_parse("ppl<7", &gates[0]);
+    mu_gate_parse("acc>=0.5", &gates[1]);
+    assert_int_equal(mu_gates_check(gates, 2, true, true), MU_OK);
+    assert_int_equal(mu_gates_check(gates, 2, true, false), MU_USAGE);
+    assert_int_equal(mu_gates_check(gates, 2, false, true), MU_USAGE);
+    assert_int_equal(mu_gates_check(gates, 1, true, false), MU_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_holds),
         cmocka_unit_test(all_must_hold),
         cmocka_unit_test(what_is_no_gate),
+        cmocka_unit_test(what_is_not_measured),
     };
     mu_log_sink_set(keep, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,7 @@
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "worker/infer/bench.h"
 #include "worker/infer/generation.h"
 #include "worker/cmd/verbs.h"
 
@@ -19,6 +21,10 @@ const char mu_generate_usage[] =
     "  --top-k K            draw among the K likeliest; 0: all\n"
     "  --top-p P            draw among the likeliest that together have probability P; 0: all\n"
     "  --seed S             default: 0\n"
+    "  --bench N            instead of the text: how long loading, the first token and each further token of "
+    "N\n"
+    "                       requests take, one after the other, all of --max-new-tokens; one process only\n"
+    "  --json               with --bench: one object\n"
     "  --threads N          of a worker on CPUs; default: all cores\n"
     "  key=value            wins over the configuration that the checkpoint carries: precision=bfloat16.\n"
     "                       What that says about machines is not taken: muster.device is auto\n"
@@ -55,6 +61,11 @@ static mu_status_t option(mu_generate_t *o, int opt)
         MU_TRY(number("seed", optarg, 0, INT64_MAX, &value));
         o->sampling.seed = (uint64_t)value;
         return MU_OK;
+    case 'b':
+        return number("bench", optarg, 1, 1 << 20, &o->bench);
+    case 'J':
+        o->json = true;
+        return MU_OK;
     case 'j':
         return mu_verb_threads(optarg, &o->threads);
     case 't':
@@ -84,6 +95,8 @@ mu_status_t mu_generate_parse(int argc, char **argv, mu_generate_t *o)
                                           {"top-p", required_argument, 0, 'P'},
                                           {"seed", required_argument, 0, 's'},
                                           {"threads", required_argument, 0, 'j'},
+                                          {"bench", required_argument, 0, 'b'},
+                                          {"json", no_argument, 0, 'J'},
                                           {"help", no_argument, 0, 'h'},
                                           {"check", no_argument, 0, 'c'},
                                           {0, 0, 0, 0}};
@@ -110,10 +123,26 @@ static mu_status_t show(void *arg, int32_t id)
     return MU_OK;
 }
 
+static mu_status_t measure(const mu_generate_t *asked, mu_inference_model_t *l, mu_generation_t *g,
+                           mu_bench_t *bench, const char *words)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    mu_status_t status = mu_bench_run(bench, g, l->net, l->context.tp, asked->bench);
+    if (status == MU_OK) {
+        mu_bench_print(bench, words, asked->json, &text);
+        if (fputs(text.data, stdout) < 0 || fflush(stdout) != 0)
+            status = mu_fail(MU_IO, "stdout: cannot write");
+    }
+    mu_buf_release(&text);
+    return status;
+}
+
 static mu_status_t generate(const mu_generate_t *asked)
 {
     mu_inference_model_t l;
     mu_generation_t g = {.prompt = MU_IDS_INIT};
+    mu_bench_t bench = {0};
+    int64_t began = mu_now_ns();
     char words[256];
     mu_status_t status;
     MU_TRY(mu_inference_model_describe(asked->checkpoint, asked->overrides, asked->noverrides, &l));
@@ -128,11 +157,17 @@ static mu_status_t generate(const mu_generate_t *asked)
     MU_TRY_GOTO(status, mu_inference_model_weights(&l, NULL, 1), out);
     mu_inference_model_words(&l, words, sizeof words);
     mu_info("computing in %s", words);
+    bench.load_ms = (double)(mu_now_ns() - began) * 1e-6;
+    if (asked->bench > 0) {
+        status = measure(asked, &l, &g, &bench, words);
+        goto out;
+    }
     fputs(asked->prompt, stdout);
     status = mu_generation_run(&g, l.net, l.context.tp, show, &writer);
     if (status == MU_OK)
         putchar('\n');
 out:
+    mu_bench_release(&bench);
     mu_buf_release(&writer.text);
     mu_generation_end(&g);
     mu_inference_model_close(&l);
@@ -148,6 +183,8 @@ mu_status_t mu_verb_generate(int argc, char **argv)
     else if (status == MU_OK && !(asked.checkpoint && asked.prompt))
         status =
             mu_fail(MU_USAGE, "generate needs one checkpoint and --prompt: see `muster generate --help`");
+    else if (status == MU_OK && asked.json && asked.bench == 0)
+        status = mu_fail(MU_USAGE, "generate: --json belongs to --bench N");
     else if (status == MU_OK)
         status = generate(&asked);
     free(asked.overrides);

@@ -19,8 +19,8 @@ static int64_t environment_number(const char *name, int64_t otherwise)
     return text && mu_parse_i64(text, &value) ? value : otherwise;
 }
 
-/* CONFIG... [key=value...]; from `muster eval`: --eval SPLIT [--json] [--gated]; from `muster generate`: --generate and
- * its own options up to the end. */
+/* CONFIG... [key=value...]; from `muster eval`: --eval SPLIT [--json] [--gated] [--labelled FILE] [--delimiter TEXT];
+ * from `muster generate`: --generate and its own options up to the end. */
 static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_generate_t *generate)
 {
     char **paths = mu_calloc((size_t)argc, sizeof *paths),
@@ -35,7 +35,11 @@ static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_gener
             run->generate = generate;
             status = mu_generate_parse(argc - i, argv + i, generate);
             break;
-        } else if (strcmp(argv[i], "--json") == 0)
+        } else if (strcmp(argv[i], "--labelled") == 0 && i + 1 < argc)
+            run->eval_labelled = argv[++i];
+        else if (strcmp(argv[i], "--delimiter") == 0 && i + 1 < argc)
+            run->eval_delimiter = argv[++i];
+        else if (strcmp(argv[i], "--json") == 0)
             run->eval_json = true;
         else if (strcmp(argv[i], "--gated") == 0)
             run->eval_gated = true;

@@ -22,7 +22,9 @@ typedef struct mu_generate {
     int64_t max_new_tokens, threads; /* max_new_tokens -1: the configuration's; threads 0: all cores */
     mu_sampling_t sampling;
     bool sampling_given, help;
-    bool check; /* only whether it could begin, for a launcher */
+    bool check;    /* only whether it could begin, for a launcher */
+    int64_t bench; /* requests to time; 0: none */
+    bool json;     /* of the bench: one JSON object */
 } mu_generate_t;
 
 typedef struct mu_generation {

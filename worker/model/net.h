@@ -143,5 +143,8 @@ mu_status_t mu_net_logits(mu_net_t *net, const int32_t *tokens, float *out);
  * be NULL. Both tp-collective. Errors: MU_CONFIG, more tokens than capacity or positions. */
 mu_status_t mu_net_decode_begin(mu_net_t *net, int64_t capacity);
 mu_status_t mu_net_decode(mu_net_t *net, const int32_t *tokens, int64_t n, float *logits);
+/* Back to the first `length` tokens of the sequence, 0 to as many as it has: what was appended after them is forgotten.
+ * Errors: MU_BUG. */
+mu_status_t mu_net_decode_back(mu_net_t *net, int64_t length);
 
 #endif

@@ -49,3 +49,13 @@ mu_status_t mu_net_decode(mu_net_t *net, const int32_t *tokens, int64_t n, float
     mu_net_final_norm(net, last - 1, 1);
     return mu_net_gather_logits(net, last - 1, 1, logits);
 }
+
+/* Attention reads positions below the sequence's length only, so what lies beyond need not be wiped. */
+mu_status_t mu_net_decode_back(mu_net_t *net, int64_t length)
+{
+    if (length < 0 || length > net->length)
+        return mu_fail(MU_BUG, "back to %lld tokens of a sequence of %lld", (long long)length,
+                       (long long)net->length);
+    net->length = length;
+    return MU_OK;
+}

@@ -16,6 +16,8 @@ typedef struct mu_run {
     bool eval_gated;      /* its launcher judges the result */
     bool eval, eval_json; /* `muster eval` on this split instead of training; the result is to be JSON */
     mu_data_split_t eval_split;
+    const char *eval_labelled,
+        *eval_delimiter;          /* examples to measure too, NULL: none; between prompt and choice */
     struct mu_generate *generate; /* what `muster generate` asks instead; NULL: nothing */
     bool orderly;                 /* set by the controller: every worker has been asked to end */
     int64_t step,
