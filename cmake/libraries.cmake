@@ -18,6 +18,7 @@ muster_need(XXHASH libxxhash "digests of every file")
 muster_need(SODIUM libsodium "secures the control channel")
 muster_need(ZSTD libzstd "reads zstd text")
 muster_need(ZLIB zlib "reads gzip text")
+muster_need(ARCHIVE libarchive "reads text in archives")
 muster_need(UTF8PROC libutf8proc "normalises text for the tokenizer")
 
 # HDF5: the serial C library. Debian keeps it beside the MPI builds, so pkg-config's name says which.

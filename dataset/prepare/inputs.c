@@ -9,13 +9,15 @@
 
 enum { DEPTH_MAX = 32, LEFT_OUT_SHOWN = 20 }; /* of directories: links may form a ring */
 
-static void add(mu_inputs_t *in, const char *path, const struct stat *st)
+static void add(mu_inputs_t *in, int origin, const char *path, const struct stat *st)
 {
     if ((in->count & (in->count - 1)) == 0) { /* a power of two: full */
         size_t room = in->count ? (size_t)in->count * 2 : 1;
         in->paths = mu_realloc(in->paths, room * sizeof *in->paths);
         in->sizes = mu_realloc(in->sizes, room * sizeof *in->sizes);
+        in->origin = mu_realloc(in->origin, room * sizeof *in->origin);
     }
+    in->origin[in->count] = origin;
     in->paths[in->count] = mu_strdup(path);
     in->sizes[in->count] = st && S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
     in->total += in->sizes[in->count];
@@ -70,7 +72,7 @@ static void leave_out(mu_inputs_t *in, const char *path)
                 path);
 }
 
-static mu_status_t walk(mu_inputs_t *in, const char *path, int depth)
+static mu_status_t walk(mu_inputs_t *in, int origin, const char *path, int depth)
 {
     struct stat st;
     if (stat(path, &st) != 0)
@@ -81,7 +83,7 @@ static mu_status_t walk(mu_inputs_t *in, const char *path, int depth)
         if (depth > 0 && S_ISREG(st.st_mode) && is_companion(slash ? slash + 1 : path))
             leave_out(in, path);
         else if (depth == 0 || S_ISREG(st.st_mode))
-            add(in, path, &st);
+            add(in, origin, path, &st);
         return MU_OK;
     }
     if (depth >= DEPTH_MAX)
@@ -95,7 +97,7 @@ static mu_status_t walk(mu_inputs_t *in, const char *path, int depth)
     for (int i = 0; i < n; i++) {
         char *child = mu_path_join(path, entries[i]->d_name);
         if (status == MU_OK)
-            status = walk(in, child, depth + 1);
+            status = walk(in, origin, child, depth + 1);
         free(child);
         free(entries[i]);
     }
@@ -110,9 +112,9 @@ mu_status_t mu_inputs_find(char *const *paths, int n, mu_inputs_t *out)
     for (int i = 0; i < n && status == MU_OK; i++) {
         int before = in.count;
         if (strcmp(paths[i], "-") == 0)
-            add(&in, "-", NULL);
+            add(&in, i, "-", NULL);
         else
-            status = walk(&in, paths[i], 0);
+            status = walk(&in, i, paths[i], 0);
         if (status == MU_OK && in.count == before)
             status = mu_fail(MU_NOINPUT, "%s: holds no file%s", paths[i],
                              in.left_out > 0 ? " that is data by its name" : "");
@@ -134,12 +136,48 @@ void mu_inputs_free(mu_inputs_t *in)
         free(in->paths[i]);
     free(in->paths);
     free(in->sizes);
+    free(in->origin);
     *in = (mu_inputs_t){0};
 }
 
-bool mu_inputs_is_jsonl(const char *path)
+bool mu_inputs_is_data(const char *name)
 {
-    static const char *const packed[] = {".gz", ".zst", ".zstd", ".dz"};
+    const char *part = name;
+    for (const char *p = name; *p; p++) {
+        if (*p == '/')
+            part = p + 1;
+        else if (*p == '.' && p == part && p[1] != '/' && p[1] != '\0' && p[1] != '.')
+            return false; /* hidden, or in a hidden directory; "." and ".." are neither */
+    }
+    return !is_companion(part);
+}
+
+static const char *const format_names[] = {"", "text", "jsonl", "csv", "tsv"};
+
+const char *mu_text_format_name(mu_text_format_t format)
+{
+    return format_names[format];
+}
+
+bool mu_text_format_parse(const char *name, mu_text_format_t *out)
+{
+    for (int i = MU_FORMAT_TEXT; i <= MU_FORMAT_TSV; i++) {
+        if (strcmp(name, format_names[i]) == 0) {
+            *out = (mu_text_format_t)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+mu_text_format_t mu_inputs_format(const char *path)
+{
+    static const char *const packed[] = {".gz", ".zst", ".zstd", ".dz", ".xz", ".bz2", ".lz4"};
+    static const struct {
+        const char *suffix;
+        mu_text_format_t format;
+    } known[] = {{".jsonl", MU_FORMAT_JSONL}, {".ndjson", MU_FORMAT_JSONL}, {".json", MU_FORMAT_JSONL},
+                 {".csv", MU_FORMAT_CSV},     {".tsv", MU_FORMAT_TSV},      {".tab", MU_FORMAT_TSV}};
     size_t n = strlen(path);
     for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) {
         if (ends(path, n, packed[i])) {
@@ -147,5 +185,9 @@ bool mu_inputs_is_jsonl(const char *path)
             break;
         }
     }
-    return ends(path, n, ".jsonl") || ends(path, n, ".ndjson") || ends(path, n, ".json");
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (ends(path, n, known[i].suffix))
+            return known[i].format;
+    }
+    return MU_FORMAT_TEXT;
 }

@@ -6,8 +6,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+typedef enum mu_text_format {
+    MU_FORMAT_BY_NAME,
+    MU_FORMAT_TEXT,
+    MU_FORMAT_JSONL,
+    MU_FORMAT_CSV,
+    MU_FORMAT_TSV
+} mu_text_format_t;
+
 typedef struct mu_inputs {
     char **paths;
+    int *origin;     /* which of the paths given each comes from */
     uint64_t *sizes; /* on disk; 0 where not known */
     int count;
     int left_out;   /* files in directories that are no data by their names */
@@ -21,7 +30,14 @@ typedef struct mu_inputs {
 mu_status_t mu_inputs_find(char *const *paths, int n, mu_inputs_t *out);
 void mu_inputs_free(mu_inputs_t *inputs);
 
-/* Whether the name ends in .jsonl, .ndjson or .json, a compression's suffix aside. */
-bool mu_inputs_is_jsonl(const char *path);
+/* What a name says that the file holds, a compression's suffix aside: JSON Lines (.jsonl, .ndjson, .json), a table (.csv;
+ * .tsv, .tab), else text. */
+mu_text_format_t mu_inputs_format(const char *name);
+/* "text", "jsonl", "csv", "tsv"; and back, false for anything else. */
+const char *mu_text_format_name(mu_text_format_t format);
+bool mu_text_format_parse(const char *name, mu_text_format_t *out);
+
+/* Whether a file of that name is taken from a directory or an archive; slashes may be in the name. */
+bool mu_inputs_is_data(const char *name);
 
 #endif

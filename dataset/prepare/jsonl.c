@@ -254,10 +254,18 @@ static bool text(scan_t *s, mu_buf_t *out)
     }
 }
 
-/* The members of the outermost object; sets *found when one is `key`. */
-static bool members(scan_t *s, const char *key, mu_buf_t *name, mu_buf_t *out, bool *found)
+static mu_jsonl_member_t *find(mu_jsonl_member_t *wanted, int count, const mu_buf_t *name)
 {
-    size_t length = strlen(key);
+    for (int i = 0; i < count; i++) {
+        if (strlen(wanted[i].key) == name->len && memcmp(name->data, wanted[i].key, name->len) == 0)
+            return &wanted[i];
+    }
+    return NULL;
+}
+
+/* The members of the outermost object. */
+static bool members(scan_t *s, mu_jsonl_member_t *wanted, int count, mu_buf_t *name)
+{
     space(s);
     if (take(s, '}'))
         return true;
@@ -270,31 +278,35 @@ static bool members(scan_t *s, const char *key, mu_buf_t *name, mu_buf_t *out, b
         if (!take(s, ':'))
             return wrong(s, "a colon is missing");
         space(s);
-        bool wanted = name->len == length && memcmp(name->data, key, length) == 0;
-        *found = *found || wanted;
-        if (!(wanted ? text(s, out) : value(s, 1)))
+        mu_jsonl_member_t *member = find(wanted, count, name);
+        if (!(member ? text(s, &member->text) : value(s, 1)))
             return false;
+        if (member)
+            member->found = true;
         space(s);
     } while (take(s, ','));
     return take(s, '}') || wrong(s, "a comma or '}' is missing");
 }
 
-bool mu_jsonl_text(const char *line, size_t n, const char *key, mu_buf_t *out, mu_jsonl_result_t *result)
+bool mu_jsonl_read(const char *line, size_t n, mu_jsonl_member_t *wanted, int count,
+                   mu_jsonl_result_t *result)
 {
     scan_t s = {.p = line, .end = line + n};
     mu_buf_t name = MU_BUF_INIT;
-    bool found = false;
-    mu_buf_clear(out);
+    for (int i = 0; i < count; i++) {
+        mu_buf_clear(&wanted[i].text);
+        wanted[i].found = false;
+    }
     mu_buf_reserve(&name, 0);
     space(&s);
-    bool good = take(&s, '{') ? members(&s, key, &name, out, &found)
+    bool good = take(&s, '{') ? members(&s, wanted, count, &name)
                               : wrong(&s, "each line must be one JSON object, as {\"text\": \"...\"}");
     if (good) {
         space(&s);
         if (s.p < s.end)
             good = wrong(&s, "something follows the JSON object");
-        else if (!found)
-            good = wrong(&s, "the object has no member of that name");
+        for (int i = 0; i < count && good; i++)
+            good = wanted[i].found || wrong(&s, "the object has no member of that name");
     }
     mu_buf_release(&name);
     *result = (mu_jsonl_result_t){good ? NULL : s.why, (size_t)(s.p - line), s.surrogates};

@@ -10,6 +10,8 @@ enum { BATCH = 256 << 10, PIECE = 1 << 20, IN_FLIGHT = 32 << 20, KEEP = 4 << 20,
 typedef struct piece {
     size_t end;    /* of its text in the slot's */
     bool finishes; /* the document ends with it */
+    int origin;    /* of the document */
+    uint64_t digest;
 } piece_t;
 
 typedef enum slot_state { FREE, FILLED, TAKEN, DONE } slot_state_t;
@@ -94,15 +96,15 @@ static size_t piece_length(const pipeline_t *p)
     return p->doc.bytes;
 }
 
-static void add_piece(slot_t *slot, const char *text, size_t n, bool finishes)
+static void add_piece(slot_t *slot, const mu_doc_t *doc, size_t n)
 {
     if (slot->count == slot->room) {
         slot->room = slot->room ? slot->room * 2 : 64;
         slot->pieces = mu_realloc(slot->pieces, slot->room * sizeof *slot->pieces);
         slot->id_ends = mu_realloc(slot->id_ends, slot->room * sizeof *slot->id_ends);
     }
-    mu_buf_add(&slot->text, text, n);
-    slot->pieces[slot->count++] = (piece_t){slot->text.len, finishes};
+    mu_buf_add(&slot->text, doc->text, n);
+    slot->pieces[slot->count++] = (piece_t){slot->text.len, n == doc->bytes, doc->origin, doc->digest};
 }
 
 /* Fills a free slot with pieces, BATCH bytes or one that is longer; none at the end of the input. */
@@ -114,7 +116,7 @@ static mu_status_t fill(pipeline_t *p, slot_t *slot)
         if (!p->doc.text)
             break;
         size_t n = piece_length(p);
-        add_piece(slot, p->doc.text, n, n == p->doc.bytes);
+        add_piece(slot, &p->doc, n);
         p->doc.text += n;
         p->doc.bytes -= n;
         if (p->doc.bytes == 0)
@@ -135,10 +137,11 @@ static void publish(pipeline_t *p, slot_t *slot)
 
 /* ---- writing ---- */
 
-static mu_status_t write_piece(pipeline_t *p, const int32_t *ids, size_t n, size_t bytes, bool finishes)
+static mu_status_t write_piece(pipeline_t *p, const int32_t *ids, size_t n, size_t bytes,
+                               const piece_t *piece)
 {
     p->text_bytes += bytes;
-    if (!finishes || p->ids.len > 0) {
+    if (!piece->finishes || p->ids.len > 0) {
         mu_ids_reserve(&p->ids, n);
         if (n > 0)
             memcpy(p->ids.data + p->ids.len, ids, n * sizeof *ids);
@@ -146,9 +149,10 @@ static mu_status_t write_piece(pipeline_t *p, const int32_t *ids, size_t n, size
         ids = p->ids.data;
         n = p->ids.len;
     }
-    if (!finishes)
+    if (!piece->finishes)
         return MU_OK;
-    mu_status_t status = p->sink->document(p->sink->arg, ids, n, p->text_bytes);
+    mu_encoded_t doc = {ids, n, p->text_bytes, piece->digest, piece->origin};
+    mu_status_t status = p->sink->document(p->sink->arg, &doc);
     p->text_bytes = 0;
     p->ids.len = 0;
     return status;
@@ -160,8 +164,7 @@ static mu_status_t write_slot(pipeline_t *p, slot_t *slot)
     MU_TRY(slot->status);
     for (size_t i = 0; i < slot->count; i++) {
         const piece_t *piece = &slot->pieces[i];
-        MU_TRY(
-            write_piece(p, slot->ids.data + id, slot->id_ends[i] - id, piece->end - text, piece->finishes));
+        MU_TRY(write_piece(p, slot->ids.data + id, slot->id_ends[i] - id, piece->end - text, piece));
         id = slot->id_ends[i];
         text = piece->end;
     }

@@ -10,10 +10,19 @@
 #include "dataset/prepare/reader.h"
 #include "dataset/tokenizer/tokenizer.h"
 
+/* A document as ids. */
+typedef struct mu_encoded {
+    const int32_t *ids; /* the pipeline's, until the sink returns */
+    size_t n;
+    uint64_t text_bytes; /* of its text */
+    uint64_t digest;     /* the reader's, as `origin` is */
+    int origin;
+} mu_encoded_t;
+
 typedef struct mu_pipeline_sink {
-    /* One document's ids and the bytes of its text. An error ends the run and becomes its status. */
-    mu_status_t (*document)(void *arg, const int32_t *ids, size_t n, uint64_t text_bytes);
-    void (*tick)(void *arg); /* called now and then while it runs; NULL: never */
+    mu_status_t (*document)(void *arg,
+                            const mu_encoded_t *doc); /* an error ends the run and becomes its status */
+    void (*tick)(void *arg);                          /* called now and then while it runs; NULL: never */
     void *arg;
 } mu_pipeline_sink_t;
 

@@ -2,6 +2,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "dataset/prepare/spool.h"
 #include "dataset/store/shard_file.h"
 
 #include <dirent.h>
@@ -12,22 +13,18 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { SHARD_DOCUMENTS_MAX = 8 << 20, SPOOL_BUFFER = 1 << 20 };
+enum { SHARD_DOCUMENTS_MAX = 8 << 20 };
 static const int64_t SHARD_TOKENS = (int64_t)128 << 20;
 static const char TOKENIZER_FILE[] = "tokenizer.json";
-
-/* What the spool keeps of a document. */
-typedef struct spooled {
-    int64_t tokens;
-    uint64_t text_bytes;
-} spooled_t;
 
 struct mu_shards {
     char *dir, *partial;
     mu_shards_options_t options;
+    double ratio[MU_DATA_SPLITS];
     int lock; /* fd of the partial directory, locked */
-    char *tokens_path, *documents_path;
-    FILE *tokens, *documents; /* the spool */
+    /* Documents that go to a part by their digest are spooled by part; else all are in the first spool, and the parts
+     * are cut by position. */
+    mu_spool_t spools[MU_DATA_SPLITS];
     int64_t count;
     mu_data_manifest_t manifest;
     bool finished;
@@ -91,12 +88,14 @@ static mu_status_t take_partial(mu_shards_t *s)
     return mu_fail(MU_RUNDIR, "%s: another muster prepare is writing there", s->partial);
 }
 
-static mu_status_t open_spool(const char *path, FILE **out)
+static mu_status_t create_spools(mu_shards_t *s)
 {
-    *out = fopen(path, "wxe");
-    if (!*out)
-        return io_error(path, "create");
-    setvbuf(*out, NULL, _IOFBF, SPOOL_BUFFER);
+    for (int i = 0; i < (s->options.by_digest ? MU_DATA_SPLITS : 1); i++) {
+        char name[32];
+        snprintf(name, sizeof name, "spool%s%s", i > 0 ? "-" : "",
+                 i > 0 ? mu_data_split_name((mu_data_split_t)i) : "");
+        MU_TRY(mu_spool_create(&s->spools[i], s->partial, name, s->manifest.token_bytes));
+    }
     return MU_OK;
 }
 
@@ -125,18 +124,16 @@ static mu_status_t prepare_directory(mu_shards_t *s)
     }
     MU_TRY(status);
     MU_TRY(take_partial(s));
-    s->tokens_path = mu_path_join(s->partial, "spool.tokens");
-    s->documents_path = mu_path_join(s->partial, "spool.documents");
-    MU_TRY(open_spool(s->tokens_path, &s->tokens));
-    MU_TRY(open_spool(s->documents_path, &s->documents));
+    MU_TRY(create_spools(s));
     return s->options.tokenizer ? save_tokenizer(s) : MU_OK;
 }
 
 mu_status_t mu_shards_create(const char *dir, const mu_shards_options_t *options, mu_shards_t **out)
 {
-    double ratio[3];
+    double ratio[MU_DATA_SPLITS];
     MU_TRY(mu_split_parse(options->split, ratio));
     mu_shards_t *s = mu_calloc(1, sizeof *s);
+    memcpy(s->ratio, ratio, sizeof ratio);
     s->lock = -1;
     s->options = *options;
     if (s->options.tokens_a_shard <= 0)
@@ -161,59 +158,36 @@ void mu_shards_free(mu_shards_t *s)
 {
     if (!s)
         return;
-    if (s->tokens)
-        fclose(s->tokens);
-    if (s->documents)
-        fclose(s->documents);
+    for (int i = 0; i < MU_DATA_SPLITS; i++)
+        mu_spool_remove(&s->spools[i]);
     if (!s->finished && s->lock >= 0)
         mu_remove_tree(s->partial);
     if (s->lock >= 0)
         close(s->lock);
     mu_data_manifest_free(&s->manifest);
-    free(s->tokens_path);
-    free(s->documents_path);
     free(s->partial);
     free(s->dir);
     free(s);
 }
 
-/* ---- the spool ---- */
+/* ---- documents ---- */
 
-mu_status_t mu_shards_add(mu_shards_t *s, const int32_t *ids, size_t n, uint64_t text_bytes)
+mu_status_t mu_shards_add(mu_shards_t *s, const int32_t *ids, size_t n, uint64_t text_bytes, uint64_t digest)
 {
-    enum { CHUNK = 4096 };
-    uint16_t narrow[CHUNK];
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= s->options.vocab)
             return mu_fail(MU_BUG, "document %lld: id %d is outside the vocabulary of %lld",
                            (long long)s->count, ids[i], (long long)s->options.vocab);
     }
-    for (size_t at = 0; at < n; at += CHUNK) {
-        size_t m = n - at < CHUNK ? n - at : CHUNK;
-        const void *bytes = ids + at;
-        if (s->manifest.token_bytes == 2) {
-            for (size_t i = 0; i < m; i++)
-                narrow[i] = (uint16_t)ids[at + i];
-            bytes = narrow;
-        }
-        if (fwrite(bytes, (size_t)s->manifest.token_bytes, m, s->tokens) != m)
-            return io_error(s->tokens_path, "write");
-    }
-    spooled_t doc = {(int64_t)n, text_bytes};
-    if (fwrite(&doc, sizeof doc, 1, s->documents) != 1)
-        return io_error(s->documents_path, "write");
     s->count++;
-    return MU_OK;
+    return mu_spool_add(&s->spools[s->options.by_digest ? mu_split_part(s->ratio, digest) : MU_TRAIN], ids, n,
+                        text_bytes);
 }
 
-static mu_status_t end_spool(FILE **file, const char *path, int *fd)
+void mu_shards_made(mu_shards_t *s, json_t *made)
 {
-    FILE *f = *file;
-    *file = NULL;
-    if (fclose(f) != 0)
-        return io_error(path, "write");
-    *fd = open(path, O_RDWR | O_CLOEXEC);
-    return *fd < 0 ? io_error(path, "open") : MU_OK;
+    json_decref(s->manifest.made);
+    s->manifest.made = made;
 }
 
 /* ---- cutting ---- */
@@ -221,9 +195,9 @@ static mu_status_t end_spool(FILE **file, const char *path, int *fd)
 /* Where the cutting stands. */
 typedef struct cutter {
     mu_shards_t *s;
-    int tokens, documents; /* fds of the spool */
-    int64_t doc, token;    /* next of the spool */
-    int64_t *starts;       /* of the shard being made: documents + 1 entries */
+    const mu_spool_t *spool;
+    int64_t doc, token; /* next of the spool */
+    int64_t *starts;    /* of the shard being made: documents + 1 entries */
     int64_t starts_room;
     unsigned char *block;
 } cutter_t;
@@ -233,12 +207,11 @@ typedef struct cutter {
 static mu_status_t choose(cutter_t *c, int64_t end, mu_data_shard_t *shard)
 {
     enum { READ = 4096 };
-    spooled_t docs[READ];
+    mu_spooled_t docs[READ];
     c->starts[0] = 0;
     for (bool full = false; !full && c->doc + shard->documents < end;) {
         int64_t at = c->doc + shard->documents, n = mu_min_i64(READ, end - at);
-        if (!mu_pread_all(c->documents, docs, (size_t)n * sizeof *docs, (off_t)(at * (int64_t)sizeof *docs)))
-            return io_error(c->s->documents_path, "read");
+        MU_TRY(mu_spool_documents(c->spool, at, n, docs));
         for (int64_t i = 0; i < n && !full; i++) {
             full = shard->documents > 0 && (shard->documents == SHARD_DOCUMENTS_MAX ||
                                             shard->tokens + docs[i].tokens > c->s->options.tokens_a_shard);
@@ -264,14 +237,10 @@ static mu_status_t copy_tokens(cutter_t *c, int fd, const char *path, const mu_d
     int64_t count = mu_data_shard_blocks(shard->tokens), block = (int64_t)MU_BLOCK_TOKENS * width;
     for (int64_t b = 0; b < count; b++) {
         size_t n = (size_t)mu_min_i64(block, shard->tokens * width - b * block);
-        off_t from = (off_t)(c->token * width + b * block);
-        if (!mu_pread_all(c->tokens, c->block, n, from))
-            return io_error(c->s->tokens_path, "read");
+        MU_TRY(mu_spool_tokens(c->spool, c->token * width + b * block, n, c->block));
         blocks[b] = XXH3_64bits(c->block, n);
         if (!mu_pwrite_all(fd, c->block, n, (off_t)(shard->tokens_at + b * block)))
             return io_error(path, "write");
-        /* gives the spool's room back; where that cannot be done, the spool goes at the end */
-        (void)fallocate(c->tokens, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, (off_t)n);
     }
     return MU_OK;
 }
@@ -328,44 +297,65 @@ static mu_status_t cut_split(cutter_t *c, mu_data_split_t split, int64_t end)
     return MU_OK;
 }
 
-static mu_status_t check_bounds(const mu_shards_t *s, const int64_t bounds[4])
+/* No part that is wanted may be empty. counts: documents of each. */
+static mu_status_t check_parts(const mu_shards_t *s, const int64_t counts[MU_DATA_SPLITS])
 {
-    double ratio[3];
-    MU_TRY(mu_split_parse(s->manifest.split, ratio));
     if (s->count == 0)
         return mu_fail(MU_DATA, "the input holds no document");
     for (int i = 0; i < MU_DATA_SPLITS; i++) {
-        if (ratio[i] > 0 && bounds[i] == bounds[i + 1])
+        if (s->ratio[i] > 0 && counts[i] == 0)
             return mu_fail(
                 MU_DATA,
-                "%s would be empty: split '%s' gives it %.3g %% of %lld documents: give more documents (is "
+                "%s would be empty: split '%s' gives it %.3g %% of %lld documents%s: give more documents (is "
                 "--document right?), or another split, as \"1, 0, 0\"",
-                mu_data_split_name((mu_data_split_t)i), s->manifest.split, 100 * ratio[i],
-                (long long)s->count);
+                mu_data_split_name((mu_data_split_t)i), s->manifest.split, 100 * s->ratio[i],
+                (long long)s->count, s->options.by_digest ? ", and the digests of none fall there" : "");
+    }
+    return MU_OK;
+}
+
+/* The parts as stretches of the one spool. */
+static mu_status_t cut_by_position(cutter_t *c)
+{
+    mu_shards_t *s = c->s;
+    int64_t bounds[4], counts[MU_DATA_SPLITS];
+    MU_TRY(mu_split_bounds(s->manifest.split, s->count, bounds));
+    for (int i = 0; i < MU_DATA_SPLITS; i++)
+        counts[i] = bounds[i + 1] - bounds[i];
+    MU_TRY(check_parts(s, counts));
+    MU_TRY(mu_spool_rewind(&s->spools[0]));
+    c->spool = &s->spools[0];
+    for (int i = 0; i < MU_DATA_SPLITS; i++)
+        MU_TRY(cut_split(c, (mu_data_split_t)i, bounds[i + 1]));
+    return MU_OK;
+}
+
+/* A spool a part. */
+static mu_status_t cut_by_digest(cutter_t *c)
+{
+    mu_shards_t *s = c->s;
+    int64_t counts[MU_DATA_SPLITS];
+    for (int i = 0; i < MU_DATA_SPLITS; i++)
+        counts[i] = s->spools[i].count;
+    MU_TRY(check_parts(s, counts));
+    for (int i = 0; i < MU_DATA_SPLITS; i++) {
+        MU_TRY(mu_spool_rewind(&s->spools[i]));
+        c->spool = &s->spools[i];
+        c->doc = c->token = 0;
+        MU_TRY(cut_split(c, (mu_data_split_t)i, counts[i]));
+        mu_spool_remove(&s->spools[i]);
     }
     return MU_OK;
 }
 
 static mu_status_t cut(mu_shards_t *s)
 {
-    int64_t bounds[4];
-    cutter_t c = {.s = s, .tokens = -1, .documents = -1, .starts_room = 1024};
-    mu_status_t status;
+    cutter_t c = {.s = s, .starts_room = 1024};
     c.starts = mu_alloc((size_t)c.starts_room * sizeof *c.starts);
     c.block = mu_alloc((size_t)MU_BLOCK_TOKENS * 4);
-    MU_TRY_GOTO(status, end_spool(&s->tokens, s->tokens_path, &c.tokens), out);
-    MU_TRY_GOTO(status, end_spool(&s->documents, s->documents_path, &c.documents), out);
-    MU_TRY_GOTO(status, mu_split_bounds(s->manifest.split, s->count, bounds), out);
-    MU_TRY_GOTO(status, check_bounds(s, bounds), out);
-    for (int i = 0; i < MU_DATA_SPLITS && status == MU_OK; i++)
-        status = cut_split(&c, (mu_data_split_t)i, bounds[i + 1]);
-out:
-    if (c.tokens >= 0)
-        close(c.tokens);
-    if (c.documents >= 0)
-        close(c.documents);
-    unlink(s->tokens_path);
-    unlink(s->documents_path);
+    mu_status_t status = s->options.by_digest ? cut_by_digest(&c) : cut_by_position(&c);
+    for (int i = 0; i < MU_DATA_SPLITS; i++)
+        mu_spool_remove(&s->spools[i]);
     free(c.starts);
     free(c.block);
     return status;
@@ -407,18 +397,23 @@ static mu_status_t write_manifest(mu_shards_t *s)
     return status;
 }
 
+void mu_shards_sum(const mu_data_manifest_t *manifest, mu_shards_summary_t *summary)
+{
+    *summary = (mu_shards_summary_t){.shards = manifest->count};
+    for (int i = 0; i < manifest->count; i++) {
+        const mu_data_shard_t *shard = &manifest->shards[i];
+        summary->documents[shard->split] += shard->documents;
+        summary->tokens[shard->split] += shard->tokens;
+        summary->text_bytes[shard->split] += shard->text_bytes;
+    }
+    snprintf(summary->version, MU_DIGEST_HEX, "%s", manifest->version);
+}
+
 mu_status_t mu_shards_finish(mu_shards_t *s, mu_shards_summary_t *summary)
 {
     MU_TRY(cut(s));
     MU_TRY(write_manifest(s));
     MU_TRY(publish(s));
-    *summary = (mu_shards_summary_t){.shards = s->manifest.count};
-    for (int i = 0; i < s->manifest.count; i++) {
-        const mu_data_shard_t *shard = &s->manifest.shards[i];
-        summary->documents[shard->split] += shard->documents;
-        summary->tokens[shard->split] += shard->tokens;
-        summary->text_bytes[shard->split] += shard->text_bytes;
-    }
-    snprintf(summary->version, MU_DIGEST_HEX, "%s", s->manifest.version);
+    mu_shards_sum(&s->manifest, summary);
     return MU_OK;
 }

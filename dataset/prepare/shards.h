@@ -16,8 +16,9 @@
 
 #include "common/digest.h"
 #include "common/status.h"
-#include "dataset/store/dataset.h"
+#include "dataset/store/shard_file.h"
 #include "dataset/tokenizer/tokenizer.h"
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +28,7 @@ typedef struct mu_shards_options {
     const mu_tokenizer_t *tokenizer; /* saved as DIR/tokenizer.json; NULL: none */
     const char *split;               /* "969, 30, 1" */
     int64_t tokens_a_shard;          /* 0: 128 Mi. A longer document has a shard of its own */
+    bool by_digest;                  /* a document's digest decides its part, not its position */
     bool replace; /* a data set that DIR holds is replaced at the end; otherwise that is an error */
 } mu_shards_options_t;
 
@@ -42,11 +44,16 @@ typedef struct mu_shards mu_shards_t;
 /* Errors: MU_RUNDIR (DIR exists and is not ours to replace, or cannot be made; another writer is at work),
  * MU_IO, MU_CONFIG (the split string). */
 mu_status_t mu_shards_create(const char *dir, const mu_shards_options_t *options, mu_shards_t **out);
-/* One document: n > 0 ids, which stand for text_bytes bytes of text. Errors: MU_IO; MU_BUG (an id outside the
- * vocabulary). */
-mu_status_t mu_shards_add(mu_shards_t *shards, const int32_t *ids, size_t n, uint64_t text_bytes);
+/* One document: n > 0 ids, which stand for text_bytes bytes of text with this digest. Errors: MU_IO; MU_BUG (an id
+ * outside the vocabulary). */
+mu_status_t mu_shards_add(mu_shards_t *shards, const int32_t *ids, size_t n, uint64_t text_bytes,
+                          uint64_t digest);
+/* What the data set is made of, for its manifest; takes the object over. Before mu_shards_finish. */
+void mu_shards_made(mu_shards_t *shards, json_t *made);
 /* Errors: MU_IO; MU_DATA (a split comes out empty although its ratio is not 0). */
 mu_status_t mu_shards_finish(mu_shards_t *shards, mu_shards_summary_t *summary);
 void mu_shards_free(mu_shards_t *shards);
+/* The sums of a manifest. */
+void mu_shards_sum(const mu_data_manifest_t *manifest, mu_shards_summary_t *summary);
 
 #endif

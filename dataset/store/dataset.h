@@ -92,5 +92,8 @@ bool mu_dataset_exists(const char *path);
 mu_status_t mu_split_bounds(const char *split, int64_t n, int64_t bounds[4]);
 /* The three ratios, normalised. Errors: MU_CONFIG. */
 mu_status_t mu_split_parse(const char *split, double ratio[3]);
+/* The part of a document whose digest is that: the digest as a fraction of 2^64, against the ratios in a row. It depends
+ * on nothing else, so a document keeps its part when others are added. */
+mu_data_split_t mu_split_part(const double ratio[3], uint64_t digest);
 
 #endif

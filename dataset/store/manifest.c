@@ -1,7 +1,10 @@
 /* The manifest as JSON, and back. */
+#include "common/file.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "dataset/store/shard_file.h"
+
+enum { MANIFEST_MAX = 256 << 20 };
 
 static json_t *shard_to_json(const mu_data_shard_t *s)
 {
@@ -41,6 +44,8 @@ void mu_data_manifest_write(const mu_data_manifest_t *m, mu_buf_t *out)
         json_object_set_new(root, "tokenizer",
                             json_pack("{s:s, s:s, s:s}", "file", m->tokenizer_file, "digest",
                                       m->tokenizer_digest, "file_digest", m->tokenizer_file_digest));
+    if (m->made)
+        json_object_set(root, "made", m->made);
     digest_of(root, digest);
     json_object_set_new(root, "digest", json_string(digest));
     char *text = json_dumps(root, JSON_INDENT(2));
@@ -174,6 +179,9 @@ static mu_status_t parse_root(const char *path, json_t *root, mu_data_manifest_t
     if (t.status == MU_OK && m->token_bytes != mu_token_bytes(m->vocab))
         return mu_fail(MU_DATA, "%s: 'token_bytes' %d does not go with a vocabulary of %lld", path,
                        m->token_bytes, (long long)m->vocab);
+    m->made = json_incref(json_object_get(root, "made"));
+    if (m->made && !json_is_object(m->made))
+        return mu_fail(MU_DATA, "%s: manifest: 'made' must be an object", path);
     t.object = json_object_get(root, "tokenizer");
     t.where = "tokenizer";
     if (t.object) {
@@ -220,5 +228,17 @@ mu_status_t mu_data_manifest_parse(const char *path, const char *text, size_t n,
         *out = m;
     else
         mu_data_manifest_free(&m);
+    return status;
+}
+
+mu_status_t mu_data_manifest_read(const char *dir, mu_data_manifest_t *out)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    char *path = mu_path_join(dir, MU_DATASET_MANIFEST);
+    mu_status_t status = mu_file_read(path, MANIFEST_MAX, &text);
+    if (status == MU_OK)
+        status = mu_data_manifest_parse(path, text.data, text.len, out);
+    mu_buf_release(&text);
+    free(path);
     return status;
 }

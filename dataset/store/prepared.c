@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { MANIFEST_MAX = 256 << 20, OPEN_MAX_FILES = 128 };
+enum { OPEN_MAX_FILES = 128 };
 
 /* One shard, open or not. */
 typedef struct part {
@@ -126,18 +126,6 @@ static mu_status_t check_tokenizer(mu_dataset_t *ds, const mu_data_manifest_t *m
     return MU_OK;
 }
 
-static mu_status_t read_manifest(const char *dir, mu_data_manifest_t *out)
-{
-    mu_buf_t text = MU_BUF_INIT;
-    char *path = mu_path_join(dir, MU_DATASET_MANIFEST);
-    mu_status_t status = mu_file_read(path, MANIFEST_MAX, &text);
-    if (status == MU_OK)
-        status = mu_data_manifest_parse(path, text.data, text.len, out);
-    mu_buf_release(&text);
-    free(path);
-    return status;
-}
-
 /* Every file is there and has its size before any is believed: so many documents can be there, and no more.
  */
 static mu_status_t find_parts(mu_dataset_t *ds, prepared_t *own)
@@ -183,7 +171,7 @@ mu_status_t mu_prepared_open(mu_dataset_t *ds, const mu_dataset_options_t *optio
     ds->ops = &prepared_ops;
     ds->own = own;
     own->block_part = -1;
-    MU_TRY(read_manifest(ds->path, &own->manifest));
+    MU_TRY(mu_data_manifest_read(ds->path, &own->manifest));
     MU_TRY(check_tokenizer(ds, &own->manifest));
     MU_TRY(mu_split_parse(own->manifest.split, ds->ratio));
     MU_TRY(find_parts(ds, own));

@@ -89,5 +89,6 @@ void mu_data_manifest_free(mu_data_manifest_t *m)
     free(m->split);
     free(m->tokenizer_file);
     free(m->shards);
+    json_decref(m->made);
     *m = (mu_data_manifest_t){0};
 }

@@ -35,6 +35,9 @@ typedef struct mu_data_manifest {
     mu_data_shard_t *shards; /* train, valid, test; each in order */
     int count;
     char version[MU_DIGEST_HEX];
+    json_t *
+        made; /* what it was made of (docs/format-dataset.md), an object that is not part of the version; NULL: not
+                   * known */
 } mu_data_manifest_t;
 
 static inline int mu_token_bytes(int64_t vocab)
@@ -62,5 +65,7 @@ void mu_data_manifest_write(const mu_data_manifest_t *manifest, mu_buf_t *out);
  * wrong). The sizes are checked against each other, not against the files. mu_data_manifest_free() it. */
 mu_status_t mu_data_manifest_parse(const char *path, const char *text, size_t n, mu_data_manifest_t *out);
 void mu_data_manifest_free(mu_data_manifest_t *manifest);
+/* That of a prepared directory. Errors: MU_NOINPUT, MU_DATA, MU_IO. */
+mu_status_t mu_data_manifest_read(const char *dir, mu_data_manifest_t *out);
 
 #endif

@@ -41,3 +41,18 @@ mu_status_t mu_split_bounds(const char *split, int64_t n, int64_t bounds[4])
         bounds[i] = mu_min_i64(mu_max_i64(bounds[i] - surplus, 0), n);
     return MU_OK;
 }
+
+mu_data_split_t mu_split_part(const double ratio[3], uint64_t digest)
+{
+    double fraction = (double)(digest >> 11) * 0x1p-53, end = 0;
+    mu_data_split_t last = MU_TRAIN; /* the sum of all ratios may be a little less than 1 */
+    for (int i = 0; i < MU_DATA_SPLITS; i++) {
+        end += ratio[i];
+        if (ratio[i] > 0) {
+            last = (mu_data_split_t)i;
+            if (fraction < end)
+                break;
+        }
+    }
+    return last;
+}

@@ -2,210 +2,35 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/config/config.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "dataset/prepare/made.h"
 #include "dataset/prepare/meter.h"
 #include "dataset/prepare/pipeline.h"
-#include "dataset/prepare/reader.h"
 #include "dataset/prepare/shards.h"
+#include "dataset/store/shard_file.h"
 #include "dataset/tokenizer/tokenizer.h"
+#include "launcher/cmd/prepare_options.h"
 
-#include <getopt.h>
-#include <sched.h>
-
-enum { THREADS_MAX = 256 };
-
-static const char usage[] =
-    "usage: muster prepare CONFIG... --input PATH... [--output DIR] [options] [key=value...]\n"
-    "\n"
-    "Turns text into token shards that 'muster run' reads. The config's vocab_file is the tokenizer, "
-    "data_path\n"
-    "the output, split the cut into train, valid and test by documents.\n"
-    "\n"
-    "  --input PATH...        files, directories, or - for stdin; plain, gzip, dictzip or zstd; *.jsonl "
-    "holds one\n"
-    "                         JSON object a line, everything else is text\n"
-    "  --output DIR           instead of data_path\n"
-    "  --special NAME         adds a special token, as '<|quest|>', behind the tokenizer's ids\n"
-    "  --document BOUNDARY    where a document of a text ends: blank (a blank line, the default), line, "
-    "file\n"
-    "  --format FORMAT        text or jsonl, whatever the names say\n"
-    "  --text-key KEY         the member of a JSON object that holds the text (text)\n"
-    "  --max-document SIZE    longest document (64M)\n"
-    "  --skip-bad N           leave out up to N JSON lines that hold no text, and count them (0: the first "
-    "ends it)\n"
-    "  --strict               invalid UTF-8 is an error; otherwise it becomes U+FFFD and is counted\n"
-    "  --force                replace the data set that the output holds\n"
-    "  --threads N            threads that tokenize (all cores)\n"
-    "  --json                 the result as one JSON object\n"
-    "\n"
-    "Each document is followed by the tokenizer's <|endoftext|>. The same input gives the same shards, "
-    "whatever the\n"
-    "number of threads.\n";
-
-typedef struct list {
-    char **item; /* argv's */
-    int count;
-} list_t;
-
-typedef struct options {
-    list_t configs, inputs, overrides, specials;
-    const char *output;
-    mu_reader_options_t reader;
-    bool force, json, help;
-    int threads;
-} options_t;
-
-static void push(list_t *list, char *item)
-{
-    list->item = mu_realloc(list->item, (size_t)(list->count + 1) * sizeof *list->item);
-    list->item[list->count++] = item;
-}
-
-/* ---- the command line ---- */
-
-static int all_cores(void)
-{
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return n < THREADS_MAX ? n : THREADS_MAX;
-}
-
-static bool is_yaml(const char *path)
-{
-    const char *dot = strrchr(path, '.');
-    return dot && (strcmp(dot, ".yml") == 0 || strcmp(dot, ".yaml") == 0);
-}
-
-static mu_status_t parse_value(options_t *o, int option, char *value)
-{
-    uint64_t size;
-    int64_t n;
-    switch (option) {
-    case 'i':
-        push(&o->inputs, value);
-        return MU_OK;
-    case 'o':
-        o->output = value;
-        return MU_OK;
-    case 'S':
-        push(&o->specials, value);
-        return MU_OK;
-    case 'd':
-        return mu_boundary_parse(value, &o->reader.boundary)
-                   ? MU_OK
-                   : mu_fail(MU_USAGE, "--document %s: wanted blank, line or file", value);
-    case 'f':
-        o->reader.format = strcmp(value, "jsonl") == 0 ? MU_FORMAT_JSONL : MU_FORMAT_TEXT;
-        return strcmp(value, "jsonl") == 0 || strcmp(value, "text") == 0
-                   ? MU_OK
-                   : mu_fail(MU_USAGE, "--format %s: wanted text or jsonl", value);
-    case 'k':
-        o->reader.text_key = value;
-        return MU_OK;
-    case 'm':
-        if (!mu_parse_size(value, &size) || size < 1 || size > (uint64_t)1 << 30)
-            return mu_fail(MU_USAGE, "--max-document %s: wanted a size up to 1G, as 256M", value);
-        o->reader.max_record = size;
-        return MU_OK;
-    case 'b':
-        if (!mu_parse_i64(value, &n) || n < 0)
-            return mu_fail(MU_USAGE, "--skip-bad %s: wanted a number of records", value);
-        o->reader.skip_bad = n;
-        return MU_OK;
-    default: /* 't' */
-        if (!mu_parse_i64(value, &n) || n < 1 || n > THREADS_MAX)
-            return mu_fail(MU_USAGE, "--threads %s: wanted a number from 1 to %d", value, THREADS_MAX);
-        o->threads = (int)n;
-        return MU_OK;
-    }
-}
-
-/* Words without a dash: behind --input they are inputs too, unless they are key=value or a YAML file. */
-static void parse_word(options_t *o, char *word, bool behind_input)
-{
-    if (mu_config_is_override(word))
-        push(&o->overrides, word);
-    else
-        push(behind_input && !is_yaml(word) ? &o->inputs : &o->configs, word);
-}
-
-static mu_status_t parse(int argc, char **argv, options_t *o)
-{
-    static const struct option known[] = {
-        {"input", required_argument, NULL, 'i'},    {"output", required_argument, NULL, 'o'},
-        {"document", required_argument, NULL, 'd'}, {"format", required_argument, NULL, 'f'},
-        {"text-key", required_argument, NULL, 'k'}, {"max-document", required_argument, NULL, 'm'},
-        {"threads", required_argument, NULL, 't'},  {"skip-bad", required_argument, NULL, 'b'},
-        {"strict", no_argument, NULL, 's'},         {"force", no_argument, NULL, 'F'},
-        {"json", no_argument, NULL, 'j'},           {"help", no_argument, NULL, 'h'},
-        {"special", required_argument, NULL, 'S'},  {NULL, 0, NULL, 0}};
-    bool behind_input = false;
-    optind = 0; /* glibc: start anew */
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, "-:h", known, NULL)) !=
-                -1;) { /* '-': words come in their place, as 1 */
-        if (c == 1) {
-            parse_word(o, optarg, behind_input);
-            continue;
-        }
-        behind_input = c == 'i';
-        if (c == 's')
-            o->reader.strict = true;
-        else if (c == 'F')
-            o->force = true;
-        else if (c == 'j')
-            o->json = true;
-        else if (c == 'h')
-            o->help = true;
-        else if (c == '?' || c == ':')
-            return mu_fail(MU_USAGE, "%s %s: muster prepare --help lists the options",
-                           c == '?' ? "unknown option" : "no value behind", argv[optind - 1]);
-        else
-            MU_TRY(parse_value(o, c, optarg));
-    }
-    while (optind < argc) /* behind "--" */
-        parse_word(o, argv[optind++], behind_input);
-    if (o->help)
-        return MU_OK;
-    if (o->configs.count == 0)
-        return mu_fail(MU_USAGE, "prepare: no CONFIG given: see muster prepare --help");
-    if (o->inputs.count == 0)
-        return mu_fail(MU_USAGE, "prepare: no --input given: name files or directories, or - for stdin");
-    return MU_OK;
-}
-
-/* ---- the work ---- */
+enum { LINES_MAX = 10 };
 
 typedef struct work {
-    const options_t *options;
+    const mu_prepare_options_t *options;
+    const char *output;
+    mu_tokenizer_t *tok;
     mu_reader_t *reader;
     mu_shards_t *shards;
+    mu_tally_t tally;
     mu_meter_t meter;
-    mu_ids_t ids; /* of one document, its end included */
-    int32_t end;
+    mu_made_inputs_t inputs;
+    int32_t *tags; /* the id that each input's documents begin with; -1: none */
+    mu_ids_t ids;  /* of one document, its tag and its end included */
 } work_t;
 
-static mu_status_t keep_document(void *arg, const int32_t *ids, size_t n, uint64_t text_bytes)
-{
-    work_t *w = arg;
-    w->ids.len = 0;
-    mu_ids_reserve(&w->ids, n + 1);
-    if (n > 0)
-        memcpy(w->ids.data, ids, n * sizeof *ids);
-    w->ids.data[n] = w->end;
-    return mu_shards_add(w->shards, w->ids.data, n + 1, text_bytes);
-}
+/* ---- the tokenizer ---- */
 
-static void tick(void *arg)
-{
-    work_t *w = arg;
-    uint64_t done, total;
-    mu_reader_progress(w->reader, &done, &total);
-    mu_meter_show(&w->meter, done, total);
-}
-
-static mu_status_t add_specials(const list_t *specials, mu_tokenizer_t *tok)
+static mu_status_t add_specials(const mu_words_t *specials, mu_tokenizer_t *tok)
 {
     int32_t ids = mu_tokenizer_vocab(tok);
     if (specials->count == 0)
@@ -216,7 +41,8 @@ static mu_status_t add_specials(const list_t *specials, mu_tokenizer_t *tok)
     return MU_OK;
 }
 
-static mu_status_t load_tokenizer(const options_t *o, const mu_config_t *config, mu_tokenizer_t **out)
+static mu_status_t load_tokenizer(const mu_prepare_options_t *o, const mu_config_t *config,
+                                  mu_tokenizer_t **out)
 {
     int64_t padded;
     if (!config->vocab_file)
@@ -231,28 +57,110 @@ static mu_status_t load_tokenizer(const options_t *o, const mu_config_t *config,
     if (status == MU_OK && mu_tokenizer_eod(*out) < 0)
         status =
             mu_fail(MU_DATA, "%s: has no token <|endoftext|>, which ends a document", config->vocab_file);
-    if (status != MU_OK)
+    if (status != MU_OK) {
         mu_tokenizer_free(*out);
+        *out = NULL;
+    }
     return status;
 }
 
-static void say_what_was_read(const mu_reader_t *reader, double seconds)
+/* A tag is a token: one id, which stands for exactly this text. */
+static mu_status_t tag_id(const mu_tokenizer_t *tok, const char *tag, int32_t *out)
+{
+    mu_ids_t ids = MU_IDS_INIT;
+    mu_status_t status = mu_tokenizer_encode(tok, tag, strlen(tag), &ids);
+    *out = ids.len == 1 ? ids.data[0] : -1;
+    mu_ids_release(&ids);
+    if (status == MU_OK && *out < 0)
+        status = mu_fail(
+            MU_CONFIG,
+            "--tag '%s': the tokenizer has no such token: add it with --special '%s', or name one that "
+            "it has",
+            tag, tag);
+    return status;
+}
+
+static mu_status_t find_tags(work_t *w)
+{
+    w->tags = mu_alloc((size_t)w->inputs.count * sizeof *w->tags);
+    for (int i = 0; i < w->inputs.count; i++) {
+        const char *tag = w->inputs.tags[i];
+        w->tags[i] = -1;
+        if (tag)
+            MU_TRY(tag_id(w->tok, tag, &w->tags[i]));
+    }
+    return MU_OK;
+}
+
+/* ---- the work ---- */
+
+static mu_status_t keep_document(void *arg, const mu_encoded_t *doc)
+{
+    work_t *w = arg;
+    w->ids.len = 0;
+    mu_ids_reserve(&w->ids, doc->n + 2);
+    if (w->tags[doc->origin] >= 0)
+        w->ids.data[w->ids.len++] = w->tags[doc->origin];
+    if (doc->n > 0)
+        memcpy(w->ids.data + w->ids.len, doc->ids, doc->n * sizeof *doc->ids);
+    w->ids.len += doc->n;
+    w->ids.data[w->ids.len++] = mu_tokenizer_eod(w->tok);
+    mu_tally_add(&w->tally, doc->origin, doc->digest);
+    return mu_shards_add(w->shards, w->ids.data, w->ids.len, doc->text_bytes, doc->digest);
+}
+
+static void tick(void *arg)
+{
+    work_t *w = arg;
+    uint64_t done, total;
+    mu_reader_progress(w->reader, &done, &total);
+    mu_meter_show(&w->meter, done, total);
+}
+
+static void log_count(int64_t n, const char *what)
+{
+    if (n > 0)
+        mu_info("%s: %lld", what, (long long)n);
+}
+
+static void log_what_was_read(const mu_reader_t *reader, double seconds)
 {
     char bytes[32];
-    uint64_t done, total;
     const mu_reader_counts_t *counts = mu_reader_counts(reader);
-    mu_reader_progress(reader, &done, &total);
+    int files = mu_texts_inputs(mu_reader_texts(reader))->count;
     mu_info("read %lld documents, %s of text, from %d file%s in %.1f s (%.1f MB/s)",
-            (long long)counts->documents, mu_human_bytes(counts->bytes, bytes, sizeof bytes),
-            mu_reader_files(reader), mu_reader_files(reader) == 1 ? "" : "s", seconds,
-            seconds > 0 ? (double)counts->bytes / seconds * 1e-6 : 0);
-    if (counts->empty > 0)
-        mu_info("left out %lld empty documents", (long long)counts->empty);
+            (long long)counts->documents, mu_human_bytes(counts->bytes, bytes, sizeof bytes), files,
+            files == 1 ? "" : "s", seconds, seconds > 0 ? (double)counts->bytes / seconds * 1e-6 : 0);
+    log_count(counts->archive.members, "members read from archives");
+    log_count(counts->archive.left_out, "members left out that are no data by their names");
+    log_count(counts->archive.links, "links left out of archives");
+    log_count(counts->archive.devices, "devices and pipes left out of archives");
+    log_count(counts->archive.outside, "members left out of archives, as '..' is in their names");
+    log_count(counts->empty, "empty documents left out");
+    log_count(counts->filter.duplicates, "duplicates left out");
+    log_count(counts->filter.too_short, "documents left out as too short");
+    log_count(counts->filter.too_long, "documents left out as too long");
+    log_count(counts->filter.control, "control characters taken out");
     if (counts->bad > 0)
         mu_warn("bad records left out: %lld", (long long)counts->bad);
     if (counts->invalid > 0)
         mu_warn("%lld invalid UTF-8 sequences were read as U+FFFD; --strict makes them an error",
                 (long long)counts->invalid);
+}
+
+/* Inputs that train, validate or test alone. */
+static void warn_of_one_part(const work_t *w)
+{
+    int found = 0;
+    for (int i = 0; i < w->tally.count; i++) {
+        int part = mu_tally_only_part(&w->tally, &w->tally.rows[i]);
+        if (part >= 0 && found++ < LINES_MAX)
+            mu_warn("%s: all its %lld documents fall into %s%s", w->inputs.paths[i],
+                    (long long)w->tally.rows[i].count, mu_data_split_name((mu_data_split_t)part),
+                    w->options->by_digest ? "" : "; --split-by hash spreads them over all parts");
+    }
+    if (found > LINES_MAX)
+        mu_warn("inputs whose documents all fall into one part: %d", found);
 }
 
 /* A split that cannot fill one sequence trains or validates on nothing new. */
@@ -266,67 +174,179 @@ static void warn_of_short_splits(const mu_shards_summary_t *sum, int64_t seq_len
     }
 }
 
-static void print_result(const char *output, const mu_shards_summary_t *sum, const mu_reader_counts_t *counts,
-                         bool json)
+/* ---- the result ---- */
+
+static void print_json(const mu_shards_summary_t *sum, const json_t *made)
 {
-    printf(json ? "{" : "%s: data version %s\n", output, sum->version);
+    json_t *root = json_object();
     for (int i = 0; i < MU_DATA_SPLITS; i++)
-        printf(json ? "\"%s\": {\"documents\": %lld, \"tokens\": %lld, \"text_bytes\": %llu}, "
-                    : "%-5s  %10lld documents  %14lld tokens  %14llu bytes of text\n",
-               mu_data_split_name((mu_data_split_t)i), (long long)sum->documents[i],
-               (long long)sum->tokens[i], (unsigned long long)sum->text_bytes[i]);
-    if (json)
-        printf("\"invalid\": %lld, \"empty\": %lld, \"bad\": %lld, \"shards\": %d, \"version\": \"%s\"}\n",
-               (long long)counts->invalid, (long long)counts->empty, (long long)counts->bad, sum->shards,
-               sum->version);
+        json_object_set_new(root, mu_data_split_name((mu_data_split_t)i),
+                            json_pack("{s:I, s:I, s:I}", "documents", (json_int_t)sum->documents[i], "tokens",
+                                      (json_int_t)sum->tokens[i], "text_bytes",
+                                      (json_int_t)sum->text_bytes[i]));
+    json_object_update(root, json_object_get(made, "counts"));
+    json_object_set(root, "groups", json_object_get(made, "groups"));
+    json_object_set(root, "tags", json_object_get(made, "tags"));
+    json_object_set_new(root, "shards", json_integer(sum->shards));
+    json_object_set_new(root, "version", json_string(sum->version));
+    char *text = json_dumps(root, 0);
+    puts(text ? text : "");
+    free(text);
+    json_decref(root);
 }
 
-static mu_status_t run(work_t *w, const mu_tokenizer_t *tok, mu_shards_summary_t *sum)
+static json_int_t part_of(const json_t *group, const char *member, int split)
+{
+    return json_integer_value(
+        json_object_get(json_object_get(group, member), mu_data_split_name((mu_data_split_t)split)));
+}
+
+/* Documents of each tag by part, and in brackets what a cut by position gives. */
+static void print_tags(const json_t *tags)
+{
+    printf("documents by tag (by position)\n");
+    for (size_t i = 0; i < json_array_size(tags); i++) {
+        const json_t *group = json_array_get(tags, i);
+        const char *tag = json_string_value(json_object_get(group, "tag"));
+        printf("%-16s", tag ? tag : "without a tag");
+        for (int s = 0; s < MU_DATA_SPLITS; s++)
+            printf("  %s %lld (%lld)", mu_data_split_name((mu_data_split_t)s),
+                   (long long)part_of(group, "documents", s), (long long)part_of(group, "by_position", s));
+        putchar('\n');
+    }
+}
+
+static void print_result(const work_t *w, const mu_shards_summary_t *sum, const json_t *made)
+{
+    const json_t *tags = json_object_get(made, "tags");
+    if (w->options->as_json) {
+        print_json(sum, made);
+        return;
+    }
+    printf("%s: data version %s\n", w->output, sum->version);
+    for (int i = 0; i < MU_DATA_SPLITS; i++)
+        printf("%-5s  %10lld documents  %14lld tokens  %14llu bytes of text\n",
+               mu_data_split_name((mu_data_split_t)i), (long long)sum->documents[i],
+               (long long)sum->tokens[i], (unsigned long long)sum->text_bytes[i]);
+    if (json_array_size(tags) > 0)
+        print_tags(tags);
+}
+
+/* ---- the same again ---- */
+
+static json_t *options_json(const work_t *w, const mu_config_t *config)
+{
+    json_t *json = mu_prepare_options_json(w->options);
+    json_object_set_new(json, "split", json_string(config->split));
+    json_object_set_new(json, "tokenizer", json_string(mu_tokenizer_digest(w->tok)));
+    return json;
+}
+
+/* Whether the output holds what this command would make; then it is printed. Another data set there is an error. */
+static mu_status_t look_for_the_same(const work_t *w, const mu_config_t *config, bool *there)
+{
+    char *path = mu_path_join(w->output, MU_DATASET_MANIFEST), *why = NULL;
+    *there = mu_is_file(path) && !w->options->force;
+    free(path);
+    if (!*there)
+        return MU_OK;
+    mu_data_manifest_t m;
+    mu_dataset_t *ds = NULL;
+    mu_dataset_options_t any = {0};
+    MU_TRY(mu_data_manifest_read(w->output, &m));
+    json_t *options = options_json(w, config);
+    mu_status_t status = mu_made_compare(m.made, options, &w->inputs, &why);
+    json_decref(options);
+    if (status == MU_OK && why)
+        status = mu_fail(MU_RUNDIR,
+                         "%s: holds another data set: %s: give another --output, or --force to replace it",
+                         w->output, why);
+    free(why);
+    if (status == MU_OK)
+        status = mu_dataset_open(w->output, &any, &ds); /* its files are there and fit */
+    if (status == MU_OK) {
+        mu_shards_summary_t sum;
+        mu_info("%s: is there already, made of the same inputs with the same options", w->output);
+        mu_shards_sum(&m, &sum);
+        print_result(w, &sum, m.made);
+    }
+    mu_dataset_close(ds);
+    mu_data_manifest_free(&m);
+    return status;
+}
+
+/* ---- all of it ---- */
+
+static mu_status_t read_all(work_t *w)
 {
     mu_pipeline_sink_t sink = {keep_document, tick, w};
     int64_t begun = mu_now_ns();
     mu_meter_begin(&w->meter, "prepare");
-    mu_status_t status = mu_pipeline_run(w->reader, tok, w->options->threads, &sink);
+    mu_status_t status = mu_pipeline_run(w->reader, w->tok, w->options->threads, &sink);
     mu_meter_end(&w->meter);
     MU_TRY(status);
-    say_what_was_read(w->reader, (double)(mu_now_ns() - begun) * 1e-9);
-    mu_info("cutting the tokens into shards");
-    return mu_shards_finish(w->shards, sum);
+    log_what_was_read(w->reader, (double)(mu_now_ns() - begun) * 1e-9);
+    if (w->options->columns.count > 0 && mu_reader_counts(w->reader)->tables == 0)
+        return mu_fail(MU_DATA,
+                       "--column: no input is a table by its name (*.csv, *.tsv): --format csv or tsv reads "
+                       "them all as tables");
+    return MU_OK;
 }
 
-static mu_status_t prepare(const options_t *o, const mu_config_t *config)
+static mu_status_t make(work_t *w, const mu_config_t *config)
 {
-    const char *output = o->output ? o->output : config->data_path;
-    mu_tokenizer_t *tok = NULL;
-    work_t w = {.options = o};
+    const mu_prepare_options_t *o = w->options;
     mu_shards_summary_t sum;
-    mu_status_t status;
-    if (!output)
-        return mu_fail(MU_USAGE, "no output: give --output DIR, or data_path in the config");
-    MU_TRY(load_tokenizer(o, config, &tok));
-    w.end = mu_tokenizer_eod(tok);
-    mu_shards_options_t shards = {
-        .vocab = mu_tokenizer_vocab(tok), .tokenizer = tok, .split = config->split, .replace = o->force};
-    MU_TRY_GOTO(status, mu_reader_open(o->inputs.item, o->inputs.count, &o->reader, &w.reader), out);
-    MU_TRY_GOTO(status, mu_shards_create(output, &shards, &w.shards), out);
-    MU_TRY_GOTO(status, run(&w, tok, &sum), out);
+    mu_shards_options_t shards = {.vocab = mu_tokenizer_vocab(w->tok),
+                                  .tokenizer = w->tok,
+                                  .split = config->split,
+                                  .by_digest = o->by_digest,
+                                  .replace = o->force};
+    MU_TRY(mu_tally_new(&w->tally, config->split, o->by_digest, w->inputs.count));
+    MU_TRY(mu_reader_open(o->inputs.item, o->inputs.count, &o->reader, &w->reader));
+    MU_TRY(mu_shards_create(w->output, &shards, &w->shards));
+    MU_TRY(read_all(w));
+    MU_TRY(mu_tally_finish(&w->tally, config->split));
+    json_t *made = mu_made_new(options_json(w, config), &w->inputs, w->reader, &w->tally);
+    mu_shards_made(w->shards, made);
+    mu_info("cutting the tokens into shards");
+    MU_TRY(mu_shards_finish(w->shards, &sum));
+    warn_of_one_part(w);
     warn_of_short_splits(&sum, config->model.seq_length);
-    print_result(output, &sum, mu_reader_counts(w.reader), o->json);
+    print_result(w, &sum, made);
+    return MU_OK;
+}
+
+static mu_status_t prepare(const mu_prepare_options_t *o, const mu_config_t *config)
+{
+    work_t w = {.options = o, .output = o->output ? o->output : config->data_path};
+    bool there = false;
+    mu_status_t status;
+    if (!w.output)
+        return mu_fail(MU_USAGE, "no output: give --output DIR, or data_path in the config");
+    w.inputs = (mu_made_inputs_t){o->inputs.item, o->tags, o->inputs.count, o->reader.format};
+    MU_TRY(load_tokenizer(o, config, &w.tok));
+    MU_TRY_GOTO(status, find_tags(&w), out);
+    MU_TRY_GOTO(status, look_for_the_same(&w, config, &there), out);
+    if (!there)
+        status = make(&w, config);
 out:
     mu_shards_free(w.shards);
     mu_reader_close(w.reader);
+    mu_tally_free(&w.tally);
     mu_ids_release(&w.ids);
-    mu_tokenizer_free(tok);
+    free(w.tags);
+    mu_tokenizer_free(w.tok);
     return status;
 }
 
 mu_status_t mu_cmd_prepare(int argc, char **argv)
 {
-    options_t o = {.reader = MU_READER_DEFAULTS, .threads = all_cores()};
+    mu_prepare_options_t o;
     mu_config_t *config = NULL;
-    mu_status_t status = parse(argc, argv, &o);
+    mu_status_t status = mu_prepare_parse(argc, argv, &o);
     if (status == MU_OK && o.help) {
-        fputs(usage, stdout);
+        fputs(mu_prepare_usage, stdout);
     } else if (status == MU_OK) {
         status =
             mu_config_load(o.configs.item, o.configs.count, o.overrides.item, o.overrides.count, &config);
@@ -334,9 +354,6 @@ mu_status_t mu_cmd_prepare(int argc, char **argv)
             status = prepare(&o, config);
     }
     mu_config_free(config);
-    free(o.configs.item);
-    free(o.inputs.item);
-    free(o.overrides.item);
-    free(o.specials.item);
+    mu_prepare_options_free(&o);
     return status;
 }

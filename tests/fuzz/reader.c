@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     uint64_t bytes = 0;
     int64_t documents = 0;
     uint8_t how = fuzz_byte(&data, &n);
-    options.boundary = (mu_boundary_t)(how % 3);
+    options.boundary = (mu_boundary_t)(how % 3 + MU_BOUNDARY_BLANK);
     options.format = how & 4 ? MU_FORMAT_JSONL : MU_FORMAT_TEXT;
     options.strict = how & 8;
     options.skip_bad = how & 64 ? 3 : 0;

@@ -52,18 +52,20 @@ static int down(void **state)
 typedef struct collected {
     mu_ids_t ids;
     int documents, fail_at;
+    uint64_t digests;
     uint64_t bytes;
 } collected_t;
 
-static mu_status_t collect(void *arg, const int32_t *ids, size_t n, uint64_t bytes)
+static mu_status_t collect(void *arg, const mu_encoded_t *doc)
 {
     collected_t *c = arg;
     if (c->documents == c->fail_at)
         return MU_IO;
-    for (size_t i = 0; i < n; i++)
-        mu_ids_add(&c->ids, ids[i]);
+    for (size_t i = 0; i < doc->n; i++)
+        mu_ids_add(&c->ids, doc->ids[i]);
     mu_ids_add(&c->ids, -1);
-    c->bytes += bytes;
+    c->bytes += doc->text_bytes;
+    c->digests ^= doc->digest;
     c->documents++;
     return MU_OK;
 }
@@ -73,6 +75,7 @@ static mu_reader_t *open_text(void)
     mu_reader_options_t options = MU_READER_DEFAULTS;
     mu_reader_t *reader;
     char *path = write_file("text", text.data, text.len);
+    options.filter.digest = true;
     assert_int_equal(mu_reader_open(&path, 1, &options, &reader), MU_OK);
     return reader;
 }
@@ -96,7 +99,8 @@ static void ids_do_not_depend_on_threads(void **state)
     while (mu_reader_next(reader, &doc) == MU_OK && doc.text) {
         mu_ids_t ids = MU_IDS_INIT;
         assert_int_equal(mu_tokenizer_encode(tok, doc.text, doc.bytes, &ids), MU_OK);
-        assert_int_equal(collect(&want, ids.data, ids.len, doc.bytes), MU_OK);
+        mu_encoded_t encoded = {ids.data, ids.len, doc.bytes, doc.digest, doc.origin};
+        assert_int_equal(collect(&want, &encoded), MU_OK);
         mu_ids_release(&ids);
     }
     mu_reader_close(reader);
@@ -106,6 +110,7 @@ static void ids_do_not_depend_on_threads(void **state)
         assert_int_equal(run(threads, -1, &got), MU_OK);
         assert_int_equal(got.documents, want.documents);
         assert_int_equal(got.bytes, want.bytes);
+        assert_true(got.digests == want.digests && got.digests != 0);
         assert_int_equal(got.ids.len, want.ids.len);
         assert_memory_equal(got.ids.data, want.ids.data, want.ids.len * sizeof *want.ids.data);
         mu_ids_release(&got.ids);
