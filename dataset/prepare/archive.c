@@ -7,6 +7,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <locale.h>
 #include <string.h>
 
 enum { BLOCK = 64 << 10, TAR_BLOCK = 512, NAME_SHOWN = 300, LEFT_OUT_SHOWN = 20 };
@@ -17,6 +18,8 @@ struct mu_archive {
     mu_archive_kind_t kind;
     mu_archive_counts_t *counts;
     struct archive *reader;
+    locale_t
+        utf8; /* libarchive turns names into the thread's locale, and loses those that it does not have */
     mu_buf_t name;        /* of the current member, for messages */
     char *block;          /* what libarchive was given last */
     char tail[TAR_BLOCK]; /* the last bytes of the stream that were given */
@@ -123,6 +126,7 @@ mu_status_t mu_archive_open(mu_stream_t *stream, const char *path, mu_archive_ki
     mu_archive_t *a = mu_calloc(1, sizeof *a);
     *a = (mu_archive_t){.stream = stream, .path = path, .kind = kind, .counts = counts};
     a->block = mu_alloc(BLOCK);
+    a->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     a->reader = archive_read_new();
     if (!a->reader) {
         mu_archive_close(a);
@@ -153,6 +157,8 @@ void mu_archive_close(mu_archive_t *a)
         return;
     if (a->reader)
         archive_read_free(a->reader);
+    if (a->utf8)
+        freelocale(a->utf8);
     mu_buf_release(&a->name);
     free(a->block);
     free(a);
@@ -225,10 +231,9 @@ static mu_status_t finish(mu_archive_t *a)
     return MU_OK;
 }
 
-mu_status_t mu_archive_next(mu_archive_t *a, const char **name)
+static mu_status_t next_member(mu_archive_t *a, const char **name)
 {
     struct archive_entry *entry;
-    *name = NULL;
     for (;;) {
         int rc = archive_read_next_header(a->reader, &entry);
         if (rc == ARCHIVE_EOF)
@@ -244,6 +249,16 @@ mu_status_t mu_archive_next(mu_archive_t *a, const char **name)
         *name = a->name.data;
         return MU_OK;
     }
+}
+
+mu_status_t mu_archive_next(mu_archive_t *a, const char **name)
+{
+    locale_t before = a->utf8 ? uselocale(a->utf8) : (locale_t)0;
+    *name = NULL;
+    mu_status_t status = next_member(a, name);
+    if (a->utf8)
+        uselocale(before);
+    return status;
 }
 
 mu_status_t mu_archive_read(void *arg, void *out, size_t n, size_t *got)

@@ -5,6 +5,8 @@
 make_data "$scratch/data"
 cd "$scratch"
 
+# the same data, whatever the names of what it was made of, which the manifest holds
+same() { diff -r -x manifest.json "$1" "$2" >/dev/null && [ "$(version "$1")" = "$(version "$2")" ]; }
 version() { sed -nE 's/.*"version": "([0-9a-f]{32})".*/\1/p' "$1/manifest.json" | head -1; }
 prepare() { muster prepare model.yml "$@" 2>>talk; }
 wanted=$(version data)
@@ -30,15 +32,15 @@ prepare --input - --output from.stdin <data.txt >/dev/null
 cat one.bin | prepare --input - --output from.pipe --threads 1 >/dev/null
 prepare --input data.txt --output from.threads --threads 5 >/dev/null
 for same in from.stdin from.pipe from.threads; do
-    diff -r data "$same" >/dev/null || fail "$same: not the same files"
+    same data "$same" || fail "$same: not the same files"
 done
 mkdir parts
 split -n l/3 data.txt parts/p
 prepare --input parts --output from.parts --document line >/dev/null
 prepare --input parts/pa? --output from.list --document line >/dev/null
 prepare --input data.txt --output from.lines --document line >/dev/null
-diff -r from.parts from.list >/dev/null || fail "a directory and its files differ"
-diff -r from.parts from.lines >/dev/null || fail "line by line, a cut between lines made a difference"
+same from.parts from.list || fail "a directory and its files differ"
+same from.parts from.lines || fail "line by line, a cut between lines made a difference"
 
 # --- JSON Lines give the text they hold, and the result is JSON when asked
 printf '{"id": 1, "text": "int main(void)\\n{"}\n{"text": "\\u0069f (x)"}\n{"text": ""}\n{"text": "}"}\n' >j.jsonl
@@ -79,8 +81,31 @@ expect_exit 66 prepare --input nowhere.txt --output x
 expect_exit 66 prepare --input data.txt --output x vocab_file=nowhere.json
 expect_exit 78 prepare --input data.txt --output x splitt=1
 expect_exit 78 prepare --input data.txt --output x split=1,x
-expect_exit 73 prepare --input data.txt
 expect_exit 73 prepare --input data.txt --output parts --force
+# the same command again: there already, and nothing is written; anything else at the same place: 73, and why
+touch -d @1 data/manifest.json
+prepare --input data.txt --json >again.json
+grep -q "\"version\": \"$wanted\"" again.json || fail "the same again: $(cat again.json)"
+prepare --input - <data.txt >/dev/null
+[ "$(stat -c %Y data/manifest.json)" = 1 ] || fail "the same again was written again"
+# refuses WORD ARGUMENT...: exit 73, and the message holds the word
+refuses() {
+    local word=$1
+    shift
+    expect_exit 73 muster prepare model.yml "$@" 2>refused
+    grep -q "another data set: .*$word" refused || fail "$*: $(cat refused)"
+}
+refuses number --input data.txt j.jsonl
+refuses content --input one.bin
+refuses document --input data.txt --document line
+refuses split --input data.txt split=1
+refuses split_by --input data.txt --split-by hash
+refuses tokenizer --input data.txt --special '<|more|>' padded_vocab_size=1024
+cp data.txt data.jsonl
+refuses format --input data.jsonl
+truncate -s -1 data/train-00000.h5
+expect_exit 65 prepare --input data.txt
+prepare --input data.txt --force >/dev/null
 head -c -5 one.bin >cut.gz
 expect_exit 65 prepare --input cut.gz --output x
 grep -q 'cut.gz: the gzip data ends in the middle' talk || fail "the cut file is not named"
