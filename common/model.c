@@ -3,12 +3,13 @@
 
 #include <math.h>
 
-enum { PER_LAYER_MAX = 14 };
+enum { PER_LAYER_MAX = 16 };
 
 /* The tensors of a layer in order, those that a model has not (present()) left out. */
 static const mu_tensor_kind_t layer_kinds[PER_LAYER_MAX] = {
-    MU_T_LN1_W,   MU_T_LN1_B,  MU_T_LN2_W,  MU_T_LN2_B, MU_T_QKV_W, MU_T_QKV_B, MU_T_DENSE_W,
-    MU_T_DENSE_B, MU_T_GATE_W, MU_T_GATE_B, MU_T_FC1_W, MU_T_FC1_B, MU_T_FC2_W, MU_T_FC2_B,
+    MU_T_LN1_W,    MU_T_LN1_B,    MU_T_LN2_W,   MU_T_LN2_B,   MU_T_QKV_W,  MU_T_QKV_B,
+    MU_T_Q_NORM_W, MU_T_K_NORM_W, MU_T_DENSE_W, MU_T_DENSE_B, MU_T_GATE_W, MU_T_GATE_B,
+    MU_T_FC1_W,    MU_T_FC1_B,    MU_T_FC2_W,   MU_T_FC2_B,
 };
 
 static const char *const kind_names[] = {
@@ -20,6 +21,8 @@ static const char *const kind_names[] = {
     [MU_T_LN2_B] = "post_attention_layernorm.bias",
     [MU_T_QKV_W] = "attention.query_key_value.weight",
     [MU_T_QKV_B] = "attention.query_key_value.bias",
+    [MU_T_Q_NORM_W] = "attention.q_norm.weight",
+    [MU_T_K_NORM_W] = "attention.k_norm.weight",
     [MU_T_DENSE_W] = "attention.dense.weight",
     [MU_T_DENSE_B] = "attention.dense.bias",
     [MU_T_GATE_W] = "mlp.gate.weight",
@@ -46,6 +49,9 @@ static bool present(const mu_model_t *model, mu_tensor_kind_t kind)
         return ln2 && layernorm;
     case MU_T_QKV_B:
         return !(model->unbiased & MU_UNBIASED_QKV);
+    case MU_T_Q_NORM_W:
+    case MU_T_K_NORM_W:
+        return model->qk_norm;
     case MU_T_DENSE_B:
         return !(model->unbiased & MU_UNBIASED_DENSE);
     case MU_T_GATE_W:
@@ -171,6 +177,10 @@ static void fill(const mu_model_t *model, mu_tensor_t *t)
     case MU_T_LNF_W:
         vector(t, h, MU_SPLIT_NONE, 1);
         break;
+    case MU_T_Q_NORM_W:
+    case MU_T_K_NORM_W:
+        vector(t, mu_model_head_dim(model), MU_SPLIT_NONE, 1);
+        break;
     case MU_T_LN1_B:
     case MU_T_LN2_B:
     case MU_T_LNF_B:
@@ -212,6 +222,8 @@ const char *mu_model_llama_part(const mu_model_t *model)
         return "activation: swiglu";
     if (mu_model_kv_heads(model) != model->heads)
         return "num_kv_heads less than num_attention_heads";
+    if (model->qk_norm)
+        return "use_qk_layernorm: true";
     if (model->unbiased & (MU_UNBIASED_QKV | MU_UNBIASED_DENSE))
         return "use_bias_in_attn_linear: false";
     return model->unbiased ? "use_bias_in_mlp: false" : NULL;

@@ -8,7 +8,8 @@
  * Names are Hugging Face's GPTNeoX ones without "gpt_neox.". Linear weights are [out, in], row-major. The
  * rows of query_key_value are [key/value head][its queries, k, v][head_dim]; with as many key/value heads as
  * heads that is [head][q, k, v][head_dim]. A gated MLP (SwiGLU) has mlp.gate beside mlp.dense_h_to_4h:
- * dense_4h_to_h(silu(gate(x)) * dense_h_to_4h(x)).
+ * dense_4h_to_h(silu(gate(x)) * dense_h_to_4h(x)). With qk_norm an RMS norm over head_dim, with weights of their
+ * own for queries and keys, lies between query_key_value and the rotary positions.
  */
 #ifndef MU_COMMON_MODEL_H
 #define MU_COMMON_MODEL_H
@@ -40,6 +41,20 @@ typedef enum mu_init {
     MU_INIT_WANG           /* std = 2 / (layers sqrt(hidden)) */
 } mu_init_t;
 
+/* How rotary frequencies are changed so that a model reads texts longer than those that it first learned from
+ * (common/rope.h has the formulas). */
+typedef enum mu_rope_type { MU_ROPE_PLAIN, MU_ROPE_LINEAR, MU_ROPE_LLAMA3, MU_ROPE_YARN } mu_rope_type_t;
+
+typedef struct mu_rope {
+    mu_rope_type_t type;
+    double factor;              /* how much longer; >= 1 */
+    int64_t original_positions; /* llama3, yarn: the positions first learned; 0: max_positions */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;              /* yarn */
+    double attention_factor;                  /* yarn: of the cosines and sines; 0: from the factor */
+    bool truncate;                            /* yarn: the ramp begins and ends at whole dimensions */
+} mu_rope_t;
+
 typedef struct mu_model {
     int64_t layers, hidden, heads, ffn;
     int64_t kv_heads;      /* key/value heads, a divisor of heads; 0: as many as heads */
@@ -52,9 +67,12 @@ typedef struct mu_model {
     mu_position_t position;
     int64_t rotary_dims; /* even, <= head_dim; 0 unless rotary */
     double rotary_base;
+    mu_rope_t rope;
+    int64_t window; /* tokens that a token sees at most, itself included; 0: all. Sequences are no longer */
     bool tied_head;
     mu_norm_t norm;
-    double norm_eps;
+    double norm_eps;             /* of the norms of queries and keys too */
+    bool qk_norm;                /* queries and keys are normed, head by head */
     unsigned unbiased;           /* MU_UNBIASED_* */
     mu_init_t init, output_init; /* output_init: attention.dense and mlp.dense_4h_to_h */
     double init_std;
@@ -77,6 +95,11 @@ static inline int64_t mu_model_width(const mu_model_t *model)
 static inline int64_t mu_model_qkv_rows(const mu_model_t *model)
 {
     return (model->heads + 2 * mu_model_kv_heads(model)) * mu_model_head_dim(model);
+}
+/* The longest sequence that the model computes. */
+static inline int64_t mu_model_longest(const mu_model_t *model)
+{
+    return model->window > 0 && model->window < model->max_positions ? model->window : model->max_positions;
 }
 static inline bool mu_model_gated(const mu_model_t *model)
 {
@@ -107,6 +130,8 @@ typedef enum mu_tensor_kind {
     MU_T_FC2_B,
     MU_T_GATE_W, /* mlp.gate; gated only */
     MU_T_GATE_B,
+    MU_T_Q_NORM_W, /* attention.q_norm; qk_norm only, as the next */
+    MU_T_K_NORM_W,
     MU_T_LNF_W,
     MU_T_LNF_B,
     MU_T_EMBED_OUT

@@ -88,14 +88,14 @@ void mu_device_close(mu_device_t *dev)
     free(dev);
 }
 
-void mu_rotary_table(int64_t positions, int64_t dims, double base, float *out)
+void mu_rotary_table(int64_t positions, int64_t dims, const double *frequency, double scale, float *out)
 {
     int64_t half = dims / 2;
     for (int64_t p = 0; p < positions; p++, out += dims) {
         for (int64_t i = 0; i < half; i++) {
-            double angle = (double)p * pow(base, -2.0 * (double)i / (double)dims);
-            out[i] = (float)cos(angle);
-            out[half + i] = (float)sin(angle);
+            double angle = (double)p * frequency[i];
+            out[i] = (float)(scale * cos(angle));
+            out[half + i] = (float)(scale * sin(angle));
         }
     }
 }

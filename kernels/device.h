@@ -101,12 +101,18 @@ typedef struct mu_rotary {
     int64_t kv_heads; /* as in mu_attention_t */
 } mu_rotary_t;
 
+/* Norms of the queries and keys in `rows` lines of qkv, laid out as in mu_attention_t. */
+typedef struct mu_qk_norm {
+    int64_t rows, heads, kv_heads, head_dim;
+    double eps;
+} mu_qk_norm_t;
+
 typedef struct mu_device mu_device_t;
 
 typedef struct mu_device_ops {
     const char *name; /* "cpu", "cuda" */
-    /* Has grouped queries (kv_heads less than heads), rmsnorm_*, swiglu_* and biases that are absent. A device
-     * without them has those operations NULL. */
+    /* Has grouped queries (kv_heads less than heads), rmsnorm_*, qk_norm_*, swiglu_* and biases that are absent. A
+     * device without them has those operations NULL. */
     bool llama;
     bool (*supports)(const mu_device_t *dev, mu_dtype_t type);
     void (*close)(mu_device_t *dev);
@@ -179,6 +185,14 @@ typedef struct mu_device_ops {
     void (*rmsnorm_backward)(mu_device_t *dev, mu_array_t dx, float *dw, mu_array_t dy, mu_array_t x,
                              mu_array_t w, const float *rstd, int64_t rows, int64_t hidden, bool accumulate);
 
+    /* RMS norms over head_dim of each query and each key: qkv = raw, its queries normed with wq and its keys with wk
+     * [head_dim]; rstd [rows][heads + kv_heads] is kept, a group's queries before its key. */
+    void (*qk_norm_forward)(mu_device_t *dev, mu_array_t qkv, float *rstd, mu_array_t raw, mu_array_t wq,
+                            mu_array_t wk, const mu_qk_norm_t *shape);
+    /* dqkv, the gradient of qkv, becomes that of raw; dwq and dwk += .... */
+    void (*qk_norm_backward)(mu_device_t *dev, mu_array_t dqkv, float *dwq, float *dwk, mu_array_t raw,
+                             mu_array_t wq, mu_array_t wk, const float *rstd, const mu_qk_norm_t *shape);
+
     /* --- elementwise --- */
 
     /* y = gelu(x); y may be x. tanh: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). erf: x Phi(x). */
@@ -201,7 +215,7 @@ typedef struct mu_device_ops {
     /* --- attention --- */
 
     /* Turns the first `dims` of each q and k in place, in the half layout of GPT-NeoX: pairs (i, i + dims/2)
-     * by the angle position * base^(-2i/dims). inverse: the other way, which is the gradient. */
+     * by the table's angle, and multiplies by its scale. inverse: the transposed product, which is the gradient. */
     void (*rotary)(mu_device_t *dev, mu_array_t qkv, const mu_rotary_t *r, bool inverse);
     /* out [batch * seq][heads][head_dim] = softmax(scale q k^T, causal) v; lse [batch][heads][seq] = log of
      * the softmax's sum, kept for backward. Scores live in tiles only. */
@@ -273,8 +287,9 @@ const char *mu_memory_name(mu_memory_t kind);
 /* For implementations: keeps the first failure of an operation (already logged). */
 void mu_device_error(mu_device_t *dev, mu_status_t status);
 
-/* Cosines and sines of the angles of positions 0 .. positions - 1: host, out [positions][cos, sin][dims / 2],
- * computed in double and rounded once. */
-void mu_rotary_table(int64_t positions, int64_t dims, double base, float *out);
+/* Cosines and sines, times `scale`, of the angles of positions 0 .. positions - 1: pair i of dims / 2 turns by
+ * frequency[i] (common/rope.h) with each position. Host, out [positions][cos, sin][dims / 2], computed in double
+ * and rounded once. */
+void mu_rotary_table(int64_t positions, int64_t dims, const double *frequency, double scale, float *out);
 
 #endif

@@ -37,6 +37,16 @@ typedef enum mu_transport_choice {
     MU_TRANSPORT_RDMA,
     MU_TRANSPORT_TCP
 } mu_transport_choice_t;
+/* Hugging Face's words for classes of models, in the order of muster.model_type. */
+typedef enum mu_model_type {
+    MU_TYPE_AUTO,
+    MU_TYPE_GPT_NEOX,
+    MU_TYPE_GPT2,
+    MU_TYPE_LLAMA,
+    MU_TYPE_MISTRAL,
+    MU_TYPE_QWEN2,
+    MU_TYPE_QWEN3
+} mu_model_type_t;
 typedef enum mu_device_choice { MU_DEVICE_AUTO, MU_DEVICE_CPU, MU_DEVICE_CUDA } mu_device_choice_t;
 
 /* A list of numbers; value is NULL where the key was not given. */
@@ -110,6 +120,7 @@ typedef struct mu_config {
         mu_log_level_t log_level;
         int64_t lookahead; /* global batches the controller sends ahead */
         char *end_tokens; /* ids that end a text, "98, 100" (mu_config_end_tokens()); NULL: the tokenizer's */
+        int model_type;   /* mu_model_type_t */
         bool overlap;     /* gradients are reduced over dp while backward goes on */
     } muster;
 

@@ -71,6 +71,10 @@ struct mu_config_source {
 
     /* keys whose effect is another field of the config */
     bool gpt_j_residual, gpt_j_tied, no_weight_tying, bias_gelu_fusion;
+    bool bias_in_norms, bias_in_attention, bias_in_mlp, qkv_bias;
+    double layernorm_epsilon, rms_norm_epsilon;
+    int64_t intermediate_size; /* as written; derived: what gives the model's width when it is read back */
+    int64_t mlp_multiple_of;
     bool fp16_enabled, bf16_enabled;
     int fp16_type, activation, optimizer, checkpoint_scale;
     mu_precision_t precision; /* as written */
@@ -108,6 +112,9 @@ void mu_key_show(const mu_yaml_t *node, mu_buf_t *out);
 /* Derives the fields that several keys decide together, and checks what the keys say about each other.
  * attention: the node of attention_config, or NULL. */
 mu_status_t mu_config_derive(mu_config_source_t *source, const mu_yaml_t *attention);
+
+/* Of those, the model's. */
+mu_status_t mu_config_derive_model(mu_config_source_t *source);
 
 /* "file:line:column" of a key, or "default": for messages. */
 const char *mu_config_where(const mu_config_source_t *source, const char *key);

@@ -157,6 +157,8 @@ static mu_status_t check_tp(const mu_config_source_t *s, const mu_world_t *world
     const mu_model_t *m = &s->config.model;
     if (m->heads % tp != 0)
         return unfit(s, world, "does not divide num_attention_heads %lld", (long long)m->heads);
+    if (mu_model_kv_heads(m) % tp != 0)
+        return unfit(s, world, "does not divide num_kv_heads %lld", (long long)mu_model_kv_heads(m));
     if (m->ffn % tp != 0)
         return unfit(s, world, "does not divide the MLP's width %lld", (long long)m->ffn);
     if (!divides_vocab(s, tp))

@@ -100,66 +100,6 @@ static mu_status_t derive_precision(mu_config_source_t *s)
     return MU_OK;
 }
 
-/* ---- model ---- */
-
-static mu_status_t derive_ffn(mu_config_source_t *s)
-{
-    mu_model_t *m = &s->config.model;
-    if (given(s, "intermediate_size") && given(s, "expansion_factor"))
-        return mu_fail(MU_CONFIG, "%s: expansion_factor excludes intermediate_size (%s): keep one of them",
-                       mu_config_where(s, "expansion_factor"), mu_config_where(s, "intermediate_size"));
-    if (given(s, "expansion_factor"))
-        m->ffn = (int64_t)(s->expansion_factor * (double)m->hidden);
-    else if (!given(s, "intermediate_size"))
-        m->ffn = 4 * m->hidden;
-    if (m->hidden > 0 && (m->ffn < 1 || m->ffn % 2 != 0))
-        return mu_fail(
-            MU_CONFIG, "%s: the MLP would be %lld wide: an even number is wanted",
-            mu_config_where(s, given(s, "expansion_factor") ? "expansion_factor" : "intermediate_size"),
-            (long long)m->ffn);
-    return MU_OK;
-}
-
-static mu_status_t derive_heads(mu_config_source_t *s)
-{
-    mu_model_t *m = &s->config.model;
-    m->rotary_dims = 0;
-    if (m->hidden == 0 || m->heads == 0)
-        return MU_OK;
-    if (m->hidden % m->heads != 0)
-        return mu_fail(MU_CONFIG, "%s: num_attention_heads %lld does not divide hidden_size %lld (%s)",
-                       mu_config_where(s, "num_attention_heads"), (long long)m->heads, (long long)m->hidden,
-                       mu_config_where(s, "hidden_size"));
-    if (m->position != MU_POSITION_ROTARY)
-        return MU_OK;
-    int64_t d = m->hidden / m->heads;
-    m->rotary_dims = s->rotary_pct >= 1 ? d : (int64_t)((double)d * s->rotary_pct);
-    if (m->rotary_dims < 2 || m->rotary_dims % 2 != 0)
-        return mu_fail(
-            MU_CONFIG,
-            "%s: rotary_pct %g of a head of %lld dimensions is %lld: an even number from 2 is wanted",
-            mu_config_where(s, "rotary_pct"), s->rotary_pct, (long long)d, (long long)m->rotary_dims);
-    return MU_OK;
-}
-
-static mu_status_t derive_model(mu_config_source_t *s)
-{
-    mu_model_t *m = &s->config.model;
-    mu_status_t status = derive_ffn(s);
-    also(&status, derive_heads(s));
-    m->residual = !s->gpt_j_residual ? MU_RESIDUAL_SEQUENTIAL
-                  : s->gpt_j_tied    ? MU_RESIDUAL_PARALLEL_TIED
-                                     : MU_RESIDUAL_PARALLEL;
-    m->activation = s->bias_gelu_fusion ? MU_GELU_TANH : MU_GELU_ERF;
-    m->tied_head = !s->no_weight_tying;
-    m->vocab = s->config.padded_vocab_size;
-    if (m->seq_length > 0 && m->max_positions > 0 && m->max_positions < m->seq_length)
-        also(&status, mu_fail(MU_CONFIG, "%s: max_position_embeddings %lld is less than seq_length %lld (%s)",
-                              mu_config_where(s, "max_position_embeddings"), (long long)m->max_positions,
-                              (long long)m->seq_length, mu_config_where(s, "seq_length")));
-    return status;
-}
-
 /* ---- schedule, data, optimizer ---- */
 
 static mu_status_t check_schedule(const mu_config_source_t *s)
@@ -290,7 +230,7 @@ mu_status_t mu_config_derive(mu_config_source_t *s, const mu_yaml_t *attention)
 {
     mu_config_t *c = &s->config;
     mu_status_t status = derive_precision(s);
-    also(&status, derive_model(s));
+    also(&status, mu_config_derive_model(s));
     also(&status, check_attention(s, attention));
     also(&status, check_schedule(s));
     also(&status, check_data(s));

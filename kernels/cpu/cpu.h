@@ -126,6 +126,12 @@ void mu_cpu_rmsnorm_backward(mu_device_t *dev, mu_array_t dx, float *dw, mu_arra
 void mu_cpu_residual(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t branch, mu_array_t bias1,
                      mu_array_t bias2, int64_t rows, int64_t hidden);
 
+/* qk_norm.c */
+void mu_cpu_qk_norm_forward(mu_device_t *dev, mu_array_t qkv, float *rstd, mu_array_t raw, mu_array_t wq,
+                            mu_array_t wk, const mu_qk_norm_t *shape);
+void mu_cpu_qk_norm_backward(mu_device_t *dev, mu_array_t dqkv, float *dwq, float *dwk, mu_array_t raw,
+                             mu_array_t wq, mu_array_t wk, const float *rstd, const mu_qk_norm_t *shape);
+
 /* elementwise.c */
 void mu_cpu_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, int64_t n, mu_activation_t act);
 void mu_cpu_gelu_backward(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t x, int64_t n,

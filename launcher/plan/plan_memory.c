@@ -35,6 +35,8 @@ void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_m
     int64_t norms = m->residual == MU_RESIDUAL_PARALLEL_TIED ? 1 : 2;
     int64_t inputs = m->residual == MU_RESIDUAL_SEQUENTIAL ? 2 : 1;
     int64_t layer = rows * (e * (h * norms + qkv + w + (2 + gates) * f) + 4 * (heads + 2 * inputs));
+    if (m->qk_norm)
+        layer += rows * (e * qkv + 4 * (heads + mu_model_kv_heads(m) / shape->tp));
     int64_t chunk = mu_model_logit_rows(rows, vocab, shape->gpu ? MU_LOGITS_GPU : MU_LOGITS_CPU);
     out->weights = p * e;
     out->gradients = p * 4;
@@ -46,7 +48,8 @@ void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_m
         e * rows * ((shape->tp > 1 ? 6 : 5) * h + (1 + gates) * f + qkv + w) + 20 * rows + PENDING_LOSSES * 8;
     if (m->position == MU_POSITION_ROTARY)
         out->workspace += 4 * m->max_positions * m->rotary_dims;
-    out->communication = shape->tp > 1 ? e * rows * h + 16 * h : 0;
+    int64_t norm_weights = 4 * h + (m->qk_norm ? 2 * mu_model_head_dim(m) : 0);
+    out->communication = shape->tp > 1 ? e * rows * h + 4 * norm_weights : 0;
 }
 
 int64_t mu_plan_memory_total(const mu_plan_memory_t *m)

@@ -62,6 +62,54 @@ static void ten_steps_in_every_layout(void **state)
     }
 }
 
+/* The blocks of a Llama, with norms of queries and keys: each layout's loss and gradients are the lone worker's. */
+static void llama_blocks_in_every_layout(void **state)
+{
+    (void)state;
+    mu_model_t model = golden_model(&golden_variants[3]);
+    model.kv_heads = 4;
+    model.heads = 8;
+    model.head_dim = model.rotary_dims = 12;
+    model.ffn = 96;
+    model.norm = MU_NORM_RMS;
+    model.activation = MU_SWIGLU;
+    model.unbiased = MU_UNBIASED_DENSE | MU_UNBIASED_MLP;
+    model.qk_norm = true;
+    mu_device_t *dev;
+    mu_net_t *alone;
+    mu_net_loss_t loss;
+    mu_comm_t *self = mu_comm_self("tp");
+    int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
+    mu_net_options_t whole = {.micro_batch = GOLDEN_BATCH, .training = true, .eod = -1};
+    golden_tokens(tokens);
+    assert_int_equal(mu_device_cpu_new(1, &dev), MU_OK);
+    assert_int_equal(mu_net_new(dev, &model, self, &whole, &alone), MU_OK);
+    assert_int_equal(mu_init_weights(alone, 5), MU_OK);
+    assert_int_equal(mu_net_forward_backward(alone, tokens, 1), MU_OK);
+    assert_int_equal(mu_net_take_loss(alone, &loss), MU_OK);
+    FOR_EACH_LAYOUT(tp, stage, micro)
+    {
+        worker_t worker, *w = &worker;
+        mu_net_options_t options = {
+            .micro_batch = micro, .training = true, .eod = -1, .checkpoint_activations = micro == 1};
+        set_up(w, tp, stage, &model, &options);
+        assert_int_equal(mu_init_weights(w->net, 5), MU_OK);
+        gradients(w, micro);
+        assert_close(mean_loss(w), loss.mean_sum, 2e-6);
+        for (int k = 0; k < mu_net_param_count(w->net); k++) {
+            const mu_net_param_t *p = mu_net_param(alone, k);
+            double sum = 0;
+            for (int64_t i = 0; i < p->elements; i++)
+                sum += (double)p->gradient[i] * (double)p->gradient[i];
+            assert_close(tensor_norm(w, mu_net_param(w->net, k)), sqrt(sum), 3e-5);
+        }
+        tear_down(w);
+    }
+    mu_net_free(alone);
+    mu_device_close(dev);
+    mu_comm_free(self);
+}
+
 /* What every worker of a group holds whole must stay the same bits on each. */
 static void replicated_parameters_stay_equal(void **state)
 {
@@ -149,6 +197,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_block_in_every_layout),
         cmocka_unit_test(ten_steps_in_every_layout),
+        cmocka_unit_test(llama_blocks_in_every_layout),
         cmocka_unit_test(replicated_parameters_stay_equal),
         cmocka_unit_test(logits_and_generation_see_the_whole_vocabulary),
         cmocka_unit_test(initial_weights_do_not_know_the_layout),

@@ -205,7 +205,7 @@ static void the_command_line_wins(void **state)
 {
     (void)state;
     mu_config_t *c = load_good(
-        "train_iters: 5\nmodel_parallel_size: 2\noptimizer: {params: {lr: 0.1}}\nnorm: rmsnorm\n",
+        "train_iters: 5\nmodel_parallel_size: 2\noptimizer: {params: {lr: 0.1}}\nnorm: scalenorm\n",
         "train-iters=7 train_iters=8 optimizer.params.lr=1e-4 muster.ready_timeout=60 norm=layernorm "
         "model_parallel_size=4 split=9,1,0 save=a=b load=null extra_save_iters=[3,4]");
     assert_int_equal(c->train_iters, 8);

@@ -136,6 +136,17 @@ static void memory_is_what_is_allocated(void **state)
     other.vocab = 1 << 18; /* fewer rows of logits at a time than the micro batch has */
     other.hidden = 8;
     compare(&other, 1, 4, 4, false);
+    mu_model_t llama = small;
+    llama.residual = MU_RESIDUAL_SEQUENTIAL;
+    llama.norm = MU_NORM_RMS;
+    llama.activation = MU_SWIGLU;
+    llama.unbiased = MU_UNBIASED_ALL;
+    llama.kv_heads = 2;
+    llama.head_dim = llama.rotary_dims = 20;
+    for (int i = 0; i < 8; i++) {
+        llama.qk_norm = i & 1;
+        compare(&llama, 1 + (i & 2) / 2, 1 + i / 4, 2, i & 4);
+    }
 }
 
 /* ---- whole plans ---- */

@@ -3,6 +3,7 @@
 #include "common/buf.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "common/rope.h"
 #include "kernels/convert.h"
 #include "worker/model/net_impl.h"
 
@@ -58,6 +59,11 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
     if (seq > m->max_positions)
         return mu_fail(MU_CONFIG, "sequences of %lld tokens, but the model has %lld positions",
                        (long long)seq, (long long)m->max_positions);
+    if (seq > mu_model_longest(m))
+        return mu_fail(MU_CONFIG,
+                       "sequences of %lld tokens, but a token sees no more than %lld "
+                       "(sliding_window_width): use sequences no longer than that",
+                       (long long)seq, (long long)m->window);
     return MU_OK;
 }
 
@@ -124,9 +130,10 @@ static void name_layer_param(mu_layer_params_t *l, const mu_net_param_t *p)
     const mu_net_param_t **const slot[] = {
         [MU_T_LN1_W] = &l->ln1_w,     [MU_T_LN1_B] = &l->ln1_b,     [MU_T_LN2_W] = &l->ln2_w,
         [MU_T_LN2_B] = &l->ln2_b,     [MU_T_QKV_W] = &l->qkv_w,     [MU_T_QKV_B] = &l->qkv_b,
-        [MU_T_DENSE_W] = &l->dense_w, [MU_T_DENSE_B] = &l->dense_b, [MU_T_GATE_W] = &l->gate_w,
-        [MU_T_GATE_B] = &l->gate_b,   [MU_T_FC1_W] = &l->fc1_w,     [MU_T_FC1_B] = &l->fc1_b,
-        [MU_T_FC2_W] = &l->fc2_w,     [MU_T_FC2_B] = &l->fc2_b,
+        [MU_T_Q_NORM_W] = &l->q_norm, [MU_T_K_NORM_W] = &l->k_norm, [MU_T_DENSE_W] = &l->dense_w,
+        [MU_T_DENSE_B] = &l->dense_b, [MU_T_GATE_W] = &l->gate_w,   [MU_T_GATE_B] = &l->gate_b,
+        [MU_T_FC1_W] = &l->fc1_w,     [MU_T_FC1_B] = &l->fc1_b,     [MU_T_FC2_W] = &l->fc2_w,
+        [MU_T_FC2_B] = &l->fc2_b,
     };
     *slot[p->tensor.kind] = p;
 }
@@ -199,6 +206,10 @@ static mu_status_t make_saved_rest(mu_net_t *net, mu_layer_saved_t *s)
         MU_TRY(mu_net_get_floats(net, kind, rows, &s->rstd2));
     }
     MU_TRY(mu_net_get_array(net, kind, rows * net->qkv, &s->qkv));
+    if (net->model.qk_norm) {
+        MU_TRY(mu_net_get_array(net, kind, rows * net->qkv, &s->raw));
+        MU_TRY(mu_net_get_floats(net, kind, rows * (net->heads + net->kv_heads), &s->rstd_qk));
+    }
     MU_TRY(mu_net_get_array(net, kind, rows * net->width, &s->ctx));
     MU_TRY(mu_net_get_floats(net, kind, rows * net->heads, &s->lse));
     MU_TRY(mu_net_get_array(net, kind, rows * net->ffn, &s->pre));
@@ -234,11 +245,15 @@ static mu_status_t make_rotary(mu_net_t *net)
 {
     if (net->model.position != MU_POSITION_ROTARY)
         return MU_OK;
-    int64_t count = net->model.max_positions * net->model.rotary_dims;
+    int64_t dims = net->model.rotary_dims, count = net->model.max_positions * dims;
+    double scale;
     MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, count, &net->rotary));
     float *host = mu_alloc((size_t)count * sizeof *host);
-    mu_rotary_table(net->model.max_positions, net->model.rotary_dims, net->model.rotary_base, host);
+    double *frequency = mu_alloc((size_t)dims * sizeof *frequency);
+    mu_rope_frequencies(&net->model, frequency, &scale);
+    mu_rotary_table(net->model.max_positions, dims, frequency, scale, host);
     net->ops->put(net->dev, net->rotary, host, count * (int64_t)sizeof *host);
+    free(frequency);
     free(host);
     return MU_OK;
 }
@@ -267,10 +282,11 @@ static mu_status_t make_head(mu_net_t *net)
 static mu_status_t make_reduced(mu_net_t *net)
 {
     int64_t h = net->model.hidden, bytes = net->rows * h * mu_dtype_size(net->options.dtype);
+    int64_t norms = 4 * h + mu_net_qk_weights(net);
     if (net->options.dtype != MU_DTYPE_F32)
         bytes = (bytes + REDUCED_ALIGN - 1) / REDUCED_ALIGN * REDUCED_ALIGN;
     net->reduced.type = net->options.dtype;
-    MU_TRY(mu_net_get_memory(net, MU_MEM_COMMUNICATION, bytes + 4 * h * (int64_t)sizeof(float),
+    MU_TRY(mu_net_get_memory(net, MU_MEM_COMMUNICATION, bytes + norms * (int64_t)sizeof(float),
                              &net->reduced.data));
     net->reduced_norms = (float *)(void *)((char *)net->reduced.data + bytes);
     return MU_OK;

@@ -22,9 +22,10 @@ static mu_status_t make_cache(mu_net_t *net, int64_t capacity)
 
 mu_status_t mu_net_decode_begin(mu_net_t *net, int64_t capacity)
 {
-    if (capacity > net->model.max_positions)
-        return mu_fail(MU_CONFIG, "%lld tokens to hold, but the model has %lld positions",
-                       (long long)capacity, (long long)net->model.max_positions);
+    if (capacity > mu_model_longest(&net->model))
+        return mu_fail(MU_CONFIG, "%lld tokens to hold, but the model %s %lld%s", (long long)capacity,
+                       net->model.window > 0 ? "sees" : "has", (long long)mu_model_longest(&net->model),
+                       net->model.window > 0 ? " at a time (sliding_window_width)" : " positions");
     if (capacity > net->capacity)
         MU_TRY(make_cache(net, capacity));
     net->length = 0;

@@ -13,6 +13,8 @@ typedef struct mu_layer_saved {
     float *mean1, *rstd1; /* [rows] */
     float *mean2, *rstd2; /* sequential residual; else both norms' are the first's */
     mu_array_t qkv;       /* [rows][qkv], turned */
+    mu_array_t raw;       /* [rows][qkv], before the norms of queries and keys; qk_norm only */
+    float *rstd_qk;       /* [rows][heads + kv_heads] / tp; qk_norm only */
     mu_array_t ctx;       /* [rows][width] */
     float *lse;           /* [batch][heads / tp][seq] */
     mu_array_t pre, act;  /* [rows][ffn] */
@@ -21,8 +23,8 @@ typedef struct mu_layer_saved {
 
 /* The parameters of one layer, by kind; absent ones (ln2 when tied, biases) are NULL. */
 typedef struct mu_layer_params {
-    const mu_net_param_t *ln1_w, *ln1_b, *ln2_w, *ln2_b, *qkv_w, *qkv_b, *dense_w, *dense_b, *gate_w, *gate_b,
-        *fc1_w, *fc1_b, *fc2_w, *fc2_b;
+    const mu_net_param_t *ln1_w, *ln1_b, *ln2_w, *ln2_b, *qkv_w, *qkv_b, *q_norm, *k_norm, *dense_w, *dense_b,
+        *gate_w, *gate_b, *fc1_w, *fc1_b, *fc2_w, *fc2_b;
 } mu_layer_params_t;
 
 /* Losses that may wait on the device; one more makes the call wait. */
@@ -75,8 +77,8 @@ struct mu_net {
     mu_array_t dy;      /* [rows][hidden]: gradient of the residual stream */
     mu_array_t dnormed; /* [rows][hidden]; also dln1 */
     mu_array_t dln2;    /* [rows][hidden] */
-    /* tp > 1: the norms' dx [rows][hidden], and the gradients of their weights, [4][hidden]; float dx and
-     * those are neighbours */
+    /* tp > 1: the norms' dx [rows][hidden], and the gradients of their weights: [2][head_dim] of queries and keys
+     * (qk_norm only), then [4][hidden]; float dx and those are neighbours */
     mu_array_t reduced;
     float *reduced_norms;
     mu_array_t dact, dqkv, dctx; /* [rows][ffn], [rows][qkv], [rows][width] */
@@ -108,6 +110,11 @@ static inline int64_t mu_net_vocab_of(const mu_net_t *net, int rank)
 static inline mu_array_t mu_net_weight(const mu_net_param_t *p)
 {
     return p ? p->weight : MU_NO_ARRAY;
+}
+/* Floats of the weights' gradients of queries' and keys' norms, both. */
+static inline int64_t mu_net_qk_weights(const mu_net_t *net)
+{
+    return net->model.qk_norm ? 2 * mu_model_head_dim(&net->model) : 0;
 }
 /* The norm of `rows` rows of x; mean is not touched by an RMS norm, which has no bias either. */
 void mu_net_norm(mu_net_t *net, mu_array_t y, float *mean, float *rstd, mu_array_t x, const mu_net_param_t *w,

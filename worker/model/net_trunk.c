@@ -41,6 +41,12 @@ static void rotate(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, b
     net->ops->rotary(net->dev, qkv, &r, inverse);
 }
 
+static mu_qk_norm_t qk_shape(const mu_net_t *net, int64_t rows)
+{
+    return (mu_qk_norm_t){rows, net->heads, net->kv_heads, mu_model_head_dim(&net->model),
+                          net->model.norm_eps};
+}
+
 void mu_net_norm(mu_net_t *net, mu_array_t y, float *mean, float *rstd, mu_array_t x, const mu_net_param_t *w,
                  const mu_net_param_t *b, int64_t rows)
 {
@@ -74,8 +80,13 @@ static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *pl
         if (both_norms(net))
             mu_net_norm(net, s->ln2, s->mean1, s->rstd1, s->x, p->ln2_w, p->ln2_b, rows);
     }
-    net->ops->linear_forward(net->dev, s->qkv, s->ln1, p->qkv_w->weight, mu_net_weight(p->qkv_b), MU_NO_ARRAY,
-                             rows, h, net->qkv);
+    net->ops->linear_forward(net->dev, p->q_norm ? s->raw : s->qkv, s->ln1, p->qkv_w->weight,
+                             mu_net_weight(p->qkv_b), MU_NO_ARRAY, rows, h, net->qkv);
+    if (p->q_norm) {
+        mu_qk_norm_t norm = qk_shape(net, rows);
+        net->ops->qk_norm_forward(net->dev, s->qkv, s->rstd_qk, s->raw, p->q_norm->weight, p->k_norm->weight,
+                                  &norm);
+    }
     rotate(net, s->qkv, place, false);
     if (place->cached)
         net->ops->attention_cached(net->dev, s->ctx, net->cache[l], s->qkv, place->first, &shape);
@@ -214,6 +225,23 @@ static void mlp_backward(mu_net_t *net, int64_t l)
                                     false);
 }
 
+/* dqkv, behind the norms of queries and keys, -> before them. With tp the norms' gradients wait in front of those of
+ * the layer's norms, for norms_backward(). */
+static void qk_norms_backward(mu_net_t *net, int64_t l)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    const mu_layer_saved_t *s = &net->saved[l];
+    mu_qk_norm_t norm = qk_shape(net, net->rows);
+    float *dq = p->q_norm->gradient, *dk = p->k_norm->gradient;
+    if (net->tp->size > 1) {
+        dq = net->reduced_norms;
+        dk = dq + norm.head_dim;
+        net->ops->zero(net->dev, dq, mu_net_qk_weights(net) * (int64_t)sizeof *dq);
+    }
+    net->ops->qk_norm_backward(net->dev, net->dqkv, dq, dk, s->raw, p->q_norm->weight, p->k_norm->weight,
+                               s->rstd_qk, &norm);
+}
+
 /* dy -> dln1, added to what is there when accumulating */
 static void attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *place, mu_array_t dln1,
                                bool accumulate)
@@ -227,6 +255,8 @@ static void attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *p
                                     false);
     net->ops->attention_backward(net->dev, net->dqkv, net->dctx, s->qkv, s->ctx, s->lse, &shape);
     rotate(net, net->dqkv, place, true);
+    if (p->q_norm)
+        qk_norms_backward(net, l);
     weight_gradients(net, p->qkv_w, p->qkv_b, net->dqkv, s->ln1, h, net->qkv);
     net->ops->linear_backward_input(net->dev, dln1, net->dqkv, p->qkv_w->weight, rows, h, net->qkv,
                                     accumulate);
@@ -258,12 +288,23 @@ static void norms_input(mu_net_t *net, mu_array_t dx, float *const dw[2], float 
                                      norm[0].mean, norm[0].rstd, rows, h, accumulate);
 }
 
+/* The gradients of queries' and keys' norms, summed over the group, from the message of the layer's first norm. */
+static void qk_norms_take(mu_net_t *net, int64_t l)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    int64_t d = mu_model_head_dim(&net->model);
+    if (net->tp->size == 1 || !p->q_norm)
+        return;
+    net->ops->add(net->dev, mu_array_f32(p->q_norm->gradient), mu_array_f32(net->reduced_norms), d);
+    net->ops->add(net->dev, mu_array_f32(p->k_norm->gradient), mu_array_f32(net->reduced_norms + d), d);
+}
+
 /* net->dy += the gradients of the norms' input, summed over the group */
 static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
 {
     int64_t rows = net->rows, h = net->model.hidden, each = net->model.norm == MU_NORM_RMS ? 1 : 2;
-    int64_t weights = each * count * h;
-    float *dw[2], *db[2] = {NULL}, *parts = net->reduced_norms;
+    int64_t qk = mu_net_qk_weights(net), weights = each * count * h;
+    float *dw[2], *db[2] = {NULL}, *parts = net->reduced_norms + qk;
     bool alone = net->tp->size == 1;
     for (int i = 0; i < count; i++) {
         dw[i] = alone ? norm[i].w->gradient : parts + each * i * h;
@@ -277,10 +318,10 @@ static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
     net->ops->zero(net->dev, parts, weights * (int64_t)sizeof *parts);
     norms_input(net, net->reduced, dw, db, norm, count, false);
     if (net->reduced.type == MU_DTYPE_F32) {
-        MU_TRY(reduce(net, net->reduced, rows * h + weights));
+        MU_TRY(reduce(net, net->reduced, rows * h + qk + weights));
     } else {
         MU_TRY(reduce(net, net->reduced, rows * h));
-        MU_TRY(reduce(net, mu_array_f32(parts), weights));
+        MU_TRY(reduce(net, mu_array_f32(net->reduced_norms), qk + weights));
     }
     net->ops->add(net->dev, net->dy, net->reduced, rows * h);
     for (int i = 0; i < count; i++) {
@@ -291,19 +332,15 @@ static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
     return MU_OK;
 }
 
-static mu_status_t layer_backward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
+static mu_status_t norms_and_attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
 {
     const mu_layer_params_t *p = &net->layer[l];
     mu_layer_saved_t *s = &net->saved[l];
-    if (net->options.checkpoint_activations) {
-        attention_forward(net, l, place);
-        mlp_forward(net, l, net->rows);
-    }
     norm_t norm1 = {p->ln1_w, p->ln1_b, s->x, net->dnormed, s->mean1, s->rstd1};
     norm_t norm2 = {p->ln2_w, p->ln2_b, s->mid, net->dln2, s->mean2, s->rstd2};
-    mlp_backward(net, l);
-    MU_TRY(mu_net_group_whole(net, MU_GROUP_MLP(l)));
     if (net->model.residual == MU_RESIDUAL_SEQUENTIAL) {
+        if (p->q_norm && net->tp->size > 1) /* nothing of theirs yet */
+            net->ops->zero(net->dev, net->reduced_norms, mu_net_qk_weights(net) * (int64_t)sizeof(float));
         MU_TRY(norms_backward(net, &norm2, 1));
         attention_backward(net, l, place, net->dnormed, false);
         return norms_backward(net, &norm1, 1);
@@ -315,6 +352,19 @@ static mu_status_t layer_backward(mu_net_t *net, int64_t l, const mu_net_place_t
     }
     attention_backward(net, l, place, net->dnormed, false);
     return norms_backward(net, (norm_t[]){norm1, norm2}, 2);
+}
+
+static mu_status_t layer_backward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
+{
+    if (net->options.checkpoint_activations) {
+        attention_forward(net, l, place);
+        mlp_forward(net, l, net->rows);
+    }
+    mlp_backward(net, l);
+    MU_TRY(mu_net_group_whole(net, MU_GROUP_MLP(l)));
+    MU_TRY(norms_and_attention_backward(net, l, place));
+    qk_norms_take(net, l);
+    return MU_OK;
 }
 
 mu_status_t mu_net_trunk_backward(mu_net_t *net)

@@ -1,5 +1,7 @@
 #include "worker/train/compatibility.h"
+#include "common/buf.h"
 #include "common/log.h"
+#include "common/rope.h"
 
 typedef struct difference {
     const char *path;
@@ -32,6 +34,26 @@ static void differ_f(difference_t *d, const char *key, double was, double is)
     d->count++;
 }
 
+/* The frequencies themselves: what is written may leave out what a default says. */
+static void differ_rope(difference_t *d, const mu_model_t *was, const mu_model_t *is)
+{
+    if (was->position != MU_POSITION_ROTARY || is->position != MU_POSITION_ROTARY ||
+        was->rotary_dims != is->rotary_dims || was->rotary_base != is->rotary_base)
+        return; /* that is said, or there are none */
+    size_t n = (size_t)was->rotary_dims;
+    double *a = mu_calloc(n + 1, sizeof *a), *b = mu_calloc(n + 1, sizeof *b);
+    mu_rope_frequencies(was, a, &a[n]);
+    mu_rope_frequencies(is, b, &b[n]);
+    if (memcmp(a, b, (n + 1) * sizeof *a) != 0) {
+        mu_error("%s: was made with rotary positions scaled as %s, the configuration says %s "
+                 "(muster.rope_scaling)",
+                 d->path, mu_rope_name(was->rope.type), mu_rope_name(is->rope.type));
+        d->count++;
+    }
+    free(a);
+    free(b);
+}
+
 static void compare_models(difference_t *d, const mu_model_t *was, const mu_model_t *is)
 {
     static const char *const residual[] = {[MU_RESIDUAL_SEQUENTIAL] = "attention before the MLP",
@@ -44,6 +66,7 @@ static void compare_models(difference_t *d, const mu_model_t *was, const mu_mode
     static const char *const position[] = {[MU_POSITION_ROTARY] = "rotary positions",
                                            [MU_POSITION_LEARNED] = "learned positions",
                                            [MU_POSITION_NONE] = "no positions"};
+    static const char *const qk_norm[] = {"queries and keys as they are", "norms of queries and keys"};
     static const char *const head[] = {"a head of its own", "a head tied to the embedding"};
     differ_i(d, "num_layers", was->layers, is->layers);
     differ_i(d, "hidden_size", was->hidden, is->hidden);
@@ -57,6 +80,8 @@ static void compare_models(difference_t *d, const mu_model_t *was, const mu_mode
     differ_i(d, "rotary dimensions (rotary_pct)", was->rotary_dims, is->rotary_dims);
     if (was->position == MU_POSITION_ROTARY)
         differ_f(d, "rotary_emb_base", was->rotary_base, is->rotary_base);
+    differ_rope(d, was, is);
+    differ_i(d, "sliding_window_width", was->window, is->window);
     if (was->position == MU_POSITION_LEARNED)
         differ_i(d, "max_position_embeddings", was->max_positions, is->max_positions);
     differ_w(d, "no_weight_tying", head[was->tied_head], head[is->tied_head]);
@@ -64,6 +89,7 @@ static void compare_models(difference_t *d, const mu_model_t *was, const mu_mode
     differ_i(d, "linear layers without bias (use_bias_in_attn_linear, use_bias_in_mlp)", was->unbiased,
              is->unbiased);
     differ_f(d, "epsilon of the norms", was->norm_eps, is->norm_eps);
+    differ_w(d, "use_qk_layernorm", qk_norm[was->qk_norm], qk_norm[is->qk_norm]);
 }
 
 /* The schedule follows the configuration only when it says so, as in gpt-neox (megatron/learning_rates.py).

@@ -227,3 +227,61 @@ void rmsnorm_test(void)
     rmsnorm_at(200, 100);
     rmsnorm_at(2, 6144);
 }
+
+/* Of one head with weight w: y, and what dy does to x and to the weight. */
+static void qk_head(const float *x, const float *w, const float *dy, int64_t d, double *y, double *dx,
+                    double *dw)
+{
+    double square = 0, with = 0;
+    for (int64_t c = 0; c < d; c++)
+        square += (double)x[c] * (double)x[c] / (double)d;
+    double rs = 1 / sqrt(square + eps);
+    for (int64_t c = 0; c < d; c++) {
+        y[c] = (double)x[c] * rs * (double)w[c];
+        dw[c] += (double)dy[c] * (double)x[c] * rs;
+        with += (double)dy[c] * (double)w[c] * (double)x[c] * rs / (double)d;
+    }
+    for (int64_t c = 0; c < d; c++)
+        dx[c] = rs * ((double)dy[c] * (double)w[c] - (double)x[c] * rs * with);
+}
+
+static void qk_norm_at(int64_t rows, int64_t heads, int64_t kv, int64_t d)
+{
+    int64_t group = heads / kv, n = rows * kv * (group + 2) * d;
+    mu_qk_norm_t s = {rows, heads, kv, d, eps};
+    float *x = noisy(n, 2), *dy = noisy(n, 1), *w[2] = {noisy(d, 1), noisy(d, 1)}, *dw[2];
+    double *want = doubles(n), *want_dx = doubles(n), *want_dw[2] = {doubles(d), doubles(d)};
+    mu_array_t raw = put(x, n), y = room(n), dx = put(dy, n), weight[2];
+    float *rstd = put_floats(floats(rows * (heads + kv)), rows * (heads + kv));
+    for (int i = 0; i < 2; i++) {
+        float *was = noisy(d, 1);
+        dw[i] = put_floats(was, d);
+        weight[i] = put(w[i], d);
+        for (int64_t c = 0; c < d; c++)
+            want_dw[i][c] = (double)was[c];
+    }
+    for (int64_t at = 0, part = 0; at < n; at += d, part = (part + 1) % (group + 2)) {
+        int key = part == group;
+        if (part <= group)
+            qk_head(x + at, w[key], dy + at, d, want + at, want_dx + at, want_dw[key]);
+        for (int64_t c = at; part > group && c < at + d; c++) { /* values pass */
+            want[c] = (double)x[c];
+            want_dx[c] = (double)dy[c];
+        }
+    }
+    op->qk_norm_forward(dev, y, rstd, raw, weight[0], weight[1], &s);
+    assert_near(get(y, n), want, n, 2e-6, 1);
+    op->qk_norm_backward(dev, dx, dw[0], dw[1], raw, weight[0], weight[1], rstd, &s);
+    assert_near(get(dx, n), want_dx, n, 2e-6, 1);
+    for (int i = 0; i < 2; i++)
+        assert_near_float(get_floats(dw[i], d), want_dw[i], d, 2e-6);
+}
+
+void qk_norm_test(void)
+{
+    if (!op->llama)
+        return;
+    qk_norm_at(1, 1, 1, 8);
+    qk_norm_at(70, 9, 3, 20);
+    qk_norm_at(33, 4, 1, 80);
+}

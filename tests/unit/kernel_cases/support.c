@@ -185,6 +185,14 @@ void assert_within(const char *what, double is, double limit)
                  limit);
 }
 
+void plain_table(int64_t positions, int64_t dims, float *out)
+{
+    double *frequency = doubles(dims / 2);
+    for (int64_t i = 0; i < dims / 2; i++)
+        frequency[i] = pow(10000, -2.0 * (double)i / (double)dims);
+    mu_rotary_table(positions, dims, frequency, 1, out);
+}
+
 double gelu(double x, mu_activation_t act)
 {
     if (act == MU_GELU_TANH)
@@ -215,6 +223,7 @@ CASE(attention_with_steep_scores, steep_test)
 CASE(rotary, rotary_test)
 CASE(grouped_queries, grouped_test)
 CASE(rms_norm, rmsnorm_test)
+CASE(qk_norm, qk_norm_test)
 CASE(swiglu, swiglu_test)
 CASE(absent_biases, unbiased_test)
 CASE(cross_entropy, entropy_test)
@@ -235,6 +244,7 @@ int mu_kernel_cases(const mu_case_device_t *given, int count)
         cmocka_unit_test(rotary),
         cmocka_unit_test(grouped_queries),
         cmocka_unit_test(rms_norm),
+        cmocka_unit_test(qk_norm),
         cmocka_unit_test(swiglu),
         cmocka_unit_test(absent_biases),
         cmocka_unit_test(cross_entropy),

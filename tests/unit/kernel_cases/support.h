@@ -48,6 +48,9 @@ double distance(const float *got, const double *want, int64_t n);
 #define assert_near_float(got, want, n, limit) assert_within(#got, distance(got, want, n), limit)
 void assert_within(const char *what, double is, double limit);
 
+/* The table of unscaled frequencies of base 10000. */
+void plain_table(int64_t positions, int64_t dims, float *out);
+
 double gelu(double x, mu_activation_t act);
 double gelu_slope(double x, mu_activation_t act);
 
@@ -55,6 +58,7 @@ double gelu_slope(double x, mu_activation_t act);
 void linear_test(void);
 void embedding_test(void);
 void rmsnorm_test(void);
+void qk_norm_test(void);
 void swiglu_test(void);
 void unbiased_test(void);
 void grouped_test(void);
