@@ -1,19 +1,24 @@
 /*
- * dump CKPT TOKENS ROWS OUT: what a checkpoint's network computes, as raw numbers for a comparison elsewhere.
+ * dump CKPT TOKENS ROWS OUT [recompute] [bf16]: what a checkpoint's network computes, as raw numbers for a comparison
+ * elsewhere. Under mpirun the ranks are one tp group.
  *
  * TOKENS is int32 [ROWS][n + 1]: inputs, and labels one further. OUT becomes a directory of float files:
  * `logits` [ROWS][n][vocabulary]; `gradients`, of the mean loss, every tensor in the model's order, ours in
- * shape; and `loss`, a double.
+ * shape (of rank R above 0 `gradients-R`: its slices); and `loss`, a double. With bf16 weights are rounded to it.
  */
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "worker/comm/comm_mpi.h"
 #include "worker/infer/inference_model.h"
 
 #include <math.h>
 
 typedef struct job {
     const char *tokens_path, *out;
+    bool recompute, bf16;
+    int rank;
+    mu_comm_t *tp;
     int32_t *tokens;
     int64_t rows, n; /* n: inputs of a row */
     mu_inference_model_t model;
@@ -35,7 +40,11 @@ static mu_status_t read_tokens(job_t *j)
 
 static mu_status_t write_floats(const job_t *j, const char *name, const void *data, size_t bytes)
 {
-    char *path = mu_path_join(j->out, name);
+    char *path = j->rank == 0                     ? mu_path_join(j->out, name)
+                 : strcmp(name, "gradients") == 0 ? mu_format("%s/%s-%d", j->out, name, j->rank)
+                                                  : NULL;
+    if (!path)
+        return MU_OK; /* the same on every rank */
     mu_status_t status = mu_file_replace(path, data, bytes, 0644);
     free(path);
     return status;
@@ -87,9 +96,13 @@ static mu_status_t run(job_t *j, const char *checkpoint)
     MU_TRY(read_tokens(j));
     MU_TRY(mu_make_dirs(j->out, 0755));
     MU_TRY(mu_inference_model_open(checkpoint, cpu, 2, j->rows, &j->model));
-    mu_net_options_t options = {.micro_batch = j->rows, .seq_length = j->n, .training = true, .eod = -1};
-    MU_TRY(
-        mu_net_new(j->model.context.device, &j->model.config->model, j->model.context.tp, &options, &j->net));
+    mu_net_options_t options = {.micro_batch = j->rows,
+                                .seq_length = j->n,
+                                .training = true,
+                                .dtype = j->bf16 ? MU_DTYPE_BF16 : MU_DTYPE_F32,
+                                .checkpoint_activations = j->recompute,
+                                .eod = -1};
+    MU_TRY(mu_net_new(j->model.context.device, &j->model.config->model, j->tp, &options, &j->net));
     MU_TRY(mu_state_load(j->net, j->model.checkpoint, false));
     MU_TRY(dump_logits(j));
     return dump_gradients(j);
@@ -99,16 +112,30 @@ int main(int argc, char **argv)
 {
     job_t j = {0};
     mu_status_t status;
+    bool good = argc >= 5 && mu_parse_i64(argv[3], &j.rows) && j.rows >= 1;
     mu_log_tag("dump");
-    if (argc != 5 || !mu_parse_i64(argv[3], &j.rows) || j.rows < 1) {
-        status = mu_fail(MU_USAGE, "usage: dump CKPT TOKENS ROWS OUT");
+    for (int i = 5; i < argc; i++) {
+        bool recompute = strcmp(argv[i], "recompute") == 0, bf16 = strcmp(argv[i], "bf16") == 0;
+        j.recompute |= recompute;
+        j.bf16 |= bf16;
+        good &= recompute || bf16;
+    }
+    if (!good) {
+        status = mu_fail(MU_USAGE, "usage: dump CKPT TOKENS ROWS OUT [recompute] [bf16]");
         return mu_status_exit(status);
     }
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &j.rank);
+    MPI_Comm group;
+    MPI_Comm_dup(MPI_COMM_WORLD, &group);
+    j.tp = mu_comm_mpi(group, "tp", NULL);
     j.tokens_path = argv[2];
     j.out = argv[4];
     status = run(&j, argv[1]);
     mu_net_free(j.net);
     mu_inference_model_close(&j.model);
+    mu_comm_free(j.tp);
+    MPI_Finalize();
     free(j.tokens);
     return mu_status_exit(status);
 }

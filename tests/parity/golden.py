@@ -13,7 +13,7 @@ import os
 import sys
 from collections import OrderedDict
 
-from models import gpt2, loss_of, neox, neox_head, our_order
+from models import LLAMA3, YARN, gpt2, is_llama, llama, llama_order, loss_of, neox, neox_head, our_order
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,6 +22,18 @@ from transformers import AutoModelForCausalLM
 SMALL = dict(vocab_size=24, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
              max_position_embeddings=12)
 ROWS, LENGTH = 2, 6
+# Two queries to a key, heads wider than hidden_size / heads, and rotary positions scaled from four of the six.
+LLAMA_SMALL = dict(vocab_size=24, hidden_size=8, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                   head_dim=6, intermediate_size=10, max_position_embeddings=16)
+LLAMAS = {
+    "llama": lambda: llama(**LLAMA_SMALL, rope_scaling={**LLAMA3, "original_max_position_embeddings": 4}),
+    "llama-biased": lambda: llama(**LLAMA_SMALL, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
+                                  rope_scaling=dict(rope_type="linear", factor=3.0)),
+    "mistral": lambda: llama("Mistral", **LLAMA_SMALL, sliding_window=8),
+    "qwen2": lambda: llama("Qwen2", **{**LLAMA_SMALL, "head_dim": 2}, tie_word_embeddings=True),
+    "qwen3": lambda: llama("Qwen3", **LLAMA_SMALL, use_sliding_window=False,
+                           rope_scaling={**YARN, "original_max_position_embeddings": 4}),
+}
 
 CONFIG = """# what gpt-neox keeps beside a checkpoint
 {
@@ -38,7 +50,7 @@ def fill(model, seed):
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            is_norm = any(part in name for part in ("layernorm", "layer_norm", "ln_"))
+            is_norm = any(part in name for part in ("layernorm", "layer_norm", "ln_", "norm"))
             p.normal_(1.0 if p.dim() == 1 and is_norm and name.endswith("weight") else 0.0, 0.4 if p.dim() == 2 else 0.2)
     return model.eval()
 
@@ -51,8 +63,10 @@ def expect(directory, **reading):
     loss, logits = loss_of(model, tokens)
     loss.backward()
     named, gradients = dict(model.named_parameters()), []
-    for name, turn in our_order(model):
-        g = turn(named[name].grad.numpy()).reshape(-1)
+    order = [(names, turn) for names, turn, _ in llama_order(model)] if is_llama(model) else [
+        ([name], turn) for name, turn in our_order(model)]
+    for names, turn in order:
+        g = turn(*[named[name].grad.numpy() for name in names]).reshape(-1)
         gradients.append([float(np.linalg.norm(g)), float(g @ np.cos(np.arange(g.size)))])
     with open(os.path.join(directory, "expected.json"), "w") as f:
         json.dump({"tokens": tokens.reshape(-1).tolist(), "rows": ROWS, "loss": loss.item(),
@@ -127,7 +141,10 @@ def main():
 
     fill(gpt2(vocab_size=24, n_embd=8, n_layer=2, n_head=2, n_inner=16, n_positions=12), 3).half().save_pretrained(
         where["gpt2"])
-    for name in ("neox", "neox-sequential", "gpt2"):
+    for seed, (name, make) in enumerate(LLAMAS.items()):
+        where[name] = os.path.join(top, name)
+        fill(make(), 11 + seed).bfloat16().save_pretrained(where[name])
+    for name in ("neox", "neox-sequential", "gpt2", *LLAMAS):
         expect(where[name])
         os.unlink(os.path.join(where[name], "generation_config.json"))
     old_gpt2(where["gpt2"])

@@ -7,6 +7,7 @@ import sys
 try:
     import numpy as np
     import torch
+    import transformers
     from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
     from transformers import logging as transformers_logging
 except ImportError as why:
@@ -33,6 +34,60 @@ def gpt2(**changes):
     return GPT2LMHeadModel(GPT2Config(**{**keys, **changes}))
 
 
+# Odd sizes: heads that are wider than hidden_size / heads, three queries to a key, a vocabulary that 3 divides.
+LLAMA = dict(vocab_size=129, hidden_size=72, num_hidden_layers=2, num_attention_heads=9, num_key_value_heads=3, head_dim=80,
+             intermediate_size=90, max_position_embeddings=96, rms_norm_eps=1e-5, rope_theta=5000.0,
+             tie_word_embeddings=False, attn_implementation="eager")
+LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=16)
+YARN = dict(rope_type="yarn", factor=6.0, original_max_position_embeddings=16)
+
+
+class HeadNorm(torch.nn.Module):
+    """A linear layer and Qwen3's norm of each of its heads, for versions of Transformers that have no Qwen3."""
+
+    def __init__(self, linear, size, eps):
+        super().__init__()
+        self.linear, self.size, self.eps = linear, size, eps
+        self.norm = torch.nn.Parameter(torch.ones(size))
+
+    def forward(self, x):
+        y = self.linear(x)
+        heads = y.view(*y.shape[:-1], -1, self.size)
+        heads = heads * torch.rsqrt(heads.pow(2).mean(-1, keepdim=True) + self.eps) * self.norm
+        return heads.reshape(y.shape)
+
+
+def llama(kind="Llama", **changes):
+    keys = {**LLAMA, **changes}
+    if kind == "Qwen3" and not hasattr(transformers, "Qwen3Config"):
+        keys.pop("use_sliding_window", None)
+        model = llama("Llama", **keys)
+        for layer in model.model.layers:
+            for name in ("q_proj", "k_proj"):
+                linear = getattr(layer.self_attn, name)
+                setattr(layer.self_attn, name, HeadNorm(linear, keys["head_dim"], keys["rms_norm_eps"]))
+        model.config.model_type = "qwen3"
+        return model
+    return getattr(transformers, kind + "ForCausalLM")(getattr(transformers, kind + "Config")(**keys))
+
+
+# Of the Llama family: Qwen2 has no head_dim of its own in old versions of Transformers.
+LLAMA_FORMS = {
+    "llama": lambda: llama(),
+    "llama-biased-tied": lambda: llama(attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
+    "llama-linear": lambda: llama(rope_scaling=dict(rope_type="linear", factor=3.0)),
+    "llama-llama3": lambda: llama(rope_scaling=LLAMA3),
+    "llama-yarn": lambda: llama(rope_scaling=YARN),
+    "llama-even": lambda: llama(num_attention_heads=6, num_key_value_heads=2, head_dim=16, vocab_size=128),
+    "mistral": lambda: llama("Mistral", sliding_window=64),
+    "mistral-one-key": lambda: llama("Mistral", sliding_window=None, num_key_value_heads=1),
+    "qwen2-tied": lambda: llama("Qwen2", head_dim=8, tie_word_embeddings=True),
+    "qwen3": lambda: llama("Qwen3", use_sliding_window=False),
+    "qwen3-tied-even": lambda: llama("Qwen3", use_sliding_window=False, tie_word_embeddings=True, vocab_size=128,
+                                     num_attention_heads=6, num_key_value_heads=2, head_dim=20),
+}
+
 FORMS = {
     "neox-parallel": lambda: neox(),
     "neox-parallel-tanh": lambda: neox(hidden_act="gelu_new", rotary_pct=1.0, rotary_emb_base=5000),
@@ -47,16 +102,56 @@ FORMS = {
 def make(form, seed=7):
     """A random model, larger weights than a fresh one's, so that every part of it matters."""
     torch.manual_seed(seed)
-    model = FORMS[form]()
+    model = {**FORMS, **LLAMA_FORMS}[form]()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            is_norm = any(part in name for part in ("layernorm", "layer_norm", "ln_"))
+            is_norm = any(part in name for part in ("layernorm", "layer_norm", "ln_", "norm"))
             if p.dim() == 2:
                 p.normal_(0, 0.08)
             else:
                 p.normal_(1.0 if is_norm and name.endswith("weight") else 0.0, 0.1)
     model.eval()
     return model
+
+
+def is_llama(model):
+    return model.config.model_type in ("llama", "mistral", "qwen2", "qwen3")
+
+
+def llama_order(model):
+    """[(their names, function from their arrays to ours, the axis that tensor parallelism divides)]."""
+    c = model.config
+    heads, kv, named = c.num_attention_heads, c.num_key_value_heads, dict(model.named_parameters())
+    size = named["model.layers.0.self_attn.o_proj.weight"].shape[1] // heads
+
+    def same(a):
+        return a
+
+    def groups(q, k, v):  # [head, size] each -> [key/value head][its queries, k, v][size]
+        rest = q.shape[1:]
+        parts = [x.reshape(kv, -1, size, *rest) for x in (q, k, v)]
+        return np.concatenate(parts, 1).reshape(-1, *rest)
+
+    def inner(name):  # of a HeadNorm
+        return name if name in named else name.replace("_proj.", "_proj.linear.")
+
+    out = [(["model.embed_tokens.weight"], same, 0)]
+    for i in range(c.num_hidden_layers):
+        at = f"model.layers.{i}."
+        rows = [([at + "input_layernorm.weight"], same, None), ([at + "post_attention_layernorm.weight"], same, None)]
+        rows += [([inner(at + f"self_attn.{x}_proj.{kind}") for x in "qkv"], groups, 0) for kind in ("weight", "bias")]
+        for x in "qk":
+            name = at + f"self_attn.{x}_norm.weight"
+            rows.append(([name if name in named else at + f"self_attn.{x}_proj.norm"], same, None))
+        rows += [([at + "self_attn.o_proj.weight"], same, 1), ([at + "self_attn.o_proj.bias"], same, None)]
+        for part, axis in (("gate", 0), ("up", 0), ("down", 1)):
+            rows.append(([at + f"mlp.{part}_proj.weight"], same, axis))
+            rows.append(([at + f"mlp.{part}_proj.bias"], same, axis if axis == 0 else None))
+        out += [row for row in rows if row[0][0] in named]
+    out.append((["model.norm.weight"], same, None))
+    if not c.tie_word_embeddings:
+        out.append((["lm_head.weight"], same, 0))
+    return out
 
 
 def is_gpt2(model):

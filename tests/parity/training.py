@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 
-from models import FORMS, is_gpt2, loss_of, make, rotary
+from models import FORMS, is_gpt2, is_llama, loss_of, make, rotary
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
@@ -119,7 +119,28 @@ def blended(path, here, vocab):
     return blend(sets, WEIGHTS_OF_TWO, STEPS * BATCH)
 
 
-def write_config(path, model, data, checkpoint):
+def llama_keys(model):
+    """The model in gpt-neox's keys."""
+    c = model.config
+    rope = getattr(c, "rope_parameters", None) or {}
+    scaling = {k: v for k, v in (rope or getattr(c, "rope_scaling", None) or {}).items() if k != "rope_theta"}
+    head_dim = model.model.layers[0].self_attn.o_proj.weight.shape[1] // c.num_attention_heads
+    muster = {"head_dim": head_dim, "qkv_bias": c.model_type == "qwen2", "model_type": c.model_type}
+    if scaling.get("rope_type", "default") != "default":
+        muster["rope_scaling"] = {"type": scaling.pop("rope_type"), **scaling}
+        muster["rope_scaling"].pop("type_", None)
+    return {
+        "num_layers": c.num_hidden_layers, "hidden_size": c.hidden_size, "num_attention_heads": c.num_attention_heads,
+        "num_kv_heads": c.num_key_value_heads, "intermediate_size": 3 * c.intermediate_size,
+        "max_position_embeddings": c.max_position_embeddings, "pos_emb": "rotary", "norm": "rmsnorm",
+        "rms_norm_epsilon": c.rms_norm_eps, "activation": "swiglu",
+        "rotary_emb_base": rope.get("rope_theta") or c.rope_theta, "no_weight_tying": not c.tie_word_embeddings,
+        "use_bias_in_norms": False, "use_bias_in_attn_linear": bool(getattr(c, "attention_bias", False)),
+        "use_bias_in_mlp": bool(getattr(c, "mlp_bias", False)), "use_qk_layernorm": c.model_type == "qwen3",
+    }, muster
+
+
+def neox_keys(model):
     c = model.config
     gpt2 = is_gpt2(model)
     layers, hidden, heads = (c.n_layer, c.n_embd, c.n_head) if gpt2 else (
@@ -128,19 +149,27 @@ def write_config(path, model, data, checkpoint):
     act = c.activation_function if gpt2 else c.hidden_act
     lines = {
         "num_layers": layers, "hidden_size": hidden, "num_attention_heads": heads, "intermediate_size": ffn,
-        "seq_length": LENGTH, "max_position_embeddings": c.n_positions if gpt2 else c.max_position_embeddings,
+        "max_position_embeddings": c.n_positions if gpt2 else c.max_position_embeddings,
         "pos_emb": "learned" if gpt2 else "rotary", "no_weight_tying": not c.tie_word_embeddings,
         "gpt_j_residual": not gpt2 and c.use_parallel_residual, "bias_gelu_fusion": act != "gelu",
         "layernorm_epsilon": c.layer_norm_epsilon if gpt2 else c.layer_norm_eps,
+    }
+    if not gpt2:
+        lines["rotary_pct"], lines["rotary_emb_base"] = rotary(c)
+    return lines, {}
+
+
+def write_config(path, model, data, checkpoint):
+    keys, muster = (llama_keys if is_llama(model) else neox_keys)(model)
+    lines = {
+        **keys, "seq_length": LENGTH,
         "optimizer": {"type": "Adam", "params": {"lr": LR, "betas": [0.9, 0.95], "eps": 1e-8}},
         "weight_decay": DECAY, "gradient_clipping": CLIP, "lr_decay_style": "cosine", "min_lr": MIN_LR,
         "warmup": WARMUP, "precision": "fp32", "train_batch_size": BATCH, "train_iters": STEPS, "seed": SEED,
         "split": "1,0,0", "eval_interval": 1000, "eval_iters": 0, "checkpoint_factor": STEPS, "data_path": data,
         "load": checkpoint, "finetune": True,
-        "muster": {"device": "cpu", "threads_per_worker": 1, "max_restarts": 0},
+        "muster": {"device": "cpu", "threads_per_worker": 1, "max_restarts": 0, **muster},
     }
-    if not gpt2:
-        lines["rotary_pct"], lines["rotary_emb_base"] = rotary(c)
     with open(path, "w") as f:
         f.write("\n".join(f"{key}: {json.dumps(value)}" for key, value in lines.items()) + "\n")
 

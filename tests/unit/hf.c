@@ -25,6 +25,9 @@ static mu_status_t read_config(const char *json, mu_hf_family_t *family, mu_conf
 #define NEOX                                                                                                 \
     "\"model_type\":\"gpt_neox\",\"hidden_size\":512,\"num_hidden_layers\":6,\"num_attention_heads\":8,"     \
     "\"intermediate_size\":2048,\"max_position_embeddings\":2048,\"vocab_size\":50304"
+#define LLAMA                                                                                                \
+    "\"model_type\":\"llama\",\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":4,"         \
+    "\"intermediate_size\":96,\"vocab_size\":128"
 #define GPT2 "\"model_type\":\"gpt2\",\"n_embd\":768,\"n_layer\":12,\"n_head\":12,\"vocab_size\":50257"
 
 static void neox_of_every_age(void **state)
@@ -112,7 +115,14 @@ static void what_is_not_ours_is_refused(void **state)
         {"", MU_DATA, "config.json:1"},
         {"{\"model_type\":\"gpt2\",\"model_type\":\"gpt2\"}", MU_DATA, "duplicate"},
         {"{}", MU_CONFIG, "'model_type' is 'not there'"},
-        {"{\"model_type\":\"llama\"}", MU_CONFIG, "'llama'"},
+        {"{\"model_type\":\"gemma\"}", MU_CONFIG, "'gemma'"},
+        {"{\"model_type\":\"llama\"}", MU_DATA, "'hidden_size' is not there"},
+        {"{" LLAMA ",\"hidden_act\":\"gelu\"}", MU_CONFIG, "'gelu'"},
+        {"{" LLAMA ",\"partial_rotary_factor\":0.5}", MU_CONFIG, "partial_rotary_factor"},
+        {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\"}}", MU_CONFIG, "'longrope'"},
+        {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"yarn\"}}", MU_DATA, "'factor'"},
+        {"{" LLAMA ",\"rope_parameters\":3}", MU_DATA, "no object"},
+        {"{" LLAMA ",\"num_key_value_heads\":3}", MU_CONFIG, "num_kv_heads 3"},
         {"{\"model_type\":\"gpt2\"}", MU_DATA, "'n_embd' is not there"},
         {"{" GPT2 ",\"n_positions\":0}", MU_DATA, "'n_positions'"},
         {"{" GPT2 ",\"n_positions\":99999999999}", MU_DATA, "'n_positions'"},
@@ -159,11 +169,12 @@ static void what_is_written_is_read_back(void **state)
                             .activation = MU_GELU_TANH};
             mu_buf_t json = MU_BUF_INIT;
             mu_hf_family_t family;
+            mu_model_type_t type;
             mu_config_t *c;
             if (d > 64 && rotary % 6 != 0)
                 continue;
-            assert_int_equal(mu_hf_family("m", &m, &family), MU_OK);
-            mu_hf_config_write(&m, family, 3, (const int32_t[]){3}, 1, &json);
+            assert_int_equal(mu_hf_type("m", &m, MU_TYPE_AUTO, &type), MU_OK);
+            mu_hf_config_write(&m, type, 3, (const int32_t[]){3}, 1, &json);
             assert_int_equal(read_config(json.data, &family, &c), MU_OK);
             assert_int_equal(c->model.rotary_dims, rotary);
             assert_true(c->model.rotary_base == m.rotary_base && c->model.norm_eps == m.norm_eps);
@@ -178,19 +189,29 @@ static void what_is_written_is_read_back(void **state)
 static void a_model_of_neither_class_has_none(void **state)
 {
     (void)state;
-    mu_hf_family_t family;
-    mu_model_t m = {.position = MU_POSITION_LEARNED, .residual = MU_RESIDUAL_SEQUENTIAL};
+    mu_model_type_t type;
+    mu_model_t m = {
+        .hidden = 8, .heads = 2, .position = MU_POSITION_LEARNED, .residual = MU_RESIDUAL_SEQUENTIAL};
     quiet();
-    assert_int_equal(mu_hf_family("m", &m, &family), MU_OK);
-    assert_int_equal(family, MU_HF_GPT2);
+    assert_int_equal(mu_hf_type("m", &m, MU_TYPE_AUTO, &type), MU_OK);
+    assert_int_equal(type, MU_TYPE_GPT2);
     m.residual = MU_RESIDUAL_PARALLEL;
-    assert_int_equal(mu_hf_family("m", &m, &family), MU_CONFIG);
+    assert_int_equal(mu_hf_type("m", &m, MU_TYPE_AUTO, &type), MU_CONFIG);
     m.position = MU_POSITION_NONE;
-    assert_int_equal(mu_hf_family("m", &m, &family), MU_CONFIG);
+    assert_int_equal(mu_hf_type("m", &m, MU_TYPE_AUTO, &type), MU_CONFIG);
     m.position = MU_POSITION_ROTARY;
-    assert_int_equal(mu_hf_family("m", &m, &family), MU_OK);
+    assert_int_equal(mu_hf_type("m", &m, MU_TYPE_AUTO, &type), MU_OK);
+    assert_int_equal(type, MU_TYPE_GPT_NEOX);
+    assert_int_equal(mu_hf_type("m", &m, MU_TYPE_LLAMA, &type), MU_CONFIG);
+    assert_heard("LlamaForCausalLM");
+    m.head_dim = 6;
+    assert_int_equal(mu_hf_type("m", &m, MU_TYPE_AUTO, &type), MU_CONFIG);
+    m.head_dim = 0;
+    m.rope.type = MU_ROPE_LINEAR;
+    assert_int_equal(mu_hf_type("m", &m, MU_TYPE_AUTO, &type), MU_CONFIG);
+    m.rope.type = MU_ROPE_PLAIN;
     m.residual = MU_RESIDUAL_PARALLEL_TIED;
-    assert_int_equal(mu_hf_family("m", &m, &family), MU_CONFIG);
+    assert_int_equal(mu_hf_type("m", &m, MU_TYPE_AUTO, &type), MU_CONFIG);
 }
 
 /* ---- the order of GPT-2's elements ---- */

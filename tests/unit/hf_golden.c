@@ -7,7 +7,8 @@
 #include <jansson.h>
 #include <math.h>
 
-static const char *const models[] = {"neox", "neox-sequential", "gpt2"};
+static const char *const models[] = {"neox",         "neox-sequential", "gpt2",  "llama",
+                                     "llama-biased", "mistral",         "qwen2", "qwen3"};
 enum { MODELS = sizeof models / sizeof *models };
 
 typedef struct expected {

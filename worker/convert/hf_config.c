@@ -2,72 +2,12 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/config/config.h"
+#include "worker/convert/hf_llama.h"
 #include "worker/convert/hf_model.h"
 
-#include <jansson.h>
 #include <math.h>
 
-typedef struct reader {
-    const char *name;
-    const json_t *root;
-    mu_buf_t *yaml;
-    mu_status_t status; /* the first error */
-} reader_t;
-
-static void set(reader_t *r, mu_status_t status)
-{
-    if (r->status == MU_OK)
-        r->status = status;
-}
-
-/* null is as good as absent, as in Transformers */
-static const json_t *get(const json_t *object, const char *key)
-{
-    const json_t *v = json_object_get(object, key);
-    return json_is_null(v) ? NULL : v;
-}
-
-static int64_t get_count(reader_t *r, const char *key, int64_t otherwise)
-{
-    const json_t *v = get(r->root, key);
-    if (!v && otherwise > 0)
-        return otherwise;
-    if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > INT32_MAX) {
-        set(r, mu_fail(MU_DATA, "%s: '%s' is %s: a whole number from 1 is wanted", r->name, key,
-                       v ? "out of range" : "not there"));
-        return 1;
-    }
-    return json_integer_value(v);
-}
-
-static double get_number(reader_t *r, const json_t *object, const char *key, double otherwise)
-{
-    const json_t *v = get(object, key);
-    if (!v)
-        return otherwise;
-    if (!json_is_number(v) || !isfinite(json_number_value(v))) {
-        set(r, mu_fail(MU_DATA, "%s: '%s' is no number", r->name, key));
-        return otherwise;
-    }
-    return json_number_value(v);
-}
-
-static bool get_flag(reader_t *r, const char *key, bool otherwise)
-{
-    const json_t *v = get(r->root, key);
-    if (v && !json_is_boolean(v))
-        set(r, mu_fail(MU_DATA, "%s: '%s' is neither true nor false", r->name, key));
-    return v ? json_is_true(v) : otherwise;
-}
-
-/* A setting that changes what the model computes and that we have one value of. */
-static void only(reader_t *r, const char *key, bool want)
-{
-    if (get_flag(r, key, want) != want)
-        set(r, mu_fail(MU_CONFIG, "%s: '%s' %s is not supported", r->name, key, want ? "false" : "true"));
-}
-
-static void read_activation(reader_t *r, const char *key, const char *otherwise)
+static void read_activation(mu_hf_reader_t *r, const char *key, const char *otherwise)
 {
     static const struct {
         const char *name;
@@ -77,7 +17,7 @@ static void read_activation(reader_t *r, const char *key, const char *otherwise)
                  {"gelu_new", true},
                  {"gelu_fast", true},
                  {"gelu_pytorch_tanh", true}};
-    const json_t *v = get(r->root, key);
+    const json_t *v = mu_hf_get(r->root, key);
     const char *name = v ? json_string_value(v) : otherwise;
     for (size_t i = 0; name && i < sizeof known / sizeof *known; i++) {
         if (strcmp(known[i].name, name) == 0) {
@@ -85,77 +25,59 @@ static void read_activation(reader_t *r, const char *key, const char *otherwise)
             return;
         }
     }
-    set(r, mu_fail(MU_CONFIG, "%s: '%s' is '%s': gelu, gelu_new, gelu_fast or gelu_pytorch_tanh is wanted",
-                   r->name, key, name ? name : "?"));
+    mu_hf_set(r,
+              mu_fail(MU_CONFIG, "%s: '%s' is '%s': gelu, gelu_new, gelu_fast or gelu_pytorch_tanh is wanted",
+                      r->name, key, name ? name : "?"));
 }
 
 /* New files have rope_parameters; old ones rotary_pct and rotary_emb_base, or rope_theta and
  * partial_rotary_factor; scaled positions of any kind are others than ours. */
-static void read_rotary(reader_t *r)
+static void read_rotary(mu_hf_reader_t *r)
 {
     static const char *const places[] = {"rope_parameters", "rope_scaling"};
-    double share = get_number(r, r->root, "partial_rotary_factor", 0.25),
-           base = get_number(r, r->root, "rope_theta", 10000);
-    share = get_number(r, r->root, "rotary_pct", share);
-    base = get_number(r, r->root, "rotary_emb_base", base);
+    double share = mu_hf_number(r, r->root, "partial_rotary_factor", 0.25),
+           base = mu_hf_number(r, r->root, "rope_theta", 10000);
+    share = mu_hf_number(r, r->root, "rotary_pct", share);
+    base = mu_hf_number(r, r->root, "rotary_emb_base", base);
     for (int i = 0; i < 2; i++) {
-        const json_t *rope = get(r->root, places[i]);
-        if (!rope)
-            continue;
-        const char *type = json_string_value(get(rope, "rope_type"));
-        if (!type)
-            type = json_string_value(get(rope, "type"));
-        if (!json_is_object(rope))
-            set(r, mu_fail(MU_DATA, "%s: '%s' is no object", r->name, places[i]));
-        else if (type && strcmp(type, "default") != 0)
-            set(r, mu_fail(MU_CONFIG, "%s: '%s' of type '%s' is not supported: default is wanted", r->name,
-                           places[i], type));
-        share = get_number(r, rope, "partial_rotary_factor", share);
-        base = get_number(r, rope, "rope_theta", base);
+        const json_t *rope = mu_hf_object(r, places[i]);
+        if (rope && strcmp(mu_hf_rope_type(rope), "default") != 0)
+            mu_hf_set(r, mu_fail(MU_CONFIG, "%s: '%s' of type '%s' is not supported: default is wanted",
+                                 r->name, places[i], mu_hf_rope_type(rope)));
+        share = mu_hf_number(r, rope, "partial_rotary_factor", share);
+        base = mu_hf_number(r, rope, "rope_theta", base);
     }
     mu_buf_addf(r->yaml, "pos_emb: rotary\nrotary_pct: %.17g\nrotary_emb_base: %.17g\n", share, base);
 }
 
-static void write_common(reader_t *r, int64_t layers, int64_t hidden, int64_t heads, int64_t ffn,
-                         int64_t positions)
+static void read_neox(mu_hf_reader_t *r)
 {
-    mu_buf_addf(r->yaml,
-                "num_layers: %lld\nhidden_size: %lld\nnum_attention_heads: %lld\nintermediate_size: %lld\n"
-                "seq_length: %lld\nmax_position_embeddings: %lld\npadded_vocab_size: %lld\n",
-                (long long)layers, (long long)hidden, (long long)heads, (long long)ffn, (long long)positions,
-                (long long)positions, (long long)get_count(r, "vocab_size", 0));
-    mu_buf_addf(r->yaml, "init_method: normal\ninit_method_std: %.17g\n",
-                get_number(r, r->root, "initializer_range", 0.02));
-}
-
-static void read_neox(reader_t *r)
-{
-    int64_t hidden = get_count(r, "hidden_size", 0);
-    write_common(r, get_count(r, "num_hidden_layers", 0), hidden, get_count(r, "num_attention_heads", 0),
-                 get_count(r, "intermediate_size", 4 * hidden),
-                 get_count(r, "max_position_embeddings", 2048));
-    only(r, "attention_bias", true);
-    mu_buf_addf(r->yaml, "layernorm_epsilon: %.17g\n", get_number(r, r->root, "layer_norm_eps", 1e-5));
+    int64_t hidden = mu_hf_count(r, "hidden_size", 0),
+            positions = mu_hf_count(r, "max_position_embeddings", 2048);
+    mu_hf_common(r, mu_hf_count(r, "num_hidden_layers", 0), hidden, mu_hf_count(r, "num_attention_heads", 0),
+                 mu_hf_count(r, "intermediate_size", 4 * hidden), positions, positions);
+    mu_hf_only(r, "attention_bias", true);
+    mu_buf_addf(r->yaml, "layernorm_epsilon: %.17g\n", mu_hf_number(r, r->root, "layer_norm_eps", 1e-5));
     read_rotary(r);
     read_activation(r, "hidden_act", "gelu");
     mu_buf_addf(r->yaml, "gpt_j_residual: %s\nno_weight_tying: %s\n",
-                get_flag(r, "use_parallel_residual", true) ? "true" : "false",
-                get_flag(r, "tie_word_embeddings", false) ? "false" : "true");
+                mu_hf_flag(r, "use_parallel_residual", true) ? "true" : "false",
+                mu_hf_flag(r, "tie_word_embeddings", false) ? "false" : "true");
 }
 
-static void read_gpt2(reader_t *r)
+static void read_gpt2(mu_hf_reader_t *r)
 {
-    int64_t hidden = get_count(r, "n_embd", 0);
-    write_common(r, get_count(r, "n_layer", 0), hidden, get_count(r, "n_head", 0),
-                 get_count(r, "n_inner", 4 * hidden), get_count(r, "n_positions", 1024));
-    only(r, "scale_attn_weights", true);
-    only(r, "scale_attn_by_inverse_layer_idx", false);
-    only(r, "add_cross_attention", false);
+    int64_t hidden = mu_hf_count(r, "n_embd", 0), positions = mu_hf_count(r, "n_positions", 1024);
+    mu_hf_common(r, mu_hf_count(r, "n_layer", 0), hidden, mu_hf_count(r, "n_head", 0),
+                 mu_hf_count(r, "n_inner", 4 * hidden), positions, positions);
+    mu_hf_only(r, "scale_attn_weights", true);
+    mu_hf_only(r, "scale_attn_by_inverse_layer_idx", false);
+    mu_hf_only(r, "add_cross_attention", false);
     mu_buf_addf(r->yaml, "layernorm_epsilon: %.17g\npos_emb: learned\ngpt_j_residual: false\n",
-                get_number(r, r->root, "layer_norm_epsilon", 1e-5));
+                mu_hf_number(r, r->root, "layer_norm_epsilon", 1e-5));
     read_activation(r, "activation_function", "gelu_new");
     mu_buf_addf(r->yaml, "no_weight_tying: %s\n",
-                get_flag(r, "tie_word_embeddings", true) ? "false" : "true");
+                mu_hf_flag(r, "tie_word_embeddings", true) ? "false" : "true");
 }
 
 mu_status_t mu_hf_config_read(const char *name, const char *text, size_t n, mu_hf_family_t *family,
@@ -163,7 +85,7 @@ mu_status_t mu_hf_config_read(const char *name, const char *text, size_t n, mu_h
 {
     json_error_t error;
     json_t *root = mu_json_parse(text, n, MU_JSON_CONFIG, &error);
-    reader_t r = {.name = name, .root = root, .yaml = yaml};
+    mu_hf_reader_t r = {.name = name, .root = root, .yaml = yaml};
     const char *type = json_string_value(json_object_get(root, "model_type"));
     if (!root) {
         r.status = mu_fail(MU_DATA, "%s:%d:%d: %s", name, error.line, error.column, error.text);
@@ -173,9 +95,12 @@ mu_status_t mu_hf_config_read(const char *name, const char *text, size_t n, mu_h
     } else if (type && strcmp(type, "gpt2") == 0) {
         *family = MU_HF_GPT2;
         read_gpt2(&r);
+    } else if (mu_hf_llama_read(&r, type)) {
+        *family = MU_HF_LLAMA;
     } else {
-        r.status = mu_fail(MU_CONFIG, "%s: 'model_type' is '%s': gpt_neox or gpt2 is wanted", name,
-                           type ? type : "not there");
+        r.status = mu_fail(
+            MU_CONFIG, "%s: 'model_type' is '%s': gpt_neox, gpt2, llama, mistral, qwen2 or qwen3 is wanted",
+            name, type ? type : "not there");
     }
     json_decref(root);
     return r.status;
@@ -221,7 +146,7 @@ mu_status_t mu_hf_end_tokens(const char *name, const char *text, size_t n, int64
     json_t *root = mu_json_parse(text, n, MU_JSON_CONFIG, &error);
     if (!root)
         return mu_fail(MU_DATA, "%s:%d:%d: %s", name, error.line, error.column, error.text);
-    const json_t *v = get(root, "eos_token_id");
+    const json_t *v = mu_hf_get(root, "eos_token_id");
     size_t count = json_is_array(v) ? json_array_size(v) : v ? 1 : 0;
     mu_status_t status = MU_OK;
     int taken = 0;
@@ -250,7 +175,7 @@ void mu_hf_ids(const int32_t *ids, int n, mu_buf_t *out)
         mu_buf_adds(out, "]");
 }
 
-void mu_hf_config_write(const mu_model_t *m, mu_hf_family_t family, int bos, const int32_t *end, int ends,
+void mu_hf_config_write(const mu_model_t *m, mu_model_type_t type, int bos, const int32_t *end, int ends,
                         mu_buf_t *out)
 {
     char id[16] = "null";
@@ -259,7 +184,12 @@ void mu_hf_config_write(const mu_model_t *m, mu_hf_family_t family, int bos, con
         snprintf(id, sizeof id, "%d", bos);
     mu_hf_ids(end, ends, &eos);
     mu_buf_adds(out, "{\n");
-    (family == MU_HF_NEOX ? write_neox : write_gpt2)(m, out);
+    if (type == MU_TYPE_GPT_NEOX)
+        write_neox(m, out);
+    else if (type == MU_TYPE_GPT2)
+        write_gpt2(m, out);
+    else
+        mu_hf_llama_write(m, type, out);
     mu_buf_addf(out,
                 "  \"vocab_size\": %lld,\n  \"tie_word_embeddings\": %s,\n  \"initializer_range\": %.17g,\n"
                 "  \"bos_token_id\": %s,\n  \"eos_token_id\": %s,\n  \"use_cache\": true,\n"

@@ -18,6 +18,7 @@ typedef struct export
     const mu_checkpoint_t *checkpoint;
     mu_config_t *config;
     const mu_model_t *model;
+    mu_model_type_t type;
     mu_hf_family_t family;
     mu_tokenizer_t *tokenizer;  /* NULL: none */
     char *dir;                  /* the temporary one */
@@ -38,7 +39,9 @@ static mu_status_t open_config(export_t *e)
     e->config->model.vocab = m->tensors[embedding].shape[0];
     e->model = &e->config->model;
     MU_TRY(mu_checkpoint_match(e->checkpoint, e->model));
-    return mu_hf_family(path, e->model, &e->family);
+    MU_TRY(mu_hf_type(path, e->model, (mu_model_type_t)e->config->muster.model_type, &e->type));
+    e->family = mu_hf_family(e->type);
+    return MU_OK;
 }
 
 static mu_status_t write_text(const export_t *e, const char *name, const mu_buf_t *text)
@@ -88,8 +91,8 @@ static void take_ends(export_t *e)
 static mu_status_t write_config(const export_t *e)
 {
     mu_buf_t text = MU_BUF_INIT;
-    mu_hf_config_write(e->model, e->family, e->tokenizer ? mu_tokenizer_eod(e->tokenizer) : -1, e->end,
-                       e->ends, &text);
+    mu_hf_config_write(e->model, e->type, e->tokenizer ? mu_tokenizer_eod(e->tokenizer) : -1, e->end, e->ends,
+                       &text);
     mu_status_t status = write_text(e, "config.json", &text);
     mu_buf_clear(&text);
     mu_buf_adds(&text, "{\n  \"_from_model_config\": true,\n  \"eos_token_id\": ");
@@ -104,21 +107,35 @@ static mu_status_t write_config(const export_t *e)
 /* All names and shapes, in the order of the model's list. */
 static void make_header(const export_t *e, mu_buf_t *out)
 {
-    int count = mu_model_tensor_count(e->model);
-    mu_safetensors_entry_t *entries = mu_calloc((size_t)count, sizeof *entries);
+    int count = mu_model_tensor_count(e->model), n = 0;
+    mu_safetensors_entry_t *entries = mu_calloc((size_t)count * MU_HF_PARTS, sizeof *entries);
     for (int i = 0; i < count; i++) {
         mu_tensor_t t;
-        mu_buf_t name = MU_BUF_INIT;
         mu_model_tensor(e->model, i, &t);
-        mu_hf_name(e->family, &t, &name);
-        entries[i].dims = t.dims;
-        mu_hf_shape(e->family, &t, entries[i].shape);
-        entries[i].name = mu_buf_detach(&name);
+        for (int part = 0; part < mu_hf_parts(e->family, &t); part++, n++) {
+            mu_buf_t name = MU_BUF_INIT;
+            mu_hf_name(e->family, &t, part, &name);
+            entries[n].dims = t.dims;
+            mu_hf_shape(e->family, e->model, &t, part, entries[n].shape);
+            entries[n].name = mu_buf_detach(&name);
+        }
     }
-    mu_safetensors_header(entries, count, out);
-    for (int i = 0; i < count; i++)
+    mu_safetensors_header(entries, n, out);
+    for (int i = 0; i < n; i++)
         free(entries[i].name);
     free(entries);
+}
+
+/* A part's rows, head by head. */
+static mu_status_t read_part(const export_t *e, const mu_tensor_t *t, int part, int64_t rows, float *theirs)
+{
+    int64_t d = mu_model_head_dim(e->model);
+    for (int64_t row = 0; row < rows; row += d) {
+        const int64_t offset[2] = {mu_hf_row(e->model, part, row), 0}, count[2] = {d, t->shape[1]};
+        MU_TRY(mu_checkpoint_read(e->checkpoint, t->name, MU_STATE_WEIGHT, offset, count,
+                                  theirs + row * t->shape[1]));
+    }
+    return MU_OK;
 }
 
 /* One tensor in their order, in `theirs`; `ours` is as large. */
@@ -132,22 +149,31 @@ static mu_status_t read_tensor(const export_t *e, const mu_tensor_t *t, float *o
     return MU_OK;
 }
 
+static mu_status_t write_part(const export_t *e, const mu_tensor_t *t, int part, const char *path, int fd)
+{
+    int64_t shape[2];
+    mu_hf_shape(e->family, e->model, t, part, shape);
+    size_t n = (size_t)(shape[0] * shape[1]);
+    float *ours = mu_hf_reordered(e->family, t) ? mu_alloc(n * sizeof *ours) : NULL,
+          *theirs = mu_alloc(n * sizeof *theirs);
+    mu_status_t status = mu_hf_parts(e->family, t) > 1 ? read_part(e, t, part, shape[0], theirs)
+                                                       : read_tensor(e, t, ours, theirs);
+    if (status == MU_OK && !mu_write_all(fd, theirs, n * sizeof *theirs))
+        status = mu_fail(MU_IO, "%s: cannot write: %s", path, strerror(errno));
+    free(ours);
+    free(theirs);
+    return status;
+}
+
 static mu_status_t write_tensors(const export_t *e, const char *path, int fd)
 {
-    mu_status_t status = MU_OK;
-    for (int i = 0; status == MU_OK && i < mu_model_tensor_count(e->model); i++) {
+    for (int i = 0; i < mu_model_tensor_count(e->model); i++) {
         mu_tensor_t t;
         mu_model_tensor(e->model, i, &t);
-        size_t n = (size_t)(t.shape[0] * t.shape[1]);
-        float *ours = mu_hf_reordered(e->family, &t) ? mu_alloc(n * sizeof *ours) : NULL,
-              *theirs = mu_alloc(n * sizeof *theirs);
-        status = read_tensor(e, &t, ours, theirs);
-        if (status == MU_OK && !mu_write_all(fd, theirs, n * sizeof *theirs))
-            status = mu_fail(MU_IO, "%s: cannot write: %s", path, strerror(errno));
-        free(ours);
-        free(theirs);
+        for (int part = 0; part < mu_hf_parts(e->family, &t); part++)
+            MU_TRY(write_part(e, &t, part, path, fd));
     }
-    return status;
+    return MU_OK;
 }
 
 static mu_status_t write_weights(const export_t *e)

@@ -25,7 +25,7 @@ typedef struct mu_import {
     mu_shard_source_t read; /* reads weights; its argument is the mu_import_t */
     mu_hf_family_t family;
     const mu_foreign_tensor_t **of; /* [tensor of the model's list][slice] */
-    int slices;                     /* tp width of the files; 1 for Hugging Face's */
+    int slices;                     /* tp width of the files; MU_HF_PARTS for Hugging Face's parts */
     char *const *specials;          /* special tokens to add to the tokenizer; not the import's own */
     int special_count;
     bool allow_nonfinite; /* weights that are no finite numbers are warned of, not refused */

@@ -3,6 +3,7 @@
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/num.h"
 #include "common/checkpoint/manifest.h"
 #include "worker/convert/hf_import.h"
 #include "worker/convert/safetensors.h"
@@ -19,7 +20,12 @@ static mu_status_t open_config(const char *dir, mu_import_t *import)
     MU_TRY_GOTO(status, mu_file_read_text(path, CONFIG_LIMIT, &text), out);
     MU_TRY_GOTO(status, mu_hf_config_read(path, text.data, text.len, &import->family, &yaml), out);
     MU_TRY_GOTO(status, mu_config_load_text(path, yaml.data, &import->config), out);
-    import->what = import->family == MU_HF_NEOX ? "GPTNeoXForCausalLM" : "GPT2LMHeadModel";
+    mu_model_type_t type;
+    MU_TRY_GOTO(
+        status,
+        mu_hf_type(path, &import->config->model, (mu_model_type_t)import->config->muster.model_type, &type),
+        out);
+    import->what = mu_hf_class(type);
 out:
     free(path);
     mu_buf_release(&text);
@@ -207,16 +213,17 @@ static mu_status_t check_tied(const mu_import_t *import)
     return MU_OK;
 }
 
-static mu_status_t resolve_one(const char *dir, mu_import_t *import, int index)
+static mu_status_t resolve_part(const char *dir, mu_import_t *import, int index, int part)
 {
     mu_tensor_t t;
     mu_buf_t name = MU_BUF_INIT;
     int64_t want[2];
     char a[128], b[128];
     mu_status_t status = MU_OK;
-    mu_model_tensor(&import->config->model, index, &t);
-    mu_hf_name(import->family, &t, &name);
-    mu_hf_shape(import->family, &t, want);
+    const mu_model_t *m = &import->config->model;
+    mu_model_tensor(m, index, &t);
+    mu_hf_name(import->family, &t, part, &name);
+    mu_hf_shape(import->family, m, &t, part, want);
     const mu_foreign_tensor_t *f = find(import, t.kind, name.data);
     if (!f)
         status = mu_fail(MU_DATA, "%s: tensor '%s' is not there", dir, name.data);
@@ -228,8 +235,18 @@ static mu_status_t resolve_one(const char *dir, mu_import_t *import, int index)
     else if (f->type == MU_FOREIGN_OTHER)
         status = mu_fail(MU_DATA, "%s: tensor '%s' is not of type F32, F16 or BF16",
                          mu_foreign_path(&import->list, f), f->name);
-    import->of[index] = f;
+    import->of[index * MU_HF_PARTS + part] = f;
     mu_buf_release(&name);
+    return status;
+}
+
+static mu_status_t resolve_one(const char *dir, mu_import_t *import, int index)
+{
+    mu_tensor_t t;
+    mu_status_t status = MU_OK;
+    mu_model_tensor(&import->config->model, index, &t);
+    for (int part = 0; part < mu_hf_parts(import->family, &t) && status == MU_OK; part++)
+        status = resolve_part(dir, import, index, part);
     return status;
 }
 
@@ -240,8 +257,8 @@ static mu_status_t refuse_others(const mu_import_t *import, int count)
     for (int i = 0; i < import->list.count; i++) {
         const mu_foreign_tensor_t *f = &import->list.tensors[i];
         bool used = mu_hf_ignored(import->family, &import->config->model, f->name);
-        for (int k = 0; !used && k < count; k++)
-            used = same_place(import->of[k], f);
+        for (int k = 0; !used && k < count * MU_HF_PARTS; k++)
+            used = import->of[k] && same_place(import->of[k], f);
         if (!used && others++ < SHOWN)
             mu_error("%s: tensor '%s' has no place in the model that config.json describes",
                      mu_foreign_path(&import->list, f), f->name);
@@ -255,7 +272,7 @@ static mu_status_t resolve(const char *dir, mu_import_t *import)
 {
     int count = mu_model_tensor_count(&import->config->model), missing = 0;
     mu_status_t status = MU_OK;
-    import->of = mu_calloc((size_t)count, sizeof(void *));
+    import->of = mu_calloc((size_t)count * MU_HF_PARTS, sizeof(void *));
     for (int i = 0; i < count && missing < SHOWN; i++) {
         mu_status_t one = resolve_one(dir, import, i);
         missing += one != MU_OK;
@@ -270,11 +287,25 @@ static mu_status_t read_whole(mu_import_t *import, int tensor)
 {
     if (import->whole_of == tensor)
         return MU_OK;
-    const mu_foreign_tensor_t *f = import->of[tensor];
+    const mu_foreign_tensor_t *f = import->of[tensor * MU_HF_PARTS];
     import->whole_of = -1;
     import->whole = mu_realloc(import->whole, (size_t)f->elements * sizeof(float));
     MU_TRY(mu_foreign_read(&import->list, f, 0, f->elements, import->whole));
     import->whole_of = tensor;
+    return MU_OK;
+}
+
+/* Rows of query_key_value, head by head. */
+static mu_status_t read_parts(mu_import_t *import, int tensor, int64_t first, int64_t rows, int64_t columns,
+                              float *out)
+{
+    for (int64_t done = 0, n; done < rows; done += n) {
+        int part;
+        int64_t row;
+        n = mu_min_i64(rows - done, mu_hf_run(&import->config->model, first + done, &part, &row));
+        MU_TRY(mu_foreign_read(&import->list, import->of[tensor * MU_HF_PARTS + part], row * columns,
+                               n * columns, out + done * columns));
+    }
     return MU_OK;
 }
 
@@ -285,8 +316,10 @@ static mu_status_t read_rows(void *arg, int tensor, mu_state_t state, const int6
     mu_tensor_t t;
     (void)state; /* weights are all that is asked for */
     mu_model_tensor(&import->config->model, tensor, &t);
+    if (mu_hf_parts(import->family, &t) > 1)
+        return read_parts(import, tensor, offset[0], count[0], t.shape[1], out);
     if (!mu_hf_reordered(import->family, &t))
-        return mu_foreign_read(&import->list, import->of[tensor], offset[0] * t.shape[1],
+        return mu_foreign_read(&import->list, import->of[tensor * MU_HF_PARTS], offset[0] * t.shape[1],
                                count[0] * t.shape[1], out);
     MU_TRY(read_whole(import, tensor));
     mu_hf_gather(&import->config->model, &t, import->whole, offset[0], count[0], out);
@@ -295,7 +328,7 @@ static mu_status_t read_rows(void *arg, int tensor, mu_state_t state, const int6
 
 mu_status_t mu_hf_source_open(const char *dir, mu_import_t *out)
 {
-    mu_import_t import = {.read = read_rows, .whole_of = -1, .slices = 1};
+    mu_import_t import = {.read = read_rows, .whole_of = -1, .slices = MU_HF_PARTS};
     mu_status_t status;
     if (!mu_is_dir(dir))
         return mu_fail(MU_NOINPUT, "%s: is no directory", dir);

@@ -124,6 +124,12 @@ static mu_status_t open_config(const char *dir, char *const *configs, int nconfi
                        "the configuration of '%s' describes no model: it needs num_layers, hidden_size, "
                        "num_attention_heads, seq_length and max_position_embeddings",
                        dir);
+    if (mu_model_llama_part(m))
+        return mu_fail(
+            MU_CONFIG,
+            "the configuration of '%s' has %s: gpt-neox's own checkpoints of such models are not read: "
+            "convert it by gpt-neox's convert_neox_to_hf.py and import that",
+            dir, mu_model_llama_part(m));
     return MU_OK;
 }
 
