@@ -1,5 +1,5 @@
 /*
- * A growing byte string, always NUL terminated behind its length. Start from MU_BUF_INIT; mu_buf_release()
+ * A growing byte string, always NUL terminated after its length. Start from MU_BUF_INIT; mu_buf_release()
  * frees it and makes it empty again. Running out of memory ends the process with exit 70: no caller could go
  * on.
  */

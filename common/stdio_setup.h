@@ -7,7 +7,7 @@
  *
  * begin: a stream that was closed by whoever started us is opened on /dev/null. Else the first file that the
  * program opens would get its number, and be written to by every message.
- * end: a result that did not reach stdout (a full disk, a closed stream) is MU_IO, and told, where the program was
+ * end: a result that did not reach stdout (a full disk, a closed stream) is MU_IO, and logged if the program was
  * fine until then. A reader that has gone ends us by SIGPIPE, as any filter.
  */
 #ifndef MU_COMMON_STDIO_SETUP_H

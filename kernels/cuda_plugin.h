@@ -45,8 +45,8 @@ typedef struct mu_cuda_plugin_table {
     /* Whether everything enqueued on `stream` is done. Does not wait. Errors: MU_GPU. */
     mu_status_t (*stream_idle)(mu_device_t *dev, void *stream, bool *out);
 
-    /* Marks, to learn what of a stream is done and when: one behind what is enqueued on `stream` now. Errors
-     * of mark_passed: MU_GPU. mark_ms waits for `to`, which was made behind `from`. */
+    /* Marks, to learn what of a stream is done and when: one after what is enqueued on `stream` now. Errors
+     * of mark_passed: MU_GPU. mark_ms waits for `to`, which was made after `from`. */
     mu_status_t (*mark_new)(mu_device_t *dev, void *stream, void **out);
     void (*mark_free)(mu_device_t *dev, void *mark); /* NULL is nothing */
     mu_status_t (*mark_passed)(mu_device_t *dev, void *mark, bool *out);

@@ -55,7 +55,7 @@ static inline mu_array_t mu_array_f32(float *data)
 {
     return (mu_array_t){data, MU_DTYPE_F32};
 }
-/* The array that begins `elements` behind the start of `a`. */
+/* The array that begins `elements` after the start of `a`. */
 static inline mu_array_t mu_array_at(mu_array_t a, int64_t elements)
 {
     return (mu_array_t){(char *)a.data + elements * mu_dtype_size(a.type), a.type};

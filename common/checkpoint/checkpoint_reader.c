@@ -349,7 +349,7 @@ mu_status_t mu_checkpoint_match(const mu_checkpoint_t *c, const mu_model_t *mode
     return status;
 }
 
-/* Appends a reason behind others. */
+/* Appends a reason after others. */
 static void also(mu_buf_t *why, const mu_buf_t *reason)
 {
     mu_buf_addf(why, "%s%s", why->len ? "; " : "", reason->data);

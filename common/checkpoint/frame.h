@@ -8,7 +8,7 @@
 /* The slices in the order of their bytes: a new array of indices, free() it. */
 int *mu_frame_order(const mu_shard_t *shard);
 
-/* Whether the slices lie behind the header, inside shard->size, and apart from each other. `order` is
+/* Whether the slices lie after the header, inside shard->size, and apart from each other. `order` is
  * mu_frame_order()'s; on false *bad is the index of a slice that does not. */
 bool mu_frame_fits(const mu_shard_t *shard, const int *order, int *bad);
 

@@ -133,8 +133,8 @@ mu_status_t mu_checkpoint_open_named(const char *dir, const char *name, int64_t 
 }
 
 /* Writes every reason of `list` before the entry `end` at one level. */
-static void tell(mu_log_level_t level, const char *dir, const mu_checkpoint_list_t *list, int end,
-                 int64_t below)
+static void report(mu_log_level_t level, const char *dir, const mu_checkpoint_list_t *list, int end,
+                   int64_t below)
 {
     for (int i = 0; i < end; i++)
         if (list->entries[i].step < below)
@@ -172,11 +172,11 @@ static mu_status_t newest_of(const char *dir, int64_t below, mu_checkpoint_t **o
         status = mu_fail(MU_IO, "checkpoint '%s/%s' cannot be read: %s", dir, unread->name, unread->why);
         mu_checkpoint_close(found);
     } else if (found) {
-        tell(MU_LOG_WARN, dir, &list, i - 1, below);
+        report(MU_LOG_WARN, dir, &list, i - 1, below);
         if (i > 1)
             mu_warn("going back to checkpoint '%s'", mu_checkpoint_path(found));
     } else if (list.count > 0) {
-        tell(MU_LOG_ERROR, dir, &list, list.count, below);
+        report(MU_LOG_ERROR, dir, &list, list.count, below);
         status = mu_fail(MU_NOVALID, "%s: %d checkpoint%s, none of them valid", dir, list.count,
                          list.count == 1 ? "" : "s");
     }

@@ -68,7 +68,7 @@ void mu_shard_release(mu_shard_t *shard);
 void mu_shard_pack(const mu_shard_t *shard, mu_buf_t *out);
 mu_status_t mu_shard_unpack(const char *text, size_t n, mu_shard_t *out);
 
-/* The header of a shard file: a line of text for each part of its identity, zeros behind. */
+/* The header of a shard file: a line of text for each part of its identity, zeros after it. */
 void mu_shard_header(const char *run_id, int64_t step, int attempt, const char *name,
                      char out[MU_SHARD_HEADER]);
 

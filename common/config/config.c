@@ -145,7 +145,7 @@ static mu_status_t load_file(loader_t *l, const char *path)
     return status;
 }
 
-/* The text behind `=` as a tree; for a key that holds text it is that text, whatever it looks like. */
+/* The text after `=` as a tree; for a key that holds text it is that text, whatever it looks like. */
 static mu_status_t override_value(const char *name, const char *text, mu_yaml_t **out)
 {
     char *place = mu_format("command line: %s", name);

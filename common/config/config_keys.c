@@ -513,7 +513,7 @@ const mu_key_t mu_keys[] = {
     TEXT("muster.end_tokens", "null", CONFIG(muster.end_tokens),
          "ids that end a text, as \"98, 100\"; the model's own when it was imported, else <|endoftext|>"),
     BOOL("muster.overlap", "true", CONFIG(muster.overlap),
-         "replicas exchange gradients beside backward and weights beside forward; false: behind, the same "
+         "replicas exchange gradients beside backward and weights beside forward; false: after, the same "
          "numbers"),
     INT("muster.vocab_parallel_size", "null", 1, 65536, AT(vocab_parallel_size),
         "model_parallel_size that pads the vocabulary; the files' own when not given"),

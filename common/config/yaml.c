@@ -170,7 +170,7 @@ static mu_status_t syntax_error(const reader_t *r)
                        "needs quotes");
     if (strstr(problem, "<document start>"))
         return fail_at(r, mark,
-                       "something stands behind the end: a bracket closes too early, or is one too many");
+                       "something stands after the end: a bracket closes too early, or is one too many");
     if (strstr(problem, "expected node content"))
         return fail_at(r, mark, "a key or a value is missing here");
     if (strstr(problem, "cannot start any token") && mark.column < length)

@@ -149,14 +149,14 @@ mu_control_fault_t mu_control_fault(const mu_control_t *control);
 /* The guard: the launcher's hello was right, messages may be sent. The launcher: a first frame opened as
  * well, so the peer is no recording. */
 bool mu_control_open(const mu_control_t *control);
-/* Seals a message behind the output. False when the connection is not open or its output is stuck (over
+/* Seals a message after the output. False when the connection is not open or its output is stuck (over
  * 4 * MU_CONTROL_FRAME_MAX bytes wait): close it. */
 bool mu_control_send(mu_control_t *control, const mu_message_t *message);
 /* Bytes for the peer; valid until the next call on `control`. */
 const void *mu_control_output(const mu_control_t *control, size_t *n);
 void mu_control_wrote(mu_control_t *control, size_t n);
 
-/* A fresh random key; and its text, 64 hex digits with a NUL behind. Decoding is strict; false otherwise. */
+/* A fresh random key; and its text, 64 hex digits with a NUL after. Decoding is strict; false otherwise. */
 void mu_control_key_new(uint8_t key[MU_CONTROL_KEY_BYTES]);
 void mu_control_key_hex(const uint8_t key[MU_CONTROL_KEY_BYTES], char out[2 * MU_CONTROL_KEY_BYTES + 1]);
 bool mu_control_key_parse(const char *hex, uint8_t key[MU_CONTROL_KEY_BYTES]);

@@ -1,4 +1,4 @@
-/* The words at the beginning of the lines between launcher and probe (worker/probe/probe.h tells the protocol). */
+/* The words at the beginning of the lines between launcher and probe (the protocol is in worker/probe/probe.h). */
 #ifndef MU_COMMON_PROBE_WORDS_H
 #define MU_COMMON_PROBE_WORDS_H
 

@@ -55,7 +55,7 @@ static size_t plain(mu_csv_t *csv, const char *line, size_t n, size_t at)
     return at;
 }
 
-/* Takes bytes of a quoted field up to the line's end or behind its closing quote. */
+/* Takes bytes of a quoted field up to the line's end or after its closing quote. */
 static size_t quoted(mu_csv_t *csv, const char *line, size_t n, size_t at)
 {
     while (at < n) {

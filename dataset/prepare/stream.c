@@ -54,7 +54,7 @@ static mu_status_t read_some(mu_stream_t *s, void *out, size_t n, size_t *got)
     return MU_OK;
 }
 
-/* Reads on behind what is left in the block. */
+/* Reads on after what is left in the block. */
 static mu_status_t fill(mu_stream_t *s)
 {
     if (s->at > 0) {

@@ -34,7 +34,7 @@ mu_status_t mu_stream_open_over(const char *name, mu_bytes_t source, mu_stream_t
 /* The first MU_STREAM_HEAD bytes, decompressed, or all there are. Before the first read; they are still read. */
 mu_status_t mu_stream_peek(mu_stream_t *stream, const char **bytes, size_t *n);
 /* Up to n bytes; *got is 0 only at the end. Errors, each naming the file: MU_DATA (damaged, cut short,
- * checksum wrong, bytes behind the end of the compressed data, a bomb), MU_IO; those of the source. */
+ * checksum wrong, bytes after the end of the compressed data, a bomb), MU_IO; those of the source. */
 mu_status_t mu_stream_read(mu_stream_t *stream, void *out, size_t n, size_t *got);
 /* Bytes of the file taken so far, before decompression. */
 uint64_t mu_stream_consumed(const mu_stream_t *stream);

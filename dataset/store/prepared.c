@@ -77,7 +77,7 @@ static mu_status_t check_size(const part_t *part, const mu_data_shard_t *shard)
     return MU_OK;
 }
 
-/* Reads the tables, checks them, and puts the documents' starts behind those of the shards before. */
+/* Reads the tables, checks them, and puts the documents' starts after those of the shards before. */
 static mu_status_t read_tables(mu_dataset_t *ds, part_t *part, const mu_data_shard_t *shard)
 {
     char found[MU_DIGEST_HEX];

@@ -52,11 +52,11 @@ mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out);
 mu_status_t mu_tokenizer_load_gpt2(const char *vocab_path, const char *merges_path, mu_tokenizer_t **out);
 /* Writes a tokenizer.json with the same ids for every text and the same digest. Errors: MU_IO. */
 mu_status_t mu_tokenizer_save(const mu_tokenizer_t *tok, const char *path);
-/* Adds special tokens behind the last id, in this order; a name that is an added token already stays what it
+/* Adds special tokens after the last id, in this order; a name that is an added token already stays what it
  * is. Not while an encoder of it or another thread uses it. Errors: MU_USAGE (a name that is empty, too long,
  * no UTF-8, or the text of a plain token), MU_DATA (ids are missing below the last). */
 mu_status_t mu_tokenizer_add_specials(mu_tokenizer_t *tok, char *const *names, int n);
-/* Whether `tok` is `base`, with perhaps some added tokens behind its ids: then a text without those has the
+/* Whether `tok` is `base`, with perhaps some added tokens after its ids: then a text without those has the
  * same ids in both. */
 bool mu_tokenizer_extends(const mu_tokenizer_t *tok, const mu_tokenizer_t *base);
 /* NULL is fine. Encoders of it must be freed first. */
@@ -73,7 +73,7 @@ const char *mu_tokenizer_digest(const mu_tokenizer_t *tok);
 /* An encoder keeps the ids of recent words in 4 MiB. free with mu_encoder_free(); NULL is fine there. */
 mu_encoder_t *mu_encoder_new(const mu_tokenizer_t *tok);
 void mu_encoder_free(mu_encoder_t *encoder);
-/* Appends the ids of a whole text (a document) to `out`; no token is put before or behind. What is not UTF-8
+/* Appends the ids of a whole text (a document) to `out`; no token is put before or after. What is not UTF-8
  * becomes U+FFFD; `replaced`, unless NULL, receives how often. Errors: MU_DATA for more than 2^29 bytes. */
 mu_status_t mu_encoder_encode(mu_encoder_t *encoder, const char *text, size_t n, mu_ids_t *out,
                               size_t *replaced);

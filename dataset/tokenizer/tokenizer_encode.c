@@ -8,7 +8,7 @@
 #define LINES     65536
 
 typedef struct line {
-    uint64_t key[KEY_BYTES / 8]; /* the word, zeros behind it */
+    uint64_t key[KEY_BYTES / 8]; /* the word, zeros after it it */
     int32_t ids[LINE_IDS];
     uint8_t len, count; /* len 0: empty */
 } line_t;
@@ -61,7 +61,7 @@ const unsigned char *mu_word_end(const mu_unicode_t *unicode, const unsigned cha
             return p + 3;
     }
     if (*p == ' ' && end - p >= 2)
-        next = p + 1; /* belongs to the word behind it, unless that is space too */
+        next = p + 1; /* belongs to the word after it, unless that is space too */
     uint8_t class = class_at(unicode, &next);
     if (class != MU_CHAR_SPACE) {
         do
@@ -80,7 +80,7 @@ const unsigned char *mu_word_end(const mu_unicode_t *unicode, const unsigned cha
     return end;
 }
 
-/* Copies at most KEY_BYTES bytes over zeros, without reading behind them. */
+/* Copies at most KEY_BYTES bytes over zeros, without reading past them. */
 static inline void copy_key(unsigned char *key, const unsigned char *p, size_t n)
 {
     if (n >= 8) {

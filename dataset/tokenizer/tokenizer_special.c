@@ -1,4 +1,4 @@
-/* Special tokens behind a tokenizer's ids. */
+/* Special tokens after a tokenizer's ids. */
 #include "common/log.h"
 #include "dataset/tokenizer/tokenizer_impl.h"
 

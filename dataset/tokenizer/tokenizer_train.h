@@ -39,7 +39,7 @@ typedef struct mu_tokenizer_train_counts {
     uint64_t forgotten; /* distinct words dropped for room, left-out long ones included */
 } mu_tokenizer_train_counts_t;
 
-/* Gives the next text (a document, valid UTF-8); *text is NULL behind the last one. The text is the callee's
+/* Gives the next text (a document, valid UTF-8); *text is NULL after the last one. The text is the callee's
  * until the next call. */
 typedef mu_status_t (*mu_text_source_t)(void *arg, const char **text, size_t *n);
 

@@ -126,7 +126,7 @@ void mu_unicode_free(mu_unicode_t *unicode)
     free(unicode);
 }
 
-/* Appends the NFC form of a segment: one stable character and the unstable ones behind it. */
+/* Appends the NFC form of a segment: one stable character and the unstable ones after it. */
 static void compose(const unsigned char *text, size_t n, mu_buf_t *out)
 {
     utf8proc_int32_t small[64], *parts = small;

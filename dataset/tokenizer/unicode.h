@@ -39,7 +39,7 @@ static inline uint8_t mu_unicode_flags(const mu_unicode_t *unicode, uint32_t c)
     return unicode->flags[(size_t)unicode->block[c >> 8] * 256 + (c & 255)];
 }
 
-/* The code point at *p, which lies in valid UTF-8; moves *p behind it. */
+/* The code point at *p, which lies in valid UTF-8; moves *p after it. */
 static inline uint32_t mu_utf8_next(const unsigned char **p)
 {
     const unsigned char *s = *p;

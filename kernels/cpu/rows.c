@@ -133,7 +133,7 @@ typedef struct norm {
     bool accumulate;
 } norm_t;
 
-/* Scratch for a norm over narrow types: its weights as floats, then stages; behind them `more` floats that
+/* Scratch for a norm over narrow types: its weights as floats, then stages; after them `more` floats that
  * any type needs. */
 static bool norm_scratch(norm_t *n, mu_array_t w, mu_array_t b, int64_t more)
 {

@@ -283,7 +283,7 @@ static void vec_attention_backward(const mu_vec_attention_t *a)
     vec_backward_t w = vec_backward_layout(a);
     vec_pack(w.k, w.pad, a->k, a->k_stride, a->n, a->head_dim, 1.0F);
     vec_pack(w.v, w.pad, a->v, a->v_stride, a->n, a->head_dim, 1.0F);
-    memset(w.dk, 0, (size_t)(2 * a->n * w.pad) * sizeof *w.dk); /* and dv behind it */
+    memset(w.dk, 0, (size_t)(2 * a->n * w.pad) * sizeof *w.dk); /* and dv after it */
     mu_vec_attention_t one = *a;
     for (int64_t query = 0; query < a->group; query++) {
         for (int64_t at = 0; at < a->n; at += w.lanes)

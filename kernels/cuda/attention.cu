@@ -92,7 +92,7 @@ __device__ static inline int64_t base(const plain_t &a, const lines_t &l)
     return blockIdx.y / a.heads * l.batch + blockIdx.y % a.heads * l.head;
 }
 
-/* Rows from .. from + TILE - 1 of l into shared memory, zeros behind `count`. */
+/* Rows from .. from + TILE - 1 of l into shared memory, zeros after it `count`. */
 template <int TILE>
 __device__ static void load_tile(float *tile, const plain_t &a, const lines_t &l, int64_t from, int64_t count)
 {

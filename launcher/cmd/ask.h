@@ -43,7 +43,7 @@ const char *mu_ask_value(const mu_ask_t *ask, const char *name);
 typedef mu_status_t (*mu_ask_take_t)(void *arg, const char *run_dir);
 
 /* A run of the checkpoint's own configuration, with `keys` (key=value, in which the user's have their place) on
- * top; `words` go to the ranks behind it. Of several models `model` counts from 0: then a --run-dir holds a directory of
+ * top; `words` go to the ranks after it. Of several models `model` counts from 0: then a --run-dir holds a directory of
  * each. take NULL: prints the answer. What muster-worker's own verb would not begin with is refused at once, with its
  * status. */
 mu_status_t mu_ask_many(const mu_ask_t *ask, int model, const mu_args_t *keys, const mu_args_t *words,

@@ -28,7 +28,7 @@ static size_t digits(const char *p, long *out)
 
 static mu_status_t expand(reader_t *reader, const char *element, const char *p, mu_buf_t *name);
 
-/* The ranges of one bracket: p is behind '['. The rest of the element follows each number. */
+/* The ranges of one bracket: p is after '['. The rest of the element follows each number. */
 static mu_status_t expand_bracket(reader_t *reader, const char *element, const char *p, mu_buf_t *name)
 {
     const char *close = strchr(p, ']');

@@ -165,7 +165,7 @@ void mu_async_stderr_close(mu_async_stderr_t *async_stderr, const volatile sig_a
     }
     if (async_stderr->threaded)
         pthread_join(async_stderr->thread, NULL);
-    if (async_stderr->dropped > 0) { /* nothing came behind them */
+    if (async_stderr->dropped > 0) { /* nothing came after them */
         char note[96];
         note_dropped(async_stderr, note, sizeof note);
         write_all(async_stderr->fd, note, strlen(note));

@@ -24,7 +24,7 @@ bool mu_dedup_line(mu_dedup_t *dedup, int rank, const char *line, int64_t now)
             oldest = i;
     }
     if (dedup->line[oldest].others > 0)
-        return true; /* all places wait to be told */
+        return true; /* all places wait to be shown */
     snprintf(dedup->line[oldest].text, sizeof text, "%s", text);
     dedup->line[oldest].rank = rank;
     dedup->line[oldest].since_ns = now;

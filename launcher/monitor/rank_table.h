@@ -39,7 +39,7 @@ enum { MU_STEP_SAMPLES = 50 };
 
 typedef struct mu_rank_table {
     mu_rank_entry_t *member;
-    int size, present, dead; /* ranks; those that said hello; those whose death was told */
+    int size, present, dead; /* ranks; those that said hello; those whose death was reported */
     int64_t attempt, begin_ns;
     mu_limits_t limits;
     double step_seconds[MU_STEP_SAMPLES]; /* of the last steps, as far as heartbeats show */

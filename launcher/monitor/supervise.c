@@ -386,7 +386,7 @@ static bool over(attempt_t *a, int64_t now)
         begin_killing(a, now);
     if (!a->mpirun.gone)
         return false;
-    /* while reports may still come, guards are heard: a death that nobody told is the next attempt's riddle
+    /* while reports may still come, guards are heard: a death that nobody reported cannot be explained later
      */
     return a->course == KILLING
                ? a->rank_table.dead == a->rank_table.present || now - a->kill_ns > 2 * kill_ms * ms_ns

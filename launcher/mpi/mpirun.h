@@ -1,7 +1,7 @@
 /*
  * The mpirun command: the one file that knows how Open MPI 4.1 (ORTE) and 5 (PRRTE) differ. Everything that
  * mpirun would guess is said; a value that the user set by OMPI_MCA_name (or PRTE_MCA_name) is left out, so
- * that his wins. Of ssh's options his come first and ours behind them.
+ * that his wins. Of ssh's options his come first and ours after them.
  *
  *     mu_mpirun_find("mpirun", &mpirun);             which one, which version
  *     mu_mpirun_hostfile(hosts, ranks, n, &text);    write it where job.hostfile says

@@ -12,7 +12,7 @@ typedef struct mu_card {
 
 /* By name, whatever its case, dashes and blanks: "H100", "a100-40gb"; NULL when there is none. */
 const mu_card_t *mu_card_find(const char *name);
-/* The table, in order; NULL behind the last. */
+/* The table, in order; NULL after the last. */
 const mu_card_t *mu_card_at(int index);
 
 #endif

@@ -62,7 +62,7 @@ static mu_status_t random_token(char out[33])
     return MU_OK;
 }
 
-/* The file that tells the volume: whoever reads the token from it sees what we see. */
+/* The file that identifies the volume: whoever reads the token from it sees what we see. */
 static mu_status_t write_cookie(exchange_t *x)
 {
     const char *dir = x->want->run_dir;
@@ -158,7 +158,7 @@ static void add_clock(json_t *facts, double asked, double answered)
     json_object_set_new(facts, "clock_offset", json_real(offset));
 }
 
-static void tell_swept(const char *host, const json_t *facts)
+static void report_orphans(const char *host, const json_t *facts)
 {
     json_int_t swept = json_integer_value(json_object_get(facts, "orphans"));
     if (swept > 0)
@@ -174,7 +174,7 @@ static void hear_host(exchange_t *x, int i)
         json_t *facts = json_loadb(line.data, line.len, JSON_REJECT_DUPLICATES, NULL);
         if (json_is_object(facts)) {
             add_clock(facts, x->asked[i], mu_wall_seconds());
-            tell_swept(x->ready->hosts->host[i].name, facts);
+            report_orphans(x->ready->hosts->host[i].name, facts);
             x->facts[i] = json_incref(facts);
         } else {
             x->missing[i] = mu_strdup("answered something that is not JSON");

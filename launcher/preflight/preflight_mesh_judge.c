@@ -1,6 +1,6 @@
 /* Whom a broken connection is held against. A few hosts explain most broken pairs: the one with the most comes first,
- * then, without it, the next, until none is left. So a host behind a firewall is told once, not by each other host; and
- * those that are not told reach each other, and a run with muster.min_hosts can go on with them. */
+ * then, without it, the next, until none is left. So a host behind a firewall is reported once, not by each other host; and
+ * those that are not reported reach each other, and a run with muster.min_hosts can go on with them. */
 #include "launcher/preflight/preflight_mesh.h"
 #include "launcher/ready/ready_internal.h"
 
@@ -185,7 +185,7 @@ static void find_others(const mu_preflight_mesh_t *mesh, mu_judge_t *judge)
                 mu_format("an address of %s, where MPI is to talk; it takes what there is", mesh->interfaces),
                 "name what every host has: OMPI_MCA_btl_tcp_if_include, "
                 "OMPI_MCA_oob_tcp_if_include");
-        if (m->missing && (m->host < 0 || judge->facts[m->host])) /* else it is told already */
+        if (m->missing && (m->host < 0 || judge->facts[m->host])) /* else it is reported already */
             mu_judge_find(judge, m->host, true, CHECK, mu_judge_shown(m->missing),
                           mu_format("its word on every other host, and a free port from %d to %d", mesh->port,
                                     mesh->port + mesh->ports - 1),

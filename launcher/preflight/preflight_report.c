@@ -24,7 +24,7 @@ static bool is_same(const mu_finding_t *a, const mu_finding_t *b)
            strcmp(a->wanted, b->wanted) == 0;
 }
 
-/* Findings that say the same, told once: the first of them, and how many. */
+/* Findings that say the same, reported once: the first of them, and how many. */
 typedef struct group {
     const mu_finding_t *first;
     int count;
@@ -40,7 +40,7 @@ static int by_size(const void *a, const void *b)
     return (x->first > y->first) - (x->first < y->first);
 }
 
-static void tell(const mu_preflight_report_t *report, const group_t *group)
+static void report_group(const mu_preflight_report_t *report, const group_t *group)
 {
     const mu_finding_t *first = group->first;
     mu_buf_t text = MU_BUF_INIT;
@@ -121,7 +121,7 @@ void mu_preflight_print(const mu_preflight_report_t *report)
         mu_error("NOT STARTED: %d of %d hosts failed preflight (exit %d: worth a retry without them)",
                  unfit_hosts(report), report->looked_at, mu_status_exit(MU_PREFLIGHT));
     for (int g = 0; g < n; g++)
-        tell(report, &groups[g]);
+        report_group(report, &groups[g]);
     tell_network(report);
     mu_info("%d checks on %d host%s took %.1f s", report->checks, report->looked_at,
             report->looked_at == 1 ? "" : "s", report->seconds);

@@ -75,7 +75,7 @@ static bool leads_here(mu_ready_t *ready, int index, const json_t *hello)
     return true;
 }
 
-/* "1 {...}" behind the hello word. */
+/* "1 {...}" after the hello word. */
 static void hello(mu_ready_t *ready, int index, const char *line)
 {
     mu_ready_state_t *host = &ready->host[index];

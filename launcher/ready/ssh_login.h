@@ -17,7 +17,7 @@ typedef struct mu_login {
     int in, out, err;
     bool ended;
     int exit_code;    /* when ended; 128 + signal when one killed it */
-    mu_buf_t pending; /* bytes of stdout behind the last line taken */
+    mu_buf_t pending; /* bytes of stdout after the last line taken */
     mu_buf_t noise;   /* lines of stdout that were not for us; the first 4 KiB */
     mu_buf_t said;    /* stderr; the first 16 KiB */
 } mu_login_t;

@@ -127,7 +127,7 @@ static bool is_value(const char *v, size_t n)
     return n > 0 && n <= 63;
 }
 
-/* A name like a value, behind a domain and a slash or without. */
+/* A name like a value, after a domain and a slash or without. */
 static bool is_key(const char *v)
 {
     size_t n = strcspn(v, "/");

@@ -7,7 +7,7 @@
 #include "common/args.h"
 
 mu_status_t mu_cmd_run(int argc, char **argv);
-/* The same for ranks that do something else than train: `more` are their words behind the config. */
+/* The same for ranks that do something else than train: `more` are their words after the config. */
 mu_status_t mu_cmd_run_as(int argc, char **argv, const mu_args_t *more);
 
 #endif

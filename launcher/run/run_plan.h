@@ -13,7 +13,7 @@ typedef struct mu_run_plan {
     const char *hosts_option, *hostfile, *dir_option;
     int64_t workers_option; /* 0: not given */
     bool dry_run, help;
-    const mu_args_t *more; /* words for the ranks behind the config; NULL: none, they train */
+    const mu_args_t *more; /* words for the ranks after the config; NULL: none, they train */
 
     mu_config_t *config; /* resolved for `workers` once hosts are known */
     mu_hosts_t *hosts;

@@ -8,7 +8,7 @@
  * (the floor). `cpu`
  * counts the time of the calling thread instead of the wall's, for one thread on a busy machine. `cuda` takes
  * the first GPU; its step is timed without a wait between operations, and its operations in steps of their own
- * with one behind each. `recompute` keeps each layer's input alone. Not a test: it asserts nothing.
+ * with one after each. `recompute` keeps each layer's input alone. Not a test: it asserts nothing.
  */
 #include "common/num.h"
 #include "kernels/convert.h"

@@ -64,7 +64,7 @@ export MUSTER_SOURCE PATH=$played:$PATH
 
 # ---- the commands ----
 
-# indented lines, without the words behind two blanks; and what stands in backticks with an argument
+# indented lines, without the words after two blanks; and what stands in backticks with an argument
 commands() {
     sed -nE 's/^    \$? ?((muster|muster-worker|mpirun|sbatch|scancel|kubectl|podman) .*)/\1/p' "$1" |
         sed -E 's/^(muster [a-z]+) +/\1 /; s/ {2,}.*//; s/ the very mpirun command$//'

@@ -48,7 +48,7 @@ prepare --input j.jsonl --output j --json split=1 >j.json
 grep -q '"train": {"documents": 3, ' j.json || fail "$(cat j.json)"
 grep -q '"empty": 1,' j.json || fail "$(cat j.json)"
 
-# --- what others read: h5py sees the ids that the tokenizer gives, and <|endoftext|> behind each document
+# --- what others read: h5py sees the ids that the tokenizer gives, and <|endoftext|> after each document
 if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
     printf 'int main(void)\n{' >t1; printf 'if (x)' >t2; printf '}' >t3
     for t in t1 t2 t3; do muster tokenizer encode --tokenizer data.json --input $t --json; done >ids

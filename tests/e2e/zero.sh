@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Optimizer state divided over the replicas gives the numbers of whole state, in every layout; exchanges behind the
+# Optimizer state divided over the replicas gives the numbers of whole state, in every layout; exchanges after the
 # computation give the bits of those beside it; a run changes stage and layout at a checkpoint; each stage resumes bit for bit.
 . "$(dirname "$0")/lib.sh"
 # three replicas divide neither the vocabulary of 512 nor the width of 64 evenly

@@ -1,4 +1,4 @@
-/* Any text as a checkpoint's manifest, and with the digest that it should have behind it. */
+/* Any text as a checkpoint's manifest, and with the digest that it should have after it. */
 #include "tests/fuzz/fuzz.h"
 #include "common/checkpoint/manifest.h"
 

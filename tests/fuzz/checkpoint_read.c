@@ -1,5 +1,5 @@
 /*
- * A checkpoint by someone who knows every digest: a manifest without its digest, a NUL, and what lies behind
+ * A checkpoint by someone who knows every digest: a manifest without its digest, a NUL, and what lies after
  * the header of each of its files. The slices' digests become those of the bytes that lie there.
  */
 #include "common/file.h"

@@ -32,8 +32,8 @@ bool fuzz_ok(mu_status_t status, mu_status_t one, mu_status_t other);
 /* The last line that was logged since fuzz_begin(). */
 const char *fuzz_said(void);
 
-/* Cuts the piece before the next NUL off the input; what is left begins behind it. Without a NUL: all of it.
- * The piece is a copy with a NUL behind; free() it. */
+/* Cuts the piece before the next NUL off the input; what is left begins after it. Without a NUL: all of it.
+ * The piece is a copy with a NUL after; free() it. */
 char *fuzz_piece(const uint8_t **data, size_t *n, size_t *piece);
 /* One byte off the input; 0 at its end. */
 uint8_t fuzz_byte(const uint8_t **data, size_t *n);

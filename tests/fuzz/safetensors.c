@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     mu_buf_t file = MU_BUF_INIT;
     mu_buf_add(&file, data, n);
     if (n > 8 && data[0] == 0xff) {
-        const char *end = memchr(file.data + 8, '\n', n - 8); /* what is behind are values */
+        const char *end = memchr(file.data + 8, '\n', n - 8); /* what is after are values */
         uint64_t length = end ? (uint64_t)(end - file.data) + 1 - 8 : n - 8;
         memcpy(file.data, &length, 8);
     }

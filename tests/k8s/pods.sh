@@ -33,7 +33,7 @@ chown -R $uid:$uid "$LAB/volume"
 "$LAB/bin/muster" render mpijob "$LAB/model.yml" name=job image=i:1 workers=2 user=$uid "volumes=claim:$R" >"$LAB/job.yaml" ||
     lab_fail "not rendered"
 
-# command ROLE: the words of the container's command and args, a NUL behind each
+# command ROLE: the words of the container's command and args, a NUL after each
 "$python" - "$LAB/job.yaml" "$LAB" <<'EOF'
 import sys, yaml
 objects = list(yaml.safe_load_all(open(sys.argv[1])))
@@ -232,7 +232,7 @@ unready "${pods[2]}"
 words hook
 in_pod "${pods[2]}" "${words[@]}" >"$LAB/hook.err" 2>&1 || lab_fail "the hook ends with $?: $(cat "$LAB/hook.err")"
 saved=$(sed -nE 's/.*: step ([0-9]+) is saved.*/\1/p' "$LAB/hook.err")
-[ "$(steps | tail -n 1)" = "$saved" ] || lab_fail "steps went on behind the checkpoint of step $saved: $(steps | tail -n 1)"
+[ "$(steps | tail -n 1)" = "$saved" ] || lab_fail "steps went on after the checkpoint of step $saved: $(steps | tail -n 1)"
 end_worker "${pods[2]}" TERM 0
 lines=$(wc -l <"$run/metrics.jsonl")
 sleep 12 # the pod is placed on another node
@@ -241,7 +241,7 @@ start_worker "${pods[2]}"
 goes_beyond $((saved + 20)) 60
 grep -q '"restarts": 1' "$run/run.json" || lab_fail "a drain counts as a failure"
 tail -n +"$((lines + 1))" "$run/metrics.jsonl" | sed -nE 's/^\{"step": ([0-9]+),.*/\1/p' |
-    awk -v at="$saved" '$1 != ++at { exit 1 }' || lab_fail "a step was lost or done twice behind step $saved"
+    awk -v at="$saved" '$1 != ++at { exit 1 }' || lab_fail "a step was lost or done twice after step $saved"
 echo "drained: goes on from step $saved"
 
 # ---- one that is told to end and was not drained: with 0 its pod would have ended, and nobody would make it again ----

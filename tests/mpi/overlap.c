@@ -1,5 +1,5 @@
 /* ranks: 2 4 */
-/* Exchanges beside the computation give the bits of exchanges behind it: losses, norms and weights after some
+/* Exchanges beside the computation give the bits of exchanges after it: losses, norms and weights after some
  * steps, with an evaluation among them, in every layout and for both stages of ZeRO, with and without a thread
  * that moves them. */
 #include "tests/mpi/golden_worker.h"

@@ -159,7 +159,7 @@ def variants(tokenizer, folder):
         return path
 
     def added(t):
-        # the library numbers new tokens itself: behind the last one
+        # the library numbers new tokens itself: after the last one
         last = max(max(t["model"]["vocab"].values()), max(a["id"] for a in t["added_tokens"]))
         for content, special, normalized, lstrip, rstrip, single in [
                 ("<mask>", True, False, True, False, False), ("<r>", True, False, False, True, False),

@@ -166,7 +166,7 @@ static void check(const question &q)
             if (grad_a)
                 near(bias.at(i, 0), row, q.out);
         }
-        assert_true(d.at(M, j) == before.at(M, j)); /* behind the rows nothing was written */
+        assert_true(d.at(M, j) == before.at(M, j)); /* after the rows nothing was written */
     }
     if (q.epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD)
         for (size_t i = 0; i < M; i++)

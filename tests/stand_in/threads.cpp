@@ -133,7 +133,7 @@ template <class T> static void check_rounding(float (*wide)(uint16_t), uint16_t 
                high = bits + 1 < infinity ? (double)wide((uint16_t)(bits + 1)) : INFINITY;
         assert_true(T((float)low).bits == bits);
         assert_true(T((float)-low).bits == (bits | 0x8000));
-        if (isinf(high)) /* infinity begins half a step behind the largest */
+        if (isinf(high)) /* infinity begins half a step after the largest */
             high = low + (low - (double)wide((uint16_t)(bits - 1)));
         float middle = (float)((low + high) / 2);
         assert_true(T(middle).bits == (uint16_t)(bits + (bits & 1)));

@@ -40,7 +40,7 @@ static void begin_reading(reader_t *r, int fd)
     assert_int_equal(pthread_create(&r->thread, NULL, read_all, r), 0);
 }
 
-/* What came out: our lines, each behind those before it, the log's, and how many the notes say are missing. */
+/* What came out: our lines, each after those before it, the log's, and how many the notes say are missing. */
 typedef struct sum {
     int ours, logged, notes;
     long long missing;
@@ -104,7 +104,7 @@ static void nobody_reads(void **state)
     nobody_reads_for(false);
 }
 
-/* The last lines are missing, and nothing comes behind them. */
+/* The last lines are missing, and nothing comes after them. */
 static void nobody_reads_to_the_end(void **state)
 {
     (void)state;

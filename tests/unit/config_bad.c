@@ -54,7 +54,7 @@ static void yaml_beyond_the_subset_is_refused(void **state)
         {"num_layers: !!int 2\n", NULL, MU_CONFIG, "a.yml:1:13: tags (!) are not supported"},
         {"muster: !x {}\n", NULL, MU_CONFIG, "a.yml:1:9: tags (!) are not supported"},
         {"num_layers: 2\n---\nnum_layers: 3\n", NULL, MU_CONFIG, "a.yml:2:1: a second document"},
-        {"{num_layers: 2}\n}\n", NULL, MU_CONFIG, "a.yml:2:1: something stands behind the end"},
+        {"{num_layers: 2}\n}\n", NULL, MU_CONFIG, "a.yml:2:1: something stands after the end"},
         {"[a, b]: 3\n", NULL, MU_CONFIG, "a.yml:1:1: a key must be text, not a list"},
         {": 3\n", NULL, MU_CONFIG, "a.yml:1:1: "},
         {"{: 3}\n", NULL, MU_CONFIG, "a.yml:1:2: a key or a value is missing"},

@@ -278,7 +278,7 @@ static uint64_t noise(void)
     return noise_state;
 }
 
-/* A hundred thousand frames of noise behind a good handshake: every one ends its connection, none is kept. */
+/* A hundred thousand frames of noise after a good handshake: every one ends its connection, none is kept. */
 static void noise_behind_a_handshake_does_no_harm(void **state)
 {
     (void)state;

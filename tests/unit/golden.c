@@ -504,7 +504,7 @@ static void greedy_text_equals_recomputing(void **state)
         assert_int_equal(mu_generation_run(&g, b.net, b.tp, keep, &text), MU_OK);
         assert_int_equal(text.len, count);
         static float all[37 * 101];
-        for (int i = 0; i < count; i++) { /* what lies behind is not seen */
+        for (int i = 0; i < count; i++) { /* what lies after is not seen */
             assert_int_equal(mu_net_logits(b.net, tokens, all), MU_OK);
             tokens[PROMPT + i] = mu_sampler_next(g.sampler, all + (PROMPT + i - 1) * 101);
             assert_int_equal(text.data[i], tokens[PROMPT + i]);

@@ -461,7 +461,7 @@ static void nothing_is_overwritten(void **state)
     assert_int_equal(export_dir("ckpt", "model"), MU_RUNDIR);
     assert_int_equal(export_dir("ckpt", "file"), MU_RUNDIR);
     assert_int_equal(export_dir("absent", "out"), MU_NOINPUT);
-    assert_int_equal(mu_make_dirs("out", 0), MU_OK); /* an empty one will do; so will a slash behind */
+    assert_int_equal(mu_make_dirs("out", 0), MU_OK); /* an empty one will do; so will a slash after */
     assert_int_equal(export_dir("ckpt", "out/"), MU_OK);
     assert_true(mu_is_file("out/model.safetensors") && mu_is_file("out/config.json"));
     assert_int_equal(export_dir("ckpt", "out"), MU_OK); /* the same again */

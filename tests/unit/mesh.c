@@ -42,7 +42,7 @@ static void interfaces_are_chosen(void **state)
         {"lo", "127.0.0.1"},
         {"127.0.0.0/8", "127.0.0.1"},
         {"127.0.0.1/32", "127.0.0.1"},
-        {"127.0.0.3/30", "127.0.0.1"}, /* bits behind the prefix do not matter, as with Open MPI */
+        {"127.0.0.3/30", "127.0.0.1"}, /* bits after the prefix do not matter, as with Open MPI */
         {"nowhere0,lo", "127.0.0.1"},
         {"203.0.113.0/24,127.0.0.0/9", "127.0.0.1"},
         {"127.128.0.0/9", NULL},
@@ -555,7 +555,7 @@ typedef struct court {
     json_t *facts[MEMBERS];
 } court_t;
 
-/* Members h1 to h5, behind this machine, which is none of them; all of them reach all. */
+/* Members h1 to h5, after this machine, which is none of them; all of them reach all. */
 static void open_court(court_t *c)
 {
     *c = (court_t){0};

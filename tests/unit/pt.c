@@ -233,9 +233,9 @@ static void everything_else_is_refused(void **state)
         P(START DICT "K\x01" TENSOR "s.", "no tensor with a name"),
         P(START DICT "X\x02\0\0\0w\0" TENSOR "s.", "no tensor with a name"),
         P(START DICT NAME REBUILD "(" STORAGE "K\x01K\x02K\x03\x86K\x03K\x01\x86" NO_HOOKS "s.",
-          "behind its storage"),
+          "after its storage"),
         P(START DICT NAME REBUILD "(" STORAGE "K\0K\x03K\x03\x86K\x03K\x01\x86" NO_HOOKS "s.",
-          "behind its storage"),
+          "after its storage"),
         P(START DICT NAME REBUILD "(" STORAGE "K\0K\x03K\x02\x86K\x01K\x03\x86" NO_HOOKS "s.", "contiguous"),
         P(START DICT NAME REBUILD "(" STORAGE "K\0K\x02K\x03\x86K\x03\x85" NO_HOOKS "s.", "impossible shape"),
         P(START DICT NAME REBUILD "(" STORAGE "J\xff\xff\xff\xffK\x02K\x03\x86K\x03K\x01\x86" NO_HOOKS "s.",
@@ -380,7 +380,7 @@ static void a_changed_value_is_seen(void **state)
     read_all(PT "/layer_00-model_00-model_states.pt", &bytes);
     char *zip = memmem(bytes.data, bytes.len, "data/0", 6);
     assert_non_null(zip);
-    bytes.data[zip - bytes.data + 100] ^= 1; /* behind the padding of the name: a weight */
+    bytes.data[zip - bytes.data + 100] ^= 1; /* after the padding of the name: a weight */
     write_bytes("flipped.pt", bytes.data, bytes.len);
     assert_int_equal(open_torch("flipped.pt", &list), MU_DATA);
     assert_heard("CRC");

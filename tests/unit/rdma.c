@@ -187,7 +187,7 @@ static void the_gid_of_roce_crosses_routers(void **state)
 
     put_port("bare", "mlx5_0/ports/1", UP, NDR, ETH); /* where none has an address all are shown */
     put_gid("bare", "mlx5_0/ports/1", 0, LOCAL, "RoCE v2\n");
-    put_gid("bare", "mlx5_0/ports/1", 2, IPV4, "RoCE v2\n"); /* behind the table's end */
+    put_gid("bare", "mlx5_0/ports/1", 2, IPV4, "RoCE v2\n"); /* after the table's end */
     expect_hca("bare", NULL, "mlx5_0:1");
     read_tree("bare", NULL, port, names, sizeof names);
     assert_int_equal(port[0].gid_index, -1);

@@ -147,7 +147,7 @@ static int tear_down(void **state)
     return mu_remove_tree(dir) == MU_OK ? 0 : -1;
 }
 
-/* Runs the verb with `arguments` (NULL behind the last); its stdout goes to `out`. */
+/* Runs the verb with `arguments` (NULL after the last); its stdout goes to `out`. */
 static mu_status_t verb(mu_buf_t *out, const char *target, ...)
 {
     char *argv[16] = {mu_strdup("render"), mu_strdup(target), mu_strdup(config)},

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-/* A file of a header and `values` bytes behind it; `length` < 0: the header's own. */
+/* A file of a header and `values` bytes after it; `length` < 0: the header's own. */
 static void make_file(const char *path, const char *header, size_t values, int64_t length)
 {
     mu_buf_t bytes = MU_BUF_INIT;
@@ -74,7 +74,7 @@ static void every_attack_is_refused_with_its_reason(void **state)
         {"{}", 0, 3, "header of 3 bytes"},
         {"{}", 0, 100000001, "header of 100000001 bytes"},
         {"{}", 0, INT64_MAX, "header of 9223372036854775807"},
-        {"{}", 1, -1, "1 bytes lie behind"},
+        {"{}", 1, -1, "1 bytes lie after"},
         {"{\"a\":1}", 0, -1, "object is wanted"},
         {"{\"a\":{}}", 0, -1, "'dtype'"},
         {"{" T("a", "F33", "2", 0, 8) "}", 8, -1, "'dtype'"},

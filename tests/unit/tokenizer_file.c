@@ -92,7 +92,7 @@ static void saving_keeps_everything(void **state)
     mu_tokenizer_free(tok);
 }
 
-/* A file in the smallest form; %s: settings behind the model, tokens, merges. */
+/* A file in the smallest form; %s: settings after the model, tokens, merges. */
 static char *make_file(const char *settings, const char *vocab, const char *merges)
 {
     return mu_format(

@@ -42,7 +42,7 @@ static mu_tokenizer_t *small(void)
     return tok;
 }
 
-/* Writes a tokenizer.json: ids 0 to 2 of the model, then an added token; `more` is put behind that. */
+/* Writes a tokenizer.json: ids 0 to 2 of the model, then an added token; `more` is put after that. */
 static mu_tokenizer_t *tiny(const char *vocab, const char *more)
 {
     mu_tokenizer_t *tok;

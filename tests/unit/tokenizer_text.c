@@ -316,7 +316,7 @@ static void nfc_is_unicode_9(void **state)
     }
 }
 
-/* Words, each with | behind it. */
+/* Words, each with | after it. */
 static void words_follow_the_pattern(void **state)
 {
     (void)state;
@@ -394,7 +394,7 @@ static void training_depends_on_the_text_alone(void **state)
 }
 
 /* es and st are seen nine times each: the lower left id comes first. Then lo and ow, seven times; then pairs
- * seen six times, in the order of the bytes' ids, where the space is behind the letters. */
+ * seen six times, in the order of the bytes' ids, where the space is after the letters. */
 static void training_takes_the_most_frequent_pair(void **state)
 {
     (void)state;

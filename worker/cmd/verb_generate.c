@@ -12,7 +12,7 @@ const char mu_generate_usage[] =
     "                       [--top-p P] [--seed S] [--threads N] [key=value...]\n"
     "                       [--hosts h1:8,h2:8 | --hostfile FILE] [--workers N] [--run-dir DIR]\n"
     "\n"
-    "Prints the prompt and what the model writes behind it, up to <|endoftext|> or N tokens. Greedy\n"
+    "Prints the prompt and what the model writes after it, up to <|endoftext|> or N tokens. Greedy\n"
     "unless a temperature, top-k or top-p is given. The same seed gives the same text.\n"
     "\n"
     "  --prompt TEXT        may be empty where the tokenizer has <|endoftext|>: then that is the context\n"

@@ -18,7 +18,7 @@ static const char usage[] =
     "layer_XX-model_YY-model_states.pt of any tensor-parallel width, and the run's configs/*.yml.\n"
     "\n"
     "  --config FILE    gpt-neox: the model's YAML, where there is no configs/ or to use others\n"
-    "  --special NAME   adds a special token, as '<|quest|>', behind the tokenizer's ids\n"
+    "  --special NAME   adds a special token, as '<|quest|>', after the tokenizer's ids\n"
     "  --allow-nonfinite\n"
     "                   weights that are NaN or infinite are warned of; otherwise they are an error\n"
     "  --output CKPT    a directory that holds no checkpoint; it is made. The same import again is exit 0\n";

@@ -25,7 +25,7 @@ mu_status_t mu_verb_export(int argc, char **argv);
 mu_status_t mu_verb_drain(int argc, char **argv);
 
 /* For `eval` and `generate`: words that are no options, a checkpoint and key=value; `overrides` has room for all
- * of them behind the *noverrides that it holds. Errors: MU_USAGE, two checkpoints. */
+ * of them after the *noverrides that it holds. Errors: MU_USAGE, two checkpoints. */
 mu_status_t mu_verb_words(int count, char **words, const char **checkpoint, char **overrides,
                           int *noverrides);
 mu_status_t mu_verb_threads(const char *text, int64_t *out); /* MU_USAGE */

@@ -135,7 +135,7 @@ mu_status_t mu_comm_sync(mu_comm_t *const *comms, int count)
         if (status == MU_OK && !all)
             nanosleep(&between, NULL);
     }
-    /* one group's operations may stand behind another's on the device */
+    /* one group's operations may stand after another's on the device */
     for (int i = 0; status != MU_OK && i < count; i++)
         mu_comm_abandon(comms[i]);
     return status;

@@ -15,7 +15,7 @@
  *     mu_comm_start_reduce_scatter(dp, MU_TYPE_F32, b, part);      a and b are not touched now
  *     ... compute ...
  *     mu_comm_wait(dp);                                            a and b hold the results
- * They are carried out in the order of the calls; comm->sequence behind a begin is its number, by which one
+ * They are carried out in the order of the calls; comm->sequence after a begin is its number, by which one
  * waits for it and those before it alone: mu_comm_wait_until(). Any other operation on the same communicator
  * waits for them all first. `part` has size + 1 numbers, in elements, not decreasing: member r owns elements part[r] up to
  * part[r + 1] of the buffer, those below part[0] and from part[size] on are not touched; it is the same on

@@ -59,7 +59,7 @@ static void *run(void *arg)
             return NULL;
         while (!any && sem_wait(&m->work) != 0) /* interrupted */
             ;
-        /* also behind a wake-up, which would else hold up the owner on the core that they may share */
+        /* also after a wake-up, which would else hold up the owner on the core that they may share */
         nanosleep(&pause_between, NULL);
     }
 }

@@ -350,7 +350,7 @@ static mu_status_t rebuild_tensor(machine_t *m, const value_t *args, value_t *ou
     }
     int64_t values = m->values[out->storage].number;
     if (out->offset > values || out->number > values - out->offset)
-        return damaged(m, "a tensor that ends behind its storage");
+        return damaged(m, "a tensor that ends after its storage");
     return MU_OK;
 }
 

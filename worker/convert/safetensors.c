@@ -110,12 +110,12 @@ static mu_status_t check_tiling(const char *path, span_t *spans, size_t count, u
             return mu_fail(MU_DATA, "%s: tensor '%s' begins at byte %llu of the values, %s %llu", path,
                            spans[i].name, (unsigned long long)spans[i].begin,
                            spans[i].begin < end ? "inside the one that ends at"
-                                                : "leaving a hole behind the one that ends at",
+                                                : "leaving a hole after the one that ends at",
                            (unsigned long long)end);
         end = spans[i].end;
     }
     if (end != limit)
-        return mu_fail(MU_DATA, "%s: %llu bytes lie behind the last tensor", path,
+        return mu_fail(MU_DATA, "%s: %llu bytes lie after the last tensor", path,
                        (unsigned long long)(limit - end));
     return MU_OK;
 }

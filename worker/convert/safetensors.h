@@ -4,7 +4,7 @@
  *
  * Reading refuses what the reference implementation refuses, and a name that is there twice: a header longer
  * than 100 MB or than the file, that does not begin with '{' or is no JSON in UTF-8; an unknown type; values
- * that do not begin where the last ended, overlap, leave a hole or bytes behind, or are more or fewer than
+ * that do not begin where the last ended, overlap, leave a hole or bytes after, or are more or fewer than
  * the shape says; a product that overflows; metadata that is no map of texts.
  */
 #ifndef MU_WORKER_SAFETENSORS_H
@@ -27,8 +27,8 @@ typedef struct mu_safetensors_entry {
     int64_t shape[2];
 } mu_safetensors_entry_t;
 
-/* The header of a file that holds `entries` one behind the other, its length in front, padded to a multiple
- * of 8 bytes: the values of the first begin behind it. */
+/* The header of a file that holds `entries` one after the other, its length in front, padded to a multiple
+ * of 8 bytes: the values of the first begin after it. */
 void mu_safetensors_header(const mu_safetensors_entry_t *entries, int count, mu_buf_t *out);
 
 #endif

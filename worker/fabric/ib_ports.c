@@ -14,7 +14,7 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-/* The GID at an index; false behind the end of the table. */
+/* The GID at an index; false after the end of the table. */
 static bool read_gid(const char *dir, int index, char gid[40], char type[32])
 {
     char name[32];

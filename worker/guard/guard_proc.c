@@ -36,7 +36,7 @@ void mu_proc_state(pid_t pid, char *state, int64_t *rss_bytes)
         *rss_bytes = pages * sysconf(_SC_PAGESIZE);
 }
 
-/* The number behind `word` at the start of a line, or -1. */
+/* The number after `word` at the start of a line, or -1. */
 static int64_t value_of(const char *text, const char *word)
 {
     size_t n = strlen(word);

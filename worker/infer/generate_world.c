@@ -46,7 +46,7 @@ out:
 static mu_status_t tell(void *arg, int32_t id)
 {
     mu_run_t *run = arg;
-    mu_page_phase(run->page, MU_PHASE_EVAL); /* the prompt is behind it */
+    mu_page_phase(run->page, MU_PHASE_EVAL); /* the prompt is done */
     mu_page_progress(run->page);
     if (!run->groups->leader)
         return MU_OK;

@@ -1,5 +1,5 @@
 /*
- * `muster generate`: text behind a prompt, in one process (verb_generate.c) or by a world of 1 + N ranks
+ * `muster generate`: text that continues a prompt, in one process (verb_generate.c) or by a world of 1 + N ranks
  * (generate_world.c) whose first replica holds the model.
  *
  *     mu_generate_parse(argc, argv, &asked);

@@ -18,7 +18,7 @@ typedef struct mu_sampling {
     uint64_t seed;
 } mu_sampling_t;
 
-/* `vocab` ids can be drawn (rows of padding lie behind them and never are). Errors: MU_USAGE, with the bad
+/* `vocab` ids can be drawn (rows of padding lie after them and never are). Errors: MU_USAGE, with the bad
  * value. */
 mu_status_t mu_sampler_new(const mu_sampling_t *how, int64_t vocab, mu_sampler_t **out);
 /* logits: at least `vocab` floats, unchanged. Returns an id; -1 when no logit is finite. */

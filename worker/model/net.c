@@ -278,7 +278,7 @@ static mu_status_t make_head(mu_net_t *net)
     return MU_OK;
 }
 
-/* Floats behind floats are one message. */
+/* Floats after floats are one message. */
 static mu_status_t make_reduced(mu_net_t *net)
 {
     int64_t h = net->model.hidden, bytes = net->rows * h * mu_dtype_size(net->options.dtype);

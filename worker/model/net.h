@@ -18,7 +18,7 @@
  * Tensor parallel (Shoeybi et al., 2019): attention and MLP are column then row parallel by heads and by ffn;
  * embedding, head and loss are sliced by vocabulary. The parallel residual costs one all-reduce a layer and
  * direction: the partial outputs of attention and MLP are summed before it; backward, the norms' input
- * gradients are summed before it, and the norms' weight gradients ride behind them in the same message.
+ * gradients are summed before it, and the norms' weight gradients ride after them in the same message.
  * Biases of row-parallel layers are added once, after the reduction. Replicated parameters hold the same bits
  * on every worker of the group.
  */
@@ -53,7 +53,7 @@ typedef struct mu_net_param {
     int64_t offset[2], count[2]; /* this worker's slice: mu_tensor_slice() */
     int64_t elements;            /* count[0] * count[1], dense and row-major */
     int64_t at;                  /* where it begins in the flat buffers, in elements */
-    int next;                    /* the index of the parameter that lies behind it there; -1: none */
+    int next;                    /* the index of the parameter that lies after it there; -1: none */
     int64_t own, owned;          /* elements that this worker's optimizer updates */
     int group;                   /* mu_net_group_count() */
     mu_array_t weight;
@@ -139,7 +139,7 @@ mu_status_t mu_net_logits(mu_net_t *net, const int32_t *tokens, float *out);
  *     mu_net_decode_begin(net, capacity);
  *     mu_net_decode(net, prompt, n, logits);  pick a token;  mu_net_decode(net, &token, 1, logits);  ...
  * begin: an empty sequence of at most `capacity` tokens (at most max_positions; the cache is kept when it is
- * large enough). decode: appends n >= 1 tokens and gives the logits behind the last one: host, [vocab], may
+ * large enough). decode: appends n >= 1 tokens and gives the logits after the last one: host, [vocab], may
  * be NULL. Both tp-collective. Errors: MU_CONFIG, more tokens than capacity or positions. */
 mu_status_t mu_net_decode_begin(mu_net_t *net, int64_t capacity);
 mu_status_t mu_net_decode(mu_net_t *net, const int32_t *tokens, int64_t n, float *logits);

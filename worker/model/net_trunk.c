@@ -3,7 +3,7 @@
  *
  * In the parallel residual the partial results of attention and MLP are added before the one reduction.
  * Backward, each worker takes its partial gradient through the norms, which is linear, and what is reduced is
- * the sum: one message for both norms, with the gradients of their weights behind it (a second message when
+ * the sum: one message for both norms, with the gradients of their weights after it (a second message when
  * activations are not float).
  */
 #include "worker/model/net_impl.h"
@@ -225,7 +225,7 @@ static void mlp_backward(mu_net_t *net, int64_t l)
                                     false);
 }
 
-/* dqkv, behind the norms of queries and keys, -> before them. With tp the norms' gradients wait in front of those of
+/* dqkv, after the norms of queries and keys, -> before them. With tp the norms' gradients wait in front of those of
  * the layer's norms, for norms_backward(). */
 static void qk_norms_backward(mu_net_t *net, int64_t l)
 {

@@ -28,9 +28,8 @@ static bool same_update(const mu_net_t *net, const mu_net_param_t *a, const mu_n
 /* Neighbours in the flat buffers that are alike and whole are taken as one. */
 typedef struct run {
     const mu_net_param_t *first;
-    int64_t
-        n;    /* elements that the optimizer updates, from first's on; zeros between and behind are counted */
-    int next; /* the parameter behind; -1: none */
+    int64_t n; /* elements that the optimizer updates, from first's on; zeros between and after are counted */
+    int next;  /* the parameter after; -1: none */
 } run_t;
 
 static run_t run_from(const mu_net_t *net, int index,

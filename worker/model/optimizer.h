@@ -4,7 +4,7 @@
  * Called when the gradients are whole: summed over micro batches and replicas. With optimizer state divided
  * over dp (ZeRO stage 1) each worker updates what it owns, and the weights must be spread then:
  * mu_replicas_update() does both.
- *     mu_optimizer_norm_begin(net);          enqueued behind backward
+ *     mu_optimizer_norm_begin(net);          enqueued after backward
  *     ... the host reads the loss: one wait for both ...
  *     mu_optimizer_norm_end(net, &norm);
  *     mu_optimizer_step(net, &optimizer, norm, t);

@@ -7,7 +7,7 @@
  *     each step:
  *         ... all micro batches but the last ...
  *         mu_replicas_last(&r);         before the last one's mu_net_forward_backward()
- *         mu_replicas_finish(&r);       behind it: what the optimizer reads is the sum over dp
+ *         mu_replicas_finish(&r);       after it: what the optimizer reads is the sum over dp
  *         mu_optimizer_norm(...);
  *         mu_replicas_update(&r, ...);  the net's forward may follow at once
  *     mu_replicas_settle(&r);           before anything but the net's forward reads weights
@@ -19,7 +19,7 @@
  * the same bits. With the net's optimizer state divided, vectors are summed everywhere and of matrices each
  * replica gets the rows that it owns; gradients elsewhere are undefined then.
  *
- * From update to the forward behind it, or to settle, operations are begun on `dp`: the rules of
+ * From update to the forward after it, or to settle, operations are begun on `dp`: the rules of
  * worker/comm/comm_mpi.h hold for calls of MPI. Every worker of the dp group makes these calls, and all workers of
  * a tp group make theirs in the same order. Errors: MU_NETWORK, and the device's.
  */

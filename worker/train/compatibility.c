@@ -59,7 +59,7 @@ static void compare_models(difference_t *d, const mu_model_t *was, const mu_mode
     static const char *const residual[] = {[MU_RESIDUAL_SEQUENTIAL] = "attention before the MLP",
                                            [MU_RESIDUAL_PARALLEL] = "attention and MLP side by side",
                                            [MU_RESIDUAL_PARALLEL_TIED] =
-                                               "attention and MLP side by side behind one norm"};
+                                               "attention and MLP side by side after one norm"};
     static const char *const activation[] = {
         [MU_GELU_TANH] = "GELU by tanh", [MU_GELU_ERF] = "exact GELU", [MU_SWIGLU] = "SwiGLU"};
     static const char *const norm[] = {[MU_NORM_LAYER] = "layer norms", [MU_NORM_RMS] = "RMS norms"};

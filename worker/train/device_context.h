@@ -4,7 +4,7 @@
  *     mu_device_context_t context;
  *     mu_device_context_make(run, &context);           every active worker; one process alone: mu_device_context_alone()
  *     mu_net_new(context.device, ..., context.tp, ...);
- *     mu_device_context_free(&context);                behind the net, before the groups
+ *     mu_device_context_free(&context);                after the net, before the groups
  *
  * `muster.device: cuda` gives each worker of a host a GPU of its own, in the order of their ranks; `auto`
  * does so when every worker's host has a driver and libmuster-cuda.so is there, and takes CPUs when none has.

@@ -12,7 +12,7 @@ typedef struct network {
 } network_t;
 
 /* What the user has set stays. */
-static void tell(const mu_run_t *run, network_t *net)
+static void report(const mu_run_t *run, network_t *net)
 {
     char interfaces[512] = "";
     const char *include = getenv("OMPI_MCA_btl_tcp_if_include");
@@ -84,7 +84,7 @@ mu_status_t mu_device_context_join(const mu_run_t *run, mu_device_context_t *con
     network_t net;
     bool rdma;
     mu_status_t status;
-    tell(run, &net);
+    report(run, &net);
     context->own = true;
     context->tp = context->dp = NULL;
     MU_TRY_GOTO(status, wants_rdma(run, &net, &rdma), out);

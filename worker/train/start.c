@@ -170,7 +170,7 @@ static mu_status_t real_vocab(const mu_start_t *start, int64_t *vocab, int32_t *
 }
 
 /* Two files may spell one tokenizer: what counts is that every text has the same ids. With finetune the
- * data's may know more tokens, behind the checkpoint's: then the model grows. */
+ * data's may know more tokens, after the checkpoint's: then the model grows. */
 static mu_status_t compare_tokenizers(const mu_run_t *run, mu_start_t *start)
 {
     mu_tokenizer_t *was = NULL, *is = NULL;

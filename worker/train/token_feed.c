@@ -20,7 +20,7 @@ struct mu_token_feed {
     int64_t share_ids;          /* int32 of one replica's share of a batch */
     /* the next batch to send */
     int64_t step;                 /* training batch of this update ... */
-    int64_t eval_left, eval_next; /* ... or one of an evaluation behind step - 1 */
+    int64_t eval_left, eval_next; /* ... or one of an evaluation after step - 1 */
     int64_t sent;
     int64_t *took;   /* [dp] */
     share_t *shares; /* [ahead][dp], used round robin */

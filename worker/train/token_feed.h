@@ -4,7 +4,7 @@
  * inside MPI.
  *
  * The order of TOKENS messages follows the schedule alone: the batches of steps first + 1, first + 2, ...,
- * and behind a step that is evaluated the eval_iters batches of that evaluation. Global batch k of training
+ * and after a step that is evaluated the eval_iters batches of that evaluation. Global batch k of training
  * holds the samples [k T, (k + 1) T) of the training order; within it, micro batch g of replica r is
  * gpt-neox's: k T + (g dp + r) micro ... + micro - 1 (megatron/data/samplers.py).
  */

@@ -13,10 +13,10 @@
  *   leader -> controller        CREDIT     one int64: how many TOKENS messages it has taken so far
  *   leader -> controller        REPORT   one mu_report_t after each step and each evaluation
  *   worker -> controller        READY    one mu_ready_t
- *   worker -> controller        SAVED    one mu_saved_t, with the text that lists what the worker wrote behind it
+ *   worker -> controller        SAVED    one mu_saved_t, with the text that lists what the worker wrote after it
  *
  * TOKENS go ahead of COMMANDs by at most `lookahead` batches a replica; a leader's CREDIT is the credit for the
- * next. The COMMAND behind a step is sent when the first leader has taken the step's tokens, so it is there
+ * next. The COMMAND after a step is sent when the first leader has taken the step's tokens, so it is there
  * before the step ends. Structs travel as bytes: all ranks are of one build (the hello of each guard is
  * checked).
  */

@@ -14,7 +14,7 @@
 [[noreturn]] void mu_stand_in_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Once a process: faults and sanitizer reports tell where the kernel was. */
 void mu_stand_in_report_faults(void);
-/* A word of an environment variable: the text behind `word` up to a space, or NULL when the word is not
+/* A word of an environment variable: the text after `word` up to a space, or NULL when the word is not
  * there. */
 const char *mu_stand_in_option(const char *variable, const char *word);
 

@@ -248,7 +248,7 @@ void mu_stand_in_enqueue(cudaStream_t stream, std::function<bool()> step)
     if (!stream)
         wait_for(lock, s->device, false);
     push(s, {std::move(step), nullptr, 0});
-    if (!stream) /* others' work shall come behind it */
+    if (!stream) /* others' work shall come after it */
         wait_for(lock, s->device, false);
 }
 
