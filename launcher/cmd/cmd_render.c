@@ -73,7 +73,9 @@ static mu_status_t render_slurm(request_t *r, mu_config_t *config, mu_buf_t *out
         status = mu_fail(MU_CONFIG, "render: the config has no save: give save=/a/shared/volume/run");
     if (status == MU_OK && config->save[0] != '/')
         mu_warn("save '%s' is relative to where sbatch is called", config->save);
-    if (status == MU_OK)
+    if (status == MU_OK && mu_params_text(&r->params, "chain"))
+        status = mu_render_chain(&r->params, config, words, r->nfiles, n, out);
+    else if (status == MU_OK)
         mu_render_slurm(&r->params, words, n, out);
     free(words);
     return status;

@@ -21,7 +21,7 @@
 
 typedef enum mu_render_target { MU_RENDER_SLURM, MU_RENDER_MPIJOB } mu_render_target_t;
 
-enum { MU_PARAMS_MAX = 32 };
+enum { MU_PARAMS_MAX = 64 };
 
 typedef struct mu_params {
     mu_render_target_t target;
@@ -43,6 +43,10 @@ void mu_params_help(mu_render_target_t target, mu_buf_t *out);
 
 /* arguments: what `muster run` gets, the config's paths (absolute) and key=value. */
 void mu_render_slurm(const mu_params_t *params, char *const *arguments, int count, mu_buf_t *out);
+/* A script for bash that submits a job for each step of `chain`. The first `nfiles` arguments are the config's files.
+ * Errors: MU_USAGE (a step lacks a parameter), MU_CONFIG (it lacks a path of the config, or that is relative). */
+mu_status_t mu_render_chain(const mu_params_t *params, const mu_config_t *config, char *const *arguments,
+                            int nfiles, int count, mu_buf_t *out);
 /* The config is fitted to the workers (mu_config_resolve). Errors: MU_CONFIG (it does not fit, or `save` or
  * another path lies outside every volume). */
 mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_buf_t *out);

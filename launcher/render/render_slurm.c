@@ -1,8 +1,9 @@
 #include "common/args.h"
 #include "launcher/render/render.h"
+#include "launcher/render/render_impl.h"
 
 /* slurm/muster.sbatch from its first command on; a test holds the two together. */
-static const char body[] =
+const char mu_slurm_body[] =
     "set -u\n"
     "\n"
     "restarts=${SLURM_RESTART_COUNT:-0}\n"
@@ -73,6 +74,6 @@ void mu_render_slurm(const mu_params_t *params, char *const *arguments, int coun
     mu_buf_addf(out, "MUSTER=%s\nMUSTER_REQUEUES=%s\nset ", mu_params_text(params, "muster"),
                 mu_params_text(params, "requeues"));
     mu_args_quote(&words, out);
-    mu_buf_addf(out, "\n%s", body);
+    mu_buf_addf(out, "\n%s", mu_slurm_body);
     mu_args_free(&words);
 }

@@ -104,6 +104,19 @@ static void parameters_have_types(void **state)
         {MU_RENDER_SLURM, "partition=a;b", false},
         {MU_RENDER_SLURM, "partition=--help", false},
         {MU_RENDER_SLURM, "signal_seconds=5", false},
+        {MU_RENDER_SLURM, "chain=prepare,train,gate,export", true},
+        {MU_RENDER_SLURM, "chain=import,train", true},
+        {MU_RENDER_SLURM, "chain=train,prepare", false}, /* the order of the steps is theirs */
+        {MU_RENDER_SLURM, "chain=train,train", false},
+        {MU_RENDER_SLURM, "chain=train,", false},
+        {MU_RENDER_SLURM, "chain=trains", false},
+        {MU_RENDER_SLURM, "chain=", false},
+        {MU_RENDER_SLURM, "gate=ppl<=16.53,tokens>=100", true},
+        {MU_RENDER_SLURM, "gate=ppl=16.53", false},
+        {MU_RENDER_SLURM, "gate=pplx<=16.53", false},
+        {MU_RENDER_SLURM, "gate=ppl<=16.53,", false},
+        {MU_RENDER_SLURM, "gate_split=train", false},
+        {MU_RENDER_SLURM, "export=here", false},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -209,6 +222,36 @@ static void slurm_script(void **state)
     assert_string_equal(ours, body);
     mu_buf_release(&out);
     mu_buf_release(&script);
+}
+
+static void slurm_chain(void **state)
+{
+    static const char chain[] = "chain=import,prepare,train,gate,export", base[] = "base=/models/hf",
+                      input[] = "input=/text/a.txt,/text/b.txt", gate[] = "gate=ppl<=16.53",
+                      to[] = "export=/models/out", load[] = "load=/models/start";
+    mu_buf_t out = MU_BUF_INIT;
+    (void)state;
+    assert_int_equal(verb(&out, "slurm", chain, base, input, gate, to, load, NULL), MU_OK);
+    has(&out, "chain=/runs/one.chain\n");
+    has(&out, "muster import /models/hf --output /models/start\n");
+    has(&out, " --input /text/a.txt /text/b.txt\n");
+    has(&out, "muster eval /runs/one@latest --data /data/set --split=test '--gate=ppl<=16.53'\n");
+    has(&out, "muster export /runs/one@latest --output /models/out\n");
+    has(&out, "--dependency=afterok:\"$previous\" --kill-on-invalid-dep=yes");
+    /* what a step lacks is said by the step's name */
+    assert_int_equal(verb(&out, "slurm", chain, input, gate, to, load, NULL), MU_USAGE);
+    has(&said, "base");
+    assert_int_equal(verb(&out, "slurm", chain, base, gate, to, load, NULL), MU_USAGE);
+    has(&said, "input");
+    assert_int_equal(verb(&out, "slurm", chain, base, input, to, load, NULL), MU_USAGE);
+    has(&said, "gate");
+    assert_int_equal(verb(&out, "slurm", chain, base, input, gate, load, NULL), MU_USAGE);
+    has(&said, "export");
+    assert_int_equal(verb(&out, "slurm", chain, base, input, gate, to, NULL), MU_CONFIG);
+    has(&said, "load");
+    assert_int_equal(verb(&out, "slurm", "chain=train", "save=runs/one", NULL), MU_CONFIG);
+    has(&said, "relative");
+    mu_buf_release(&out);
 }
 
 static void mpijob(void **state)
@@ -394,6 +437,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_have_types),
         cmocka_unit_test(slurm_script),
+        cmocka_unit_test(slurm_chain),
         cmocka_unit_test(mpijob),
         cmocka_unit_test(keys_of_a_secret_get_names),
         cmocka_unit_test(names_are_strings),
