@@ -206,10 +206,8 @@ static bool get_loss_scale(const json_t *root, mu_loss_scale_t *out, mu_buf_t *w
 /* Where it comes from: objects and texts that nothing here depends on, kept as they are. NULL: none of them is there. */
 static bool get_lineage(const json_t *root, const json_t *data, char **out, mu_buf_t *why)
 {
-    static const char *const members[] = {"source", "image", "inputs", "name", "parent"}, *const of_data[] = {
-                                                                                              "path", "split",
-                                                                                              "inputs",
-                                                                                              "parts"};
+    static const char *const members[] = {"source", "image", "inputs", "name", "parent"};
+    static const char *const of_data[] = {"path", "split", "inputs", "files", "inputs_digest", "parts"};
     json_t *lineage = json_object(), *its = json_object();
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (json_object_get(root, members[i]))

@@ -102,7 +102,7 @@ static void put_member(mu_buf_t *out, bool *ok, const json_t *lineage, const cha
 /* The data set's path and inputs go on in the object `data`, whose own members come first. */
 static void put_data(mu_buf_t *out, bool *ok, const mu_checkpoint_info_t *info, const json_t *lineage)
 {
-    static const char *const members[] = {"path", "split", "inputs", "parts"};
+    static const char *const members[] = {"path", "split", "inputs", "files", "inputs_digest", "parts"};
     const json_t *data = json_object_get(lineage, "data");
     mu_buf_adds(out, "\"data\":{");
     put_text(out, ok, "version", info->data_version);

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "dataset/store/dataset.h"
+#include "launcher/cmd/lineage.h"
 #include "common/checkpoint/reference.h"
 #include "common/checkpoint/checkpoint_reader.h"
 
@@ -10,25 +11,29 @@
 #include <math.h>
 
 static const char help[] =
-    "usage: muster inspect PATH [--verify [--vocab-size N]] [--json]\n"
+    "usage: muster inspect PATH [--lineage] [--verify [--vocab-size N]] [--json]\n"
     "\n"
     "Says what a checkpoint, a run directory or a prepared data set holds, and whether it is whole.\n"
     "\n"
     "  PATH       a checkpoint (step-00000100), a directory of checkpoints, a run directory, RUN@best, "
     "RUN@STEP,\n"
-    "             a prepared data set, or the prefix of a .bin/.idx pair\n"
+    "             a prepared data set, or the prefix of a .bin/.idx pair; with --lineage also an exported "
+    "directory\n"
+    "  --lineage  the tree of what it was made from: config, source revision, image, data, inputs, parent\n"
+    "             models; with --verify each node that can be reached is compared with its digest\n"
     "  --verify   read every byte and compare every digest; without it manifests, sizes and headers are "
     "checked\n"
     "  --vocab-size N\n"
     "             of a data set: with --verify every id must be below N\n"
     "  --json     print one JSON object with a member kind: checkpoint, run or dataset\n"
     "\n"
-    "exit codes: 0 whole; 2 bad command line; 65 damaged (what, where); 66 nothing there that muster knows;\n"
+    "exit codes: 0 whole; 2 bad command line; 65 damaged (what, where), or changed along a lineage; 66 "
+    "nothing there that muster knows;\n"
     "86 a run whose checkpoints are all damaged\n";
 
 typedef struct request {
     const char *path;
-    bool verify, json, help;
+    bool verify, json, help, lineage;
     int64_t vocab; /* 0: not given */
 } request_t;
 
@@ -47,6 +52,8 @@ static mu_status_t read_arguments(int argc, char **argv, request_t *r)
                 return mu_fail(MU_USAGE, "inspect: --vocab-size wants a number from 1, not '%s'", value);
         } else if (options && strcmp(a, "--json") == 0)
             r->json = true;
+        else if (options && strcmp(a, "--lineage") == 0)
+            r->lineage = true;
         else if (options && (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0))
             r->help = true;
         else if (options && a[0] == '-' && a[1])
@@ -58,6 +65,8 @@ static mu_status_t read_arguments(int argc, char **argv, request_t *r)
     }
     if (!r->help && !r->path)
         return mu_fail(MU_USAGE, "inspect: no PATH given: see muster inspect --help");
+    if (r->lineage && r->vocab > 0)
+        return mu_fail(MU_USAGE, "inspect: --vocab-size and --lineage exclude each other");
     return MU_OK;
 }
 
@@ -331,6 +340,26 @@ static mu_status_t inspect_dataset(const request_t *r)
     return status;
 }
 
+static mu_status_t inspect_lineage(const request_t *r)
+{
+    json_t *tree;
+    int changed = 0;
+    MU_TRY(mu_lineage_open(r->path, &tree));
+    if (r->verify)
+        mu_lineage_verify(tree, &changed);
+    mu_status_t status = MU_OK;
+    if (r->json)
+        status = print_json(json_incref(tree));
+    else
+        mu_lineage_print(tree);
+    json_decref(tree);
+    if (status == MU_OK && changed > 0)
+        status = mu_fail(MU_DATA,
+                         "%s: %d of the files and directories that it was made from are not what they were",
+                         r->path, changed);
+    return status;
+}
+
 mu_status_t mu_cmd_inspect(int argc, char **argv)
 {
     request_t r = {0};
@@ -342,9 +371,10 @@ mu_status_t mu_cmd_inspect(int argc, char **argv)
     char *path;
     MU_TRY(mu_reference_path(r.path, &path));
     r.path = path;
-    mu_status_t status = mu_checkpoint_is_one(path) ? inspect_checkpoint(&r)
-                         : mu_dataset_exists(path)  ? inspect_dataset(&r)
-                                                    : inspect_run(&r);
+    mu_status_t status = r.lineage                    ? inspect_lineage(&r)
+                         : mu_checkpoint_is_one(path) ? inspect_checkpoint(&r)
+                         : mu_dataset_exists(path)    ? inspect_dataset(&r)
+                                                      : inspect_run(&r);
     free(path);
     return status;
 }

@@ -13,6 +13,7 @@
 #include "launcher/preflight/preflight.h"
 #include "launcher/ready/ready.h"
 #include "launcher/run/run_plan.h"
+#include "launcher/run/source.h"
 #include "launcher/monitor/supervise.h"
 
 #include <errno.h>
@@ -158,6 +159,8 @@ static mu_status_t claim_directory(run_t *r)
         mu_warn("ended %d processes that an earlier attempt had left on this machine", orphans);
     mu_orphan_cleanup_folders(r->state.token);
     MU_TRY(take_free_folders(r));
+    if (!r->plan.more)
+        MU_TRY(mu_source_write(r->plan.run_dir, r->plan.files, r->plan.nfiles));
     return mu_rundir_writer_start(r->plan.run_dir, r->claim.fd, &r->supervisor.writer);
 }
 

@@ -63,6 +63,35 @@ static void the_good_one_is_read(void **state)
     mu_buf_release(&why);
 }
 
+/* What it comes from is kept as it is: of the manifest's own members, and of the data set's. */
+static void the_lineage_is_kept(void **state)
+{
+    static const char data[] = "\"path\":\"/d\",\"inputs\":[{\"path\":\"/t\",\"digest\":\"1\"}]",
+                      own[] = "\"source\":{\"build\":{\"version\":\"1\"}},\"image\":\"sha256:1\","
+                              "\"parent\":{\"run_id\":\"r\",\"step\":3,\"digest\":\"2\",\"parent\":null}";
+    mu_buf_t text = MU_BUF_INIT, again = MU_BUF_INIT, why = MU_BUF_INIT;
+    char digest[MU_DIGEST_HEX];
+    mu_manifest_t m;
+    (void)state;
+    mu_buf_add(&text, good, (size_t)(strstr(good, "\"version\":null") - good));
+    mu_buf_addf(&text, "%s,%s", data, strstr(good, "\"version\":null"));
+    mu_buf_addf(&text, ",%s", own);
+    mu_digest_bytes(text.data, text.len, digest);
+    mu_buf_addf(&text, MU_MANIFEST_END, digest);
+    assert_true(mu_manifest_parse(text.data, text.len, &m, &why));
+    assert_non_null(strstr(m.info.lineage, own));
+    assert_non_null(strstr(m.info.lineage, data));
+    assert_int_equal(mu_manifest_write(&m, &again), MU_OK);
+    assert_non_null(strstr(again.data, "\"path\":\"/d\""));
+    assert_non_null(
+        strstr(again.data, "\"parent\":{\"run_id\":\"r\",\"step\":3,\"digest\":\"2\",\"parent\":null}"));
+    mu_manifest_release(&m);
+    assert_true(parses(good, sizeof good - 1, &why)); /* an older one has none */
+    mu_buf_release(&text);
+    mu_buf_release(&again);
+    mu_buf_release(&why);
+}
+
 static void each_lie_is_refused_with_its_reason(void **state)
 {
     (void)state;
@@ -243,6 +272,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_good_one_is_read),
+        cmocka_unit_test(the_lineage_is_kept),
         cmocka_unit_test(each_lie_is_refused_with_its_reason),
         cmocka_unit_test(deep_and_long_texts_end),
         cmocka_unit_test(random_edits_do_no_harm),

@@ -83,6 +83,7 @@ mu_status_t mu_verb_import(int argc, char **argv)
         return MU_OK;
     }
     MU_TRY(open_source(&o, &import));
+    import.dir = o.dir;
     import.specials = o.specials;
     import.special_count = o.nspecials;
     import.allow_nonfinite = o.allow_nonfinite;

@@ -3,6 +3,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "dataset/tokenizer/tokenizer.h"
+#include "worker/convert/export_record.h"
 #include "worker/convert/safetensors.h"
 
 #include <dirent.h>
@@ -10,7 +11,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define EXPORT_DIGEST "export.digest" /* of what it was made from, so that it can be asked for again */
 enum { TOKENIZER_LIMIT = 256 << 20 };
 
 typedef struct export
@@ -244,38 +244,6 @@ static mu_status_t refuse_used(const char *path)
                : mu_fail(MU_RUNDIR, "%s: is there already: name a directory that does not exist", path);
 }
 
-/* What an export is made from: the checkpoint's manifest, which has the digests of everything else. */
-static mu_status_t digest_source(const mu_checkpoint_t *checkpoint, char out[MU_DIGEST_HEX])
-{
-    char *path = mu_path_join(mu_checkpoint_path(checkpoint), MU_MANIFEST_NAME);
-    mu_status_t status = mu_digest_file(path, out);
-    free(path);
-    return status;
-}
-
-/* OUTPUT is the finished export of the same checkpoint. */
-static bool is_there(const char *output, const char *digest)
-{
-    mu_buf_t found = MU_BUF_INIT;
-    char *receipt = mu_path_join(output, EXPORT_DIGEST), *weights = mu_path_join(output, "model.safetensors");
-    bool same = mu_is_file(weights) && mu_is_file(receipt) &&
-                mu_file_read(receipt, MU_DIGEST_HEX + 1, &found) == MU_OK &&
-                strncmp(found.data, digest, MU_DIGEST_HEX - 1) == 0;
-    mu_buf_release(&found);
-    free(receipt);
-    free(weights);
-    return same;
-}
-
-static mu_status_t write_receipt(const export_t *e, const char *digest)
-{
-    mu_buf_t text = MU_BUF_INIT;
-    mu_buf_addf(&text, "%s\n", digest);
-    mu_status_t status = write_text(e, EXPORT_DIGEST, &text);
-    mu_buf_release(&text);
-    return status;
-}
-
 static mu_status_t make_dir(export_t *e, const char *output)
 {
     MU_TRY(refuse_used(output));
@@ -288,10 +256,10 @@ mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output)
     export_t e = {.checkpoint = checkpoint};
     char *final = without_slash(output);
     mu_status_t status;
-    char digest[MU_DIGEST_HEX];
+    bool there;
     MU_TRY_GOTO(status, open_config(&e), out);
-    MU_TRY_GOTO(status, digest_source(checkpoint, digest), out);
-    if (is_there(final, digest)) {
+    MU_TRY_GOTO(status, mu_export_is_there(final, checkpoint, &there), out);
+    if (there) {
         mu_info("'%s': is there already, from the same checkpoint", final);
         goto out;
     }
@@ -300,7 +268,7 @@ mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output)
     take_ends(&e);
     MU_TRY_GOTO(status, write_config(&e), out);
     MU_TRY_GOTO(status, write_weights(&e), out);
-    MU_TRY_GOTO(status, write_receipt(&e, digest), out);
+    MU_TRY_GOTO(status, mu_export_record(checkpoint, e.dir, final), out);
     MU_TRY_GOTO(status, publish(&e, final), out);
 out:
     if (status != MU_OK && e.dir)

@@ -1,6 +1,6 @@
 /*
  * Export: a checkpoint becomes a directory that from_pretrained() loads: config.json, model.safetensors in
- * fp32 (the same bits), tokenizer.json and tokenizer_config.json.
+ * fp32 (the same bits), tokenizer.json and tokenizer_config.json; with its lineage and a model card (export_record.h).
  *
  * The directory is written under a temporary name beside it, synced and renamed. One tensor at a time is in
  * memory.

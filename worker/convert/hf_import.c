@@ -6,6 +6,7 @@
 #include "dataset/tokenizer/tokenizer.h"
 #include "common/checkpoint/commit.h"
 #include "common/checkpoint/checkpoint_reader.h"
+#include "worker/convert/import_record.h"
 #include "worker/model/resize_embeddings.h"
 
 #include <math.h>
@@ -87,7 +88,7 @@ static mu_status_t prepare_tokenizer(mu_import_t *import, const char *made, mu_r
 }
 
 static mu_status_t commit(mu_import_t *import, const char *dir, const char *tmp, const char *tokenizer,
-                          mu_shard_t *shard)
+                          mu_shard_t *shard, char *lineage)
 {
     mu_buf_t yaml = MU_BUF_INIT;
     mu_config_write_yaml(import->config, false, &yaml);
@@ -99,7 +100,8 @@ static mu_status_t commit(mu_import_t *import, const char *dir, const char *tmp,
                                  .loss = (double)NAN,
                                  .valid_loss = (double)NAN,
                                  .environment.threads = 1,
-                                 .config = yaml.data};
+                                 .config = yaml.data,
+                                 .lineage = lineage};
     mu_commit_t what = {.info = &info,
                         .model = &import->config->model,
                         .shards = shard,
@@ -182,27 +184,20 @@ static mu_status_t write_shard(mu_import_t *import, const char *dir, const mu_re
     return status;
 }
 
-/* What an import is made from: the configuration read, the bytes of weights and tokenizer, the options. */
-static mu_status_t digest_source(const mu_import_t *import, char out[MU_DIGEST_HEX])
+/* What an import is made from: the configuration read, the bytes of the files, the options. */
+static void digest_source(const mu_import_t *import, const json_t *inputs, char out[MU_DIGEST_HEX])
 {
     mu_buf_t text = MU_BUF_INIT;
-    char hex[MU_DIGEST_HEX];
-    mu_status_t status = MU_OK;
+    const json_t *input;
+    size_t i;
     mu_config_write_yaml(import->config, false, &text);
-    for (int i = 0; i < import->list.file_count && status == MU_OK; i++) {
-        status = mu_digest_file(import->list.files[i].path, hex);
-        mu_buf_addf(&text, "weights %s\n", hex);
-    }
-    if (status == MU_OK && import->tokenizer && mu_is_file(import->tokenizer)) {
-        status = mu_digest_file(import->tokenizer, hex);
-        mu_buf_addf(&text, "tokenizer %s\n", hex);
-    }
-    for (int i = 0; i < import->special_count; i++)
-        mu_buf_addf(&text, "special %s\n", import->specials[i]);
+    json_array_foreach(inputs, i, input)
+        mu_buf_addf(&text, "file %s\n", json_string_value(json_object_get(input, "digest")));
+    for (int k = 0; k < import->special_count; k++)
+        mu_buf_addf(&text, "special %s\n", import->specials[k]);
     mu_buf_addf(&text, "nonfinite %d\n", import->allow_nonfinite);
     mu_digest_bytes(text.data, text.len, out);
     mu_buf_release(&text);
-    return status;
 }
 
 /* OUTPUT holds the finished import of the same source; anything else that it holds is refused later. */
@@ -246,8 +241,10 @@ mu_status_t mu_import_write(mu_import_t *import, const char *output)
     mu_resize_t growth = {0};
     mu_shard_t shard = {0};
     mu_status_t status;
-    char digest[MU_DIGEST_HEX], *receipt = mu_path_join(output, "import.digest");
-    MU_TRY_GOTO(status, digest_source(import, digest), out);
+    char digest[MU_DIGEST_HEX], *receipt = mu_path_join(output, "import.digest"), *lineage = NULL;
+    json_t *inputs = NULL;
+    MU_TRY_GOTO(status, mu_import_inputs(import, &inputs), out);
+    digest_source(import, inputs, digest);
     if (is_there(output, receipt, digest)) {
         mu_info("'%s': is there already, from the same files", output);
         goto out;
@@ -260,13 +257,17 @@ mu_status_t mu_import_write(mu_import_t *import, const char *output)
     MU_TRY_GOTO(status, mu_checkpoint_begin(output, 0, 0, &tmp), out);
     status = write_shard(import, tmp, &growth, &shard);
     if (status == MU_OK)
-        status = commit(import, output, tmp, tokenizer, &shard);
+        lineage = mu_import_lineage(import, inputs);
+    if (status == MU_OK)
+        status = commit(import, output, tmp, tokenizer, &shard, lineage);
     if (status != MU_OK)
         mu_checkpoint_abandon(tmp);
 out:
     if (access(made, F_OK) == 0)
         unlink(made);
     mu_shard_release(&shard);
+    json_decref(inputs);
+    free(lineage);
     free(receipt);
     free(made);
     free(tmp);

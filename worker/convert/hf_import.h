@@ -20,6 +20,7 @@
 typedef struct mu_import {
     mu_config_t *config; /* made from theirs; model.vocab is set */
     const char *what;    /* "GPTNeoXForCausalLM" */
+    const char *dir;     /* what the user named, for the lineage; not the import's own; NULL: unknown */
     mu_foreign_t list;
     char *tokenizer;        /* path of a tokenizer.json, or a folder with vocab.json and merges.txt; NULL */
     mu_shard_source_t read; /* reads weights; its argument is the mu_import_t */

@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "worker/train/token_feed.h"
+#include "worker/train/lineage.h"
 #include "worker/train/metrics.h"
 #include "worker/train/startup_handshake.h"
 #include "worker/comm/yielding_wait.h"
@@ -33,6 +34,7 @@ typedef struct controller {
     mu_token_feed_t *token_feed;
     mu_metrics_t *metrics;
     char *checkpoints, *stop_file;
+    char *lineage; /* of the checkpoints of this attempt */
     mu_transaction_t transaction;
     row_t rows[ROWS];
     mu_report_t last;  /* the newest finished line */
@@ -285,6 +287,7 @@ static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
     info->environment.libraries = mu_handshake_libraries();
     info->config = mu_buf_detach(&yaml);
     info->data_version = mu_strdup(mu_mixture_version(c->start.data));
+    info->lineage = mu_strdup(c->lineage);
 }
 
 static mu_status_t commit(controller_t *c)
@@ -446,6 +449,7 @@ mu_status_t mu_controller_run(mu_run_t *run)
     MU_TRY_GOTO(status, mu_metrics_open(run->dir, &c.metrics), out);
     MU_TRY_GOTO(status, mu_handshake_run(run, &c.start, &c.handshake), out);
     run->orderly = false;
+    MU_TRY_GOTO(status, mu_run_lineage(run, &c.start, &c.lineage), out);
     if (c.start.done > 0 && c.start.setup.kind == MU_SETUP_RESUME)
         MU_TRY_GOTO(status, mu_checkpoint_set_aside(c.checkpoints, c.start.done, run->attempt), out);
     status = train(&c);
@@ -456,5 +460,6 @@ out:
     free(c.commands);
     free(c.stop_file);
     free(c.checkpoints);
+    free(c.lineage);
     return status;
 }

@@ -1,0 +1,25 @@
+# cmake -DSOURCE=DIR -DOUTPUT=FILE.c -P revision.cmake: writes the revision of the sources into FILE.c, which stays as
+# it is when it says the same already. MUSTER_REVISION in the environment is for trees without git, as in an image.
+set(revision "$ENV{MUSTER_REVISION}")
+set(changed false)
+find_program(GIT git)
+if(NOT revision AND GIT AND EXISTS "${SOURCE}/.git")
+  execute_process(COMMAND ${GIT} -C ${SOURCE} rev-parse HEAD OUTPUT_VARIABLE revision
+                  OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  execute_process(COMMAND ${GIT} --no-optional-locks -C ${SOURCE} status --porcelain --untracked-files=no
+                  OUTPUT_VARIABLE lines ERROR_QUIET)
+  if(lines)
+    set(changed true)
+  endif()
+endif()
+if(NOT revision MATCHES "^[0-9a-f]+$")
+  set(revision "")
+endif()
+set(text "#include \"common/revision.h\"\n\nconst char mu_build_revision[] = \"${revision}\";\nconst bool mu_build_changed = ${changed};\n")
+set(old "")
+if(EXISTS "${OUTPUT}")
+  file(READ "${OUTPUT}" old)
+endif()
+if(NOT old STREQUAL text)
+  file(WRITE "${OUTPUT}" "${text}")
+endif()
