@@ -279,8 +279,17 @@ static void wrong_tables_are_refused_with_their_place(void **state)
         assert_string_equal(out.data, row[i].rest);
     }
     mu_reader_options_t o = MU_READER_DEFAULTS;
-    o.table = &table;
+    static char first[] = "#1";
+    char *number[] = {first};
+    mu_template_t by_number;
+    mu_template_join(number, 1, &by_number);
+    o.table = &by_number;
     o.skip_bad = 9;
+    /* a bad first record does not say how many fields there are */
+    assert_int_equal(read_all("t.csv", "\"a\"b,c,x\nd,e\n", &o, &out, &counts), MU_OK);
+    assert_string_equal(out.data, "2:d|");
+    mu_template_release(&by_number);
+    o.table = &table;
     assert_int_equal(read_all("t.csv", "id,text\n1,a\n", &o, &out, &counts), MU_DATA);
     assert_said("t.csv:1: has no column 'content': its columns are 'id', 'text'");
     o.max_record = 8;
