@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { BINARY_HEAD = 256, BINARY_PERCENT = 4 };
+
 struct mu_texts {
     mu_inputs_t inputs;
     mu_text_file_t *files; /* of inputs, as far as they were read */
@@ -61,6 +63,17 @@ const mu_text_file_t *mu_texts_file(const mu_texts_t *t, int i)
     return &t->files[i];
 }
 
+/* Control characters that no text has many of: tokens as nanoGPT writes them, programs, weights. */
+static bool is_binary(const char *head, size_t n)
+{
+    size_t control = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)head[i];
+        control += c < '\b' || (c > '\r' && c < 0x1B) || c == 0x7F;
+    }
+    return n >= BINARY_HEAD && control * 100 > n * BINARY_PERCENT;
+}
+
 /* Data that surely is not text, known by its first bytes: better refused than trained on. */
 static mu_status_t refuse_foreign(const char *name, const char *head, size_t n)
 {
@@ -90,6 +103,12 @@ static mu_status_t refuse_foreign(const char *name, const char *head, size_t n)
             return mu_fail(MU_DATA, "%s: this is %s, not UTF-8 text: %s", name, known[i].what,
                            known[i].advice);
     }
+    if (is_binary(head, n))
+        return mu_fail(
+            MU_DATA,
+            "%s: this is binary data, not UTF-8 text: more than %d %% of its first bytes are control "
+            "characters",
+            name, BINARY_PERCENT);
     return MU_OK;
 }
 

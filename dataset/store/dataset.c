@@ -22,15 +22,42 @@ static bool has_index(const char *path)
     return there;
 }
 
+/* Tokens in a row without an index, which other tools train on. */
+static bool is_bare_tokens(const char *path)
+{
+    size_t n = strlen(path);
+    bool named = n > 4 && strcmp(path + n - 4, ".bin") == 0;
+    char *prefix = mu_format("%.*s", (int)(named ? n - 4 : n), path), *bin = mu_format("%s.bin", prefix);
+    bool bare = mu_is_file(bin) && !has_index(prefix);
+    free(bin);
+    free(prefix);
+    return bare;
+}
+
+/* One of the two files of a pair, where their prefix is wanted. */
+static bool is_one_of_a_pair(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 4 && (strcmp(path + n - 4, ".bin") == 0 || strcmp(path + n - 4, ".idx") == 0) &&
+           mu_is_file(path);
+}
+
 bool mu_dataset_exists(const char *path)
 {
-    return has_manifest(path) || has_index(path);
+    return has_manifest(path) || has_index(path) || is_bare_tokens(path) || is_one_of_a_pair(path);
 }
 
 static mu_status_t nothing_there(const char *path)
 {
     size_t n = strlen(path);
-    if (n > 4 && (strcmp(path + n - 4, ".bin") == 0 || strcmp(path + n - 4, ".idx") == 0) && mu_is_file(path))
+    if (is_bare_tokens(path))
+        return mu_fail(
+            MU_DATA,
+            "%s: this .bin has no .idx beside it, as nanoGPT and llm.c write tokens: nothing says which "
+            "tokenizer made them, how wide they are or where documents end: prepare the text that they were "
+            "made from with 'muster prepare'",
+            path);
+    if (is_one_of_a_pair(path))
         return mu_fail(MU_NOINPUT,
                        "%s: give the path without its ending: '%.*s' stands for the .bin and the .idx", path,
                        (int)(n - 4), path);

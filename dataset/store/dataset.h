@@ -82,7 +82,8 @@ const char *mu_dataset_path(const mu_dataset_t *ds);
  */
 mu_status_t mu_dataset_verify(mu_dataset_t *ds);
 
-/* Whether `path` is a prepared directory or a .bin/.idx prefix; logs nothing. */
+/* Whether `path` is a prepared directory or a .bin/.idx prefix, or so like one that opening it says what is wrong: a file
+ * of such a pair, or a .bin without an .idx. Logs nothing. */
 bool mu_dataset_exists(const char *path);
 
 /* gpt-neox's cut of n documents by a split string (megatron/data/data_utils.py: get_train_valid_test_split_):

@@ -23,10 +23,6 @@ typedef struct indexed {
     unsigned char *piece;
 } indexed_t;
 
-typedef struct header {
-    int64_t sequences, entries; /* entries of doc_idx */
-} header_t;
-
 static mu_status_t open_file(const char *path, int *fd, int64_t *bytes)
 {
     struct stat st;
@@ -61,7 +57,10 @@ static mu_status_t read_type(indexed_t *own, unsigned char code)
     return MU_OK;
 }
 
-static mu_status_t read_header(indexed_t *own, header_t *h)
+/* After the header come a length and an offset for each sequence, then the entries of doc_idx, which say which sequences
+ * make a document. gpt-neox counts sequences and trains without those, and tools that write or merge such files leave
+ * them in many states; so they must be there, as for gpt-neox, but are not looked at. Newer tools put more after them. */
+static mu_status_t read_header(indexed_t *own, int64_t *sequences)
 {
     unsigned char raw[HEADER] = {0};
     uint64_t version, n, m, size = (uint64_t)own->idx_bytes;
@@ -87,13 +86,12 @@ static mu_status_t read_header(indexed_t *own, header_t *h)
         return mu_fail(MU_DATA, "%s: byte 9: version %llu; only 1 is known", own->idx_path,
                        (unsigned long long)version);
     MU_TRY(read_type(own, raw[17]));
-    if (n > size / 12 || m > size / 8 || m < 1 || HEADER + 12 * n + 8 * m != size)
+    if (n > size / 12 || m > size / 8 || HEADER + 12 * n + 8 * m > size)
         return mu_fail(MU_DATA,
                        "%s: has %llu bytes, which does not fit the %llu sequences and %llu document entries "
                        "that its header names: it was cut short, or is not for text",
                        own->idx_path, (unsigned long long)size, (unsigned long long)n, (unsigned long long)m);
-    h->sequences = (int64_t)n;
-    h->entries = (int64_t)m;
+    *sequences = (int64_t)n;
     return MU_OK;
 }
 
@@ -118,8 +116,7 @@ static mu_status_t read_lengths(mu_dataset_t *ds, indexed_t *own, int64_t n)
     return MU_OK;
 }
 
-/* Offsets are kept only where a sequence does not follow the one before. All must lie in the .bin, which they
- * fill. */
+/* Offsets are kept only where a sequence does not follow the one before. All must lie in the .bin. */
 static mu_status_t read_offsets(mu_dataset_t *ds, indexed_t *own, int64_t n)
 {
     int64_t offset[CHUNK / 8], end = 0;
@@ -146,31 +143,10 @@ static mu_status_t read_offsets(mu_dataset_t *ds, indexed_t *own, int64_t n)
         }
     }
     if (end != own->bin_bytes)
-        return mu_fail(MU_DATA,
-                       "%s: has %lld bytes where its index '%s' accounts for %lld: do they belong together?",
-                       own->bin_path, (long long)own->bin_bytes, own->idx_path, (long long)end);
-    return MU_OK;
-}
-
-/* Which sequences make a document does not matter for training, but a damaged file shows here. */
-static mu_status_t check_documents(indexed_t *own, const header_t *h)
-{
-    int64_t entry[CHUNK / 8], last = 0;
-    for (int64_t i = 0; i < h->entries;) {
-        int64_t m = mu_min_i64(h->entries - i, CHUNK / 8);
-        if (!mu_pread_all(own->idx, entry, (size_t)m * 8, (off_t)(HEADER + 12 * h->sequences + 8 * i)))
-            return read_error(own->idx_path, errno);
-        for (int64_t k = 0; k < m; k++, i++) {
-            if (entry[k] < last || entry[k] > h->sequences || (i == 0 && entry[k] != 0))
-                return mu_fail(MU_DATA, "%s: document entry %lld is %lld, after %lld, of %lld sequences",
-                               own->idx_path, (long long)i, (long long)entry[k], (long long)last,
-                               (long long)h->sequences);
-            last = entry[k];
-        }
-    }
-    if (last != h->sequences)
-        return mu_fail(MU_DATA, "%s: its documents end at sequence %lld of %lld", own->idx_path,
-                       (long long)last, (long long)h->sequences);
+        mu_warn("%s: has %lld bytes where its index '%s' accounts for %lld: the rest is not trained on; do "
+                "they belong "
+                "together?",
+                own->bin_path, (long long)own->bin_bytes, own->idx_path, (long long)end);
     return MU_OK;
 }
 
@@ -248,7 +224,7 @@ static const mu_dataset_ops_t indexed_ops = {indexed_read, indexed_verify, index
 
 mu_status_t mu_indexed_open(mu_dataset_t *ds, const mu_dataset_options_t *options)
 {
-    header_t h = {0};
+    int64_t sequences = 0;
     indexed_t *own = mu_calloc(1, sizeof *own);
     ds->ops = &indexed_ops;
     ds->own = own;
@@ -258,11 +234,10 @@ mu_status_t mu_indexed_open(mu_dataset_t *ds, const mu_dataset_options_t *option
     own->piece = mu_alloc(CHUNK);
     MU_TRY(open_file(own->idx_path, &own->idx, &own->idx_bytes));
     MU_TRY(open_file(own->bin_path, &own->bin, &own->bin_bytes));
-    MU_TRY(read_header(own, &h));
-    MU_TRY(read_lengths(ds, own, h.sequences));
-    MU_TRY(read_offsets(ds, own, h.sequences));
-    MU_TRY(check_documents(own, &h));
-    ds->documents = h.sequences;
+    MU_TRY(read_header(own, &sequences));
+    MU_TRY(read_lengths(ds, own, sequences));
+    MU_TRY(read_offsets(ds, own, sequences));
+    ds->documents = sequences;
     ds->vocab_checked = options->vocab > 0 ? options->vocab : (int64_t)INT32_MAX + 1;
     const char *split = options->split ? options->split : MU_SPLIT_DEFAULT;
     MU_TRY(mu_split_parse(split, ds->ratio));

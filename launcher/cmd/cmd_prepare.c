@@ -24,6 +24,7 @@ typedef struct work {
     mu_tally_t tally;
     mu_meter_t meter;
     mu_made_inputs_t inputs;
+    int32_t end;   /* the id that each document ends with */
     int32_t *tags; /* the id that each input's documents begin with; -1: none */
     mu_ids_t ids;  /* of one document, its tag and its end included */
 } work_t;
@@ -54,9 +55,6 @@ static mu_status_t load_tokenizer(const mu_prepare_options_t *o, const mu_config
     mu_status_t status = add_specials(&o->specials, *out);
     if (status == MU_OK)
         status = mu_config_padded_vocab(config, mu_tokenizer_vocab(*out), &padded);
-    if (status == MU_OK && mu_tokenizer_eod(*out) < 0)
-        status =
-            mu_fail(MU_DATA, "%s: has no token <|endoftext|>, which ends a document", config->vocab_file);
     if (status != MU_OK) {
         mu_tokenizer_free(*out);
         *out = NULL;
@@ -64,8 +62,8 @@ static mu_status_t load_tokenizer(const mu_prepare_options_t *o, const mu_config
     return status;
 }
 
-/* A tag is a token: one id, which stands for exactly this text. */
-static mu_status_t tag_id(const mu_tokenizer_t *tok, const char *tag, int32_t *out)
+/* The one id that stands for exactly this text. */
+static mu_status_t token_id(const mu_tokenizer_t *tok, const char *option, const char *tag, int32_t *out)
 {
     mu_ids_t ids = MU_IDS_INIT;
     mu_status_t status = mu_tokenizer_encode(tok, tag, strlen(tag), &ids);
@@ -74,10 +72,24 @@ static mu_status_t tag_id(const mu_tokenizer_t *tok, const char *tag, int32_t *o
     if (status == MU_OK && *out < 0)
         status = mu_fail(
             MU_CONFIG,
-            "--tag '%s': the tokenizer has no such token: add it with --special '%s', or name one that "
+            "--%s '%s': the tokenizer has no such token: add it with --special '%s', or name one that "
             "it has",
-            tag, tag);
+            option, tag, tag);
     return status;
+}
+
+static mu_status_t find_end(work_t *w, const mu_config_t *config)
+{
+    w->end = mu_tokenizer_eod(w->tok);
+    if (w->options->end)
+        return token_id(w->tok, "end", w->options->end, &w->end);
+    if (w->end < 0)
+        return mu_fail(
+            MU_DATA,
+            "%s: has no token <|endoftext|>, which ends a document: name the one that it has with --end, as "
+            "--end '</s>'",
+            config->vocab_file);
+    return MU_OK;
 }
 
 static mu_status_t find_tags(work_t *w)
@@ -87,7 +99,7 @@ static mu_status_t find_tags(work_t *w)
         const char *tag = w->inputs.tags[i];
         w->tags[i] = -1;
         if (tag)
-            MU_TRY(tag_id(w->tok, tag, &w->tags[i]));
+            MU_TRY(token_id(w->tok, "tag", tag, &w->tags[i]));
     }
     return MU_OK;
 }
@@ -104,7 +116,7 @@ static mu_status_t keep_document(void *arg, const mu_encoded_t *doc)
     if (doc->n > 0)
         memcpy(w->ids.data + w->ids.len, doc->ids, doc->n * sizeof *doc->ids);
     w->ids.len += doc->n;
-    w->ids.data[w->ids.len++] = mu_tokenizer_eod(w->tok);
+    w->ids.data[w->ids.len++] = w->end;
     mu_tally_add(&w->tally, doc->origin, doc->digest);
     return mu_shards_add(w->shards, w->ids.data, w->ids.len, doc->text_bytes, doc->digest);
 }
@@ -326,6 +338,7 @@ static mu_status_t prepare(const mu_prepare_options_t *o, const mu_config_t *con
         return mu_fail(MU_USAGE, "no output: give --output DIR, or data_path in the config");
     w.inputs = (mu_made_inputs_t){o->inputs.item, o->tags, o->inputs.count, o->reader.format};
     MU_TRY(load_tokenizer(o, config, &w.tok));
+    MU_TRY_GOTO(status, find_end(&w, config), out);
     MU_TRY_GOTO(status, find_tags(&w), out);
     MU_TRY_GOTO(status, look_for_the_same(&w, config, &there), out);
     if (!there)

@@ -22,6 +22,7 @@ const char mu_prepare_usage[] =
     "and *.tsv\n"
     "                         a table where --column is given, everything else is text\n"
     "  --tag TOKEN            puts this token before each document of the inputs that follow; '' ends that\n"
+    "  --end TOKEN            puts this token after each document instead of <|endoftext|>, as '</s>'\n"
     "  --output DIR           instead of data_path\n"
     "  --special NAME         adds a special token, as '<|quest|>', after the tokenizer's ids\n"
     "\n"
@@ -55,7 +56,8 @@ const char mu_prepare_usage[] =
     "  --threads N            threads that tokenize (all cores)\n"
     "  --json                 the result as one JSON object\n"
     "\n"
-    "Each document is followed by the tokenizer's <|endoftext|>. The same input gives the same shards, "
+    "Each document is followed by the tokenizer's <|endoftext|> or --end. The same input gives the same "
+    "shards, "
     "whatever the\n"
     "number of threads; the same command again finds them there and exits with 0.\n";
 
@@ -171,6 +173,9 @@ static mu_status_t parse_value(mu_prepare_options_t *o, int option, char *value)
     case 'T':
         o->template = value;
         return MU_OK;
+    case 'e':
+        o->end = value;
+        return MU_OK;
     case 'm':
         return parse_size(value, &r->max_record);
     case 'b':
@@ -275,6 +280,7 @@ mu_status_t mu_prepare_parse(int argc, char **argv, mu_prepare_options_t *o)
                                           {"delimiter", required_argument, NULL, 'D'},
                                           {"template", required_argument, NULL, 'T'},
                                           {"tag", required_argument, NULL, 'g'},
+                                          {"end", required_argument, NULL, 'e'},
                                           {"split-by", required_argument, NULL, 'p'},
                                           {"drop-duplicates", no_argument, NULL, 'u'},
                                           {"strip-control", no_argument, NULL, 'C'},
@@ -344,6 +350,8 @@ json_t *mu_prepare_options_json(const mu_prepare_options_t *o)
     set_words(json, "columns", &o->columns);
     if (o->template)
         json_object_set_new(json, "template", json_string(o->template));
+    if (o->end)
+        json_object_set_new(json, "end", json_string(o->end));
     if (r->delimiter)
         json_object_set_new(json, "delimiter", json_stringn(&r->delimiter, 1));
     return json;

@@ -13,7 +13,7 @@ typedef struct mu_words {
 typedef struct mu_prepare_options {
     mu_words_t configs, inputs, overrides, specials, text_keys, columns;
     const char **tags; /* one an input; NULL: none */
-    const char *output, *template;
+    const char *output, *template, *end;
     mu_template_t json, table; /* what `reader` points to */
     mu_reader_options_t reader;
     bool by_digest, force, as_json, help;

@@ -45,6 +45,15 @@ grep -q 'novels.txt: all its 200 documents fall into train; --split-by hash' tal
 expect_exit 78 muster prepare model.yml "${three[@]}" --output none 2>said
 grep -q "<|action|>" said || fail "a tag that is no token: $(cat said)"
 
+# --- another end than <|endoftext|>
+printf 'if (x)' >end.txt
+muster tokenizer encode --tokenizer data.json --input end.txt >end.ids
+prepare --input end.txt --special '</s>' --end '</s>' --output end --json split=1 >end.json
+[ "$(number end.json train tokens)" = $(($(wc -l <end.ids) + 1)) ] || fail "$(cat end.json)"
+expect_exit 73 muster prepare model.yml padded_vocab_size=1024 --input end.txt --special '</s>' --output end split=1 2>said
+grep -q 'end was "</s>"' said || fail "another end: $(cat said)"
+expect_exit 78 prepare --input end.txt --end '<none>' --output none
+
 # --- a document keeps its part when data is added
 for i in $(seq 300); do printf 'More text, number %d.\n\n' "$i"; done >sources/more.txt
 prepare "${specials[@]}" --input sources/more.txt "${three[@]}" --split-by hash split=90,5,5 --output more --json >more.json
