@@ -434,6 +434,7 @@ static void what_is_no_data_set_is_said(void **state)
     assert_int_equal(mu_dataset_open(folder, &any, &ds), MU_NOINPUT);
     assert_said("muster prepare");
     write_file("a.bin", "", 0);
+    write_file("a.idx", "", 0);
     assert_int_equal(mu_dataset_open(in_folder("a.bin"), &any, &ds), MU_NOINPUT);
     assert_said("without its ending");
     write_file("manifest.json", "{}", 2);
