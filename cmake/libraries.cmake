@@ -20,6 +20,7 @@ muster_need(ZSTD libzstd "reads zstd text")
 muster_need(ZLIB zlib "reads gzip text")
 muster_need(ARCHIVE libarchive "reads text in archives")
 muster_need(UTF8PROC libutf8proc "normalises text for the tokenizer")
+muster_need(PCRE2 libpcre2-8 "regular expressions of tokenizers")
 
 # HDF5: the serial C library. Debian keeps it beside the MPI builds, so pkg-config's name says which.
 pkg_search_module(HDF5 IMPORTED_TARGET hdf5-serial hdf5)

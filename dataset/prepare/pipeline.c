@@ -8,9 +8,10 @@ enum { BATCH = 256 << 10, PIECE = 1 << 20, IN_FLIGHT = 32 << 20, KEEP = 4 << 20,
 
 /* A part of a document, or all of it. */
 typedef struct piece {
-    size_t end;    /* of its text in the slot's */
-    bool finishes; /* the document ends with it */
-    int origin;    /* of the document */
+    size_t end;     /* of its text in the slot's */
+    bool continues; /* the document began before it */
+    bool finishes;  /* the document ends with it */
+    int origin;     /* of the document */
     uint64_t digest;
 } piece_t;
 
@@ -41,6 +42,7 @@ typedef struct pipeline {
     mu_reader_t *reader;
     const mu_pipeline_sink_t *sink;
     mu_doc_t doc; /* being cut; text NULL: none */
+    bool doc_cut; /* a part of it has gone ahead */
     size_t in_flight;
     mu_ids_t ids; /* of a document whose end has not come */
     uint64_t text_bytes;
@@ -53,9 +55,10 @@ static void encode_slot(mu_encoder_t *encoder, slot_t *slot)
     size_t from = 0;
     slot->status = MU_OK;
     for (size_t i = 0; i < slot->count && slot->status == MU_OK; i++) {
-        slot->status =
-            mu_encoder_encode(encoder, slot->text.data + from, slot->pieces[i].end - from, &slot->ids, NULL);
-        from = slot->pieces[i].end;
+        const piece_t *piece = &slot->pieces[i];
+        slot->status = (piece->continues ? mu_encoder_continue : mu_encoder_encode)(
+            encoder, slot->text.data + from, piece->end - from, &slot->ids, NULL);
+        from = piece->end;
         slot->id_ends[i] = slot->ids.len;
     }
 }
@@ -96,7 +99,7 @@ static size_t piece_length(const pipeline_t *p)
     return p->doc.bytes;
 }
 
-static void add_piece(slot_t *slot, const mu_doc_t *doc, size_t n)
+static void add_piece(slot_t *slot, const mu_doc_t *doc, size_t n, bool continues)
 {
     if (slot->count == slot->room) {
         slot->room = slot->room ? slot->room * 2 : 64;
@@ -104,7 +107,8 @@ static void add_piece(slot_t *slot, const mu_doc_t *doc, size_t n)
         slot->id_ends = mu_realloc(slot->id_ends, slot->room * sizeof *slot->id_ends);
     }
     mu_buf_add(&slot->text, doc->text, n);
-    slot->pieces[slot->count++] = (piece_t){slot->text.len, n == doc->bytes, doc->origin, doc->digest};
+    slot->pieces[slot->count++] =
+        (piece_t){slot->text.len, continues, n == doc->bytes, doc->origin, doc->digest};
 }
 
 /* Fills a free slot with pieces, BATCH bytes or one that is longer; none at the end of the input. */
@@ -116,7 +120,8 @@ static mu_status_t fill(pipeline_t *p, slot_t *slot)
         if (!p->doc.text)
             break;
         size_t n = piece_length(p);
-        add_piece(slot, &p->doc, n);
+        add_piece(slot, &p->doc, n, p->doc_cut);
+        p->doc_cut = n < p->doc.bytes;
         p->doc.text += n;
         p->doc.bytes -= n;
         if (p->doc.bytes == 0)

@@ -1,4 +1,4 @@
-/* Making a tokenizer from its parts, and decoding. */
+/* Making a tokenizer from its parts. */
 #include "dataset/tokenizer/tokenizer_impl.h"
 #include "common/log.h"
 
@@ -48,8 +48,10 @@ mu_tokenizer_t *mu_tokenizer_new(void)
 {
     mu_tokenizer_t *tok = mu_calloc(1, sizeof *tok);
     tok->unicode = mu_unicode_new();
-    tok->words = true;
-    tok->eod = -1;
+    tok->pre.stage[0] = (mu_stage_t){.kind = MU_STAGE_BYTE_LEVEL, .words = MU_WORDS_GPT2};
+    tok->pre.count = 1;
+    tok->pre.byte_level = tok->decoding.byte_level = true;
+    tok->rules.unk = tok->eod = -1;
     mu_matcher_init(&tok->raw);
     mu_matcher_init(&tok->normalized);
     return tok;
@@ -59,14 +61,22 @@ void mu_tokenizer_free(mu_tokenizer_t *tok)
 {
     if (!tok)
         return;
+    mu_tokenizer_reopen(tok);
     mu_unicode_free(tok->unicode);
+    mu_normalizer_release(&tok->normalizer);
+    mu_pre_tokenizer_release(&tok->pre);
+    mu_decoding_release(&tok->decoding);
+    mu_post_processor_release(&tok->post);
+    for (int i = 0; i < MU_KEPT; i++)
+        json_decref(tok->kept[i]);
+    free(tok->rules.unk_token);
+    free(tok->rules.subword_prefix);
+    free(tok->rules.word_suffix);
+    mu_buf_release(&tok->settings);
     free(tok->pieces);
     mu_buf_release(&tok->bytes);
     free(tok->merges);
     free(tok->added);
-    mu_bpe_release(&tok->bpe);
-    mu_matcher_release(&tok->raw);
-    mu_matcher_release(&tok->normalized);
     free(tok);
 }
 
@@ -90,6 +100,7 @@ void mu_tokenizer_add_model(mu_tokenizer_t *tok, int32_t id, const char *name)
     p->model = true;
     p->at = (uint32_t)tok->bytes.len;
     const unsigned char *s = (const unsigned char *)name, *end = s + n;
+    p->raw = !tok->pre.byte_level;
     while (s < end && !p->raw) {
         int byte = mu_byte_of_symbol(mu_utf8_next(&s));
         if (byte >= 0)
@@ -129,63 +140,11 @@ void mu_tokenizer_name(const mu_tokenizer_t *tok, int32_t id, mu_buf_t *out)
             mu_utf8_add(out, mu_symbol_of_byte((unsigned char)bytes[i]));
 }
 
-/* Whether a white space character ends before text[k]; said of damaged UTF-8 too, where it may err towards
- * yes. */
-static bool space_before(const char *text, size_t k)
-{
-    const unsigned char *p = (const unsigned char *)text + k;
-    unsigned last = p[-1], pair = k >= 3 ? (unsigned)p[-3] << 8 | p[-2] : 0;
-    if (last < 0x80)
-        return last == ' ' || (last >= 9 && last <= 13);
-    return (k >= 2 && p[-2] == 0xC2 && (last == 0x85 || last == 0xA0)) || (pair == 0xE19A && last == 0x80) ||
-           (pair == 0xE280 && (last <= 0x8A || last == 0xA8 || last == 0xA9 || last == 0xAF)) ||
-           (pair == 0xE281 && last == 0x9F) || (pair == 0xE380 && last == 0x80);
-}
-
-/* Whether a cut before `gap` could divide the token, or hide from it what it looks at. */
-static bool forbids_cut(const mu_added_t *added, const mu_buf_t *content, char gap)
-{
-    for (size_t i = 1; i < content->len; i++)
-        if (content->data[i] == gap && !space_before(content->data, i))
-            return true;
-    return added->rstrip || (added->single_word && content->data[0] == gap);
-}
-
-static void add_matchers(mu_tokenizer_t *tok)
-{
-    tok->cut_space = tok->words;
-    tok->cut_line = tok->words && !tok->prefix_space;
-    for (size_t i = 0; i < tok->added_count; i++) {
-        const mu_added_t *added = &tok->added[i];
-        mu_buf_t content = MU_BUF_INIT, nfc = MU_BUF_INIT;
-        mu_tokenizer_name(tok, added->id, &content);
-        if (added->normalized && tok->nfc && mu_unicode_nfc(tok->unicode, content.data, content.len, &nfc)) {
-            mu_buf_release(&content);
-            content = nfc;
-        }
-        mu_matcher_add(added->normalized ? &tok->normalized : &tok->raw, content.data, content.len,
-                       (int32_t)i);
-        tok->cut_space = tok->cut_space && !forbids_cut(added, &content, ' ');
-        tok->cut_line = tok->cut_line && !forbids_cut(added, &content, '\n');
-        mu_buf_release(&content);
-    }
-}
-
-size_t mu_tokenizer_cut(const mu_tokenizer_t *tok, const char *text, size_t n)
-{
-    /* before a space or line feed that follows no space a word ends, and NFC joins nothing */
-    for (size_t k = n; k-- > 1;)
-        if (((text[k] == ' ' && tok->cut_space) || (text[k] == '\n' && tok->cut_line)) &&
-            !space_before(text, k))
-            return k;
-    return 0;
-}
-
 static void add_digest(mu_tokenizer_t *tok)
 {
     mu_digest_t *digest = mu_digest_new();
     mu_buf_t text = MU_BUF_INIT;
-    mu_buf_addf(&text, "bpe nfc=%d prefix=%d words=%d\n", tok->nfc, tok->prefix_space, tok->words);
+    mu_buf_add(&text, tok->settings.data, tok->settings.len);
     for (int32_t id = 0; id < tok->vocab; id++) {
         const mu_piece_t *p = &tok->pieces[id];
         if (!p->model && !p->added)
@@ -207,22 +166,69 @@ static void add_digest(mu_tokenizer_t *tok)
     mu_buf_release(&text);
 }
 
-void mu_tokenizer_finish(mu_tokenizer_t *tok)
+static const char *name_of(const void *arg, int32_t id, size_t *n)
 {
-    static const char eod[] = "<|endoftext|>";
+    const mu_tokenizer_t *tok = arg;
+    *n = tok->pieces[id].len;
+    return mu_piece_bytes(tok, id);
+}
+
+int32_t mu_tokenizer_find(const mu_tokenizer_t *tok, const void *bytes, size_t n)
+{
+    return mu_names_find(&tok->names, name_of, tok, bytes, n);
+}
+
+/* Ids that are looked up by what tokens read like. */
+static void add_names(mu_tokenizer_t *tok)
+{
+    const mu_model_rules_t *r = &tok->rules;
     for (size_t b = 0; b < 256; b++)
-        tok->byte_id[b] = -1;
+        tok->byte_id[b] = tok->rules.fallback[b] = -1;
+    if (!tok->pre.byte_level || r->ignore_merges || r->subword_prefix || r->word_suffix)
+        mu_names_init(&tok->names, (size_t)tok->vocab);
     for (int32_t id = 0; id < tok->vocab; id++) {
         const mu_piece_t *p = &tok->pieces[id];
-        const char *bytes = mu_piece_bytes(tok, id);
-        if (p->model && !p->raw && p->len == 1)
-            tok->byte_id[(unsigned char)bytes[0]] = id;
-        if (p->len == sizeof eod - 1 && memcmp(bytes, eod, p->len) == 0)
+        if (!p->model || p->raw == tok->pre.byte_level)
+            continue;
+        if (tok->pre.byte_level && p->len == 1)
+            tok->byte_id[(unsigned char)mu_piece_bytes(tok, id)[0]] = id;
+        if (tok->names.slots)
+            mu_names_add(&tok->names, name_of, tok, id);
+    }
+    for (int b = 0; b < 256 && r->byte_fallback && tok->names.slots; b++) {
+        char name[8];
+        snprintf(name, sizeof name, "<0x%02X>", b);
+        tok->rules.fallback[b] = mu_tokenizer_find(tok, name, strlen(name));
+    }
+}
+
+static void find_end(mu_tokenizer_t *tok)
+{
+    static const char eod[] = "<|endoftext|>";
+    for (int32_t id = 0; id < tok->vocab; id++) {
+        const mu_piece_t *p = &tok->pieces[id];
+        if ((p->model || p->added) && p->len == sizeof eod - 1 &&
+            memcmp(mu_piece_bytes(tok, id), eod, p->len) == 0)
             tok->eod = id;
     }
+}
+
+mu_status_t mu_tokenizer_finish(mu_tokenizer_t *tok)
+{
+    add_names(tok);
+    find_end(tok);
     mu_bpe_init(&tok->bpe, tok->merges, tok->merge_count);
-    add_matchers(tok);
+    mu_tokenizer_settle(tok);
     add_digest(tok);
+    return mu_tokenizer_add_matchers(tok);
+}
+
+void mu_tokenizer_reopen(mu_tokenizer_t *tok)
+{
+    mu_names_release(&tok->names);
+    mu_bpe_release(&tok->bpe);
+    mu_matcher_release(&tok->raw);
+    mu_matcher_release(&tok->normalized);
 }
 
 int32_t mu_tokenizer_vocab(const mu_tokenizer_t *tok)
@@ -238,20 +244,4 @@ int32_t mu_tokenizer_eod(const mu_tokenizer_t *tok)
 const char *mu_tokenizer_digest(const mu_tokenizer_t *tok)
 {
     return tok->digest;
-}
-
-mu_status_t mu_tokenizer_decode(const mu_tokenizer_t *tok, const int32_t *ids, size_t n, mu_buf_t *out)
-{
-    size_t before = out->len;
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = ids[i];
-        if (id < 0 || id >= tok->vocab || (!tok->pieces[id].model && !tok->pieces[id].added)) {
-            out->len = before;
-            return mu_fail(MU_DATA,
-                           "token id %d (number %zu of the list) has no token: the tokenizer has ids 0 to %d",
-                           id, i + 1, tok->vocab - 1);
-        }
-        mu_buf_add(out, mu_piece_bytes(tok, id), tok->pieces[id].len);
-    }
-    return MU_OK;
 }

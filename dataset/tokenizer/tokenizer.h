@@ -1,6 +1,6 @@
 /*
- * Byte-level BPE tokenizers, as Hugging Face's tokenizer.json and GPT-2's vocab.json + merges.txt describe
- * them.
+ * BPE tokenizers, of bytes or of characters, as Hugging Face's tokenizer.json and GPT-2's vocab.json + merges.txt
+ * describe them.
  *
  *     mu_tokenizer_t *tok;
  *     MU_TRY(mu_tokenizer_load("20B_tokenizer.json", &tok));
@@ -10,10 +10,10 @@
  *     ...
  *     mu_ids_release(&ids); mu_encoder_free(encoder); mu_tokenizer_free(tok);
  *
- * Ids are the ones that the `tokenizers` library gives for the same file and text. The order of operations:
- * the text is split at the added tokens that are not "normalized"; each piece goes to NFC where the file asks
- * for it; that is split at the other added tokens (leftmost, then longest); the rest is cut into words by
- * GPT-2's pattern; each word's bytes are merged by rank. docs/tokenizer.md says what a file may contain.
+ * Ids are the ones that the `tokenizers` library gives for the same file and text, without those that a template puts
+ * around it. The order of operations: the text is split at the added tokens that are not "normalized"; each piece is
+ * normalized; that is split at the other added tokens (leftmost, then longest); the rest is cut into words by the
+ * pre-tokenizer; each word's bytes or characters are merged by rank. docs/tokenizer.md says what a file may contain.
  *
  * A tokenizer does not change once made and may be used by many threads. An encoder belongs to one thread.
  */
@@ -28,6 +28,7 @@
 
 typedef struct mu_tokenizer mu_tokenizer_t;
 typedef struct mu_encoder mu_encoder_t;
+typedef struct mu_decoder mu_decoder_t;
 
 /* A growing array of token ids; grows like mu_buf_t. */
 typedef struct mu_ids {
@@ -77,15 +78,28 @@ void mu_encoder_free(mu_encoder_t *encoder);
  * becomes U+FFFD; `replaced`, unless NULL, receives how often. Errors: MU_DATA for more than 2^29 bytes. */
 mu_status_t mu_encoder_encode(mu_encoder_t *encoder, const char *text, size_t n, mu_ids_t *out,
                               size_t *replaced);
-/* The largest k <= n such that the ids of text[0, k) followed by those of text[k, end) are the ids of the
- * whole text, whatever follows text[0, n); 0 when there is none. For texts too long for memory, or for many
- * threads. */
+/* As mu_encoder_encode(), for the part of a text that follows a place where mu_tokenizer_cut() cut it. */
+mu_status_t mu_encoder_continue(mu_encoder_t *encoder, const char *text, size_t n, mu_ids_t *out,
+                                size_t *replaced);
+/* The largest k <= n such that the ids of text[0, k), followed by those that mu_encoder_continue() gives for
+ * text[k, end), are the ids of the whole text, whatever follows text[0, n); 0 when there is none. For texts too long
+ * for memory, or for many threads. A tokenizer whose words are cut by a regular expression that muster does not know
+ * has no such places. */
 size_t mu_tokenizer_cut(const mu_tokenizer_t *tok, const char *text, size_t n);
 /* mu_encoder_encode() with an encoder of its own: for a few short texts. */
 mu_status_t mu_tokenizer_encode(const mu_tokenizer_t *tok, const char *text, size_t n, mu_ids_t *out);
-/* Appends the bytes that ids stand for, special tokens included: the inverse of encode (up to NFC and U+FFFD,
+/* Appends the text that ids stand for, special tokens included: the inverse of encode (up to normalizers and U+FFFD,
  * and the space that an `add_prefix_space` file puts in front). The end of a list may cut a character in two.
  * Errors: MU_DATA for an id without a token. */
 mu_status_t mu_tokenizer_decode(const mu_tokenizer_t *tok, const int32_t *ids, size_t n, mu_buf_t *out);
+
+/* The same for ids that come bit by bit. `continues`: they go on where a text ended (a prompt), so that a leading space
+ * of theirs stays. free with mu_decoder_free(); NULL is fine there. */
+mu_decoder_t *mu_decoder_new(const mu_tokenizer_t *tok, bool continues);
+void mu_decoder_free(mu_decoder_t *decoder);
+/* Appends what is known of the text. Errors: MU_DATA for an id without a token. */
+mu_status_t mu_decoder_add(mu_decoder_t *decoder, const int32_t *ids, size_t n, mu_buf_t *out);
+/* Appends the rest, after the last id. */
+void mu_decoder_end(mu_decoder_t *decoder, mu_buf_t *out);
 
 #endif

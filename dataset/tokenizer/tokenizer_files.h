@@ -2,6 +2,7 @@
 #ifndef MU_DATASET_TOKENIZER_FILES_H
 #define MU_DATASET_TOKENIZER_FILES_H
 
+#include "dataset/tokenizer/part.h"
 #include "dataset/tokenizer/tokenizer.h"
 
 #include <jansson.h>
@@ -10,6 +11,8 @@
 
 /* json_decref() the result. Errors: MU_NOINPUT, MU_IO, MU_DATA. */
 mu_status_t mu_tokenizer_read_json(const char *path, json_t **out);
+/* The member "model": tokens, merges and rules; tok->pre is there already. Errors: MU_DATA. */
+mu_status_t mu_tokenizer_read_model(mu_tokenizer_t *tok, const mu_part_t *root);
 /* Adds the model's tokens from an object {name: id}. */
 mu_status_t mu_tokenizer_read_vocab(mu_tokenizer_t *tok, const char *path, json_t *vocab);
 /* Cuts "a b" at its one space; `number` counts from 1, for messages. */

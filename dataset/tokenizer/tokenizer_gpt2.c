@@ -54,7 +54,11 @@ mu_status_t mu_tokenizer_from_gpt2(const char *vocab_path, json_t *vocab, const 
         mu_added_t added = {.id = (int32_t)json_integer_value(id), .special = true};
         mu_tokenizer_add_added(tok, &added, eod);
     }
-    mu_tokenizer_finish(tok);
+    status = mu_tokenizer_finish(tok);
+    if (status != MU_OK) {
+        mu_tokenizer_free(tok);
+        return status;
+    }
     *out = tok;
     return MU_OK;
 }

@@ -5,10 +5,21 @@
 
 #include <jansson.h>
 
-static json_t *byte_level(const mu_tokenizer_t *tok)
+/* The parts of a tokenizer that no file was read for: GPT-NeoX's. */
+static json_t *byte_level(void)
 {
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", tok->prefix_space,
-                     "trim_offsets", 1, "use_regex", tok->words);
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
+                     "use_regex", 1);
+}
+
+static json_t *kept(const mu_tokenizer_t *tok, int part)
+{
+    bool read = tok->kept[MU_KEPT_DECODER] != NULL; /* every file has one */
+    if (tok->kept[part])
+        return json_incref(tok->kept[part]);
+    if (part == MU_KEPT_NORMALIZER && !read && tok->nfc)
+        return json_pack("{s:s}", "type", "NFC");
+    return read || part == MU_KEPT_NORMALIZER ? json_null() : byte_level();
 }
 
 static json_t *name_of(const mu_tokenizer_t *tok, int32_t id, mu_buf_t *name)
@@ -76,14 +87,19 @@ static json_t *merges(const mu_tokenizer_t *tok)
 
 mu_status_t mu_tokenizer_save(const mu_tokenizer_t *tok, const char *path)
 {
-    json_t *model = json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
-                              "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
-                              "byte_fallback", 0, "vocab", vocabulary(tok), "merges", merges(tok));
-    json_t *normalizer = tok->nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
-    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation",
-                             "padding", "added_tokens", added_tokens(tok), "normalizer", normalizer,
-                             "pre_tokenizer", byte_level(tok), "post_processor", byte_level(tok), "decoder",
-                             byte_level(tok), "model", model);
+    const mu_model_rules_t *r = &tok->rules;
+    json_t *model = json_pack("{s:s, s:n, s:s?, s:s?, s:s?, s:b, s:b, s:b, s:o, s:o}", "type", "BPE",
+                              "dropout", "unk_token", r->unk_token, "continuing_subword_prefix",
+                              r->subword_prefix, "end_of_word_suffix", r->word_suffix, "fuse_unk",
+                              r->fuse_unk, "byte_fallback", r->byte_fallback, "ignore_merges",
+                              r->ignore_merges, "vocab", vocabulary(tok), "merges", merges(tok));
+    if (!r->ignore_merges) /* which versions before 2024 do not know */
+        json_object_del(model, "ignore_merges");
+    json_t *root =
+        json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
+                  "added_tokens", added_tokens(tok), "normalizer", kept(tok, MU_KEPT_NORMALIZER),
+                  "pre_tokenizer", kept(tok, MU_KEPT_PRE_TOKENIZER), "post_processor",
+                  kept(tok, MU_KEPT_POST_PROCESSOR), "decoder", kept(tok, MU_KEPT_DECODER), "model", model);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     if (!text)

@@ -58,11 +58,9 @@ mu_status_t mu_tokenizer_add_specials(mu_tokenizer_t *tok, char *const *names, i
     mu_status_t status = check_ids(tok);
     for (int i = 0; status == MU_OK && i < n; i++)
         status = add_one(tok, names[i]);
-    mu_bpe_release(&tok->bpe);
-    mu_matcher_release(&tok->raw);
-    mu_matcher_release(&tok->normalized);
-    mu_tokenizer_finish(tok);
-    return status;
+    mu_tokenizer_reopen(tok);
+    mu_status_t finished = mu_tokenizer_finish(tok);
+    return status == MU_OK ? finished : status;
 }
 
 static bool same_piece(const mu_tokenizer_t *a, const mu_tokenizer_t *b, int32_t id)
@@ -80,9 +78,10 @@ static bool same_added(const mu_added_t *a, const mu_added_t *b)
 
 bool mu_tokenizer_extends(const mu_tokenizer_t *tok, const mu_tokenizer_t *base)
 {
-    bool same = tok->nfc == base->nfc && tok->prefix_space == base->prefix_space &&
-                tok->words == base->words && tok->merge_count == base->merge_count &&
-                tok->added_count >= base->added_count && tok->vocab >= base->vocab;
+    bool same = tok->settings.len == base->settings.len &&
+                memcmp(tok->settings.data, base->settings.data, base->settings.len) == 0 &&
+                tok->merge_count == base->merge_count && tok->added_count >= base->added_count &&
+                tok->vocab >= base->vocab;
     for (int32_t id = 0; same && id < base->vocab; id++)
         same = same_piece(tok, base, id);
     for (int32_t id = base->vocab; same && id < tok->vocab; id++)

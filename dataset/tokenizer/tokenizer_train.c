@@ -180,7 +180,7 @@ mu_status_t mu_tokenizer_train(mu_text_source_t next, void *arg, const mu_tokeni
     seen.forgotten = words.forgotten;
     add_first_tokens(tok);
     add_merges(tok, &words, options);
-    mu_tokenizer_finish(tok);
+    MU_TRY_GOTO(status, mu_tokenizer_finish(tok), out);
     if (counts)
         *counts = seen;
     *out = tok;

@@ -1,6 +1,7 @@
 #include "dataset/tokenizer/unicode.h"
 #include "dataset/tokenizer/utf8.h"
 
+#include <ctype.h>
 #include <utf8proc.h>
 
 #define CODE_POINTS 0x110000
@@ -12,11 +13,40 @@ static bool is_space(utf8proc_int32_t c)
            c == 0x3000;
 }
 
-static uint8_t flags_of(utf8proc_int32_t c)
+/* Punctuation of later versions than Unicode 8, which the tokenizers library knows by that version. */
+static const int32_t later_punctuation[][2] = {
+    {0x61D, 0x61D},     {0x9FD, 0x9FD},     {0xA76, 0xA76},     {0xC77, 0xC77},     {0xC84, 0xC84},
+    {0x1B4E, 0x1B4F},   {0x1B7D, 0x1B7F},   {0x2E43, 0x2E4F},   {0x2E52, 0x2E5D},   {0x10D6E, 0x10D6E},
+    {0x10EAD, 0x10EAD}, {0x10ED0, 0x10ED0}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89}, {0x113D4, 0x113D8},
+    {0x1144B, 0x1144F}, {0x1145A, 0x1145D}, {0x11660, 0x1166C}, {0x116B9, 0x116B9}, {0x1183B, 0x1183B},
+    {0x11944, 0x11946}, {0x119E2, 0x119E2}, {0x11A3F, 0x11A46}, {0x11A9A, 0x11A9C}, {0x11A9E, 0x11AA2},
+    {0x11B00, 0x11B09}, {0x11BE1, 0x11BE1}, {0x11C41, 0x11C45}, {0x11C70, 0x11C71}, {0x11EF7, 0x11EF8},
+    {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2}, {0x16D6D, 0x16D6F}, {0x16E97, 0x16E9A},
+    {0x16FE2, 0x16FE2}, {0x1E5FF, 0x1E5FF}, {0x1E95E, 0x1E95F},
+};
+
+static uint8_t punctuation_of(utf8proc_int32_t c, utf8proc_category_t category)
+{
+    bool ascii = c > ' ' && c < 0x7F && !isalnum((int)c);
+    return ascii || (category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO)
+               ? MU_CHAR_PUNCTUATION
+               : 0;
+}
+
+static void mark_later_punctuation(uint8_t *all)
+{
+    for (size_t i = 0; i < sizeof later_punctuation / sizeof *later_punctuation; i++)
+        for (int32_t c = later_punctuation[i][0]; c <= later_punctuation[i][1]; c++)
+            all[c] &= (uint8_t)~MU_CHAR_PUNCTUATION;
+    all[0x166D] |= MU_CHAR_PUNCTUATION; /* of other categories since */
+    all[0x111C9] |= MU_CHAR_PUNCTUATION;
+}
+
+static uint8_t flags_of(utf8proc_int32_t c, utf8proc_category_t category)
 {
     if (is_space(c))
         return MU_CHAR_SPACE;
-    switch (utf8proc_category(c)) {
+    switch (category) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
@@ -97,10 +127,13 @@ mu_unicode_t *mu_unicode_new(void)
 {
     mu_unicode_t *unicode = mu_calloc(1, sizeof *unicode);
     uint8_t *all = mu_alloc(CODE_POINTS);
-    for (utf8proc_int32_t c = 0; c < CODE_POINTS; c++)
-        all[c] = flags_of(c);
+    for (utf8proc_int32_t c = 0; c < CODE_POINTS; c++) {
+        utf8proc_category_t category = utf8proc_category(c);
+        all[c] = (uint8_t)(flags_of(c, category) | punctuation_of(c, category));
+    }
     mark_unstable(all);
     mark_inert(all);
+    mark_later_punctuation(all);
 
     /* equal blocks are stored once; most of the code space is a few of them */
     uint16_t blocks = 0;

@@ -23,7 +23,9 @@ enum {
     MU_CHAR_CLASS = 3,    /* mask of the class */
     MU_CHAR_UNSTABLE = 4, /* NFC may change it, reorder it or join it to what stands before */
     MU_CHAR_INERT = 16,   /* NFC leaves it alone, and joins nothing to it */
-    MU_CHAR_WORD = 8      /* a word character (letters, marks, decimal digits, connectors) */
+    MU_CHAR_WORD = 8,     /* a word character (letters, marks, decimal digits, connectors) */
+    MU_CHAR_PUNCTUATION =
+        32 /* General_Category P*, and all of ASCII that is printable and no letter, digit or space */
 };
 
 typedef struct mu_unicode {

@@ -237,7 +237,7 @@ static mu_status_t encode_text(const mu_tokenizer_t *tok, mu_encoder_t *encoder,
     mu_buf_t text = MU_BUF_INIT, out = MU_BUF_INIT;
     mu_ids_t ids = MU_IDS_INIT;
     mu_status_t status = MU_OK;
-    bool first = true;
+    bool first = true, begun = false;
     size_t got;
     if (json)
         mu_buf_addc(&out, '[');
@@ -249,7 +249,10 @@ static mu_status_t encode_text(const mu_tokenizer_t *tok, mu_encoder_t *encoder,
         if (cut == 0)
             continue;
         ids.len = 0;
-        MU_TRY_GOTO(status, mu_encoder_encode(encoder, text.data, cut, &ids, &bad), out);
+        MU_TRY_GOTO(status,
+                    (begun ? mu_encoder_continue : mu_encoder_encode)(encoder, text.data, cut, &ids, &bad),
+                    out);
+        begun = true;
         *replaced += bad;
         print_ids(&ids, json, &first, &out);
         MU_TRY_GOTO(status, flush(&out), out);
@@ -375,6 +378,7 @@ static mu_status_t read_id_char(id_reader_t *r, char c, mu_ids_t *ids)
 static mu_status_t decode_ids(const mu_tokenizer_t *tok, const char *path, mu_stream_t *stream)
 {
     id_reader_t r = {.path = path, .line = 1, .number = -1};
+    mu_decoder_t *decoder = mu_decoder_new(tok, false);
     char *block = mu_alloc(65536);
     mu_ids_t ids = MU_IDS_INIT;
     mu_buf_t out = MU_BUF_INIT;
@@ -387,12 +391,15 @@ static mu_status_t decode_ids(const mu_tokenizer_t *tok, const char *path, mu_st
             MU_TRY_GOTO(status, read_id_char(&r, block[i], &ids), out);
         if (got == 0 && r.number >= 0)
             mu_ids_add(&ids, (int32_t)r.number);
-        MU_TRY_GOTO(status, mu_tokenizer_decode(tok, ids.data, ids.len, &out), out);
+        MU_TRY_GOTO(status, mu_decoder_add(decoder, ids.data, ids.len, &out), out);
+        if (got == 0)
+            mu_decoder_end(decoder, &out);
         MU_TRY_GOTO(status, flush(&out), out);
     } while (got > 0);
     if (r.array && !r.closed)
         status = mu_fail(MU_DATA, "%s:%zu: the array has no end: wanted is ']'", path, r.line);
 out:
+    mu_decoder_free(decoder);
     free(block);
     mu_ids_release(&ids);
     mu_buf_release(&out);

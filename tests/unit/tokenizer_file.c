@@ -130,7 +130,9 @@ static void templates(void **state)
     for (size_t i = 0; i < 2; i++) {
         mu_tokenizer_t *tok;
         char *settings =
-            mu_format("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[%s]},", row[i].parts);
+            mu_format("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[%s],"
+                      "\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[1],\"tokens\":[\"<s>\"]}}},",
+                      row[i].parts);
         char *text = make_file(settings, "\"a\":0,\"b\":1,\"ab\":2", "\"a b\"");
         mu_buf_clear(&said);
         assert_int_equal(mu_tokenizer_load(write_file("template.json", text, strlen(text)), &tok), MU_OK);
@@ -149,17 +151,27 @@ static void what_is_refused(void **state)
     static const struct {
         const char *settings, *vocab, *merges, *message;
     } row[] = {
-        {"\"normalizer\":{\"type\":\"Lowercase\"},", "\"a\":0", "", "normalizer: found 'Lowercase'"},
-        {"\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Strip\"}]},",
-         "\"a\":0", "", "normalizer: found 'Strip'"},
+        {"\"normalizer\":{\"type\":\"Nmt\"},", "\"a\":0", "", "normalizer: found 'Nmt'"},
+        {"\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Nmt\"}]},",
+         "\"a\":0", "", "normalizer.normalizers[1]: found 'Nmt'"},
+        {"\"normalizer\":{\"type\":\"NFC\",\"version\":9},", "\"a\":0", "",
+         "normalizer.version: this setting"},
+        {"\"new\":1,", "\"a\":0", "", "new: this setting is unknown"},
+        {"\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}},{"
+         "\"Sequence\":{\"id\":\"A\"}}]},",
+         "\"a\":0", "", "post_processor.special_tokens: without the ids of 'x'"},
+        {"\"post_processor\":{\"type\":\"RobertaProcessing\",\"cls\":[\"x\",7],\"sep\":[\"x\",0]},",
+         "\"a\":0", "", "post_processor: id 7 has no token"},
         {"\"normalizer\":{\"type\":\"Sequence\"},", "\"a\":0", "", "without the array 'normalizers'"},
-        {"\"post_processor\":{\"type\":\"BertProcessing\"},", "\"a\":0", "", "found 'BertProcessing'"},
+        {"\"post_processor\":{\"type\":\"Other\"},", "\"a\":0", "", "post_processor: found 'Other'"},
+        {"\"post_processor\":{\"type\":\"BertProcessing\"},", "\"a\":0", "",
+         "post_processor.cls: wanted a token"},
         {"\"post_processor\":{\"type\":\"TemplateProcessing\"},", "\"a\":0", "",
          "without the array 'single'"},
         {"\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]},", "\"a\":0", "",
-         "holds the text 0 times"},
+         "post_processor.single: holds the text 0 times"},
         {"\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}},7]},",
-         "\"a\":0", "", "part 2 of 'single'"},
+         "\"a\":0", "", "post_processor.single[1]"},
         {"\"added_tokens\":{},", "\"a\":0", "", "added_tokens is not an array"},
         {"\"added_tokens\":[{\"id\":1}],", "\"a\":0", "", "without 'id' or 'content'"},
         {"\"added_tokens\":[{\"id\":1,\"content\":\"\"}],", "\"a\":0", "", "without 'id' or 'content'"},
@@ -187,8 +199,10 @@ static void what_is_refused(void **state)
         {"", "\"a\":0", "[\"a\",1]", "merge 1 is neither"},
         {"", "\"a\":0", "17", "merge 1 is neither"},
         {"", "\"a\":0},\"dropout\":0.1,\"x\":{", "", "model.dropout"},
-        {"", "\"a\":0},\"ignore_merges\":true,\"x\":{", "", "model.ignore_merges"},
-        {"", "\"a\":0},\"end_of_word_suffix\":\"</w>\",\"x\":{", "", "model.end_of_word_suffix"},
+        {"", "\"a\":0},\"ignore_merges\":1,\"x\":{", "", "model.ignore_merges: found something"},
+        {"", "\"a\":0},\"x\":{", "", "model.x: this setting is unknown"},
+        {"", "\"a\":0},\"end_of_word_suffix\":\"</w> \",\"x\":{", "",
+         "model.end_of_word_suffix: found '</w> '"},
         {"", "\"a\":0},\"unk_token\":\"a\",\"x\":{", "", "unk_token or byte_fallback"},
         {"", "\"a\":0},\"byte_fallback\":true,\"x\":{", "", "unk_token or byte_fallback"},
     };
@@ -213,19 +227,22 @@ static void other_files_are_refused(void **state)
     } row[] = {
         {"", "not a JSON text"},
         {"{\"model\":", ":1:9: not a JSON text"},
-        {"[1]", "pre_tokenizer: found none"},
-        {"{}", "pre_tokenizer: found none"},
-        {"{\"pre_tokenizer\":{\"type\":\"Whitespace\"}}", "found 'Whitespace', supported is ByteLevel"},
-        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[1,2]}}", "found 'Sequence'"},
+        {"[1]", "wanted an object"},
+        {"{}", "decoder: found none"},
+        {"{\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}}", "pre_tokenizer: found 'BertPreTokenizer'"},
+        {"{\"pre_tokenizer\":{\"type\":\"Whitespace\"},\"decoder\":{\"type\":\"ByteLevel\"}}",
+         "pre_tokenizer and decoder: ByteLevel is in one of them"},
+        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[1,2]}}",
+         "pre_tokenizer.pretokenizers[0]: found ''"},
         {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}", "decoder: found none"},
         {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"BPEDecoder\"}}",
-         "found 'BPEDecoder'"},
+         "decoder: found 'BPEDecoder'"},
         {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"}}",
          "no object 'model'"},
         {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{"
          "\"type\":"
          "\"Unigram\"}}",
-         "found 'Unigram', supported is BPE"},
+         "model: found 'Unigram', supported is BPE"},
     };
     mu_tokenizer_t *tok = NULL;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {

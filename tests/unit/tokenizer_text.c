@@ -122,7 +122,7 @@ static int count_cuts(const mu_tokenizer_t *tok)
         whole.len = parts.len = 0;
         assert_int_equal(mu_encoder_encode(encoder, text.data, text.len, &whole, NULL), MU_OK);
         assert_int_equal(mu_encoder_encode(encoder, text.data, cut, &parts, NULL), MU_OK);
-        assert_int_equal(mu_encoder_encode(encoder, text.data + cut, text.len - cut, &parts, NULL), MU_OK);
+        assert_int_equal(mu_encoder_continue(encoder, text.data + cut, text.len - cut, &parts, NULL), MU_OK);
         assert_int_equal(whole.len, parts.len);
         if (whole.len > 0)
             assert_memory_equal(whole.data, parts.data, whole.len * sizeof *whole.data);
@@ -144,10 +144,10 @@ static mu_tokenizer_t *with_added(const char *content, mu_added_t added, bool pr
         mu_tokenizer_add_model(tok, b, name.data);
         mu_buf_release(&name);
     }
-    tok->prefix_space = prefix_space;
+    tok->pre.stage[0].prefix_space = prefix_space;
     added.id = 256;
     mu_tokenizer_add_added(tok, &added, content);
-    mu_tokenizer_finish(tok);
+    assert_int_equal(mu_tokenizer_finish(tok), MU_OK);
     return tok;
 }
 
