@@ -16,9 +16,8 @@ enum { SMALL_FILE = 65536 };
 /* One table for both directions of run.json; clang-format takes it for statements. */
 /* clang-format off */
 #define STATE_FIELDS(I, F, S) \
-    S(state) I(step) I(train_iters) I(last_checkpoint) I(pid) S(host) I(attempt) I(restarts) \
-    F(loss) F(valid_loss) F(tokens_per_s) F(started) F(time) \
-    I(exit_code) S(reason) S(token) S(data_version) S(config_digest)
+    S(state) I(step) MU_METRIC_TABLE(I, F) I(pid) S(host) I(attempt) I(restarts) F(started) F(time) \
+    I(exit_code) S(reason) S(token) S(data_version) S(config_digest) S(hosts) S(slowest_host)
 /* clang-format on */
 
 /* A string of JSON must be UTF-8; what came from outside may be anything. */
@@ -44,11 +43,28 @@ static void dump(json_t *json, size_t flags, mu_buf_t *out)
     json_decref(json);
 }
 
+static void put_spread(const mu_spread_t *s, const char *name, json_t *out)
+{
+    json_object_set_new(out, name,
+                        json_pack("{s:f, s:f, s:f, s:I}", "min", s->min, "median", s->median, "max", s->max,
+                                  "rank", (json_int_t)s->rank));
+}
+
+static void get_spread(const json_t *ranks, const char *name, mu_spread_t *s)
+{
+    const json_t *json = json_object_get(ranks, name);
+    *s = (mu_spread_t){.min = json_number_value(json_object_get(json, "min")),
+                       .median = json_number_value(json_object_get(json, "median")),
+                       .max = json_number_value(json_object_get(json, "max")),
+                       .rank = json_integer_value(json_object_get(json, "rank"))};
+}
+
 void mu_run_state_json(const mu_run_state_t *s, mu_buf_t *out)
 {
     json_t *json = json_object();
-#define PUT_I(name) json_object_set_new(json, #name, json_integer(s->name));
-#define PUT_F(name) json_object_set_new(json, #name, isfinite(s->name) ? json_real(s->name) : json_null());
+#define PUT_I(name, ...) json_object_set_new(json, #name, json_integer(s->name));
+#define PUT_F(name, ...)                                                                                     \
+    json_object_set_new(json, #name, isfinite(s->name) ? json_real(s->name) : json_null());
 #define PUT_S(name) json_object_set_new(json, #name, text_json(s->name));
     STATE_FIELDS(PUT_I, PUT_F, PUT_S)
 #undef PUT_I
@@ -59,6 +75,12 @@ void mu_run_state_json(const mu_run_state_t *s, mu_buf_t *out)
                                   "workers", (json_int_t)s->workers));
     json_object_set_new(json, "versions",
                         json_pack("{s:o, s:o}", "muster", text_json(s->version), "mpi", text_json(s->mpi)));
+    json_t *ranks = json_object();
+#define PUT_SPREAD(name) put_spread(&s->name, &#name[sizeof "rank"], ranks); /* without "rank_" */
+    MU_RANK_METRIC_TABLE(PUT_SPREAD)
+#undef PUT_SPREAD
+    json_object_set_new(json, "ranks", ranks);
+    mu_account_put(&s->account, json);
     dump(json, JSON_INDENT(2), out);
 }
 
@@ -99,13 +121,17 @@ mu_status_t mu_run_state_read(const char *dir, mu_run_state_t *s)
         goto out;
     }
     memset(s, 0, sizeof *s);
-#define GET_I(name) s->name = json_integer_value(json_object_get(json, #name));
-#define GET_F(name) s->name = json_number_value(json_object_get(json, #name));
-#define GET_S(name) get_text(json, #name, s->name, sizeof s->name);
+#define GET_I(name, ...) s->name = json_integer_value(json_object_get(json, #name));
+#define GET_F(name, ...) s->name = json_number_value(json_object_get(json, #name));
+#define GET_S(name)      get_text(json, #name, s->name, sizeof s->name);
     STATE_FIELDS(GET_I, GET_F, GET_S)
 #undef GET_I
 #undef GET_F
 #undef GET_S
+#define GET_SPREAD(name) get_spread(json_object_get(json, "ranks"), &#name[sizeof "rank"], &s->name);
+    MU_RANK_METRIC_TABLE(GET_SPREAD)
+#undef GET_SPREAD
+    mu_account_get(json, &s->account);
     const json_t *layout = json_object_get(json, "layout"), *versions = json_object_get(json, "versions");
     s->tp = json_integer_value(json_object_get(layout, "tp"));
     s->dp = json_integer_value(json_object_get(layout, "dp"));
@@ -129,6 +155,16 @@ void mu_event_json(const char *kind, const char *host, int rank, const char *tex
         json_object_set_new(json, "host", text_json(host));
     if (rank >= 0)
         json_object_set_new(json, "rank", json_integer(rank));
+    json_object_set_new(json, "text", text_json(text));
+    dump(json, JSON_COMPACT, out);
+}
+
+void mu_event_over_json(int exit_code, double checkpoint_s, int64_t last_checkpoint, const char *text,
+                        mu_buf_t *out)
+{
+    json_t *json =
+        json_pack("{s:f, s:s, s:i, s:f, s:I}", "time", mu_wall_seconds(), "kind", "over", "exit_code",
+                  exit_code, "checkpoint_s", checkpoint_s, "last_checkpoint", (json_int_t)last_checkpoint);
     json_object_set_new(json, "text", text_json(text));
     dump(json, JSON_COMPACT, out);
 }

@@ -12,28 +12,46 @@
 #ifndef MU_COMMON_RUNDIR_H
 #define MU_COMMON_RUNDIR_H
 
+#include "common/account.h"
 #include "common/buf.h"
+#include "common/metric_table.h"
 #include "common/status.h"
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A figure over the workers. */
+typedef struct mu_spread {
+    double min, median, max;
+    int64_t rank; /* of the most; 0: there is none yet */
+} mu_spread_t;
+
 /* What run.json holds. Strings are NUL terminated and cut. */
+#define MU_STATE_I(name, ...) int64_t name;
+#define MU_STATE_F(name, ...) double name;
+#define MU_STATE_SPREAD(name) mu_spread_t name;
 typedef struct mu_run_state {
     char state[16]; /* waiting checking starting running saving restarting stopped done failed */
-    int64_t step, train_iters, last_checkpoint; /* last_checkpoint -1: none */
-    int64_t pid;                                /* of the launcher */
+    int64_t step;
+    MU_METRIC_TABLE(MU_STATE_I, MU_STATE_F)
+    int64_t pid; /* of the launcher */
     char host[256];
     int64_t attempt;  /* counts from 1 over the life of the directory */
     int64_t restarts; /* of this launcher */
     int64_t tp, dp, workers;
-    double loss, valid_loss, tokens_per_s; /* 0 before there is one */
-    double started, time;                  /* seconds since 1970: the launcher's start; this writing */
-    int64_t exit_code;                     /* -1 while it goes on */
-    char reason[1200];                     /* why it ended or restarts, for people; "" otherwise */
-    char token[33];                        /* marks the run's processes: MUSTER_RUN_TOKEN; no secret */
+    double started, time; /* seconds since 1970: the launcher's start; this writing */
+    int64_t exit_code;    /* -1 while it goes on */
+    char reason[1200];    /* why it ended or restarts, for people; "" otherwise */
+    char token[33];       /* marks the run's processes: MUSTER_RUN_TOKEN; no secret */
     char version[32], mpi[64];
     char data_version[64], config_digest[40];
+    char hosts[1024]; /* "gpu-01: ranks 1-4, gpu-02: ranks 5-8", cut with "..." */
+    MU_RANK_METRIC_TABLE(MU_STATE_SPREAD)
+    char slowest_host[256]; /* of the rank that computes longest */
+    mu_account_t account;   /* up to the start of this attempt, or the end */
 } mu_run_state_t;
+#undef MU_STATE_I
+#undef MU_STATE_F
+#undef MU_STATE_SPREAD
 
 void mu_run_state_json(const mu_run_state_t *state, mu_buf_t *out);
 /* Errors: MU_NOINPUT (no run.json there), MU_DATA (it is damaged), MU_IO. */
@@ -41,6 +59,10 @@ mu_status_t mu_run_state_read(const char *dir, mu_run_state_t *out);
 
 /* One line with a newline: {"time", "kind", "host", "rank", "text"}. host NULL and rank -1: none. */
 void mu_event_json(const char *kind, const char *host, int rank, const char *text, mu_buf_t *out);
+/* The event `over`, the end of an attempt: with "exit_code", and "checkpoint_s", the seconds that saving has held it up, and
+ * "last_checkpoint". */
+void mu_event_over_json(int exit_code, double checkpoint_s, int64_t last_checkpoint, const char *text,
+                        mu_buf_t *out);
 
 /* Ownership of the directory. */
 typedef struct mu_claim {

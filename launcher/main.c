@@ -2,6 +2,7 @@
 #include "common/log.h"
 #include "common/stdio_setup.h"
 #include "launcher/cmd/cmd_check.h"
+#include "launcher/cmd/cmd_compare.h"
 #include "launcher/cmd/cmd_config.h"
 #include "launcher/cmd/cmd_eval.h"
 #include "launcher/cmd/cmd_generate.h"
@@ -29,6 +30,7 @@ static const verb_t verbs[] = {
     {"check", "can every host be reached, and is it fit? trains nothing", mu_cmd_check},
     {"run", "train: wait for the hosts, start, watch, restart", mu_cmd_run},
     {"status", "how a run is going", mu_cmd_status},
+    {"compare", "runs side by side, as a table and as a page with curves", mu_cmd_compare},
     {"track", "the points of a run as TensorBoard files", mu_cmd_track},
     {"stop", "save a checkpoint, then end a run", mu_cmd_stop},
     {"render", "the files that run a config under Slurm or Kubernetes", mu_cmd_render},

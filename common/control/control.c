@@ -205,8 +205,8 @@ static void encode(const mu_message_t *message, mu_buf_t *out)
 {
     mu_buf_addc(out, (char)message->type);
     switch (message->type) {
-#define PUT_I(field)       write_le(out, (uint64_t)m->field, 8);
-#define PUT_F(field)       write_f64(out, m->field);
+#define PUT_I(field, ...)  write_le(out, (uint64_t)m->field, 8);
+#define PUT_F(field, ...)  write_f64(out, m->field);
 #define PUT_S(field, size) write_text(out, m->field, size);
 #define PUT(NAME, name)                                                                                      \
     case MU_MESSAGE_##NAME: {                                                                                \
@@ -230,8 +230,8 @@ static bool decode(const uint8_t *bytes, size_t n, mu_message_t *out)
     memset(out, 0, sizeof *out);
     out->type = (mu_message_type_t)read_le(&r, 1);
     switch (out->type) {
-#define GET_I(field)       m->field = (int64_t)read_le(&r, 8);
-#define GET_F(field)       m->field = read_f64(&r);
+#define GET_I(field, ...)  m->field = (int64_t)read_le(&r, 8);
+#define GET_F(field, ...)  m->field = read_f64(&r);
 #define GET_S(field, size) read_text(&r, m->field, size);
 #define GET(NAME, name)                                                                                      \
     case MU_MESSAGE_##NAME: {                                                                                \

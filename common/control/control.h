@@ -21,12 +21,13 @@
 #ifndef MU_COMMON_CONTROL_H
 #define MU_COMMON_CONTROL_H
 
+#include "common/metric_table.h"
 #include "common/status.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define MU_CONTROL_VERSION   3
+#define MU_CONTROL_VERSION   4
 #define MU_CONTROL_KEY_BYTES 32
 #define MU_CONTROL_HELLO     64
 #define MU_CONTROL_FRAME_MAX 65536 /* bytes on the wire after the length */
@@ -53,7 +54,8 @@ typedef enum mu_control_fault {
 const char *mu_control_fault_text(mu_control_fault_t fault);
 
 /*
- * Messages. One table a message makes its struct, its encoder and its decoder: I int64_t, F double, S string
+ * Messages. One table a message makes its struct, its encoder and its decoder: I int64_t, F double (what follows their
+ * name is for others, common/metric_table.h), S string
  * in an array of that size, always NUL terminated. A string may hold any byte but NUL: escape it before it is
  * shown.
  */
@@ -66,8 +68,7 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
 #define MU_MESSAGE_HEARTBEAT_FIELDS(I, F, S) \
     I(sequence) I(phase) I(step) I(progress) I(still_ms) /* since `progress` last grew */ I(request) I(status) I(state) \
     I(in_collective) S(comm, 16) S(operation, 16) I(collective) I(bytes) I(rss_bytes) \
-    F(loss) F(lr) F(tokens_per_s) F(valid_loss) I(train_iters) I(last_checkpoint) I(dropped_bytes)      \
-    I(unanswered_ms) \
+    MU_METRIC_TABLE(I, F) MU_RANK_METRIC_TABLE(F) MU_STALL_TABLE(I, F) I(dropped_bytes) I(unanswered_ms) \
     I(asked) I(asked_by) /* the signal that asked the guard to end, and the pid that sent it; 0: none did */ \
     I(resending) S(resending_to, 48) /* while it stands still: how often TCP has sent what is not acknowledged; to whom */
 /* guard -> launcher, the last message; oom_limit_bytes: -1 where unlimited or unknown; reason: mu_death_reason_t */
@@ -92,8 +93,8 @@ typedef enum mu_death_reason {
 #define MU_MESSAGE_TABLE(X)                                                                                  \
     X(HELLO, hello) X(HEARTBEAT, heartbeat) X(DEATH, death) X(LINE, line) X(ORDER, order)
 
-#define MU_FIELD_I(name)       int64_t name;
-#define MU_FIELD_F(name)       double name;
+#define MU_FIELD_I(name, ...)  int64_t name;
+#define MU_FIELD_F(name, ...)  double name;
 #define MU_FIELD_S(name, size) char name[size];
 typedef struct mu_hello {
     MU_MESSAGE_HELLO_FIELDS(MU_FIELD_I, MU_FIELD_F, MU_FIELD_S)

@@ -1,118 +1,208 @@
 #include "launcher/cmd/cmd_status.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/rundir.h"
-#include "launcher/monitor/progress.h"
+#include "launcher/report/status_text.h"
+#include "launcher/report/terminal.h"
+#include "launcher/report/view.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-static const char usage[] =
-    "usage: muster status RUN_DIR [--watch] [--json]\n"
-    "\n"
-    "How a run is going. --watch repeats it every second until the run has ended; --json prints\n"
-    "run.json with \"alive\" (a launcher holds the directory) added, one line each time.\n"
-    "\n"
-    "exit codes: 0; 66 no run there; 65 its run.json is damaged\n";
+static const char usage[] = "usage: muster status RUN... [--watch] [--json]\n"
+                            "\n"
+                            "How a run is going; of several runs a table. --watch repeats it every second "
+                            "until all have ended: on a\n"
+                            "terminal as a full screen (q leaves it), else a plain line when there is "
+                            "something new. --json prints run.json\n"
+                            "on one line, with \"run\" (its path), \"alive\" (a launcher holds the "
+                            "directory) and \"account\" (where the time\n"
+                            "went) up to now added.\n"
+                            "\n"
+                            "exit codes: 0; 66 no run there; 65 its run.json is damaged\n";
 
-static bool ended(const mu_run_state_t *s)
+enum { RUNS_MOST = 64, REPEAT_MS = 1000 };
+
+typedef struct watched {
+    mu_history_t *history;
+    mu_account_t account;
+    int64_t shown_step; /* of the last plain line */
+    char shown_state[16];
+} watched_t;
+
+typedef struct status_command {
+    watched_t run[RUNS_MOST];
+    const char *dir[RUNS_MOST];
+    int count;
+    bool watch, json;
+} status_command_t;
+
+static bool is_over(const watched_t *w)
 {
-    return strcmp(s->state, "done") == 0 || strcmp(s->state, "failed") == 0 ||
-           strcmp(s->state, "stopped") == 0;
+    return mu_history_ended(w->history) || !mu_history_alive(w->history);
 }
 
-/* {"state": ..., "alive": true}: run.json on one line. */
-static void as_json(const mu_run_state_t *s, bool alive, mu_buf_t *out)
+static bool all_over(const status_command_t *c)
+{
+    bool over = true;
+    for (int i = 0; i < c->count; i++)
+        over = over && is_over(&c->run[i]);
+    return over;
+}
+
+static mu_status_t open_all(status_command_t *c)
+{
+    for (int i = 0; i < c->count; i++) {
+        MU_TRY(mu_history_open(c->dir[i], &c->run[i].history));
+        mu_accounting(c->run[i].history, &c->run[i].account);
+        c->run[i].shown_step = -1;
+    }
+    return MU_OK;
+}
+
+static mu_status_t update_all(status_command_t *c)
+{
+    for (int i = 0; i < c->count; i++) {
+        MU_TRY(mu_history_update(c->run[i].history));
+        mu_accounting(c->run[i].history, &c->run[i].account);
+    }
+    return MU_OK;
+}
+
+static mu_status_t print(mu_buf_t *text)
+{
+    bool good = text->len == 0 || (fputs(text->data, stdout) >= 0 && fflush(stdout) == 0);
+    mu_status_t status = good ? MU_OK : mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
+    mu_buf_release(text);
+    return status;
+}
+
+/* Everything that is known now. */
+static mu_status_t print_all(const status_command_t *c)
 {
     mu_buf_t text = MU_BUF_INIT;
-    mu_run_state_json(s, &text);
-    size_t end = text.len;
-    while (end > 0 && text.data[end - 1] != '}')
-        end--;
-    bool indent = false;
-    for (size_t i = 0; i + 1 < end; i++) { /* strings hold no raw newlines, so these are the layout's */
-        if (text.data[i] == '\n')
-            indent = true;
-        else if (!indent || text.data[i] != ' ') {
-            if (indent && out->len > 0 && out->data[out->len - 1] == ',')
-                mu_buf_addc(out, ' ');
-            indent = false;
-            mu_buf_addc(out, text.data[i]);
-        }
-    }
-    mu_buf_addf(out, ", \"alive\": %s}\n", alive ? "true" : "false");
-    mu_buf_release(&text);
-}
-
-static void as_text(const mu_run_state_t *s, bool alive, mu_buf_t *out)
-{
-    mu_buf_addf(out, "%s", s->state);
-    if (!alive && !ended(s))
-        mu_buf_adds(out, " (but its launcher is gone: run again to go on)");
-    mu_buf_addf(out, "  step %lld", (long long)s->step);
-    if (s->train_iters > 0)
-        mu_buf_addf(out, "/%lld", (long long)s->train_iters);
-    if (s->loss > 0)
-        mu_buf_addf(out, "  loss %.4f", s->loss);
-    if (s->valid_loss > 0)
-        mu_buf_addf(out, "  valid %.4f", s->valid_loss);
-    if (s->tokens_per_s > 0)
-        mu_buf_addf(out, "  %.0f tokens/s", s->tokens_per_s);
-    if (s->last_checkpoint >= 0)
-        mu_buf_addf(out, "  checkpoint %lld", (long long)s->last_checkpoint);
-    mu_buf_addf(
-        out, "\n  attempt %lld, %lld restart%s; tp %lld x dp %lld, %lld workers\n  launcher pid %lld on %s, ",
-        (long long)s->attempt, (long long)s->restarts, s->restarts == 1 ? "" : "s", (long long)s->tp,
-        (long long)s->dp, (long long)s->workers, (long long)s->pid, s->host);
-    mu_duration_text((ended(s) ? s->time : mu_wall_seconds()) - s->started, out);
-    mu_buf_adds(out, ended(s) ? " in all\n" : " so far\n");
-    if (*s->reason)
-        mu_buf_addf(out, "  %s\n", s->reason);
-    if (s->exit_code >= 0)
-        mu_buf_addf(out, "  exit code %lld\n", (long long)s->exit_code);
-}
-
-static mu_status_t show(const char *dir, bool watch, bool json)
-{
-    bool rewrite = watch && !json && isatty(STDOUT_FILENO);
-    for (;;) {
-        mu_run_state_t state;
-        mu_buf_t text = MU_BUF_INIT;
-        MU_TRY(mu_run_state_read(dir, &state));
-        bool alive = mu_rundir_is_claimed(dir);
-        if (json)
-            as_json(&state, alive, &text);
+    if (c->count > 1 && !c->json)
+        mu_status_head(0, &text);
+    for (int i = 0; i < c->count; i++) {
+        const watched_t *w = &c->run[i];
+        if (c->json)
+            mu_status_json(w->history, &w->account, &text);
+        else if (c->count > 1)
+            mu_status_row(w->history, &w->account, 0, &text);
         else
-            as_text(&state, alive, &text);
-        int failed = printf("%s%s", rewrite ? "\033[H\033[J" : "", text.data) < 0 || fflush(stdout) != 0;
-        mu_buf_release(&text);
-        if (failed)
-            return mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
-        if (!watch || ended(&state) || !alive)
-            return MU_OK;
-        mu_sleep_ms(1000);
+            mu_status_lines(w->history, &w->account, &text);
     }
+    return print(&text);
+}
+
+/* A line of each run that has another step or state than its last line said. */
+static mu_status_t print_news(status_command_t *c)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    for (int i = 0; i < c->count; i++) {
+        watched_t *w = &c->run[i];
+        const mu_run_state_t *s = mu_history_state(w->history);
+        if (s->step == w->shown_step && strcmp(s->state, w->shown_state) == 0)
+            continue;
+        w->shown_step = s->step;
+        snprintf(w->shown_state, sizeof w->shown_state, "%s", s->state);
+        if (c->count > 1)
+            mu_status_row(w->history, &w->account, 0, &text);
+        else
+            mu_status_line(w->history, &text);
+    }
+    return print(&text);
+}
+
+/* Lines to a file or a pipe: never a control byte. */
+static mu_status_t watch_plainly(status_command_t *c)
+{
+    while (!all_over(c)) {
+        MU_TRY(c->json ? print_all(c) : print_news(c));
+        mu_sleep_ms(REPEAT_MS);
+        MU_TRY(update_all(c));
+    }
+    return print_all(c);
+}
+
+static void draw(const status_command_t *c, const char *keys, mu_buf_t *out)
+{
+    int columns, rows;
+    mu_terminal_size(&columns, &rows);
+    if (c->count == 1) {
+        mu_view_t view = {c->run[0].history,
+                          &c->run[0].account,
+                          mu_wall_seconds(),
+                          columns,
+                          rows,
+                          mu_terminal_utf8(),
+                          keys};
+        mu_view_draw(&view, out);
+        return;
+    }
+    mu_status_head(columns, out);
+    for (int i = 0; i < c->count && i < rows - 2; i++)
+        mu_status_row(c->run[i].history, &c->run[i].account, columns, out);
+    mu_buf_addf(out, "%s", keys);
+}
+
+/* Runs that have ended stay on the screen until a key; when the last one ends meanwhile, the view ends with it. */
+static mu_status_t watch_on_terminal(status_command_t *c)
+{
+    bool over = all_over(c);
+    mu_status_t status = MU_OK;
+    mu_terminal_event_t event = MU_TERMINAL_TIMEOUT;
+    if (over && !mu_terminal_has_keys())
+        return print_all(c);
+    mu_terminal_open();
+    while (status == MU_OK && event != MU_TERMINAL_QUIT && (over || !all_over(c))) {
+        mu_buf_t lines = MU_BUF_INIT;
+        draw(c, over ? " q: leave (ended)" : " q: leave; the run goes on", &lines);
+        status = mu_terminal_draw(lines.data);
+        mu_buf_release(&lines);
+        event = mu_terminal_wait(REPEAT_MS);
+        if (status == MU_OK)
+            status = update_all(c);
+    }
+    mu_terminal_close();
+    return status == MU_OK ? print_all(c) : status;
+}
+
+static mu_status_t show(status_command_t *c)
+{
+    MU_TRY(open_all(c));
+    if (!c->watch)
+        return print_all(c);
+    return !c->json && mu_terminal_able() ? watch_on_terminal(c) : watch_plainly(c);
+}
+
+static mu_status_t parse(int argc, char **argv, status_command_t *c)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--watch") == 0)
+            c->watch = true;
+        else if (strcmp(argv[i], "--json") == 0)
+            c->json = true;
+        else if (argv[i][0] == '-')
+            return mu_fail(MU_USAGE, "status: no option '%s': see muster status --help", argv[i]);
+        else if (c->count == RUNS_MOST)
+            return mu_fail(MU_USAGE, "status: more than %d runs: see muster status --help", RUNS_MOST);
+        else
+            c->dir[c->count++] = argv[i];
+    }
+    return c->count > 0 ? MU_OK : mu_fail(MU_USAGE, "status: no RUN given: see muster status --help");
 }
 
 mu_status_t mu_cmd_status(int argc, char **argv)
 {
-    const char *dir = NULL;
-    bool watch = false, json = false;
-    for (int i = 1; i < argc; i++) {
+    status_command_t c = {.count = 0};
+    for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(usage, stdout);
             return MU_OK;
         }
-        if (strcmp(argv[i], "--watch") == 0)
-            watch = true;
-        else if (strcmp(argv[i], "--json") == 0)
-            json = true;
-        else if (argv[i][0] == '-' || dir)
-            return mu_fail(MU_USAGE, "status: '%s' is too much: see muster status --help", argv[i]);
-        else
-            dir = argv[i];
-    }
-    if (!dir)
-        return mu_fail(MU_USAGE, "status: no RUN_DIR given: see muster status --help");
-    return show(dir, watch, json);
+    MU_TRY(parse(argc, argv, &c));
+    mu_status_t status = show(&c);
+    for (int i = 0; i < c.count; i++)
+        mu_history_close(c.run[i].history);
+    return status;
 }

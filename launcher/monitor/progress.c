@@ -1,39 +1,30 @@
 #include "launcher/monitor/progress.h"
+#include "common/duration.h"
 #include "common/log.h"
 
 #include <unistd.h>
 
 static const int64_t plain_pause_ns = 2000000000;
 
-void mu_duration_text(double seconds, mu_buf_t *out)
-{
-    int64_t s = seconds < 0 ? 0 : seconds > 1e9 ? 1000000000 : (int64_t)(seconds + 0.5);
-    if (s >= 3600)
-        mu_buf_addf(out, "%lldh%02lldm", (long long)(s / 3600), (long long)(s / 60 % 60));
-    else if (s >= 60)
-        mu_buf_addf(out, "%lldm%02llds", (long long)(s / 60), (long long)(s % 60));
-    else
-        mu_buf_addf(out, "%llds", (long long)s);
-}
-
 void mu_progress_text(const mu_heartbeat_t *b, double left, mu_buf_t *out)
 {
     mu_buf_addf(out, "step %lld", (long long)b->step);
     if (b->train_iters > 0)
         mu_buf_addf(out, "/%lld", (long long)b->train_iters);
-    if (b->tokens_per_s > 0) /* else no step has been made here */
-        mu_buf_addf(out, "  loss %.4f", b->loss);
-    if (b->valid_loss > 0)
-        mu_buf_addf(out, "  valid %.4f", b->valid_loss);
-    if (b->tokens_per_s > 0)
-        mu_buf_addf(out, "  %.0f tokens/s", b->tokens_per_s);
+#define SHOW_F(name, first, words)                                                                           \
+    if (*words && !(b->name == (first)))                                                                     \
+        mu_buf_addf(out, *words ? words : "%g", b->name);
+#define SHOW_I(name, first, words)                                                                           \
+    if (*words && b->name != (first))                                                                        \
+        mu_buf_addf(out, *words ? words : "%lld", (long long)b->name);
+    MU_METRIC_TABLE(SHOW_I, SHOW_F)
+#undef SHOW_F
+#undef SHOW_I
     if (left > 0) {
         mu_buf_adds(out, "  ");
         mu_duration_text(left, out);
         mu_buf_adds(out, " left");
     }
-    if (b->last_checkpoint >= 0)
-        mu_buf_addf(out, "  checkpoint %lld", (long long)b->last_checkpoint);
 }
 
 static void put(mu_progress_t *p, const char *before, const char *line, const char *after)

@@ -26,9 +26,6 @@ void mu_progress_print(mu_progress_t *progress, const char *line);
 void mu_progress_restart(mu_progress_t *progress);
 void mu_progress_end(mu_progress_t *progress);
 
-/* "step 120/500  loss 3.1416  5012 tokens/s  3m12s left  checkpoint 100" */
+/* "step 120/500  loss 3.1416  5012 tokens/s  checkpoint 100  3m12s left" */
 void mu_progress_text(const mu_heartbeat_t *heartbeat, double seconds_left, mu_buf_t *out);
-/* "3h12m", "3m12s", "12s" */
-void mu_duration_text(double seconds, mu_buf_t *out);
-
 #endif

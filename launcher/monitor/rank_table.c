@@ -389,6 +389,36 @@ bool mu_rank_table_vanished(const mu_rank_table_t *r, int64_t now, mu_failure_t 
 
 /* ---- words ---- */
 
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void mu_rank_table_spread(const mu_rank_table_t *r, size_t offset, mu_spread_t *out)
+{
+    double *value = mu_alloc((size_t)r->size * sizeof *value);
+    int count = 0;
+    *out = (mu_spread_t){.rank = 0};
+    for (int i = 1; i < r->size; i++) {
+        double v;
+        memcpy(&v, (const char *)&r->member[i].heartbeat + offset, sizeof v);
+        if (!(v > 0))
+            continue;
+        if (count == 0 || v > out->max) {
+            out->max = v;
+            out->rank = i;
+        }
+        value[count++] = v;
+    }
+    if (count > 0) {
+        qsort(value, (size_t)count, sizeof *value, by_value);
+        out->min = value[0];
+        out->median = (value[count / 2] + value[(count - 1) / 2]) / 2;
+    }
+    free(value);
+}
+
 void mu_rank_table_name(const mu_rank_table_t *r, int rank, mu_buf_t *out)
 {
     mu_buf_addf(out, "rank %d", rank);

@@ -12,6 +12,7 @@
 
 #include "common/buf.h"
 #include "common/control/control.h"
+#include "common/rundir.h"
 
 typedef struct mu_limits {
     double
@@ -92,6 +93,9 @@ int mu_rank_table_retransmitting(const mu_rank_table_t *rank_table, int64_t now)
 double mu_rank_table_stalled(const mu_rank_table_t *rank_table, int64_t now, double *limit);
 /* The first rank that is neither dead nor heard of, once mpirun has ended; false when there is none. */
 bool mu_rank_table_vanished(const mu_rank_table_t *rank_table, int64_t now, mu_failure_t *out);
+/* Least, median and most over the workers of a figure of their heartbeats: `offset` of a double in mu_heartbeat_t. Workers
+ * that have none yet (0) do not count; out->rank 0: none has. */
+void mu_rank_table_spread(const mu_rank_table_t *rank_table, size_t offset, mu_spread_t *out);
 /* "rank 13 (gpu-01)": with the host once it is known. */
 void mu_rank_table_name(const mu_rank_table_t *rank_table, int rank, mu_buf_t *out);
 /* What happened to it, in words: "was killed by signal 9 (Killed)". */

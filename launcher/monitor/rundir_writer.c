@@ -26,12 +26,14 @@ struct mu_rundir_writer {
     mu_stop_t stop;
     bool drain; /* one is there that nobody has asked for yet */
     char drained[256];
+    int marks_sent, marks_back; /* see mu_rundir_writer_flush() */
     int64_t dropped;
 };
 
 /* What the launcher sends: the first byte of a packet, then its bytes. */
-enum { STATE = 'S', EVENT = 'E', REMOVE_KEY = 'K', OUTPUT = 'M' };
-/* What the child sends: the first byte is a mu_stop_t, or DRAIN followed by a host's name. */
+enum { STATE = 'S', EVENT = 'E', REMOVE_KEY = 'K', OUTPUT = 'M', MARK = 'F' };
+/* What the child sends: the first byte is a mu_stop_t, MARK (it has come to that packet), or DRAIN followed by a host's
+ * name. */
 enum { DRAIN = 'D' };
 enum { EXIT_MOVED = 3 }; /* of the child: the directory is no longer the one that is claimed */
 static const int64_t again_ns = 500000000; /* a child that dies at once is not started faster than this */
@@ -96,7 +98,9 @@ static void write_for_ever(const char *dir, int lock_fd, int fd)
                 return;
             if (n > 0 && packet[0] == STATE)
                 leave_if_moved(dir, lock_fd);
-            if (n > 0)
+            if (n > 0 && packet[0] == MARK)
+                send(fd, packet, 1, MSG_NOSIGNAL);
+            else if (n > 0)
                 obey(dir, packet, (size_t)n);
             if (n > 0 && packet[0] != STATE)
                 continue; /* a burst of lines does not look for `stop` after each */
@@ -264,6 +268,15 @@ void mu_rundir_writer_event(mu_rundir_writer_t *writer, const char *kind, const 
     mu_buf_release(&line);
 }
 
+void mu_rundir_writer_over(mu_rundir_writer_t *writer, int exit_code, const mu_run_state_t *state)
+{
+    mu_buf_t line = MU_BUF_INIT;
+    mu_event_over_json(exit_code, state->checkpoint_s, state->last_checkpoint,
+                       mu_status_text(mu_status_from_exit(exit_code)), &line);
+    queue(writer, EVENT, line.data, line.len);
+    mu_buf_release(&line);
+}
+
 void mu_rundir_writer_remove_key(mu_rundir_writer_t *writer, ino_t inode)
 {
     char bytes[sizeof inode];
@@ -292,12 +305,36 @@ static void listen_to_child(mu_rundir_writer_t *writer)
         if (told[0] == DRAIN) {
             writer->drain = true;
             snprintf(writer->drained, sizeof writer->drained, "%s", told + 1);
+        } else if (told[0] == MARK) {
+            writer->marks_back++;
         } else if ((mu_stop_t)told[0] > writer->stop) {
             writer->stop = (mu_stop_t)told[0];
         }
     }
     if (writer->fd >= 0 && (n == 0 || (errno != EAGAIN && errno != EINTR)))
         replace_child(writer);
+}
+
+/* A child that dies takes its marks with it. */
+bool mu_rundir_writer_flush(mu_rundir_writer_t *writer, int ms)
+{
+    const char mark = MARK;
+    int64_t until = mu_now_ns() + (int64_t)ms * 1000000;
+    if (!send_packet(writer, &mark, 1))
+        return false;
+    int wanted = ++writer->marks_sent;
+    for (;;) {
+        pid_t pid = writer->pid;
+        listen_to_child(writer);
+        if (writer->marks_back == wanted)
+            return true;
+        int64_t left = (until - mu_now_ns()) / 1000000;
+        if (writer->fd < 0 || writer->pid != pid || left <= 0)
+            break;
+        struct pollfd p = {writer->fd, POLLIN, 0};
+        poll(&p, 1, (int)left);
+    }
+    return false;
 }
 
 mu_stop_t mu_rundir_writer_stop(mu_rundir_writer_t *writer)

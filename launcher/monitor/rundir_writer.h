@@ -23,10 +23,14 @@ void mu_rundir_writer_state(mu_rundir_writer_t *writer, const mu_run_state_t *st
 /* A line for events.jsonl. */
 void mu_rundir_writer_event(mu_rundir_writer_t *writer, const char *kind, const char *host, int rank,
                             const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* The event `over`: the end of an attempt, with what the state says of its checkpoints. */
+void mu_rundir_writer_over(mu_rundir_writer_t *writer, int exit_code, const mu_run_state_t *state);
 /* control.key goes, unless it is another file by then: the next attempt's. */
 void mu_rundir_writer_remove_key(mu_rundir_writer_t *writer, ino_t inode);
 /* Bytes for logs/mpirun.log. */
 void mu_rundir_writer_output(mu_rundir_writer_t *writer, const char *bytes, size_t n);
+/* Waits until all that was queued is written, at most so long. False: it is not. */
+bool mu_rundir_writer_flush(mu_rundir_writer_t *writer, int ms);
 /* Readable when something was seen; then ask mu_rundir_writer_stop(), which never falls. */
 int mu_rundir_writer_fd(const mu_rundir_writer_t *writer);
 mu_stop_t mu_rundir_writer_stop(mu_rundir_writer_t *writer);

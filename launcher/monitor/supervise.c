@@ -9,8 +9,10 @@
 #include "launcher/monitor/spawn.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +42,7 @@ typedef struct attempt {
     int64_t judged_ns;     /* 0: a death was told, which cannot wait */
     bool mpirun_killed;    /* by us */
     int drains_before;
+    int64_t stalls; /* that events.jsonl has */
     mu_order_t order;
 } attempt_t;
 
@@ -140,6 +143,43 @@ static void take_asked(attempt_t *a, int rank)
     mu_buf_release(&name);
 }
 
+/* A step or a checkpoint took more than three medians. Of several since the last heartbeat the newest is known. */
+static void take_stall(attempt_t *a, const mu_heartbeat_t *b)
+{
+    static const char *const words[] = {
+#define STALL_WORDS(name, text) text,
+        MU_STALL_CAUSE_TABLE(STALL_WORDS)
+#undef STALL_WORDS
+    };
+    if (b->stalls <= a->stalls || b->stall_cause < 0 || b->stall_cause >= MU_STALL_CAUSES)
+        return;
+    int rank = b->stall_rank > 0 && b->stall_rank < a->rank_table.size ? (int)b->stall_rank : -1;
+    a->stalls = b->stalls;
+    mu_rundir_writer_event(a->s->writer, "stall", rank > 0 ? a->rank_table.member[rank].hello.host : NULL,
+                           rank, "%s %lld took %.0f ms, %.1f times the median of %.0f ms: %.0f ms %s",
+                           b->stall_cause == MU_STALL_CHECKPOINT ? "the checkpoint of step" : "step",
+                           (long long)b->stall_step, b->stall_ms,
+                           b->stall_ms / fmax(b->stall_median_ms, 1e-3), b->stall_median_ms,
+                           b->stall_cause_ms, words[b->stall_cause]);
+}
+
+/* What a new attempt has not found out yet stands as the last one left it. */
+static void take_metrics(attempt_t *a, const mu_heartbeat_t *b)
+{
+    mu_run_state_t *state = a->s->state;
+    int64_t iters = state->train_iters, saved = state->last_checkpoint;
+#define TAKE(name, ...) state->name = b->name;
+    MU_METRIC_TABLE(TAKE, TAKE)
+#undef TAKE
+    if (b->train_iters == 0)
+        state->train_iters = iters;
+    if (b->last_checkpoint > saved)
+        mu_rundir_writer_event(a->s->writer, "checkpoint", NULL, -1, "step %lld is saved",
+                               (long long)b->last_checkpoint);
+    else if (b->phase < MU_PHASE_STEP) /* later: an older one was resumed, or none */
+        state->last_checkpoint = saved;
+}
+
 static void take_heartbeat(attempt_t *a, int rank, const mu_heartbeat_t *heartbeat, int64_t now)
 {
     mu_run_state_t *state = a->s->state;
@@ -153,18 +193,8 @@ static void take_heartbeat(attempt_t *a, int rank, const mu_heartbeat_t *heartbe
     const mu_heartbeat_t *b = &a->rank_table.member[0].heartbeat;
     if (b->step > 0 || b->phase >= MU_PHASE_FIRST_STEP)
         state->step = b->step;
-    if (b->train_iters > 0)
-        state->train_iters = b->train_iters;
-    if (b->last_checkpoint > state->last_checkpoint) {
-        state->last_checkpoint = b->last_checkpoint;
-        mu_rundir_writer_event(a->s->writer, "checkpoint", NULL, -1, "step %lld is saved",
-                               (long long)b->last_checkpoint);
-    } else if (b->phase >= MU_PHASE_STEP) { /* an older one was resumed, or none */
-        state->last_checkpoint = b->last_checkpoint;
-    }
-    state->loss = b->loss;
-    state->valid_loss = b->valid_loss;
-    state->tokens_per_s = b->tokens_per_s;
+    take_metrics(a, b);
+    take_stall(a, b);
     mu_progress_heartbeat(a->s->progress, b, now);
 }
 
@@ -363,6 +393,18 @@ static void kill_mpirun(attempt_t *a, int64_t now)
     }
 }
 
+/* The figures that all workers have. */
+static void spread_metrics(attempt_t *a)
+{
+    mu_run_state_t *state = a->s->state;
+#define SPREAD(name) mu_rank_table_spread(&a->rank_table, offsetof(mu_heartbeat_t, name), &state->name);
+    MU_RANK_METRIC_TABLE(SPREAD)
+#undef SPREAD
+    snprintf(state->slowest_host, sizeof state->slowest_host, "%s",
+             state->rank_compute_ms.rank > 0 ? a->rank_table.member[state->rank_compute_ms.rank].hello.host
+                                             : "");
+}
+
 static void tell_state(attempt_t *a, int64_t now)
 {
     mu_run_state_t *state = a->s->state;
@@ -374,6 +416,7 @@ static void tell_state(attempt_t *a, int64_t now)
         snprintf(state->state, sizeof state->state, "%s", word);
         state->time = mu_wall_seconds();
         a->state_ns = now;
+        spread_metrics(a);
         mu_rundir_writer_state(a->s->writer, state);
     }
 }
@@ -536,6 +579,7 @@ mu_status_t mu_supervise(mu_supervisor_t *s, mu_outcome_t *outcome)
     MU_TRY(mu_spawn(s->args->v, s->env->v, &a.mpirun));
     mu_rank_table_init(&a.rank_table, s->ranks, s->state->attempt, &s->limits, mu_now_ns());
     mu_progress_restart(s->progress);
+    s->state->checkpoint_s = 0;
     a.turned_ns = mu_now_ns();
     for (;;) {
         poll_once(&a);
@@ -554,6 +598,7 @@ mu_status_t mu_supervise(mu_supervisor_t *s, mu_outcome_t *outcome)
     }
     mu_dedup_flush(&a.dedup, s->progress, INT64_MAX);
     describe(&a, outcome);
+    mu_rundir_writer_over(s->writer, mu_status_exit(outcome->status), s->state);
     mu_spawn_end(&a.mpirun, s->writer);
     mu_rank_table_free(&a.rank_table);
     return MU_OK;

@@ -1,5 +1,6 @@
 #include "launcher/run/cmd_run.h"
 #include "common/clock.h"
+#include "common/duration.h"
 #include "common/completion.h"
 #include "common/control/phase.h"
 #include "common/digest.h"
@@ -12,12 +13,12 @@
 #include "launcher/run/policy.h"
 #include "launcher/preflight/preflight.h"
 #include "launcher/ready/ready.h"
+#include "launcher/run/run_notes.h"
 #include "launcher/run/run_plan.h"
 #include "launcher/run/source.h"
 #include "launcher/monitor/supervise.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <signal.h>
 #include <sodium.h>
 #include <sys/prctl.h>
@@ -161,7 +162,10 @@ static mu_status_t claim_directory(run_t *r)
     MU_TRY(take_free_folders(r));
     if (!r->plan.more)
         MU_TRY(mu_source_write(r->plan.run_dir, r->plan.files, r->plan.nfiles));
-    return mu_rundir_writer_start(r->plan.run_dir, r->claim.fd, &r->supervisor.writer);
+    MU_TRY(mu_rundir_writer_start(r->plan.run_dir, r->claim.fd, &r->supervisor.writer));
+    mu_rundir_writer_event(r->supervisor.writer, "launcher", r->state.host, -1, "pid %lld",
+                           (long long)r->state.pid);
+    return MU_OK;
 }
 
 static mu_status_t write_config(run_t *r)
@@ -327,6 +331,12 @@ static void make_command(run_t *r, const char *control, mu_args_t *args, mu_args
     free(shm);
 }
 
+static void note_account(run_t *r)
+{
+    if (!r->plan.more && mu_rundir_stands(r->plan.run_dir, r->claim.fd))
+        mu_note_account(r->plan.run_dir, r->supervisor.writer, &r->state);
+}
+
 static mu_status_t attempt(run_t *r, mu_outcome_t *outcome)
 {
     mu_supervisor_t *s = &r->supervisor;
@@ -345,6 +355,7 @@ static mu_status_t attempt(run_t *r, mu_outcome_t *outcome)
     make_command(r, mu_server_address(s->server), &args, &env);
     s->args = &args;
     s->env = &env;
+    note_account(r);
     set_state(r, "starting");
     mu_rundir_writer_event(s->writer, "attempt", NULL, -1, "attempt %lld with %d workers",
                            (long long)r->state.attempt, r->plan.places.ranks - 1);
@@ -421,19 +432,7 @@ static void set_up_supervisor(run_t *r)
     r->state.dp = config->dp;
     r->state.workers = config->workers;
     r->state.train_iters = config->train_iters;
-}
-
-/* The data version of a prepared directory, for run.json; a .bin/.idx pair has none there. */
-static void note_data_version(run_t *r)
-{
-    if (!r->plan.config->data_path)
-        return;
-    char *path = mu_path_join(r->plan.config->data_path, "manifest.json");
-    json_t *json = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
-    const char *version = json_string_value(json_object_get(json, "version"));
-    snprintf(r->state.data_version, sizeof r->state.data_version, "%s", version ? version : "");
-    json_decref(json);
-    free(path);
+    mu_note_hosts(&r->plan.places, &r->state);
 }
 
 static void say_plan(const run_t *r)
@@ -552,7 +551,7 @@ static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
     sodium_mlock(r->key, sizeof r->key);
     mu_control_key_new(r->key);
     MU_TRY(mu_server_open(r->plan.places.route.address, r->key, r->plan.places.ranks, &r->supervisor.server));
-    note_data_version(r);
+    mu_note_data_version(r->plan.config->data_path, &r->state);
     return run_attempts(r, outcome);
 }
 
@@ -614,6 +613,7 @@ static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
     set_reason(r, status, o);
     mu_rundir_writer_event(r->supervisor.writer, "end", NULL, -1, "exit %d: %s", mu_status_exit(status),
                            r->state.reason);
+    note_account(r);
     set_state(r, word);
     if (mu_status_is_final(status) && mu_rundir_stands(r->plan.run_dir, r->claim.fd)) {
         mu_verdict_t verdict = {.status = status};
@@ -622,6 +622,8 @@ static void finish(run_t *r, mu_status_t status, const mu_outcome_t *o)
         snprintf(verdict.reason, sizeof verdict.reason, "%s", r->state.reason);
         mu_verdict_write(r->plan.run_dir, &verdict);
     }
+    if (!r->plan.more)
+        mu_print_account(&r->state.account);
     if (status == MU_OK && r->plan.more)
         mu_debug("done");
     else if (status == MU_OK)

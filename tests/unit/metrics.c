@@ -16,14 +16,15 @@ static void lines_survive_a_kill(void **state)
     assert_non_null(mkdtemp(dir));
     char *path = mu_path_join(dir, "metrics.jsonl");
     mu_metrics_t *m;
-    mu_report_t report = {.step = 3, .loss = 0.1 + 0.2, .grad_norm = INFINITY, .lr = 1e-4, .step_ms = 500};
+    mu_report_t report = {
+        .step = 3, .loss = 0.1 + 0.2, .grad_norm = INFINITY, .lr = 1e-4, .step_ms = 500, .tokens_per_s = 320};
     double valid = 1.0 / 3;
 
     assert_int_equal(mu_file_replace(path, "{\"step\": 2, \"lo", 14, 0600), MU_OK);
     assert_int_equal(mu_metrics_open(dir, &m), MU_OK);
-    assert_int_equal(mu_metrics_add(m, &report, 48, 480, 160, &valid), MU_OK);
+    assert_int_equal(mu_metrics_add(m, &report, 48, 480, &valid), MU_OK);
     report.step = 4;
-    assert_int_equal(mu_metrics_add(m, &report, 64, 640, 160, NULL), MU_OK);
+    assert_int_equal(mu_metrics_add(m, &report, 64, 640, NULL), MU_OK);
     mu_metrics_close(m);
 
     mu_buf_t text = MU_BUF_INIT;

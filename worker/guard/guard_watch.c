@@ -70,6 +70,18 @@ static void copy_collective(const mu_page_t *page, mu_heartbeat_t *heartbeat)
     heartbeat->bytes = last.bytes;
 }
 
+/* `stalls` first: the figures of the stall are then of that one or a newer one. */
+static void copy_metrics(const mu_page_t *page, mu_heartbeat_t *heartbeat)
+{
+#define COPY(name, ...) heartbeat->name = atomic_load(&page->name);
+    int64_t stalls = atomic_load(&page->stalls);
+    MU_METRIC_TABLE(COPY, COPY)
+    MU_RANK_METRIC_TABLE(COPY)
+    MU_STALL_TABLE(COPY, COPY)
+    heartbeat->stalls = stalls;
+#undef COPY
+}
+
 static void send_heartbeat(watch_t *w)
 {
     const mu_page_t *page = w->guard->page;
@@ -85,12 +97,7 @@ static void send_heartbeat(watch_t *w)
     b->asked = w->asked;
     b->asked_by = w->asked_by;
     b->in_collective = atomic_load(&page->in_collective);
-    b->loss = atomic_load(&page->loss);
-    b->lr = atomic_load(&page->lr);
-    b->tokens_per_s = atomic_load(&page->tokens_per_s);
-    b->valid_loss = atomic_load(&page->valid_loss);
-    b->train_iters = atomic_load(&page->train_iters);
-    b->last_checkpoint = atomic_load(&page->last_checkpoint);
+    copy_metrics(page, b);
     b->dropped_bytes = w->dropped_bytes;
     b->unanswered_ms = (mu_now_ns() - w->up.answered_ns) / 1000000;
     copy_collective(page, b);

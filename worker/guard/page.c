@@ -10,7 +10,9 @@ mu_page_t *mu_page_new(void)
     if (page == MAP_FAILED)
         return NULL;
     atomic_store(&page->world_rank, -1);
-    atomic_store(&page->last_checkpoint, -1);
+#define FIRST(name, first, ...) atomic_store(&page->name, first);
+    MU_METRIC_TABLE(FIRST, FIRST)
+#undef FIRST
     return page;
 }
 
@@ -18,6 +20,16 @@ void mu_page_progress(mu_page_t *page)
 {
     if (page)
         atomic_fetch_add_explicit(&page->progress, 1, memory_order_relaxed);
+}
+
+void mu_page_metrics(mu_page_t *page, const mu_metric_values_t *values)
+{
+    if (!page)
+        return;
+#define STORE(name, ...) atomic_store(&page->name, values->name);
+    MU_METRIC_TABLE(STORE, STORE)
+#undef STORE
+    mu_page_progress(page);
 }
 
 void mu_page_phase(mu_page_t *page, mu_phase_t phase)

@@ -11,6 +11,7 @@
 #include "worker/comm/yielding_wait.h"
 #include "worker/train/checkpoint_transaction.h"
 #include "worker/train/schedule.h"
+#include "worker/train/stall.h"
 #include "worker/train/start.h"
 
 #include <math.h>
@@ -21,6 +22,7 @@
 typedef struct row {
     mu_report_t step, valid;
     int got, got_valid; /* reports of so many leaders */
+    double *compute;    /* [dp] ms of each */
 } row_t;
 
 enum { ROWS = 4, LOG_EVERY_S = 10 };
@@ -39,6 +41,10 @@ typedef struct controller {
     row_t rows[ROWS];
     mu_report_t last;  /* the newest finished line */
     double last_valid; /* NAN: not evaluated after last.step */
+    mu_metric_values_t shown;
+    mu_stall_t step_times, save_times;
+    int64_t held_since_ns,
+        held_ns; /* the run waits for a checkpoint: since when (0: no); since the last line */
     /* what was commanded last */
     int64_t step, wanted_tokens; /* TOKENS messages that the commands so far take */
     bool evaluated, saved, ended;
@@ -105,10 +111,44 @@ static bool is_over(const controller_t *c)
            (c->step > c->start.done && mu_schedule_end(c->config, c->step));
 }
 
+static void publish_stall(controller_t *c, int64_t step, double ms, double median, mu_stall_cause_t cause,
+                          double cause_ms, int rank)
+{
+    mu_page_t *page = c->run->page;
+    if (!page)
+        return;
+    atomic_store(&page->stall_step, step);
+    atomic_store(&page->stall_ms, ms);
+    atomic_store(&page->stall_median_ms, median);
+    atomic_store(&page->stall_cause, cause);
+    atomic_store(&page->stall_cause_ms, cause_ms);
+    atomic_store(&page->stall_rank, rank);
+    atomic_fetch_add(&page->stalls, 1);
+}
+
+/* The run waits for a checkpoint and does nothing else: how long. */
+static void count_hold(controller_t *c, bool held)
+{
+    int64_t now = mu_now_ns(), ns = now - c->held_since_ns;
+    double median;
+    if (held && c->held_since_ns == 0)
+        c->held_since_ns = now;
+    if (held || c->held_since_ns == 0)
+        return;
+    c->held_since_ns = 0;
+    c->held_ns += ns;
+    c->shown.checkpoint_s += (double)ns * 1e-9;
+    mu_page_metrics(c->run->page, &c->shown);
+    if (mu_stall_add(&c->save_times, (double)ns * 1e-6, &median))
+        publish_stall(c, c->step, (double)ns * 1e-6, median, MU_STALL_CHECKPOINT, (double)ns * 1e-6, -1);
+}
+
 /* What comes next, once the workers have begun what was commanded last. Storage that failed once ends the
  * run: what was saved before stands, and a restart may find another disk. */
 static mu_status_t decide(controller_t *c)
 {
+    /* until the step's report has come the workers still compute it */
+    count_hold(c, c->transaction.active && c->last.step == c->step);
     if (mu_token_feed_taken(c->token_feed) < c->wanted_tokens || c->transaction.active ||
         !commands_delivered(c))
         return MU_OK;
@@ -140,18 +180,16 @@ static mu_status_t decide(controller_t *c)
 
 static void show(controller_t *c, const mu_report_t *r, const double *valid)
 {
-    mu_page_t *page = c->run->page;
-    double tokens = (double)mu_start_tokens(c->run, c->config->train_batch_size);
-    double speed = r->step_ms > 0 ? tokens * 1000 / r->step_ms : 0;
-    if (page) {
-        atomic_store(&page->step, r->step);
-        atomic_store(&page->loss, r->loss);
-        atomic_store(&page->lr, r->lr);
-        atomic_store(&page->tokens_per_s, speed);
-        if (valid)
-            atomic_store(&page->valid_loss, *valid);
-        mu_page_progress(page);
-    }
+    if (c->run->page)
+        atomic_store(&c->run->page->step, r->step);
+    c->shown.loss = r->loss;
+    c->shown.lr = r->lr;
+    c->shown.grad_norm = r->grad_norm;
+    c->shown.step_ms = r->step_ms;
+    c->shown.tokens_per_s = r->tokens_per_s;
+    if (valid)
+        c->shown.valid_loss = *valid;
+    mu_page_metrics(c->run->page, &c->shown);
     if (valid)
         mu_info("step %lld/%lld: validation loss %.4f (perplexity %.2f)", (long long)r->step,
                 (long long)c->config->train_iters, *valid, exp(*valid));
@@ -160,7 +198,7 @@ static void show(controller_t *c, const mu_report_t *r, const double *valid)
         return;
     c->said_ns = mu_now_ns();
     mu_info("step %lld/%lld: loss %.4f, lr %.3g, gradient norm %.3g, %.0f tokens/s", (long long)r->step,
-            (long long)c->config->train_iters, r->loss, r->lr, r->grad_norm, speed);
+            (long long)c->config->train_iters, r->loss, r->lr, r->grad_norm, r->tokens_per_s);
 }
 
 static void say_skipped(const mu_report_t *r)
@@ -169,8 +207,51 @@ static void say_skipped(const mu_report_t *r)
             (long long)r->step, r->loss_scale, r->scale.scale);
 }
 
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The first step of an attempt makes plans and touches memory: it is no measure of the others. */
+static void look_for_stall(controller_t *c, const mu_report_t *r, int slowest)
+{
+    double median, exchange = r->comm_ms - r->peer_wait_ms;
+    if (r->step == c->start.done + 1 || !mu_stall_add(&c->step_times, r->step_ms, &median))
+        return;
+    bool data = r->data_wait_ms > exchange && r->data_wait_ms > r->compute_ms;
+    mu_stall_cause_t cause = data                       ? MU_STALL_DATA
+                             : exchange > r->compute_ms ? MU_STALL_COMMUNICATION
+                                                        : MU_STALL_COMPUTE;
+    publish_stall(c, r->step, r->step_ms, median, cause,
+                  data                              ? r->data_wait_ms
+                  : cause == MU_STALL_COMMUNICATION ? exchange
+                                                    : r->compute_ms,
+                  cause == MU_STALL_COMPUTE ? mu_layout_leader(&c->run->groups->layout, slowest) : -1);
+}
+
+/* The figures that no replica knows alone. */
+static void complete_row(controller_t *c, row_t *row)
+{
+    mu_report_t *r = &row->step;
+    int dp = c->config->dp, slowest = 0;
+    double tokens = (double)mu_start_tokens(c->run, c->config->train_batch_size);
+    for (int i = 0; i < dp; i++)
+        slowest = row->compute[i] > row->compute[slowest] ? i : slowest;
+    r->tokens_per_s = r->step_ms > 0 ? tokens * 1000 / r->step_ms : 0;
+    r->compute_ms = row->compute[slowest];
+    qsort(row->compute, (size_t)dp, sizeof *row->compute, by_value);
+    r->compute_ms_min = row->compute[0];
+    r->compute_ms_median = (row->compute[dp / 2] + row->compute[(dp - 1) / 2]) / 2;
+    r->checkpoint_ms = (double)c->held_ns * 1e-6;
+    r->eval_ms = row->got_valid > 0 ? row->valid.step_ms : 0;
+    c->held_ns = 0;
+    look_for_stall(c, r, slowest);
+}
+
 static mu_status_t finish_row(controller_t *c, row_t *row)
 {
+    complete_row(c, row);
     const mu_report_t *r = &row->step;
     bool evaluated = mu_schedule_eval(c->config, r->step);
     const double *valid = evaluated ? &row->valid.loss : NULL;
@@ -200,10 +281,9 @@ static mu_status_t finish_row(controller_t *c, row_t *row)
     }
     c->last = *r;
     c->last_valid = valid ? *valid : NAN;
-    mu_status_t status = mu_metrics_add(c->metrics, r, samples, mu_start_tokens(c->run, samples),
-                                        mu_start_tokens(c->run, c->config->train_batch_size), valid);
+    mu_status_t status = mu_metrics_add(c->metrics, r, samples, mu_start_tokens(c->run, samples), valid);
     show(c, r, valid);
-    memset(row, 0, sizeof *row);
+    *row = (row_t){.compute = row->compute};
     return status;
 }
 
@@ -227,23 +307,32 @@ static void add_times(mu_report_t *sum, const mu_report_t *r, bool first)
     double least = first ? r->comm_ms : fmin(sum->comm_ms - sum->peer_wait_ms, r->comm_ms);
     mu_report_t was = *sum;
     *sum = *r;
-    sum->step_ms = fmax(was.step_ms, r->step_ms);
-    sum->data_wait_ms = fmax(was.data_wait_ms, r->data_wait_ms);
-    sum->comm_ms = fmax(was.comm_ms, r->comm_ms);
+#define PUT_SAME(name)
+#define PUT_OWN(name)
+#define PUT_MOST(name) sum->name = fmax(was.name, r->name);
+#define PUT(name, how) PUT_##how(name)
+    MU_REPORT_TABLE(PUT)
+#undef PUT
+#undef PUT_MOST
+#undef PUT_OWN
+#undef PUT_SAME
     sum->peer_wait_ms = sum->comm_ms - least;
 }
 
-static mu_status_t take_report(controller_t *c, const mu_report_t *r)
+static mu_status_t take_report(controller_t *c, const mu_report_t *r, int replica)
 {
     row_t *row = &c->rows[r->step % ROWS];
     int dp = c->config->dp;
     if (r->evaluation) {
+        double slowest = fmax(row->valid.step_ms, r->step_ms);
         row->valid = *r;
+        row->valid.step_ms = slowest;
         row->got_valid++;
     } else {
         if (row->got > 0)
             MU_TRY(check_equal(&row->step, r));
         add_times(&row->step, r, row->got == 0);
+        row->compute[replica] = fmax(0, r->step_ms - r->data_wait_ms - r->comm_ms);
         row->got++;
     }
     if (row->got < dp || (mu_schedule_eval(c->config, r->step) && row->got_valid < dp))
@@ -305,8 +394,10 @@ static mu_status_t commit(controller_t *c)
         c->start.best_valid_loss = info.valid_loss;
     if (status == MU_OK)
         c->committed = step;
-    if (status == MU_OK && c->run->page)
-        atomic_store(&c->run->page->last_checkpoint, step);
+    if (status == MU_OK) {
+        c->shown.last_checkpoint = step;
+        mu_page_metrics(c->run->page, &c->shown);
+    }
     mu_checkpoint_info_release(&info);
     return status;
 }
@@ -343,7 +434,7 @@ static mu_status_t receive_one(controller_t *c, bool *moved)
             mu_token_feed_credit(c->token_feed, (from.MPI_SOURCE - 1) / c->config->tp, count);
         } else if (from.MPI_TAG == MU_TAG_REPORT && n == (int)sizeof report) {
             memcpy(&report, message, sizeof report);
-            fail(c, take_report(c, &report));
+            fail(c, take_report(c, &report, (from.MPI_SOURCE - 1) / c->config->tp));
         } else if (from.MPI_TAG == MU_TAG_SAVED) {
             status = take_saved(c, message, n);
         } else {
@@ -418,11 +509,11 @@ static mu_status_t train(controller_t *c)
     c->committed = c->saved ? c->start.done : -1;
     c->evaluated = true;
     c->token_feed = mu_token_feed_new(config, c->control, c->start.done, c->start.samples, read_sample, c);
-    if (page) {
-        atomic_store(&page->train_iters, config->train_iters);
+    if (page)
         atomic_store(&page->step, c->start.done);
-        atomic_store(&page->last_checkpoint, c->committed);
-    }
+    c->shown.train_iters = config->train_iters;
+    c->shown.last_checkpoint = c->committed;
+    mu_page_metrics(page, &c->shown);
     mu_page_phase(page, MU_PHASE_STEP);
     mu_status_t status = loop(c);
     mu_page_phase(page, MU_PHASE_FINISH);
@@ -437,7 +528,8 @@ static mu_status_t train(controller_t *c)
 
 mu_status_t mu_controller_run(mu_run_t *run)
 {
-    controller_t c = {.run = run, .config = run->config, .control = run->groups->control};
+    controller_t c = {
+        .run = run, .config = run->config, .control = run->groups->control, .shown = MU_METRIC_VALUES_FIRST};
     mu_status_t status;
     c.checkpoints = mu_run_checkpoints(run);
     c.stop_file = mu_path_join(run->dir, "stop");
@@ -445,6 +537,8 @@ mu_status_t mu_controller_run(mu_run_t *run)
     c.requests = mu_calloc((size_t)run->config->dp, sizeof *c.requests);
     for (int r = 0; r < run->config->dp; r++)
         c.requests[r] = MPI_REQUEST_NULL;
+    for (int i = 0; i < ROWS; i++)
+        c.rows[i].compute = mu_calloc((size_t)run->config->dp, sizeof(double));
     mu_page_phase(run->page, MU_PHASE_SETUP);
     MU_TRY_GOTO(status, mu_metrics_open(run->dir, &c.metrics), out);
     MU_TRY_GOTO(status, mu_handshake_run(run, &c.start, &c.handshake), out);
@@ -456,6 +550,8 @@ mu_status_t mu_controller_run(mu_run_t *run)
 out:
     mu_metrics_close(c.metrics);
     mu_start_release(&c.start);
+    for (int i = 0; i < ROWS; i++)
+        free(c.rows[i].compute);
     free(c.requests);
     free(c.commands);
     free(c.stop_file);

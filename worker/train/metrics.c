@@ -43,27 +43,17 @@ mu_status_t mu_metrics_open(const char *run_dir, mu_metrics_t **out)
 }
 
 mu_status_t mu_metrics_add(mu_metrics_t *metrics, const mu_report_t *report, int64_t samples, int64_t tokens,
-                           int64_t step_tokens, const double *valid_loss)
+                           const double *valid_loss)
 {
     mu_buf_t *line = &metrics->line;
-    struct {
-        const char *key;
-        double value;
-    } row[] = {{"loss", report->loss},
-               {"lr", report->lr},
-               {"grad_norm", report->grad_norm},
-               {"step_ms", report->step_ms},
-               {"tokens_per_s", report->step_ms > 0 ? (double)step_tokens * 1000 / report->step_ms : 0},
-               {"data_wait_ms", report->data_wait_ms},
-               {"comm_ms", report->comm_ms},
-               {"peer_wait_ms", report->peer_wait_ms}};
     mu_buf_clear(line);
     mu_buf_addf(line, "{\"step\": %lld, \"samples\": %lld, \"tokens\": %lld", (long long)report->step,
                 (long long)samples, (long long)tokens);
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        mu_buf_addf(line, ", \"%s\": ", row[i].key);
-        mu_json_number(line, row[i].value);
-    }
+#define COLUMN(name, how)                                                                                    \
+    mu_buf_adds(line, ", \"" #name "\": ");                                                                  \
+    mu_json_number(line, report->name);
+    MU_REPORT_TABLE(COLUMN)
+#undef COLUMN
     if (report->loss_scale > 0)
         mu_buf_addf(line, ", \"loss_scale\": %.17g, \"skipped\": %s", report->loss_scale,
                     report->skipped ? "true" : "false");

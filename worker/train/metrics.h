@@ -15,7 +15,7 @@ mu_status_t mu_metrics_open(const char *run_dir, mu_metrics_t **out);
 /* One step: samples and tokens are totals after it; valid_loss is NULL but on evaluation steps. Errors:
  * MU_IO. */
 mu_status_t mu_metrics_add(mu_metrics_t *metrics, const mu_report_t *report, int64_t samples, int64_t tokens,
-                           int64_t step_tokens, const double *valid_loss);
+                           const double *valid_loss);
 void mu_metrics_close(mu_metrics_t *metrics);
 
 /* "null" for what JSON cannot say (NaN, infinities). */

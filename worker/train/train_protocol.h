@@ -66,6 +66,23 @@ typedef struct mu_command {
     char name[64];
 } mu_command_t;
 
+/* The figures of a step, each a column of metrics.jsonl in this order. `how` the replicas' are put together: SAME: they are
+ * equal; MOST: the largest counts; OWN: the controller sets it. Of an evaluation, loss and step_ms alone. */
+#define MU_REPORT_TABLE(X)                                                                                   \
+    X(loss, SAME)                                                                                            \
+    X(lr, SAME)                                                                                              \
+    X(grad_norm, SAME)                                                                                       \
+    X(step_ms, MOST)                                                                                         \
+    X(tokens_per_s, OWN)                                                                                     \
+    X(data_wait_ms, MOST)                                                                                    \
+    X(comm_ms, MOST)                                                                                         \
+    X(peer_wait_ms, OWN)      /* of comm_ms, what not all replicas waited */                                 \
+    X(compute_ms, OWN)        /* of the replica that computed longest */                                     \
+    X(compute_ms_median, OWN) /* over the replicas */                                                        \
+    X(compute_ms_min, OWN)                                                                                   \
+    X(checkpoint_ms, OWN) /* how long saving held the run up, since the line before */                       \
+    X(eval_ms, OWN)       /* of the evaluation after the step */
+
 typedef struct mu_report {
     int64_t step;
     int32_t evaluation; /* 1: `loss` is the validation loss after `step` */
@@ -73,8 +90,9 @@ typedef struct mu_report {
                            is off or at its end; the update was not made */
     int32_t skipped;    /* 1: overflow under loss scaling; the update was not made */
     int32_t padding;
-    double loss, grad_norm, lr, step_ms, data_wait_ms, comm_ms;
-    double peer_wait_ms;    /* of comm_ms, what not all replicas waited: the controller fills it in */
+#define MU_REPORT_FIELD(name, how) double name;
+    MU_REPORT_TABLE(MU_REPORT_FIELD)
+#undef MU_REPORT_FIELD
     double loss_scale;      /* of this step; 0: none */
     int64_t optimizer_step; /* after this step */
     mu_loss_scale_t scale;  /* after this step */

@@ -30,6 +30,7 @@ typedef struct trainer {
     mu_loss_scale_t scale;
     char *checkpoints;
     bool first; /* no step was made yet */
+    bool mean;  /* the page has running means */
 } trainer_t;
 
 static mu_status_t receive_share(trainer_t *t)
@@ -128,6 +129,24 @@ static mu_status_t update(trainer_t *t, mu_report_t *r)
     return c->muster.overlap ? MU_OK : settle(t);
 }
 
+/* Running means of about eight steps, for the launcher to find the slow rank. */
+static void publish_times(trainer_t *t, const mu_report_t *r)
+{
+    mu_page_t *page = t->run->page;
+    double part = t->mean ? 1.0 / 8 : 1;
+    if (!page)
+        return;
+    struct {
+        _Atomic double *mean;
+        double ms;
+    } time[] = {{&page->rank_compute_ms, fmax(0, r->step_ms - r->data_wait_ms - r->comm_ms)},
+                {&page->rank_comm_ms, r->comm_ms},
+                {&page->rank_data_wait_ms, r->data_wait_ms}};
+    for (size_t i = 0; i < sizeof time / sizeof *time; i++)
+        atomic_store(time[i].mean, atomic_load(time[i].mean) * (1 - part) + time[i].ms * part);
+    t->mean = true;
+}
+
 static mu_status_t step(trainer_t *t, int64_t number)
 {
     const mu_config_t *c = t->config;
@@ -142,10 +161,12 @@ static mu_status_t step(trainer_t *t, int64_t number)
     MU_TRY(mu_optimizer_norm_begin(t->net));
     MU_TRY(mean_loss(t, c->accumulation, &r.loss));
     MU_TRY(update(t, &r));
-    t->first = false;
     r.step_ms = (double)(mu_now_ns() - began) * 1e-6;
     r.data_wait_ms = (double)t->data_wait_ns * 1e-6;
     r.comm_ms = (double)take_wait_ns(t) * 1e-6;
+    if (!t->first) /* the first one is no measure of the others */
+        publish_times(t, &r);
+    t->first = false;
     if (t->run->page)
         atomic_store(&t->run->page->step, number);
     return report(t, &r);
@@ -156,6 +177,7 @@ static mu_status_t evaluate(trainer_t *t, const mu_command_t *command)
     const mu_config_t *c = t->config;
     mu_report_t r = {.step = command->step, .evaluation = 1};
     int64_t stride = c->micro_batch * (c->model.seq_length + 1);
+    int64_t began = mu_now_ns();
     mu_page_phase(t->run->page, MU_PHASE_EVAL);
     for (int64_t b = 0; b < command->batches; b++) {
         MU_TRY(take_tokens(t));
@@ -166,6 +188,7 @@ static mu_status_t evaluate(trainer_t *t, const mu_command_t *command)
     }
     MU_TRY(mean_loss(t, command->batches * c->accumulation, &r.loss));
     r.finite = isfinite(r.loss);
+    r.step_ms = (double)(mu_now_ns() - began) * 1e-6;
     return report(t, &r);
 }
 
