@@ -51,6 +51,7 @@ typedef struct mu_checkpoint_info {
     char *config;           /* effective configuration, YAML */
     char *data_version;     /* the prepared data set's digest */
     char *tokenizer_digest; /* of the copy of tokenizer.json; mu_checkpoint_commit() sets it */
+    char *companions;       /* files beside an imported model (worker/convert/hf_companions.h); NULL: none */
     char *lineage;          /* JSON object: source, image, parent, inputs, data (lineage.h); NULL: unknown */
 } mu_checkpoint_info_t;
 

@@ -238,6 +238,8 @@ static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *w
         return bad(&top, "run_id", "a plain name");
     if (!get_text(d, &data, "tokenizer_digest", &info->tokenizer_digest))
         return false;
+    if (json_object_get(root, "companions") && !get_text(root, &top, "companions", &info->companions))
+        return false;
     char digest[MU_DIGEST_HEX];
     if (info->tokenizer_digest && !copy_digest(json_object_get(d, "tokenizer_digest"), digest))
         return bad(&data, "tokenizer_digest", "32 lower-case hex digits");

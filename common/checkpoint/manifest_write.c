@@ -15,6 +15,7 @@ void mu_checkpoint_info_release(mu_checkpoint_info_t *info)
     free(info->config);
     free(info->data_version);
     free(info->tokenizer_digest);
+    free(info->companions);
     free(info->lineage);
     memset(info, 0, sizeof *info);
 }
@@ -136,6 +137,8 @@ static void put_info(mu_buf_t *out, bool *ok, const mu_checkpoint_info_t *info)
     put_f64(out, "time", info->time);
     put_f64(out, "loss", info->loss);
     put_f64(out, "valid_loss", info->valid_loss);
+    if (info->companions)
+        put_text(out, ok, "companions", info->companions);
     if (info->loss_scale.scale > 0 || info->loss_scale.skipped > 0)
         put_loss_scale(out, &info->loss_scale);
     mu_buf_adds(out, ",\n\"layout\":{");

@@ -521,6 +521,59 @@ static void the_end_of_a_text_goes_along(void **state)
     mu_buf_release(&is);
 }
 
+/* A tokenizer's settings, the chat template and the settings of generation are kept byte for byte, unless the
+ * tokenizer changes: then its settings are made anew, with the template. */
+static void what_lies_beside_a_model_goes_along(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"tokenizer_config.json", "chat_template.jinja",
+                                        "generation_config.json", "special_tokens_map.json"};
+    mu_buf_t was = MU_BUF_INIT, is = MU_BUF_INIT;
+    char *text = mu_format(LETTERS, 2);
+    char *special[] = {mu_strdup("import"),
+                       mu_strdup("beside"),
+                       mu_strdup("--output"),
+                       mu_strdup("beside.ckpt2"),
+                       mu_strdup("--special"),
+                       mu_strdup("<|chat|>"),
+                       NULL};
+    copy_model("llama", "beside");
+    write_text("beside/tokenizer.json", text);
+    write_text("beside/tokenizer_config.json",
+               "{\"chat_template\": \"{{ \\\"x\\\" }}\", \"add_bos_token\": true}");
+    write_text("beside/chat_template.jinja", "{% for m in messages %}\n");
+    write_text("beside/generation_config.json", "{\"eos_token_id\": 7, \"temperature\": 0.25}\n");
+    write_text("beside/special_tokens_map.json", "{}");
+    assert_int_equal(import_dir("beside", "beside.ckpt"), MU_OK);
+    assert_int_equal(export_dir("beside.ckpt", "beside-out"), MU_OK);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *from = mu_path_join("beside", names[i]), *to = mu_path_join("beside-out", names[i]);
+        read_all(from, &was);
+        read_all(to, &is);
+        assert_string_equal(was.data, is.data);
+        free(from);
+        free(to);
+    }
+    optind = 0;
+    quiet();
+    char *arguments[7];
+    memcpy(arguments, special, sizeof special); /* getopt moves them */
+    assert_int_equal(mu_verb_import(6, arguments), MU_OK);
+    assert_int_equal(export_dir("beside.ckpt2", "beside-out2"), MU_OK);
+    read_all("beside-out2/tokenizer_config.json", &is);
+    assert_non_null(strstr(is.data, "\"chat_template\": \"{{ \\\"x\\\" }}\""));
+    assert_null(strstr(is.data, "add_bos_token"));
+    assert_false(mu_is_file("beside-out2/special_tokens_map.json"));
+    assert_true(mu_is_file("beside-out2/chat_template.jinja"));
+    write_text("beside/chat_template.jinja", "another"); /* other files: another import */
+    assert_int_equal(import_dir("beside", "beside.ckpt"), MU_RUNDIR);
+    for (int i = 0; i < 6; i++)
+        free(special[i]);
+    free(text);
+    mu_buf_release(&was);
+    mu_buf_release(&is);
+}
+
 static void the_tokenizer_goes_along(void **state)
 {
     (void)state;
@@ -594,6 +647,7 @@ int main(void)
         cmocka_unit_test(nothing_is_overwritten),
         cmocka_unit_test(a_damaged_checkpoint_is_not_exported),
         cmocka_unit_test(the_end_of_a_text_goes_along),
+        cmocka_unit_test(what_lies_beside_a_model_goes_along),
         cmocka_unit_test(the_tokenizer_goes_along),
         cmocka_unit_test(command_lines_are_checked),
     };

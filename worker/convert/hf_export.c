@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "dataset/tokenizer/tokenizer.h"
 #include "worker/convert/export_record.h"
+#include "worker/convert/hf_companions.h"
 #include "worker/convert/safetensors.h"
 
 #include <dirent.h>
@@ -20,7 +21,8 @@ typedef struct export
     const mu_model_t *model;
     mu_model_type_t type;
     mu_hf_family_t family;
-    mu_tokenizer_t *tokenizer;  /* NULL: none */
+    mu_tokenizer_t *tokenizer; /* NULL: none */
+    mu_hf_companions_t *companions;
     char *dir;                  /* the temporary one */
     int32_t end[MU_END_TOKENS]; /* what ends a text */
     int ends;
@@ -70,8 +72,13 @@ static mu_status_t copy_tokenizer(export_t *e)
     if (mu_tokenizer_eod(e->tokenizer) >= 0)
         mu_buf_adds(&text, ",\n  \"bos_token\": \"<|endoftext|>\",\n  \"eos_token\": \"<|endoftext|>\",\n"
                            "  \"unk_token\": \"<|endoftext|>\"");
+    char *chat = mu_hf_companions_template(e->companions);
+    if (chat)
+        mu_buf_addf(&text, ",\n  \"chat_template\": %s", chat);
+    free(chat);
     mu_buf_adds(&text, "\n}\n");
-    status = write_text(e, "tokenizer_config.json", &text);
+    if (!mu_hf_companions_fit(e->companions))
+        status = write_text(e, "tokenizer_config.json", &text);
 out:
     free(from);
     mu_buf_release(&text);
@@ -91,14 +98,19 @@ static void take_ends(export_t *e)
 static mu_status_t write_config(const export_t *e)
 {
     mu_buf_t text = MU_BUF_INIT;
-    mu_hf_config_write(e->model, e->type, e->tokenizer ? mu_tokenizer_eod(e->tokenizer) : -1, e->end, e->ends,
-                       &text);
+    int bos = mu_hf_companions_id(e->companions, "bos_token_id");
+    if (bos < 0 && e->tokenizer)
+        bos = mu_tokenizer_eod(e->tokenizer);
+    mu_hf_config_write(e->model, e->type, bos, e->end, e->ends, &text);
     mu_status_t status = write_text(e, "config.json", &text);
+    bool generation = false;
+    if (status == MU_OK)
+        status = mu_hf_companions_write(e->companions, e->dir, e->end, e->ends, &generation);
     mu_buf_clear(&text);
     mu_buf_adds(&text, "{\n  \"_from_model_config\": true,\n  \"eos_token_id\": ");
     mu_hf_ids(e->end, e->ends, &text);
     mu_buf_adds(&text, "\n}\n");
-    if (status == MU_OK && e->ends > 0)
+    if (status == MU_OK && e->ends > 0 && !generation)
         status = write_text(e, "generation_config.json", &text);
     mu_buf_release(&text);
     return status;
@@ -264,6 +276,8 @@ mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output)
         goto out;
     }
     MU_TRY_GOTO(status, make_dir(&e, final), out);
+    const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(checkpoint)->info;
+    e.companions = mu_hf_companions_open(info->companions, info->tokenizer_digest);
     MU_TRY_GOTO(status, copy_tokenizer(&e), out);
     take_ends(&e);
     MU_TRY_GOTO(status, write_config(&e), out);
@@ -273,6 +287,7 @@ mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output)
 out:
     if (status != MU_OK && e.dir)
         mu_remove_tree(e.dir);
+    mu_hf_companions_close(e.companions);
     mu_tokenizer_free(e.tokenizer);
     mu_config_free(e.config);
     free(e.dir);

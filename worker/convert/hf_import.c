@@ -31,6 +31,7 @@ void mu_import_release(mu_import_t *import)
     mu_config_free(import->config);
     mu_foreign_release(&import->list);
     free(import->tokenizer);
+    free(import->companions);
     free(import->of);
     free(import->whole);
     memset(import, 0, sizeof *import);
@@ -100,6 +101,7 @@ static mu_status_t commit(mu_import_t *import, const char *dir, const char *tmp,
                                  .loss = (double)NAN,
                                  .valid_loss = (double)NAN,
                                  .environment.threads = 1,
+                                 .companions = import->companions,
                                  .config = yaml.data,
                                  .lineage = lineage};
     mu_commit_t what = {.info = &info,
@@ -193,6 +195,8 @@ static void digest_source(const mu_import_t *import, const json_t *inputs, char 
     mu_config_write_yaml(import->config, false, &text);
     json_array_foreach(inputs, i, input)
         mu_buf_addf(&text, "file %s\n", json_string_value(json_object_get(input, "digest")));
+    if (import->companions)
+        mu_buf_addf(&text, "companions %s\n", import->companions);
     for (int k = 0; k < import->special_count; k++)
         mu_buf_addf(&text, "special %s\n", import->specials[k]);
     mu_buf_addf(&text, "nonfinite %d\n", import->allow_nonfinite);

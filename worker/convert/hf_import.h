@@ -22,6 +22,7 @@ typedef struct mu_import {
     const char *what;    /* "GPTNeoXForCausalLM" */
     const char *dir;     /* what the user named, for the lineage; not the import's own; NULL: unknown */
     mu_foreign_t list;
+    char *companions;       /* files to keep (hf_companions.h); NULL: none */
     char *tokenizer;        /* path of a tokenizer.json, or a folder with vocab.json and merges.txt; NULL */
     mu_shard_source_t read; /* reads weights; its argument is the mu_import_t */
     mu_hf_family_t family;

@@ -206,37 +206,58 @@ const char *mu_hf_not_llama(const mu_model_t *m, mu_model_type_t type)
     return m->window > 0 && !c->window ? "it has no sliding_window_width" : NULL;
 }
 
+/* With a point: Transformers warns of a factor that is an integer. */
+static void write_number(mu_buf_t *out, const char *name, double v)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%.17g", v);
+    mu_buf_addf(out, "\"%s\": %s%s", name, text, strpbrk(text, ".e") ? "" : ".0");
+}
+
 /* The members of rope_scaling and rope_parameters. */
 static void write_scaling(const mu_model_t *m, mu_buf_t *out)
 {
     const mu_rope_t *r = &m->rope;
+    const struct {
+        const char *name;
+        double value;
+        bool there;
+    } numbers[] = {
+        {"factor", r->factor, r->type != MU_ROPE_PLAIN},
+        {"low_freq_factor", r->low_freq_factor, r->type == MU_ROPE_LLAMA3},
+        {"high_freq_factor", r->high_freq_factor, r->type == MU_ROPE_LLAMA3},
+        {"beta_fast", r->beta_fast, r->type == MU_ROPE_YARN},
+        {"beta_slow", r->beta_slow, r->type == MU_ROPE_YARN},
+        {"attention_factor", r->attention_factor, r->type == MU_ROPE_YARN && r->attention_factor > 0},
+    };
     mu_buf_addf(out, "\"rope_type\": \"%s\"", mu_rope_name(r->type));
-    if (r->type == MU_ROPE_PLAIN)
-        return;
-    mu_buf_addf(out, ", \"factor\": %.17g", r->factor);
-    if (r->original_positions > 0 || r->type == MU_ROPE_LLAMA3)
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (!numbers[i].there)
+            continue;
+        mu_buf_adds(out, ", ");
+        write_number(out, numbers[i].name, numbers[i].value);
+    }
+    if (r->type == MU_ROPE_LLAMA3 || (r->type == MU_ROPE_YARN && r->original_positions > 0))
         mu_buf_addf(out, ", \"original_max_position_embeddings\": %lld",
                     (long long)(r->original_positions > 0 ? r->original_positions : m->max_positions));
-    if (r->type == MU_ROPE_LLAMA3)
-        mu_buf_addf(out, ", \"low_freq_factor\": %.17g, \"high_freq_factor\": %.17g", r->low_freq_factor,
-                    r->high_freq_factor);
     if (r->type == MU_ROPE_YARN)
-        mu_buf_addf(out, ", \"beta_fast\": %.17g, \"beta_slow\": %.17g, \"truncate\": %s", r->beta_fast,
-                    r->beta_slow, r->truncate ? "true" : "false");
-    if (r->type == MU_ROPE_YARN && r->attention_factor > 0)
-        mu_buf_addf(out, ", \"attention_factor\": %.17g", r->attention_factor);
+        mu_buf_addf(out, ", \"truncate\": %s", r->truncate ? "true" : "false");
 }
 
 /* In both spellings: old versions of Transformers read the first, new ones the second. */
 static void write_rotary(const mu_model_t *m, mu_buf_t *out)
 {
-    mu_buf_addf(out, "  \"rope_theta\": %.17g,\n", m->rotary_base);
+    mu_buf_adds(out, "  ");
+    write_number(out, "rope_theta", m->rotary_base);
+    mu_buf_adds(out, ",\n");
     if (m->rope.type != MU_ROPE_PLAIN) {
         mu_buf_adds(out, "  \"rope_scaling\": {");
         write_scaling(m, out);
         mu_buf_adds(out, "},\n");
     }
-    mu_buf_addf(out, "  \"rope_parameters\": {\"rope_theta\": %.17g, ", m->rotary_base);
+    mu_buf_adds(out, "  \"rope_parameters\": {");
+    write_number(out, "rope_theta", m->rotary_base);
+    mu_buf_adds(out, ", ");
     write_scaling(m, out);
     mu_buf_adds(out, "},\n");
 }

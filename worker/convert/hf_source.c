@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "common/checkpoint/manifest.h"
+#include "worker/convert/hf_companions.h"
 #include "worker/convert/hf_import.h"
 #include "worker/convert/safetensors.h"
 
@@ -337,6 +338,7 @@ mu_status_t mu_hf_source_open(const char *dir, mu_import_t *out)
     MU_TRY_GOTO(status, open_files(dir, &import), fail);
     MU_TRY_GOTO(status, resolve(dir, &import), fail);
     import.tokenizer = mu_import_find_tokenizer(dir);
+    MU_TRY_GOTO(status, mu_hf_companions_read(dir, import.tokenizer, &import.companions), fail);
     *out = import;
     return MU_OK;
 fail:

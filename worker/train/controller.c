@@ -375,6 +375,7 @@ static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
     info->environment.instruction_set = mu_strdup(c->handshake.instruction_set);
     info->environment.libraries = mu_handshake_libraries();
     info->config = mu_buf_detach(&yaml);
+    info->companions = c->start.companions ? mu_strdup(c->start.companions) : NULL;
     info->data_version = mu_strdup(mu_mixture_version(c->start.data));
     info->lineage = mu_strdup(c->lineage);
 }

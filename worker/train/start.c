@@ -59,6 +59,8 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
             "%s: was saved without optimizer state (no_save_optim): set no_load_optim to go on with "
             "an empty one",
             path);
+    free(start->companions);
+    start->companions = m->info.companions ? mu_strdup(m->info.companions) : NULL;
     setup->vocab = m->tensors[embedding].shape[0];
     setup->kind = optimizer ? MU_SETUP_RESUME : MU_SETUP_WEIGHTS;
     setup->optimizer_step = optimizer ? m->info.optimizer_step : 0;
@@ -127,6 +129,8 @@ static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
 
 static void start_fresh(mu_start_t *start)
 {
+    free(start->companions);
+    start->companions = NULL;
     start->setup.kind = MU_SETUP_FRESH;
     start->setup.vocab = 0;
     start->setup.optimizer_step = 0;
@@ -421,5 +425,6 @@ void mu_start_release(mu_start_t *start)
     mu_checkpoint_close(start->checkpoint);
     free(start->rule);
     free(start->tokenizer);
+    free(start->companions);
     memset(start, 0, sizeof *start);
 }

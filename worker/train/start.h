@@ -27,6 +27,7 @@ typedef struct mu_start {
     mu_checkpoint_t *checkpoint; /* open; NULL: fresh */
     char *rule;                  /* what was chosen, in words for the first lines */
     char *tokenizer;             /* path of the tokenizer.json that belongs to the data; NULL: unknown */
+    char *companions;            /* of the checkpoint, for the run's own; NULL: none */
     int64_t done;                /* updates of this run already made */
     int64_t samples;             /* of the training order, used by them */
     int64_t parent;              /* step of the checkpoint resumed; -1: none */
