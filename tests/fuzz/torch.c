@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         sign(file, n);
     char *path = fuzz_file("layer_00-model_00-model_states.pt", file, n);
     fuzz_begin();
-    if (fuzz_ok(mu_torch_open(path, "0.", &list), MU_DATA, MU_DATA))
+    if (fuzz_ok(mu_torch_open(path, NULL, "0.", &list), MU_DATA, MU_DATA))
         check_foreign(&list);
     mu_foreign_release(&list);
     free(file);

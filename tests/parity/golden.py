@@ -6,10 +6,12 @@ usage: golden.py DIRECTORY
 unit.hf_golden and unit.pt check muster against these files where there is no Python. Per model: the files of
 save_pretrained(), and expected.json with tokens, logits, loss, and of every gradient (in muster's order and layout)
 its norm and its product with cos(0), cos(1), ... `neox-pt` is the model `neox` as gpt-neox saves it at tensor-parallel
-width 2.
+width 2, `neox-pp0` the same without pipeline stages.
 """
+import argparse
 import json
 import os
+import random
 import sys
 from collections import OrderedDict
 
@@ -84,8 +86,8 @@ def old_gpt2(directory):
     save_file(tensors, path)
 
 
-def neox_files(model, directory, width, parallel=True):
-    """layer_XX-model_YY-model_states.pt of gpt-neox, from a GPTNeoXForCausalLM."""
+def neox_layers(model, width, parallel=True):
+    """(number, rank, tensors) of each layer of gpt-neox, from a GPTNeoXForCausalLM."""
     state, layers = model.state_dict(), model.config.num_hidden_layers
     specs = {0: {"word_embeddings.weight": ("gpt_neox.embed_in.weight", 0)},
              layers + 3: {"norm.weight": ("gpt_neox.final_layer_norm.weight", None),
@@ -108,7 +110,6 @@ def neox_files(model, directory, width, parallel=True):
             ("mlp.linear2" if i else "mlp.dense_4h_to_h") + ".weight": (at + "mlp.dense_4h_to_h.weight", 1),
             ("mlp.linear2" if i else "mlp.dense_4h_to_h") + ".bias": (at + "mlp.dense_4h_to_h.bias", "sum"),
         }
-    os.makedirs(directory)
     for index, tensors in specs.items():
         for rank in range(width):
             out = OrderedDict()
@@ -122,16 +123,45 @@ def neox_files(model, directory, width, parallel=True):
             if "attention.dense.bias" in out:
                 out["attention.rotary_emb.inv_freq"] = torch.ones(1)
             out._metadata = OrderedDict({"": {"version": 1}})
-            torch.save(out, os.path.join(directory, f"layer_{index:02d}-model_{rank:02d}-model_states.pt"))
+            yield index, rank, out
+
+
+def neox_files(model, directory, width, parallel=True):
+    """layer_XX-model_YY-model_states.pt of gpt-neox, from a GPTNeoXForCausalLM."""
+    os.makedirs(directory)
+    for index, rank, tensors in neox_layers(model, width, parallel):
+        torch.save(tensors, os.path.join(directory, f"layer_{index:02d}-model_{rank:02d}-model_states.pt"))
+
+
+def neox_states(model, directory, width, parallel=True):
+    """mp_rank_YY_model_states.pt of gpt-neox without pipeline stages: the weights are one member of what DeepSpeed and
+    gpt-neox keep of a run."""
+    os.makedirs(directory)
+    modules = [OrderedDict() for _ in range(width)]
+    for index, rank, tensors in neox_layers(model, width, parallel):
+        modules[rank].update((f"sequential.{index}.{name}", t) for name, t in tensors.items())
+    for rank, module in enumerate(modules):
+        module._metadata = OrderedDict({"": {"version": 1}})
+        torch.save({
+            "module": module, "buffer_names": ["sequential.2.attention.rotary_emb.inv_freq"], "optimizer": None,
+            "param_shapes": [OrderedDict((name, t.shape) for name, t in module.items())], "frozen_param_shapes": None,
+            "shared_params": OrderedDict(), "lr_scheduler": {"start_lr": 1e-4, "num_iters": 15, "decay_style": "cosine"},
+            "data_sampler": None, "sparse_tensor_module_names": set(), "skipped_steps": 0, "global_steps": 15,
+            "ds_config": {"train_batch_size": 4, "fp16": {"enabled": True}, "zero": None}, "ds_version": "0.3.15",
+            "iteration": 15, "args": argparse.Namespace(num_layers=2, attention_config=["global"] * 2), "dtype": torch.half,
+            "random_rng_state": random.getstate(), "np_rng_state": np.random.get_state(),
+            "torch_rng_state": torch.get_rng_state(), "rng_tracker_states": {"model-parallel-rng": torch.get_rng_state()},
+        }, os.path.join(directory, f"mp_rank_{rank:02d}_model_states.pt"))
 
 
 def main():
     top = sys.argv[1]
-    where = {name: os.path.join(top, name) for name in ("neox", "neox-sequential", "gpt2", "neox-pt")}
+    where = {name: os.path.join(top, name) for name in ("neox", "neox-sequential", "gpt2", "neox-pt", "neox-pp0")}
 
     model = fill(neox(rotary_pct=0.5, **SMALL), 1).half()
     model.save_pretrained(where["neox"])
     neox_files(model, where["neox-pt"], 2)
+    neox_states(model, where["neox-pp0"], 2)
     os.makedirs(os.path.join(where["neox-pt"], "configs"))
     with open(os.path.join(where["neox-pt"], "configs", "model.yml"), "w") as f:
         f.write(CONFIG)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Layer files as gpt-neox saves them, of several widths and types, imported and exported: the same weights.
+"""Files as gpt-neox saves them with and without pipeline stages, of several widths and types, imported and exported: the same
+weights.
 
 usage: neox.py MUSTER DUMP [--quick]
 
@@ -11,7 +12,7 @@ import sys
 import tempfile
 
 from models import FORMS, make, rotary
-from golden import neox_files
+from golden import neox_files, neox_states
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -40,10 +41,10 @@ def run(*command):
         sys.exit(f"{' '.join(command)}: exit {done.returncode}:\n{done.stdout}")
 
 
-def same(muster, form, width, dtype, tmp):
+def same(muster, form, width, dtype, tmp, write):
     model = make(form).to(dtype)
-    here = os.path.join(tmp, f"{form}-{width}-{dtype}")
-    neox_files(model, here, width, parallel=model.config.use_parallel_residual)
+    here = os.path.join(tmp, f"{form}-{width}-{dtype}-{write.__name__}")
+    write(model, here, width, parallel=model.config.use_parallel_residual)
     with open(here + ".yml", "w") as f:
         f.write(config_of(model.config))
     run(muster, "import", here, "--output", here + "-ckpt", "--config", here + ".yml")
@@ -54,7 +55,7 @@ def same(muster, form, width, dtype, tmp):
     keys = ("use_parallel_residual", "layer_norm_eps", "hidden_act", "tie_word_embeddings", "intermediate_size")
     off += ["rotary"] * (rotary(model.config) != rotary(back.config))
     off += [k for k in keys if getattr(model.config, k) != getattr(back.config, k)]
-    print(f"{'FAILED' if off else 'ok':6} {form}, width {width}, {dtype} {off or ''}")
+    print(f"{'FAILED' if off else 'ok':6} {form}, width {width}, {dtype}, {write.__name__} {off or ''}")
     return bool(off)
 
 
@@ -65,7 +66,9 @@ def main():
             for i, width in enumerate((1, 2, 4)):
                 types = (torch.float16, torch.bfloat16, torch.float32)
                 for dtype in types[i:i + 1] if "--quick" in sys.argv else types:
-                    failed += same(sys.argv[1], form, width, dtype, tmp)
+                    failed += same(sys.argv[1], form, width, dtype, tmp, neox_files if (i + len(form)) % 2 else neox_states)
+                    if "--quick" not in sys.argv:
+                        failed += same(sys.argv[1], form, width, dtype, tmp, neox_states if (i + len(form)) % 2 else neox_files)
     sys.exit(1 if failed else 0)
 
 

@@ -36,6 +36,30 @@ static void slices_become_the_whole_model(void **state)
     mu_checkpoint_close(b);
 }
 
+/* A run without pipeline stages keeps a slice's layers in one file, among the run's states. */
+static void a_file_a_slice_becomes_the_same_model(void **state)
+{
+    (void)state;
+    char *pp0 = "pp0/global_step15";
+    assert_int_equal(mu_make_dirs("pp0/global_step15/configs", 0), MU_OK);
+    copy_file(HF_DATA "/neox-pp0", pp0, "mp_rank_00_model_states.pt");
+    copy_file(HF_DATA "/neox-pp0", pp0, "mp_rank_01_model_states.pt");
+    write_text("pp0/global_step15/zero_pp_rank_0_mp_rank_00_optim_states.pt", "not looked at");
+    write_text("pp0/latest", "global_step15\n");
+    copy_file(PT "/configs", "pp0/global_step15/configs", "model.yml");
+    assert_int_equal(import_dir("pp0", "pp0.ckpt"), MU_OK);
+    mu_checkpoint_t *a = newest("pt"), *b = newest("pp0.ckpt");
+    const mu_manifest_t *x = mu_checkpoint_manifest(a), *y = mu_checkpoint_manifest(b);
+    assert_int_equal(x->tensor_count, y->tensor_count);
+    for (int i = 0; i < x->shards[0].count; i++)
+        assert_string_equal(x->shards[0].slices[i].digest, y->shards[0].slices[i].digest);
+    mu_checkpoint_close(a);
+    mu_checkpoint_close(b);
+    assert_int_equal(unlink("pp0/global_step15/mp_rank_00_model_states.pt"), 0);
+    assert_int_equal(import_dir("pp0", "pp0.none"), MU_DATA);
+    assert_heard("mp_rank_00_model_states.pt");
+}
+
 static void copy_fixture(const char *to, const char *config)
 {
     static const int layers[] = {0, 2, 3, 5, 6};
@@ -143,7 +167,7 @@ typedef struct text {
 static mu_status_t read_pickle(const text_t *t, mu_pickle_t *out)
 {
     quiet();
-    return mu_pickle_read("p", (const unsigned char *)t->bytes, t->n, out);
+    return mu_pickle_read("p", (const unsigned char *)t->bytes, t->n, NULL, out);
 }
 
 static void dictionaries_of_tensors_are_read(void **state)
@@ -171,6 +195,48 @@ static void dictionaries_of_tensors_are_read(void **state)
         assert_int_equal(got.tensors[0].shape[1], 3);
         assert_int_equal(got.tensors[0].elements, 6);
         mu_pickle_release(&got);
+    }
+}
+
+/* A run's states hold objects of many classes beside the weights: they are passed over, and nothing is called. */
+static void states_give_their_weights(void **state)
+{
+    (void)state;
+#define MODULE "X\x06\0\0\0module" DICT NAME TENSOR "s"
+    static const text_t row[] = {
+        P(START "}(" MODULE "u.", ""),
+        P(START "}(X\x01\0\0\0acos\nsystem\nX\x05\0\0\0touch\x85R" MODULE "u.", ""),
+        P(START "}(X\x01\0\0\0acargparse\nNamespace\n)\x81}X\x01\0\0\0xK\x01sb" MODULE "u.", ""),
+        P(START "}(X\x01\0\0\0ac__builtin__\nset\n](K\x01"
+                "e\x85R" MODULE "u.",
+          ""),
+        P(START "}(X\x01\0\0\0accollections\nOrderedDict\n]\x85RX\x01\0\0\0wK\x01s" MODULE "u.", ""),
+        P(START "}(X\x01\0\0\0a\x8a\x09\1\2\3\4\5\6\7\x08\x09" MODULE "u.", ""),
+        P(START "}(K\x07N" MODULE "u.", ""),
+    };
+    static const text_t bad[] = {
+        P(START "}(X\x01\0\0\0aNu.", "no dictionary of tensors"),
+        P(START "}(X\x06\0\0\0moduleNu.", "no dictionary of tensors"),
+        P(START "}(X\x06\0\0\0module" DICT NAME "Nsu.", "no tensor"),
+        P(START "\x81.", "too little"),
+        P(START "R.", "no function"),
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        mu_pickle_t got;
+        quiet();
+        if (mu_pickle_read("p", (const unsigned char *)row[i].bytes, row[i].n, "module", &got) != MU_OK)
+            fail_msg("row %zu: %s", i, heard.data);
+        assert_int_equal(got.count, 1);
+        assert_string_equal(got.tensors[0].name, "w");
+        assert_int_equal(got.tensors[0].elements, 6);
+        mu_pickle_release(&got);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        mu_pickle_t got;
+        quiet();
+        assert_int_equal(mu_pickle_read("p", (const unsigned char *)bad[i].bytes, bad[i].n, "module", &got),
+                         MU_DATA);
+        assert_heard(bad[i].said);
     }
 }
 
@@ -256,7 +322,7 @@ static void everything_else_is_refused(void **state)
     mu_pickle_t got;
     char *large = mu_calloc(MU_PICKLE_MAX + 1, 1);
     quiet();
-    assert_int_equal(mu_pickle_read("p", (unsigned char *)large, MU_PICKLE_MAX + 1, &got), MU_DATA);
+    assert_int_equal(mu_pickle_read("p", (unsigned char *)large, MU_PICKLE_MAX + 1, NULL, &got), MU_DATA);
     free(large);
 }
 
@@ -317,7 +383,7 @@ static mu_status_t open_torch(const char *path, mu_foreign_t *list)
 {
     *list = (mu_foreign_t)MU_FOREIGN_INIT;
     quiet();
-    mu_status_t status = mu_torch_open(path, "x/", list);
+    mu_status_t status = mu_torch_open(path, NULL, "x/", list);
     return status == MU_OK ? mu_foreign_sort(list) : status;
 }
 
@@ -425,7 +491,7 @@ static void damage_is_refused_or_harmless(void **state)
         for (uint64_t k = next_random(&random) % 3 + 1; k > 0 && bad.len > 0; k--)
             damage(&bad, &random);
         quiet();
-        if (mu_pickle_read("fuzz", (unsigned char *)bad.data, bad.len, &got) == MU_OK)
+        if (mu_pickle_read("fuzz", (unsigned char *)bad.data, bad.len, NULL, &got) == MU_OK)
             mu_pickle_release(&got);
     }
     mu_buf_release(&good);
@@ -436,10 +502,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices_become_the_whole_model),
+        cmocka_unit_test(a_file_a_slice_becomes_the_same_model),
         cmocka_unit_test(a_sequential_block_has_its_biases_once),
         cmocka_unit_test(a_save_directory_is_followed_through_latest),
         cmocka_unit_test(what_does_not_fit_is_named),
         cmocka_unit_test(dictionaries_of_tensors_are_read),
+        cmocka_unit_test(states_give_their_weights),
         cmocka_unit_test(everything_else_is_refused),
         cmocka_unit_test(a_plain_zip_is_read),
         cmocka_unit_test(files_that_are_not_whole_are_refused),

@@ -15,7 +15,9 @@ static const char usage[] =
     "DIR is a Hugging Face directory of a GPTNeoXForCausalLM or GPT2LMHeadModel: config.json,\n"
     "model.safetensors (or model.safetensors.index.json and its files), tokenizer.json (or vocab.json and\n"
     "merges.txt). Or DIR is a checkpoint of gpt-neox, or the directory that it saves them in:\n"
-    "layer_XX-model_YY-model_states.pt of any tensor-parallel width, and the run's configs/*.yml.\n"
+    "layer_XX-model_YY-model_states.pt, or mp_rank_YY_model_states.pt of a run without pipeline stages, of "
+    "any\n"
+    "tensor-parallel width, and the run's configs/*.yml. ZeRO's files are not needed.\n"
     "\n"
     "  --config FILE    gpt-neox: the model's YAML, where there is no configs/ or to use others\n"
     "  --special NAME   adds a special token, as '<|quest|>', after the tokenizer's ids\n"
@@ -67,8 +69,8 @@ static mu_status_t open_source(const options_t *o, mu_import_t *import)
         return mu_neox_source_open(o->dir, o->configs, o->nconfigs, import);
     if (o->nconfigs > 0)
         return mu_fail(MU_USAGE,
-                       "--config is for gpt-neox's own checkpoints: '%s' holds no "
-                       "layer_XX-model_YY-model_states.pt",
+                       "--config is for gpt-neox's own checkpoints: '%s' holds neither "
+                       "layer_XX-model_YY-model_states.pt nor mp_rank_YY_model_states.pt",
                        o->dir);
     return mu_hf_source_open(o->dir, import);
 }

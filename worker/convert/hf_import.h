@@ -27,6 +27,7 @@ typedef struct mu_import {
     mu_shard_source_t read; /* reads weights; its argument is the mu_import_t */
     mu_hf_family_t family;
     const mu_foreign_tensor_t **of; /* [tensor of the model's list][slice] */
+    bool by_layer;                  /* gpt-neox: a file a layer; else a file a slice */
     int slices;                     /* tp width of the files; MU_HF_PARTS for Hugging Face's parts */
     char *const *specials;          /* special tokens to add to the tokenizer; not the import's own */
     int special_count;
@@ -40,7 +41,7 @@ typedef struct mu_import {
 mu_status_t mu_hf_source_open(const char *dir, mu_import_t *out);
 
 /* A directory of gpt-neox's layer_XX-model_YY-model_states.pt files (of a run with pipeline stages, as it is
- * the rule), or a run's directory whose `latest` names one. The model's configuration comes from `configs`
+ * the rule), or of mp_rank_YY_model_states.pt files that hold all layers (of one without), or a run's directory whose `latest` names one. The model's configuration comes from `configs`
  * (paths of NeoX YAML files), else from the *.yml in DIR/configs. Slices of tensor parallelism are joined:
  * weights and column-parallel biases by concatenation; what each rank holds a copy of, by its mean;
  * row-parallel biases, which gpt-neox adds once a rank under gpt_j_residual, are then summed. Errors: as

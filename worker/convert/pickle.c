@@ -4,7 +4,7 @@
 #include "common/num.h"
 
 typedef enum kind {
-    K_NONE, /* None, and what is read and of no use: booleans, floats */
+    K_NONE, /* None, and what is read and of no use: booleans, floats; of a file of states every other object */
     K_INT,
     K_TEXT,
     K_TUPLE,
@@ -31,6 +31,7 @@ typedef struct value {
 
 typedef struct machine {
     const char *subject;
+    const char *member; /* of the outermost dictionary that is wanted; then other objects are passed over */
     const unsigned char *p, *begin, *end;
     value_t *values;
     int count, room;
@@ -177,6 +178,10 @@ static mu_status_t do_global(machine_t *m)
             return MU_OK;
         }
     }
+    if (m->member) { /* a class or function of something else, which is never called */
+        push_new(m, K_NONE);
+        return MU_OK;
+    }
     return mu_fail(
         MU_DATA,
         "%s: its pickle asks for '%.*s.%.*s', which a file of weights has no use for: refused, and "
@@ -209,8 +214,15 @@ static mu_status_t do_int(machine_t *m, int bytes)
 static mu_status_t do_long(machine_t *m)
 {
     uint64_t n = 0, v = 0;
-    if (!take_number(m, 1, &n) || n > 8 || !take_number(m, (int)n, &v))
+    const unsigned char *p;
+    if (!take_number(m, 1, &n) || (n > 8 && !m->member))
         return damaged(m, "a number of more than 8 bytes");
+    if (n > 8 && take(m, n, &p)) { /* no size of a tensor */
+        push_new(m, K_NONE);
+        return MU_OK;
+    }
+    if (n > 8 || !take_number(m, (int)n, &v))
+        return damaged(m, "ends inside a number");
     if (n > 0 && n < 8 && v >> (8 * n - 1))
         v |= UINT64_MAX << 8 * n;
     push_new(m, K_INT)->number = (int64_t)v;
@@ -284,6 +296,10 @@ static mu_status_t fill(machine_t *m, kind_t kind, int from)
 {
     int n = m->depth - from;
     int under = from - 1;
+    if (m->member && under >= ground(m) && m->values[m->stack[under]].kind == K_NONE) {
+        m->depth = from; /* what another object holds */
+        return MU_OK;
+    }
     if (under < ground(m) || m->values[m->stack[under]].kind != kind || (kind == K_DICT && n % 2 != 0))
         return damaged(m, "items for no list and no dictionary");
     for (int i = 0; i < n; i++)
@@ -311,6 +327,11 @@ static mu_status_t do_items_from_mark(machine_t *m, kind_t kind)
 static mu_status_t do_storage(machine_t *m)
 {
     const value_t *id = top(m, K_TUPLE);
+    if (m->member && id && id->count == 5 && item(m, id, 1)->kind == K_NONE) {
+        m->depth--; /* of a type that no weights have */
+        push_new(m, K_NONE);
+        return MU_OK;
+    }
     if (!id || id->count != 5 || item(m, id, 0)->kind != K_TEXT || item(m, id, 1)->kind != K_GLOBAL ||
         item(m, id, 2)->kind != K_TEXT || item(m, id, 4)->kind != K_INT ||
         globals[item(m, id, 1)->number].what != G_STORAGE || item(m, id, 4)->number < 0)
@@ -354,11 +375,35 @@ static mu_status_t rebuild_tensor(machine_t *m, const value_t *args, value_t *ou
     return MU_OK;
 }
 
+/* A call of something else, or with other arguments, in a file of states: an object that nobody looks at. */
+static bool is_passed_over(const machine_t *m, int callable, int args)
+{
+    const value_t *c = &m->values[callable], *a = &m->values[args];
+    if (!m->member)
+        return false;
+    if (c->kind != K_GLOBAL || a->kind != K_TUPLE)
+        return true;
+    switch (globals[c->number].what) {
+    case G_DICT:
+        return a->count != 0;
+    case G_TENSOR:
+        return a->count > 0 && item(m, a, 0)->kind == K_NONE;
+    case G_PARAMETER:
+        return a->count == 0 || item(m, a, 0)->kind != K_TENSOR;
+    default:
+        return true;
+    }
+}
+
 static mu_status_t do_reduce(machine_t *m)
 {
     int args = 0, callable = 0;
-    if (!pop(m, &args) || !pop(m, &callable) || m->values[args].kind != K_TUPLE ||
-        m->values[callable].kind != K_GLOBAL)
+    bool two = pop(m, &args) && pop(m, &callable);
+    if (two && is_passed_over(m, callable, args)) {
+        push_new(m, K_NONE);
+        return MU_OK;
+    }
+    if (!two || m->values[args].kind != K_TUPLE || m->values[callable].kind != K_GLOBAL)
         return damaged(m, "a call of what is no function");
     const value_t *a = &m->values[args];
     global_t what = globals[m->values[callable].number].what;
@@ -379,6 +424,10 @@ static mu_status_t do_reduce(machine_t *m)
 /* An OrderedDict's attributes (_metadata): of no use. */
 static mu_status_t do_build(machine_t *m)
 {
+    if (m->member && m->depth - ground(m) >= 2) {
+        m->depth--;
+        return MU_OK;
+    }
     if (!top(m, K_DICT))
         return damaged(m, "attributes that are no dictionary");
     m->depth--;
@@ -392,6 +441,18 @@ static mu_status_t do_skip(machine_t *m, size_t n)
     const unsigned char *p;
     if (!take(m, n, &p))
         return damaged(m, "ends inside an instruction");
+    push_new(m, K_NONE);
+    return MU_OK;
+}
+
+/* Of a class, without a call of it: an object that nobody looks at. */
+static mu_status_t do_new_object(machine_t *m)
+{
+    int args = 0, class = 0;
+    if (!m->member)
+        return damaged(m, "an instruction that a file of weights has no use for");
+    if (!pop(m, &args) || !pop(m, &class))
+        return damaged(m, "too little on the stack");
     push_new(m, K_NONE);
     return MU_OK;
 }
@@ -455,6 +516,8 @@ static mu_status_t step(machine_t *m, unsigned char op)
         return do_reduce(m);
     case 'b':
         return do_build(m);
+    case 0x81:
+        return do_new_object(m);
     default:
         return damaged(m, "an instruction that a file of weights has no use for");
     }
@@ -479,9 +542,27 @@ static char *copy_text(const value_t *v)
     return mu_format("%.*s", (int)v->number, v->text);
 }
 
-static mu_status_t collect(machine_t *m, mu_pickle_t *out)
+/* The dictionary of tensors: the outermost one, or its member that is wanted. */
+static mu_status_t find_tensors(machine_t *m, const value_t **out)
 {
     const value_t *root = &m->values[m->stack[0]];
+    *out = m->member ? NULL : root;
+    for (int i = 0; i < root->count && m->member; i += 2) {
+        const value_t *key = item(m, root, i);
+        if (key->kind == K_TEXT && key->number == (int64_t)strlen(m->member) &&
+            memcmp(key->text, m->member, strlen(m->member)) == 0)
+            *out = item(m, root, i + 1);
+    }
+    return *out && (*out)->kind == K_DICT
+               ? MU_OK
+               : mu_fail(MU_DATA, "%s: its '%s' is no dictionary of tensors: it holds no weights", m->subject,
+                         m->member);
+}
+
+static mu_status_t collect(machine_t *m, mu_pickle_t *out)
+{
+    const value_t *root;
+    MU_TRY(find_tensors(m, &root));
     out->tensors = mu_calloc((size_t)root->count + 1, sizeof *out->tensors);
     for (int i = 0; i < root->count; i += 2) {
         const value_t *key = item(m, root, i), *t = item(m, root, i + 1);
@@ -502,9 +583,10 @@ static mu_status_t collect(machine_t *m, mu_pickle_t *out)
     return MU_OK;
 }
 
-mu_status_t mu_pickle_read(const char *subject, const unsigned char *bytes, size_t n, mu_pickle_t *out)
+mu_status_t mu_pickle_read(const char *subject, const unsigned char *bytes, size_t n, const char *member,
+                           mu_pickle_t *out)
 {
-    machine_t m = {.subject = subject, .p = bytes, .begin = bytes, .end = bytes + n};
+    machine_t m = {.subject = subject, .member = member, .p = bytes, .begin = bytes, .end = bytes + n};
     mu_pickle_t pickle = {NULL, 0};
     mu_status_t status = n <= MU_PICKLE_MAX ? run(&m)
                                             : mu_fail(MU_DATA, "%s: a pickle of %zu bytes, %zu are allowed",

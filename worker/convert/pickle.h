@@ -15,10 +15,11 @@
 
 #include "worker/convert/hf_tensors.h"
 
-/* Opens PATH and adds its tensors to `list`, each named PREFIX and its key in the dictionary. The CRC of
- * every storage is checked. Errors: MU_NOINPUT, MU_DATA (damaged, or a pickle that asks for more than
+/* Opens PATH and adds its tensors to `list`, each named PREFIX and its key in the dictionary. With `member`, the file holds
+ * a dictionary of anything, and its member of that name is the dictionary of tensors: everything else in it is passed
+ * over, whatever it asks for, and nothing of it is run either. The CRC of every storage is checked. Errors: MU_NOINPUT, MU_DATA (damaged, or a pickle that asks for more than
  * tensors), MU_IO. On an error the list is only good for release. */
-mu_status_t mu_torch_open(const char *path, const char *prefix, mu_foreign_t *list);
+mu_status_t mu_torch_open(const char *path, const char *member, const char *prefix, mu_foreign_t *list);
 
 /* The inner part: a tensor as the pickle describes it. */
 typedef struct mu_pickle_tensor {
@@ -37,8 +38,10 @@ typedef struct mu_pickle {
 
 #define MU_PICKLE_MAX ((size_t)4 << 20) /* bytes of a pickle; a layer's has some thousands */
 
-/* Reads a pickle of n <= MU_PICKLE_MAX bytes; `subject` stands for it in messages. Errors: MU_DATA. */
-mu_status_t mu_pickle_read(const char *subject, const unsigned char *bytes, size_t n, mu_pickle_t *out);
+/* Reads a pickle of n <= MU_PICKLE_MAX bytes; `subject` stands for it in messages, `member` is as above, or NULL.
+ * Errors: MU_DATA. */
+mu_status_t mu_pickle_read(const char *subject, const unsigned char *bytes, size_t n, const char *member,
+                           mu_pickle_t *out);
 void mu_pickle_release(mu_pickle_t *pickle);
 
 #endif

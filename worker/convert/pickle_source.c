@@ -42,16 +42,30 @@ static bool parse_name(const char *name, int *layer, int *slice)
            strcmp(name, "-model_states.pt") == 0;
 }
 
-static bool has_layers(const char *dir)
+/* mp_rank_YY_model_states.pt: all layers of a slice, where the run had no pipeline stages; else without weights, beside
+ * layer files. What ZeRO writes (zero_pp_rank_...) has other names, and none of the weights that are not there too. */
+static bool parse_states(const char *name, int *slice)
+{
+    return take_text(&name, "mp_rank_") && take_digits(&name, SLICES_MAX, slice) &&
+           strcmp(name, "_model_states.pt") == 0;
+}
+
+/* Whether a folder holds files of either kind. */
+static bool has_files(const char *dir, bool layers)
 {
     DIR *stream = opendir(dir);
     int layer, slice;
     bool found = false;
     for (struct dirent *e; stream && !found && (e = readdir(stream));)
-        found = parse_name(e->d_name, &layer, &slice);
+        found = layers ? parse_name(e->d_name, &layer, &slice) : parse_states(e->d_name, &slice);
     if (stream)
         closedir(stream);
     return found;
+}
+
+static bool has_layers(const char *dir)
+{
+    return has_files(dir, true) || has_files(dir, false);
 }
 
 /* The directory of the layers: DIR, or the one that DIR/latest names. free() it; NULL when there is none. */
@@ -135,18 +149,44 @@ static mu_status_t open_config(const char *dir, char *const *configs, int nconfi
 
 /* ---- files and tensors ---- */
 
+/* "sequential.3.attention.dense.weight" of slice 1 becomes "3/1/attention.dense.weight", as of layer file 3. */
+static mu_status_t open_states(const char *path, int slice, mu_import_t *import)
+{
+    int first = import->list.count, layer;
+    MU_TRY(mu_torch_open(path, "module", "", &import->list));
+    for (int i = first; i < import->list.count; i++) {
+        mu_foreign_tensor_t *t = &import->list.tensors[i];
+        const char *rest = t->name;
+        if (!take_text(&rest, "sequential.") || !take_digits(&rest, LAYERS_MAX, &layer) ||
+            !take_text(&rest, "."))
+            return mu_fail(MU_DATA,
+                           "%s: tensor '%s' is not called as gpt-neox calls its own, 'sequential.N...'", path,
+                           t->name);
+        char *name = mu_format("%d/%d/%s", layer, slice, rest);
+        free(t->name);
+        t->name = name;
+    }
+    return MU_OK;
+}
+
 /* The tensors are called "3/1/attention.dense.weight": layer file 3, slice 1. */
 static mu_status_t open_files(const char *dir, mu_import_t *import)
 {
     struct dirent **names = NULL;
     int n = scandir(dir, &names, NULL, alphasort), widest = 0;
     mu_status_t status = n < 0 ? mu_fail(MU_IO, "%s: cannot read directory", dir) : MU_OK;
+    import->by_layer = has_files(dir, true);
     for (int i = 0; i < n; i++) {
         int layer, slice;
         if (status == MU_OK && parse_name(names[i]->d_name, &layer, &slice)) {
             char *path = mu_path_join(dir, names[i]->d_name), prefix[32];
             snprintf(prefix, sizeof prefix, "%d/%d/", layer, slice);
-            status = mu_torch_open(path, prefix, &import->list);
+            status = mu_torch_open(path, NULL, prefix, &import->list);
+            widest = slice > widest ? slice : widest;
+            free(path);
+        } else if (status == MU_OK && !import->by_layer && parse_states(names[i]->d_name, &slice)) {
+            char *path = mu_path_join(dir, names[i]->d_name);
+            status = open_states(path, slice, import);
             widest = slice > widest ? slice : widest;
             free(path);
         }
@@ -219,8 +259,12 @@ static mu_status_t resolve_one(const char *dir, mu_import_t *import, int index, 
     if (!f && old)
         f = find(import, file, slice, old);
     if (!f)
-        return mu_fail(MU_DATA, "%s: layer_%02d-model_%02d-model_states.pt: tensor '%s' is not there", dir,
-                       file, slice, name);
+        return import->by_layer
+                   ? mu_fail(MU_DATA, "%s: layer_%02d-model_%02d-model_states.pt: tensor '%s' is not there",
+                             dir, file, slice, name)
+                   : mu_fail(MU_DATA,
+                             "%s: mp_rank_%02d_model_states.pt: tensor 'sequential.%d.%s' is not there", dir,
+                             slice, file, name);
     if (f->dims != t.dims || f->shape[0] != want[0] || (t.dims == 2 && f->shape[1] != want[1]))
         return mu_fail(MU_DATA, "%s: tensor '%s' is %s, the configuration makes it %s",
                        mu_foreign_path(&import->list, f), name,
@@ -262,7 +306,8 @@ static mu_status_t resolve(const char *dir, mu_import_t *import)
     const mu_foreign_tensor_t *embedding = find(import, 0, 0, "word_embeddings.weight");
     int tp = import->slices;
     if (!embedding || embedding->dims != 2)
-        return mu_fail(MU_DATA, "%s: layer_00-model_00-model_states.pt holds no word_embeddings.weight", dir);
+        return mu_fail(MU_DATA, "%s: %s holds no word_embeddings.weight", dir,
+                       import->by_layer ? "layer_00-model_00-model_states.pt" : "mp_rank_00_model_states.pt");
     m->vocab = embedding->shape[0] * tp;
     if (m->heads % tp != 0 || m->ffn % tp != 0)
         return mu_fail(MU_DATA, "%s: %d slices do not divide %lld heads and an MLP of width %lld", dir, tp,
@@ -345,7 +390,9 @@ mu_status_t mu_neox_source_open(const char *dir, char *const *configs, int nconf
     char *layers = layers_dir(dir);
     mu_status_t status;
     if (!layers)
-        return mu_fail(MU_NOINPUT, "%s: holds no layer_XX-model_YY-model_states.pt", dir);
+        return mu_fail(MU_NOINPUT,
+                       "%s: holds neither layer_XX-model_YY-model_states.pt nor mp_rank_YY_model_states.pt",
+                       dir);
     MU_TRY_GOTO(status, open_config(layers, configs, nconfigs, &import), out);
     MU_TRY_GOTO(status, open_files(layers, &import), out);
     MU_TRY_GOTO(status, resolve(layers, &import), out);

@@ -83,7 +83,7 @@ static mu_status_t add_tensor(const mu_pickle_tensor_t *t, const mu_zip_t *zip, 
     return MU_OK;
 }
 
-static mu_status_t add_all(const mu_zip_t *zip, const char *prefix, mu_foreign_t *list)
+static mu_status_t add_all(const mu_zip_t *zip, const char *member, const char *prefix, mu_foreign_t *list)
 {
     const mu_foreign_file_t *file = &list->files[list->file_count - 1];
     const mu_zip_entry_t *pkl = NULL;
@@ -95,7 +95,8 @@ static mu_status_t add_all(const mu_zip_t *zip, const char *prefix, mu_foreign_t
     folder = mu_format("%.*s", (int)(strlen(pkl->name) - strlen("data.pkl")), pkl->name);
     MU_TRY_GOTO(status, check_byte_order(file, zip, folder), out);
     MU_TRY_GOTO(status, read_entry(file, pkl, MU_PICKLE_MAX, &bytes), out);
-    MU_TRY_GOTO(status, mu_pickle_read(file->path, (const unsigned char *)bytes.data, bytes.len, &pickle),
+    MU_TRY_GOTO(status,
+                mu_pickle_read(file->path, (const unsigned char *)bytes.data, bytes.len, member, &pickle),
                 out);
     for (int i = 0; status == MU_OK && i < pickle.count; i++)
         status = add_tensor(&pickle.tensors[i], zip, folder, prefix, list);
@@ -108,12 +109,12 @@ out:
     return status;
 }
 
-mu_status_t mu_torch_open(const char *path, const char *prefix, mu_foreign_t *list)
+mu_status_t mu_torch_open(const char *path, const char *member, const char *prefix, mu_foreign_t *list)
 {
     mu_zip_t zip = {NULL, 0};
     MU_TRY(mu_foreign_open(list, path));
     MU_TRY(mu_zip_open(&list->files[list->file_count - 1], &zip));
-    mu_status_t status = add_all(&zip, prefix, list);
+    mu_status_t status = add_all(&zip, member, prefix, list);
     mu_zip_release(&zip);
     return status;
 }
