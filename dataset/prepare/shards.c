@@ -105,6 +105,8 @@ static mu_status_t save_tokenizer(mu_shards_t *s)
     char *path = mu_path_join(s->partial, TOKENIZER_FILE);
     mu_status_t status = mu_tokenizer_save(s->options.tokenizer, path);
     if (status == MU_OK)
+        status = mu_tokenizer_save_beside(s->options.tokenizer, s->partial);
+    if (status == MU_OK)
         status = mu_digest_file(path, m->tokenizer_file_digest);
     free(path);
     m->tokenizer_file = mu_strdup(TOKENIZER_FILE);

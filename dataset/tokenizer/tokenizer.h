@@ -65,8 +65,14 @@ void mu_tokenizer_free(mu_tokenizer_t *tok);
 
 /* The number of ids, added tokens included: the highest id + 1. */
 int32_t mu_tokenizer_vocab(const mu_tokenizer_t *tok);
-/* The id of <|endoftext|>, which ends a document; -1 when there is none. */
+/* The id of the token that ends a document: `eos_token` of tokenizer_config.json or special_tokens_map.json beside the
+ * file, as Transformers takes it; else <|endoftext|>; -1 when there is none. */
 int32_t mu_tokenizer_eod(const mu_tokenizer_t *tok);
+/* Another one. Not while another thread uses the tokenizer. */
+void mu_tokenizer_set_eod(mu_tokenizer_t *tok, int32_t id);
+/* Writes special_tokens_map.json into `dir`, so that a tokenizer.json there has this end; nothing for <|endoftext|>.
+ * Errors: MU_IO. */
+mu_status_t mu_tokenizer_save_beside(const mu_tokenizer_t *tok, const char *dir);
 /* Digest of what decides ids: tokens, merges, added tokens, settings; not of spelling or layout of the file.
  */
 const char *mu_tokenizer_digest(const mu_tokenizer_t *tok);
@@ -88,6 +94,9 @@ mu_status_t mu_encoder_continue(mu_encoder_t *encoder, const char *text, size_t 
 size_t mu_tokenizer_cut(const mu_tokenizer_t *tok, const char *text, size_t n);
 /* mu_encoder_encode() with an encoder of its own: for a few short texts. */
 mu_status_t mu_tokenizer_encode(const mu_tokenizer_t *tok, const char *text, size_t n, mu_ids_t *out);
+/* The ids of a prompt: what the file's template puts before a text (<s>), unless the text begins with that, then the
+ * text's. What it puts after a text is left out, since the prompt goes on. */
+mu_status_t mu_tokenizer_encode_prompt(const mu_tokenizer_t *tok, const char *text, size_t n, mu_ids_t *out);
 /* Appends the text that ids stand for, special tokens included: the inverse of encode (up to normalizers and U+FFFD,
  * and the space that an `add_prefix_space` file puts in front). The end of a list may cut a character in two.
  * Errors: MU_DATA for an id without a token. */

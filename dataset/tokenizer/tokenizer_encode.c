@@ -330,3 +330,18 @@ mu_status_t mu_tokenizer_encode(const mu_tokenizer_t *tok, const char *text, siz
     mu_encoder_free(e);
     return status;
 }
+
+mu_status_t mu_tokenizer_encode_prompt(const mu_tokenizer_t *tok, const char *text, size_t n, mu_ids_t *out)
+{
+    const mu_ids_t *before = &tok->post.before;
+    mu_ids_t ids = MU_IDS_INIT;
+    mu_status_t status = mu_tokenizer_encode(tok, text, n, &ids);
+    bool there = ids.len >= before->len &&
+                 (before->len == 0 || memcmp(ids.data, before->data, before->len * sizeof *ids.data) == 0);
+    if (status == MU_OK && !there)
+        add_ids(out, before->data, before->len);
+    if (status == MU_OK)
+        add_ids(out, ids.data, ids.len);
+    mu_ids_release(&ids);
+    return status;
+}

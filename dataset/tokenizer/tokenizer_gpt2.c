@@ -69,5 +69,9 @@ mu_status_t mu_tokenizer_load_gpt2(const char *vocab_path, const char *merges_pa
     MU_TRY(mu_tokenizer_read_json(vocab_path, &vocab));
     mu_status_t status = mu_tokenizer_from_gpt2(vocab_path, vocab, merges_path, out);
     json_decref(vocab);
+    if (status == MU_OK && (status = mu_tokenizer_read_beside(*out, vocab_path)) != MU_OK) {
+        mu_tokenizer_free(*out);
+        *out = NULL;
+    }
     return status;
 }

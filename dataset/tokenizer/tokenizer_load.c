@@ -160,11 +160,12 @@ mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out)
         json_is_integer(json_object_iter_value(json_object_iter(root)))) {
         const char *slash = strrchr(path, '/');
         merges = mu_format("%.*smerges.txt", slash ? (int)(slash + 1 - path) : 0, path);
-        status = mu_tokenizer_from_gpt2(path, root, merges, out);
-        goto out;
+        MU_TRY_GOTO(status, mu_tokenizer_from_gpt2(path, root, merges, &tok), out);
+    } else {
+        tok = mu_tokenizer_new();
+        MU_TRY_GOTO(status, read_tokenizer(tok, path, root), out);
     }
-    tok = mu_tokenizer_new();
-    MU_TRY_GOTO(status, read_tokenizer(tok, path, root), out);
+    MU_TRY_GOTO(status, mu_tokenizer_read_beside(tok, path), out);
     *out = tok;
     tok = NULL;
 out:

@@ -82,13 +82,14 @@ static mu_status_t find_end(work_t *w, const mu_config_t *config)
 {
     w->end = mu_tokenizer_eod(w->tok);
     if (w->options->end)
-        return token_id(w->tok, "end", w->options->end, &w->end);
+        MU_TRY(token_id(w->tok, "end", w->options->end, &w->end));
     if (w->end < 0)
         return mu_fail(
             MU_DATA,
-            "%s: has no token <|endoftext|>, which ends a document: name the one that it has with --end, as "
-            "--end '</s>'",
+            "%s: has no token <|endoftext|>, which ends a document, and no file beside it names an "
+            "eos_token: name the one that it has with --end, as --end '</s>'",
             config->vocab_file);
+    mu_tokenizer_set_eod(w->tok, w->end); /* for what is trained on the data */
     return MU_OK;
 }
 

@@ -421,9 +421,114 @@ static void decoding_bit_by_bit(void **state)
     mu_tokenizer_free(tok);
 }
 
+static void write_beside(const char *name, const char *text)
+{
+    char *path = mu_path_join(folder, name);
+    if (text)
+        assert_int_equal(mu_file_replace(path, text, strlen(text), 0600), MU_OK);
+    else
+        assert_int_equal(remove(path), 0);
+    free(path);
+}
+
+/* The end of a text is what the files beside name, the map before the settings unless these list added tokens. */
+static void files_beside_name_the_end(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *map, *added, *end, *message;
+    } row[] = {
+        {NULL, NULL, NULL, "<|endoftext|>", NULL},
+        {"{\"eos_token\":\"<|im_end|>\",\"pad_token\":null}", NULL, NULL, "<|im_end|>", NULL},
+        {NULL, "{\"eos_token\":{\"content\":\"<|im_start|>\"}}", NULL, "<|im_start|>", NULL},
+        {"{\"eos_token\":\"<|im_end|>\"}", "{\"eos_token\":\"<|im_start|>\"}", NULL, "<|im_start|>", NULL},
+        {"{\"eos_token\":\"<|im_end|>\",\"added_tokens_decoder\":{\"0\":{\"content\":\"<|endoftext|>\"}}}",
+         "{\"eos_token\":\"<|im_start|>\"}", "{\"<|endoftext|>\":0}", "<|im_end|>", NULL},
+        {"{\"eos_token\":\"</s>\"}", NULL, NULL, NULL,
+         "tokenizer_config.json: eos_token: the tokenizer has no token '</s>'"},
+        {NULL, "{\"additional_special_tokens\":[\"<x>\"]}", NULL, NULL,
+         "special_tokens_map.json: additional_special_tokens"},
+        {"{\"added_tokens_decoder\":{\"7\":{\"content\":\"<|endoftext|>\"}}}", NULL, NULL, NULL,
+         "tokenizer_config.json: the added token '<|endoftext|>' of id 7"},
+        {NULL, NULL, "{\"<pad>\":900}", NULL, "added_tokens.json: the added token '<pad>' of id 900"},
+        {"[1]", NULL, NULL, NULL, "tokenizer_config.json: wanted an object"},
+        {"{", NULL, NULL, NULL, "tokenizer_config.json:1:1: not a JSON text"},
+    };
+    mu_buf_t text = MU_BUF_INIT;
+    assert_int_equal(mu_file_read(DATA "/qwen2.json", 1 << 20, &text), MU_OK);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        mu_tokenizer_t *tok = NULL;
+        mu_ids_t ids = MU_IDS_INIT;
+        write_beside("tokenizer.json", text.data);
+        if (row[i].config)
+            write_beside("tokenizer_config.json", row[i].config);
+        if (row[i].map)
+            write_beside("special_tokens_map.json", row[i].map);
+        if (row[i].added)
+            write_beside("added_tokens.json", row[i].added);
+        mu_buf_clear(&said);
+        mu_status_t status = mu_tokenizer_load(folder, &tok);
+        assert_int_equal(status, row[i].end ? MU_OK : MU_DATA);
+        if (row[i].end) {
+            assert_int_equal(mu_tokenizer_encode(tok, row[i].end, strlen(row[i].end), &ids), MU_OK);
+            assert_int_equal(ids.len, 1);
+            assert_int_equal(mu_tokenizer_eod(tok), ids.data[0]);
+        } else if (!strstr(said.data, row[i].message)) {
+            fail_msg("row %zu: wanted '%s', found '%s'", i, row[i].message, said.data);
+        }
+        if (row[i].config)
+            write_beside("tokenizer_config.json", NULL);
+        if (row[i].map)
+            write_beside("special_tokens_map.json", NULL);
+        if (row[i].added)
+            write_beside("added_tokens.json", NULL);
+        mu_ids_release(&ids);
+        mu_tokenizer_free(tok);
+    }
+    mu_buf_release(&text);
+}
+
+static void another_end_is_kept(void **state)
+{
+    (void)state;
+    mu_tokenizer_t *tok = load("llama2"), *again;
+    char *path = mu_path_join(folder, "tokenizer.json");
+    assert_int_equal(mu_tokenizer_eod(tok), -1);
+    mu_tokenizer_set_eod(tok, 2);
+    assert_int_equal(mu_tokenizer_save(tok, path), MU_OK);
+    assert_int_equal(mu_tokenizer_save_beside(tok, folder), MU_OK);
+    assert_int_equal(mu_tokenizer_load(path, &again), MU_OK);
+    assert_int_equal(mu_tokenizer_eod(again), 2);
+    write_beside("special_tokens_map.json", NULL);
+    mu_tokenizer_free(again);
+    mu_tokenizer_free(tok);
+    free(path);
+}
+
+/* What the template puts before a text comes once, whether or not the text has it. */
+static void prompts_begin_with_the_template(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"<|begin_of_text|>the", "the"};
+    mu_tokenizer_t *tok = load("llama3");
+    for (int i = 0; i < 2; i++) {
+        mu_ids_t ids = MU_IDS_INIT, plain = MU_IDS_INIT;
+        assert_int_equal(mu_tokenizer_encode(tok, texts[0], strlen(texts[0]), &plain), MU_OK);
+        assert_int_equal(mu_tokenizer_encode_prompt(tok, texts[i], strlen(texts[i]), &ids), MU_OK);
+        assert_int_equal(ids.len, plain.len);
+        assert_memory_equal(ids.data, plain.data, plain.len * sizeof *plain.data);
+        mu_ids_release(&ids);
+        mu_ids_release(&plain);
+    }
+    mu_tokenizer_free(tok);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(files_beside_name_the_end),
+        cmocka_unit_test(another_end_is_kept),
+        cmocka_unit_test(prompts_begin_with_the_template),
         cmocka_unit_test(ids_and_text),
         cmocka_unit_test(saving_keeps_every_part),
         cmocka_unit_test(cuts_change_nothing),

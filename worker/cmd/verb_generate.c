@@ -108,18 +108,23 @@ mu_status_t mu_generate_parse(int argc, char **argv, mu_generate_t *o)
 }
 
 typedef struct writer {
-    const mu_tokenizer_t *tokenizer;
+    mu_decoder_t *decoder;
     mu_buf_t text;
 } writer_t;
 
-/* Writes each token's bytes as they come: the reader sees the text grow. */
+static void write_text(writer_t *w)
+{
+    fwrite(w->text.data, 1, w->text.len, stdout);
+    fflush(stdout);
+    mu_buf_clear(&w->text);
+}
+
+/* Writes the text as tokens come: the reader sees it grow. */
 static mu_status_t show(void *arg, int32_t id)
 {
     writer_t *w = arg;
-    mu_buf_clear(&w->text);
-    MU_TRY(mu_tokenizer_decode(w->tokenizer, &id, 1, &w->text));
-    fwrite(w->text.data, 1, w->text.len, stdout);
-    fflush(stdout);
+    MU_TRY(mu_decoder_add(w->decoder, &id, 1, &w->text));
+    write_text(w);
     return MU_OK;
 }
 
@@ -146,7 +151,7 @@ static mu_status_t generate(const mu_generate_t *asked)
     char words[256];
     mu_status_t status;
     MU_TRY(mu_inference_model_describe(asked->checkpoint, asked->overrides, asked->noverrides, &l));
-    writer_t writer = {l.tokenizer, MU_BUF_INIT};
+    writer_t writer = {NULL, MU_BUF_INIT};
     if (asked->check)
         mu_log_level_set(MU_LOG_ERROR); /* the ranks will say the rest */
     if (asked->threads > 0)
@@ -163,11 +168,16 @@ static mu_status_t generate(const mu_generate_t *asked)
         goto out;
     }
     fputs(asked->prompt, stdout);
+    writer.decoder = mu_decoder_new(l.tokenizer, asked->prompt[0] != '\0');
     status = mu_generation_run(&g, l.net, l.context.tp, show, &writer);
-    if (status == MU_OK)
+    if (status == MU_OK) {
+        mu_decoder_end(writer.decoder, &writer.text);
+        write_text(&writer);
         putchar('\n');
+    }
 out:
     mu_bench_release(&bench);
+    mu_decoder_free(writer.decoder);
     mu_buf_release(&writer.text);
     mu_generation_end(&g);
     mu_inference_model_close(&l);

@@ -23,6 +23,7 @@ static mu_status_t next_token(mu_run_t *run, int32_t *id)
 static mu_status_t control(mu_run_t *run, const mu_inference_model_t *model)
 {
     mu_buf_t text = MU_BUF_INIT;
+    mu_decoder_t *decoder = mu_decoder_new(model->tokenizer, run->generate->prompt[0] != '\0');
     mu_status_t status;
     int32_t id;
     mu_buf_adds(&text, run->generate->prompt);
@@ -32,11 +33,13 @@ static mu_status_t control(mu_run_t *run, const mu_inference_model_t *model)
         MU_TRY_GOTO(status, next_token(run, &id), out);
         if (id == end_of_text)
             break;
-        MU_TRY_GOTO(status, mu_tokenizer_decode(model->tokenizer, &id, 1, &text), out);
+        MU_TRY_GOTO(status, mu_decoder_add(decoder, &id, 1, &text), out);
     }
+    mu_decoder_end(decoder, &text);
     mu_buf_addc(&text, '\n');
     status = mu_inference_result_write(run, &text);
 out:
+    mu_decoder_free(decoder);
     mu_buf_release(&text);
     return status;
 }

@@ -3,16 +3,16 @@
 
 static mu_status_t prompt_ids(const mu_inference_model_t *l, const char *prompt, mu_ids_t *ids)
 {
-    MU_TRY(mu_tokenizer_encode(l->tokenizer, prompt, strlen(prompt), ids));
+    MU_TRY(mu_tokenizer_encode_prompt(l->tokenizer, prompt, strlen(prompt), ids));
     if (ids->len > 0)
         return MU_OK;
     if (mu_tokenizer_eod(l->tokenizer) < 0)
-        return mu_fail(MU_USAGE, "the prompt is empty, and the tokenizer has no <|endoftext|> to begin from");
+        return mu_fail(MU_USAGE, "the prompt is empty, and the tokenizer has no end token to begin from");
     mu_ids_add(ids, mu_tokenizer_eod(l->tokenizer));
     return MU_OK;
 }
 
-/* The model's own, else the tokenizer's <|endoftext|>. */
+/* The model's own, else the tokenizer's. */
 static void take_ends(const mu_inference_model_t *l, mu_generation_t *g)
 {
     g->ends = mu_config_end_tokens(l->config, g->end);

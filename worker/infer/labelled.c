@@ -156,7 +156,7 @@ static mu_status_t encode_example(mu_labelled_t *l, const mu_tokenizer_t *tok, i
     bool bare = n == 0;
     if (bare && mu_tokenizer_eod(tok) < 0)
         return mu_fail(MU_USAGE,
-                       "%s:%d: the prompt is empty, and the tokenizer has no <|endoftext|> to begin from",
+                       "%s:%d: the prompt is empty, and the tokenizer has no end token to begin from",
                        l->path, e->line);
     if (bare)
         mu_ids_add(&e->context, mu_tokenizer_eod(tok));
