@@ -1,6 +1,6 @@
 /*
- * The files that run a config elsewhere: a batch script for Slurm, or the objects of an MPIJob for
- * Kubernetes.
+ * The files that run a config elsewhere: a batch script for Slurm, the objects of an MPIJob or of a
+ * workflow for Kubernetes.
  *
  *     mu_params_t params;
  *     mu_params_init(&params, MU_RENDER_MPIJOB);
@@ -17,9 +17,17 @@
 #define MU_LAUNCHER_RENDER_H
 
 #include "common/buf.h"
+#include "common/args.h"
 #include "common/config/config.h"
+#include "launcher/plan/plan.h"
 
-typedef enum mu_render_target { MU_RENDER_SLURM, MU_RENDER_MPIJOB } mu_render_target_t;
+typedef enum mu_render_target {
+    MU_RENDER_SLURM,
+    MU_RENDER_MPIJOB,
+    MU_RENDER_STORAGE,
+    MU_RENDER_ARGO,
+    MU_RENDER_TARGETS
+} mu_render_target_t;
 
 enum { MU_PARAMS_MAX = 64 };
 
@@ -34,6 +42,8 @@ void mu_params_init(mu_params_t *params, mu_render_target_t target);
 mu_status_t mu_params_take(mu_params_t *params, const char *argument, bool *taken);
 /* config: the first file's path, from which `name` is made when it was not given. Errors: MU_USAGE. */
 mu_status_t mu_params_finish(mu_params_t *params, const char *config);
+/* The defaults alone. */
+void mu_params_defaults(mu_params_t *params);
 void mu_params_release(mu_params_t *params);
 /* NULL where the parameter was not given and has no default. `name` must be one of the target's. */
 const char *mu_params_text(const mu_params_t *params, const char *name);
@@ -50,5 +60,12 @@ mu_status_t mu_render_chain(const mu_params_t *params, const mu_config_t *config
 /* The config is fitted to the workers (mu_config_resolve). Errors: MU_CONFIG (it does not fit, or `save` or
  * another path lies outside every volume). */
 mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_buf_t *out);
+/* The claims, the account or the Secret's place of a workflow. Errors: those of mu_plan_make(); MU_CONFIG (a claim's size
+ * does not hold what the plan asks for, a path lies outside every volume). */
+mu_status_t mu_render_storage(const mu_params_t *params, const mu_plan_query_t *query, mu_buf_t *out);
+/* What the parameters say of the config, as key=value: to be loaded with it. */
+void mu_argo_overrides(const mu_params_t *params, mu_args_t *out);
+/* The workflow, or what submits it again. Errors: MU_USAGE; MU_CONFIG, as of an MPIJob. */
+mu_status_t mu_render_argo(const mu_params_t *params, mu_config_t *config, mu_buf_t *out);
 
 #endif

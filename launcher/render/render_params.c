@@ -57,24 +57,39 @@ static mu_status_t match_gpus(mu_params_t *params)
     return MU_OK;
 }
 
+void mu_params_defaults(mu_params_t *params)
+{
+    const mu_param_t *t = mu_param_table(params->target);
+    for (int i = 0; t[i].name; i++)
+        if (!params->value[i] && t[i].preset)
+            params->value[i] = mu_strdup(t[i].preset);
+}
+
+/* gpus=0 is none, where there is a default. */
+static void drop_no_gpus(mu_params_t *params)
+{
+    int i = find(params->target, "gpus", 4);
+    if (i >= 0 && params->value[i] && mu_params_number(params, "gpus") == 0) {
+        free(params->value[i]);
+        params->value[i] = NULL;
+    }
+}
+
 mu_status_t mu_params_finish(mu_params_t *params, const char *config)
 {
     const mu_param_t *t = mu_param_table(params->target);
-    for (int i = 0; t[i].name; i++) {
-        if (params->value[i])
-            continue;
-        if (t[i].required)
+    for (int i = 0; t[i].name; i++)
+        if (!params->value[i] && t[i].required)
             return mu_fail(MU_USAGE, "render: %s=... is wanted: %s", t[i].name, t[i].what);
-        if (t[i].preset)
-            params->value[i] = mu_strdup(t[i].preset);
-    }
+    mu_params_defaults(params);
+    drop_no_gpus(params);
     int name = find(params->target, "name", 4);
     if (!params->value[name]) {
         params->value[name] = name_from(config);
         if (!mu_param_is_label(params->value[name]))
             return mu_fail(MU_USAGE, "render: no name can be made from '%s': give name=...", config);
     }
-    return match_gpus(params);
+    return params->target == MU_RENDER_STORAGE ? MU_OK : match_gpus(params);
 }
 
 void mu_params_release(mu_params_t *params)

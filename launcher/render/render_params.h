@@ -24,7 +24,11 @@ typedef enum mu_param_kind {
     MU_PARAM_DIGEST,  /* SHA-256: 64 of 0-9 a-f; or empty */
     MU_PARAM_INSIDE,  /* a path in a volume: letters, digits and / - _ . , not absolute and without .. */
     MU_PARAM_CLASSES, /* NAME for all claims, or CLAIM:NAME,CLAIM:NAME */
-    MU_PARAM_SIZES    /* CLAIM:SIZE,CLAIM:SIZE */
+    MU_PARAM_SIZES,   /* CLAIM:SIZE,CLAIM:SIZE */
+    MU_PARAM_NAME,    /* of a Secret, or empty; not a key itself */
+    MU_PARAM_OPTION,  /* one word, or empty */
+    MU_PARAM_REAL,    /* a number */
+    MU_PARAM_SPAN     /* of Prometheus: 5m, 1h */
 } mu_param_kind_t;
 
 typedef struct mu_param {
@@ -42,5 +46,8 @@ const mu_param_t *mu_param_table(mu_render_target_t target);
 mu_status_t mu_param_check(const mu_param_t *param, const char *value);
 /* RFC 1035: a name of an object of Kubernetes. */
 bool mu_param_is_label(const char *text);
+
+/* Of a MEMORY or a claim's size; 0 when it is none. */
+double mu_param_bytes(const char *size);
 
 #endif

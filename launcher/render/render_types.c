@@ -72,8 +72,7 @@ static bool is_cores(const char *v)
     return is_quantity(v, "m", &n) && n >= (strchr(v, 'm') ? 100 : 1);
 }
 
-/* Kubernetes takes `m` here too: thousandths of a byte. */
-static bool is_memory(const char *v)
+double mu_param_bytes(const char *v)
 {
     static const struct {
         const char *unit;
@@ -84,11 +83,17 @@ static bool is_memory(const char *v)
     double bytes = 1;
     int64_t n;
     if (!is_quantity(v, "k|M|G|T|Ki|Mi|Gi|Ti", &n))
-        return false;
+        return 0;
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (strcmp(unit, units[i].unit) == 0)
             bytes = units[i].bytes;
-    return (double)n * bytes >= 128. * 1024 * 1024;
+    return (double)n * bytes;
+}
+
+/* Kubernetes takes `m` here too: thousandths of a byte. */
+static bool is_memory(const char *v)
+{
+    return mu_param_bytes(v) >= 128. * 1024 * 1024;
 }
 
 static bool is_path(const char *v)
@@ -149,13 +154,21 @@ static bool is_variable(const char *v, size_t n)
     return n > 0 && n <= 255;
 }
 
+/* A key itself in place of a name: long and hexadecimal, or with the mark of a service. */
+static bool is_literal_key(const char *v)
+{
+    size_t n = strlen(v);
+    return (n >= 32 && strspn(v, "0123456789abcdefABCDEF") == n) || strncmp(v, "hf_", 3) == 0 ||
+           strncmp(v, "sk-", 3) == 0;
+}
+
 /* A key of a Secret holds letters, digits and -_. only. */
 static bool is_secret(const char *v)
 {
     char name[64];
     size_t n = strcspn(v, ":");
     snprintf(name, sizeof name, "%.*s", (int)n, v);
-    if (n > 63 || !mu_param_is_label(name))
+    if (n > 63 || !mu_param_is_label(name) || is_literal_key(name))
         return false;
     for (v += n; *v; v += n) {
         size_t key = strcspn(++v, "=,");
@@ -262,6 +275,28 @@ static bool is_label_value(const char *v)
     return is_value(v, strlen(v));
 }
 
+static bool is_secret_name(const char *v)
+{
+    return !*v || (mu_param_is_label(v) && !is_literal_key(v));
+}
+
+static bool is_option(const char *v)
+{
+    return !*v || is_word(v);
+}
+
+static bool is_real(const char *v)
+{
+    double number;
+    return mu_parse_f64(v, &number);
+}
+
+static bool is_span(const char *v)
+{
+    int64_t n;
+    return is_quantity(v, "s|m|h|d", &n) && n > 0 && strpbrk(v, "smhd");
+}
+
 /* The kinds that need to know nothing but the value. */
 static const struct {
     bool (*is)(const char *);
@@ -275,7 +310,8 @@ static const struct {
     [MU_PARAM_TIME] = {is_time, "MINUTES, H:M:S or D-H:M:S"},
     [MU_PARAM_KEY] = {is_key, "a label's key like nvidia.com/gpu.product"},
     [MU_PARAM_VALUE] = {is_label_value, "a label's value, at most 63 letters, digits and -_."},
-    [MU_PARAM_SECRET] = {is_secret, "NAME or NAME:KEY=VARIABLE,KEY=VARIABLE"},
+    [MU_PARAM_SECRET] =
+        {is_secret, "NAME or NAME:KEY=VARIABLE,KEY=VARIABLE, the name of a Secret and never a key itself"},
     [MU_PARAM_VOLUMES] = {is_nonempty_volumes, "CLAIM:/path,CLAIM:/path"},
     [MU_PARAM_UID] = {is_uid, "the job's uid (kubectl get mpijob NAME -o jsonpath='{.metadata.uid}')"},
     [MU_PARAM_STEPS] = {mu_chain_steps_valid, "steps in this order: import,prepare,train,gate,export"},
@@ -284,6 +320,11 @@ static const struct {
     [MU_PARAM_DIGEST] = {is_digest, "a SHA-256 of 64 hexadecimal digits, or nothing"},
     [MU_PARAM_INSIDE] = {is_inside, "a path inside the volume, of letters, digits and -_./, without '..'"},
     [MU_PARAM_CLASSES] = {is_classes, "a storage class, or CLAIM:CLASS,CLAIM:CLASS"},
+    [MU_PARAM_NAME] = {is_secret_name,
+                       "the name of a Secret, never a key itself (it would stay in the file), or nothing"},
+    [MU_PARAM_OPTION] = {is_option, "one word of letters, digits and -_./:@,+%, or nothing"},
+    [MU_PARAM_REAL] = {is_real, "a number"},
+    [MU_PARAM_SPAN] = {is_span, "a span of Prometheus, like 5m or 1h"},
     [MU_PARAM_SIZES] = {is_sizes, "CLAIM:SIZE,CLAIM:SIZE, like neox-data:64Gi"},
 };
 

@@ -41,7 +41,11 @@ END
 cat >"$played/kubectl" <<'END'
 #!/bin/bash
 case "$*" in
-"apply -f -") cat >"$played/applied.yaml" && [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$played/applied.yaml" ;;
+"apply -f -")
+    cat >"$played/new.yaml" && [ -s "$played/new.yaml" ] || exit 1
+    [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$played/new.yaml" || exit 1
+    ! grep -q '^kind: MPIJob' "$played/new.yaml" || mv "$played/new.yaml" "$played/applied.yaml"
+    ;;
 "delete pod muster-worker-0" | "describe pod") ;;
 "get mpijob muster -o jsonpath={.metadata.uid}") echo 7f3c2a10-5b1e-4d7c-9a43-0f5e6d7c8b9a ;;
 "delete mpijob muster") grep -q 'uid: "7f3c2a10' "$played/applied.yaml" ;;

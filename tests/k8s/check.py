@@ -11,6 +11,7 @@ import sys
 import yaml
 
 failures = []
+DEFINITIONS = {}  # what a schema's $ref names
 
 
 def fail(where, text):
@@ -19,6 +20,8 @@ def fail(where, text):
 
 def check(schema, value, where):
     """The part of OpenAPI v3 that a CRD uses; a field that the schema does not know is an error (it would be pruned)."""
+    while "$ref" in schema:
+        schema = DEFINITIONS[schema["$ref"].split("/")[-1]]
     if schema.get("x-kubernetes-int-or-string"):
         if not isinstance(value, (int, str)) or isinstance(value, bool):
             fail(where, f"an integer or a string is wanted, not {value!r}")
@@ -57,12 +60,18 @@ PODS = fields(matchLabels=TEXTS)
 PORT = fields(protocol={"type": "string", "enum": ["TCP", "UDP", "SCTP"]}, port=NUMBER, endPort=NUMBER)
 RULE = fields(**{"from": {"type": "array", "items": fields(podSelector=PODS)}, "ports": {"type": "array", "items": PORT}})
 CORE = {
-    ("v1", "ConfigMap"): dict(data=TEXTS),
+    ("v1", "ConfigMap"): dict(data=TEXTS, immutable={"type": "boolean"}),
     ("v1", "Secret"): dict(type=TEXT, stringData=TEXTS),
     ("v1", "ServiceAccount"): dict(automountServiceAccountToken={"type": "boolean"}),
     ("v1", "PersistentVolumeClaim"): dict(spec=fields(
         accessModes={"type": "array", "items": {"type": "string", "enum": ["ReadWriteMany"]}},
         storageClassName=TEXT, resources=fields(requests=TEXTS))),
+    ("rbac.authorization.k8s.io/v1", "Role"): dict(rules={"type": "array", "items": fields(
+        apiGroups={"type": "array", "items": TEXT}, resources={"type": "array", "items": TEXT},
+        verbs={"type": "array", "items": TEXT})}),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): dict(
+        roleRef=fields(apiGroup=TEXT, kind=TEXT, name=TEXT),
+        subjects={"type": "array", "items": fields(kind=TEXT, name=TEXT)}),
     ("networking.k8s.io/v1", "NetworkPolicy"): dict(spec=fields(
         podSelector=PODS, policyTypes={"type": "array", "items": {"type": "string", "enum": ["Ingress", "Egress"]}},
         ingress={"type": "array", "items": RULE})),
@@ -290,7 +299,7 @@ def strictly(objects, where):
     pods = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", **r["template"]["metadata"]},
              "spec": r["template"]["spec"]}
             for o in objects if o["kind"] == "MPIJob" for r in o["spec"]["mpiReplicaSpecs"].values()]
-    for o in [o for o in objects if o["kind"] != "MPIJob"] + pods:
+    for o in [o for o in objects if o["kind"] != "MPIJob" and not o["kind"].startswith("Workflow")] + pods:
         try:
             kubernetes_validate.validate(o, kubernetes_validate.latest_version(), strict=True)
         except kubernetes_validate.ValidationError as e:
@@ -308,7 +317,8 @@ def main():
         objects = load(path)
         if os.path.isdir(path) and shutil.which("kubectl"):
             against_kubectl(path, objects)
-        if os.path.basename(os.path.normpath(path)) != "base" and not any(o["kind"] == "MPIJob" for o in objects):
+        if os.path.basename(os.path.normpath(path)) != "base" and not any(
+                o["kind"] in ("MPIJob", "PersistentVolumeClaim", "WorkflowTemplate") for o in objects):
             fail(path, "no MPIJob")
         for o in objects:
             if o["kind"] == "MPIJob":
@@ -316,7 +326,7 @@ def main():
                 check(MPIJOB, o, path)
                 if crd:
                     check(crd, o, path)
-            else:
+            elif not o["kind"].startswith("Workflow"):  # argo.py knows these
                 core(o, path)
         together(objects)
         strictly(objects, path)
@@ -325,4 +335,5 @@ def main():
     return 1 if failures else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

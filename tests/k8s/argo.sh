@@ -1,0 +1,174 @@
+#!/usr/bin/env bash
+# The files of `muster render storage` and `muster render argo`: against Argo's fields, and its own schema where a copy is
+# beside the tree, with unknown fields as errors; then the commands of the workflow's steps, read from the file, in the
+# order of its graph: with a server that cuts off and refuses once, and again, when nothing is left to do.
+. "$(dirname "$0")/../e2e/lib.sh"
+python=
+for p in /usr/bin/python3 python3; do
+    ! "$p" -c 'import yaml' 2>/dev/null || { python=$p && break; }
+done
+[ -n "$python" ] || { echo "skipped: no Python with yaml (Debian: python3-yaml)" && exit 77; }
+for tool in curl promtool; do
+    command -v $tool >/dev/null || { echo "skipped: no $tool (Debian: curl, prometheus)" && exit 77; }
+done
+for dir in "$MUSTER_SOURCE"/../{,../}shared/schemas; do
+    [ ! -e "$dir/argo-workflows.schema.json" ] || export MUSTER_ARGO_SCHEMA=$dir/argo-workflows.schema.json
+    [ ! -e "$dir/kubeflow.org_mpijobs.yaml" ] || export MUSTER_MPIJOB_CRD=$dir/kubeflow.org_mpijobs.yaml
+done
+[ -n "${MUSTER_ARGO_SCHEMA:-}" ] || echo "Argo's schema is not here: its fields are checked as the test knows them"
+argo() { "$python" "$MUSTER_SOURCE/tests/k8s/argo.py" "$@"; }
+export PYTHONDONTWRITEBYTECODE=1
+
+# ---- the article's own run: GPT-NeoX-20B on 2 x 8 A100, and on A40 by parameters alone ----
+
+neox=$MUSTER_SOURCE/configs/gpt-neox-20b.yml
+muster render storage "$neox" class=neox-checkpoints:shared-nvme-las1,neox-data:shared-hdd-las1 >"$scratch/storage.yaml"
+muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' >"$scratch/argo.yaml"
+muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' part=retrain retrain_below=0.8 >"$scratch/retrain.yaml"
+muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' part=alert retrain_below=0.8 >"$scratch/alert.rules"
+promtool check rules "$scratch/alert.rules" >"$scratch/promtool" || fail "promtool: $(cat "$scratch/promtool")"
+a40=(run_name=a40 trainer_gpu=A40 use_ib=false micro_batch_size=4 gradient_accumulation_steps=192)
+for case in "run_name=finetune_gpt_neox" "${a40[*]}"; do
+    rm -rf "$scratch/steps"
+    mkdir "$scratch/steps"
+    argo "$scratch"/{storage,argo,retrain}.yaml -- "$scratch/steps" $case || fail "not as Argo takes it: $case"
+    "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$scratch/steps/job.yaml" || fail "not as the operator takes it: $case"
+done
+grep -q 'A40' "$scratch/steps/job.yaml" && grep -q 'rdma/ib: .0.' "$scratch/steps/job.yaml" || fail "the A40 option does not reach the job"
+# D2, D3: the first step says what the run is before anything is fetched
+runs() { # STEP [NAME=VALUE...]: its script, as its container has it
+    local script
+    script=$(echo "$scratch"/steps/*-"$1".sh)
+    (
+        while IFS= read -r -d '' pair; do export "$pair"; done <"${script%.sh}.env"
+        for pair in PAUSE=0 "${@:2}"; do export "$pair"; done
+        sed "s#/etc/muster/config.yml#$scratch/steps/config.yml#" "$script" >"$scratch/step.sh"
+        sh "$scratch/step.sh"
+    ) >"$scratch/$1.out" 2>&1
+}
+runs parameters || fail "the article's parameters are refused: $(cat "$scratch/parameters.out")"
+grep -q "1536" "$scratch/parameters.out" || fail "the plan does not say the global batch: $(cat "$scratch/parameters.out")"
+grep -q "150.000\|150000" "$scratch/parameters.out" || fail "the plan does not say the steps"
+for bad in RUN_NAME= RUN_NAME=../up RUN_NAME='a;b' TRAINER_NODES=0 TRAINER_NODES=two USE_IB=yes DATASET_PATH=/etc DATASET_FILE=a/../../b \
+    MICRO_BATCH_SIZE=08 TOKENIZER_FILE='$(id)'; do
+    expect_exit 2 runs parameters "$bad"
+    grep -qi "parameter ${bad%%=*}:" "$scratch/parameters.out" || fail "$bad is not named: $(cat "$scratch/parameters.out")"
+done
+expect_exit 78 runs parameters MICRO_BATCH_SIZE=7 # 1536 sequences are no multiple
+
+# what is refused when it is rendered
+refused() { # CODE WORD ARGUMENT...
+    local code=$1 what=$2
+    shift 2
+    expect_exit "$code" muster render "$@" >"$scratch/refused" 2>&1
+    grep -q -- "$what" "$scratch/refused" || fail "muster render $*: $(cat "$scratch/refused")"
+}
+refused 78 'claim neox-checkpoints' storage "$neox" sizes=neox-checkpoints:512Gi # D4: the article's, full at the second checkpoint
+refused 78 'outside every volume' argo "$neox" image=i:1 'gate=ppl<2' save=/mnt/data/run # D6
+refused 2 'Secret' storage "$neox" wandb_secret_name=0123456789abcdef0123456789abcdef01234567 # D11
+refused 2 'Secret' argo "$neox" image=i:1 'gate=ppl<2' wandb_api_key=x
+refused 2 'password' argo "$neox" image=i:1 'gate=ppl<2' dataset_url=https://me:word@host/a.txt
+refused 2 'gate' argo "$neox" image=i:1
+refused 2 'gate' argo "$neox" image=i:1 gate='pplx<2'
+refused 2 'volumes' argo "$neox" image=i:1 'gate=ppl<2' volumes=a:/a
+refused 2 'retrain_below' argo "$neox" image=i:1 'gate=ppl<2' part=alert
+refused 2 'name' argo "$neox" image=i:1 'gate=ppl<2' name=a-name-that-is-far-too-long-for-pods
+refused 2 'true|false' argo "$neox" image=i:1 'gate=ppl<2' use_ib=True
+
+# the nine mistakes of the article's file (values that are no texts), and others: the check can fail
+mutant() { # WORD EDIT
+    sed -E "$2" "$scratch/argo.yaml" >"$scratch/mutant.yaml"
+    ! cmp -s "$scratch/argo.yaml" "$scratch/mutant.yaml" || fail "the edit $2 changes nothing"
+    ! argo "$scratch/storage.yaml" "$scratch/mutant.yaml" -- "$scratch/steps" run_name=x 2>"$scratch/mutant.err" || fail "accepts $2"
+    grep -q "$1" "$scratch/mutant.err" || fail "refuses $2 for another reason: $(cat "$scratch/mutant.err")"
+}
+for value in '"true"' '"2"' '"8"' '"96"'; do mutant 'string is wanted' "s/^        value: $value\$/        value: ${value//\"/}/"; done
+mutant 'string is wanted' 's/limit: "5"/limit: 5/'
+mutant 'string is wanted' 's/enum: \["true", "false"\]/enum: [true, false]/'
+mutant 'unknown field' 's/ttlStrategy:/ttlStrategies:/'
+mutant 'unknown field' 's/setOwnerReference/setOwnerReferences/'
+mutant 'before the job' 's/failed > 6/failed > 0/'
+mutant 'outlives' 's/setOwnerReference: true/setOwnerReference: false/'
+mutant 'retries' 's/\[69, 74/[65, 69, 74/'
+mutant 'wait for' 's/depends: "gate"/depends: "gates"/'
+mutant 'no template' 's/name: export, template: export/name: export, template: exports/'
+mutant 'nothing uses' 's/run_name\}\}/image}}/'
+mutant 'not defined' 's/- name: dataset_sha256/- name: dataset_sha/'
+mutant 'same place' '/^      synchronization:/,+2d'
+mutant 'mounts no claim' 's/(volume-[01], )persistentVolumeClaim: \{claimName: "[^"]*"\}/\1emptyDir: {}/'
+echo "rendered: as Argo and the operator take it"
+
+# ---- a small run of the same file's commands ----
+
+sed -i 's/^train_iters: .*/train_iters: 4/; s/^checkpoint_factor: .*/checkpoint_factor: 2/; /^train_batch_size/d
+     s/^eval_interval: .*/eval_interval: 100/' "$scratch/model.yml"
+mkdir -p "$scratch"/{www/neox/configs,c,d,home/.ssh}
+make_data "$scratch/data" >/dev/null || fail "no data"
+muster run "$scratch/model.yml" --run-dir "$scratch/base" train_iters=1 train_batch_size=8 >"$scratch/base.out" 2>&1 ||
+    fail "base: $(tail "$scratch/base.out")"
+muster export "$scratch/base" --output "$scratch/www/cut-hf" 2>/dev/null || fail "no base model"
+head -c 400000 "$scratch/data.txt" >"$scratch/www/busy-cut.txt"
+echo one >"$scratch/www/neox/layer_00-model_00-model_states.pt"
+echo two >"$scratch/www/neox/configs/20B.yml"
+echo key >"$scratch/home/.ssh/id_rsa.pub"
+echo "localhost slots=1" >"$scratch/hosts"
+"$python" "$MUSTER_SOURCE/tests/k8s/file_server.py" "$scratch/www" "$scratch/port" &
+server=$!
+trap 'kill $server 2>/dev/null; finish' EXIT
+for ((i = 0; i < 200; i++)); do [ ! -s "$scratch/port" ] || break; sleep 0.05; done
+url=http://127.0.0.1:$(cat "$scratch/port")
+
+muster render argo "$scratch/model.yml" name=small image=i:1 volumes="ckpts:$scratch/c,data:$scratch/d" gpus=0 trainer_nodes=1 \
+    micro_batch_size=8 gradient_accumulation_steps=1 region=none trainer_gpu=none home="$scratch/home" cpu=1 memory=1Gi \
+    model_weights_url="$url/cut-hf/" pretrained_checkpoint_path=base tokenizer_file=base/tokenizer.json finetuned_checkpoint_path=runs \
+    dataset_url="$url/busy-cut.txt" dataset_file=a.txt tokenized_dataset_path=sets/a gate='ppl<1e6,tokens>0' >"$scratch/argo.yaml"
+rm -rf "$scratch/steps"
+mkdir "$scratch/steps"
+argo "$scratch/argo.yaml" -- "$scratch/steps" run_name=first || fail "the small workflow"
+
+train() { # as the launcher's container has it, but for its mounts
+    sed "s#/etc/muster/config.yml#$scratch/steps/config.yml#; s#/etc/mpi/hostfile#$scratch/hosts#; s#/tmp/known_hosts#$scratch/known_hosts#" \
+        "$scratch"/steps/*-train.sh >"$scratch/train.sh"
+    sh "$scratch/train.sh" >"$scratch/train.out" 2>&1
+}
+order=$(cd "$scratch/steps" && ls *.sh | sed -E 's/^[0-9]+-(.*)\.sh$/\1/' | paste -sd' ')
+[ "$order" = "parameters fetch-model fetch-data import prepare train gate export" ] || fail "the graph's order is: $order"
+all_steps() {
+    local step
+    for step in $order; do
+        if [ "$step" = train ]; then train; else runs "$step"; fi || fail "$1: $step ends with $?: $(tail -n 20 "$scratch/$step.out")"
+    done
+}
+all_steps "the first time"
+cmp "$scratch/www/cut-hf/model.safetensors" "$scratch/c/base/model.safetensors" || fail "the model is not what was served"
+cmp "$scratch/www/busy-cut.txt" "$scratch/d/datasets/a.txt" || fail "the text is not what was served"
+grep -q "try 1" "$scratch/fetch-model.out" && grep -q "try 1" "$scratch/fetch-data.out" || fail "nothing was cut off: $(cat "$scratch/fetch-data.out")"
+[ -s "$scratch/c/runs/first.hf/model.safetensors" ] || fail "nothing is exported"
+weights=$(sed -n 's/.*model_weights_sha256=//p' "$scratch/fetch-model.out")
+text=$(sed -n 's/.*dataset_sha256=//p' "$scratch/fetch-data.out")
+echo "the commands in order: fetched through cuts, trained, gated, exported"
+
+before=$(find "$scratch/c" "$scratch/d" -name '*.safetensors' -o -name 'manifest.json' | LC_ALL=C sort | xargs sha256sum)
+all_steps "again"
+[ "$before" = "$(find "$scratch/c" "$scratch/d" -name '*.safetensors' -o -name 'manifest.json' | LC_ALL=C sort | xargs sha256sum)" ] ||
+    fail "a second time makes other files"
+expect_exit 87 runs gate GATE='ppl<1e6,ppl<=1.01'
+grep -q ppl "$scratch/gate.out" || fail "the gate is not named"
+
+# what is skipped is verified
+skip=(DOWNLOAD_CHECKPOINT=false DOWNLOAD_DATASET=false TOKENIZE_DATASET=false)
+for step in fetch-model fetch-data prepare; do
+    runs $step "${skip[@]}" MODEL_WEIGHTS_SHA256="$weights" DATASET_SHA256="$text" || fail "skipped $step: $(cat "$scratch/$step.out")"
+    expect_exit 66 runs $step "${skip[@]}" PRETRAINED_CHECKPOINT_PATH=no DATASET_PATH=no TOKENIZED_DATASET_PATH=no
+done
+expect_exit 65 runs fetch-data "${skip[@]}" DATASET_SHA256="$weights"
+expect_exit 65 runs fetch-model "${skip[@]}" MODEL_WEIGHTS_SHA256="$text"
+printf x | dd of="$scratch/c/base/model.safetensors" bs=1 seek=1000 conv=notrunc 2>/dev/null
+expect_exit 65 runs fetch-model "${skip[@]}"
+# a server without the file, one that is not there, a directory as gpt-neox's has it
+expect_exit 66 runs fetch-data DATASET_URL="$url/no.txt" DATASET_FILE=no.txt
+grep -q "no.txt: HTTP 404" "$scratch/fetch-data.out" || fail "which file? $(cat "$scratch/fetch-data.out")"
+expect_exit 69 runs fetch-data DATASET_URL=http://127.0.0.1:9/no.txt DATASET_FILE=no.txt
+runs fetch-model MODEL_WEIGHTS_URL="$url/neox" PRETRAINED_CHECKPOINT_PATH=neox || fail "a listed directory: $(cat "$scratch/fetch-model.out")"
+diff -r -x SHA256SUMS "$scratch/www/neox" "$scratch/c/neox" || fail "the listed directory differs"
+echo "skipped steps are verified; what is missing or damaged is named"
