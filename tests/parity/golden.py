@@ -154,6 +154,46 @@ def neox_states(model, directory, width, parallel=True):
         }, os.path.join(directory, f"mp_rank_{rank:02d}_model_states.pt"))
 
 
+LLAMA_CONFIG = """# tests/data/hf/llama in gpt-neox's keys
+{
+  "num_layers": 2, "hidden_size": 8, "num_attention_heads": 4, "num_kv_heads": 2, "intermediate_size": 30,
+  "seq_length": 16, "max_position_embeddings": 16, "pos_emb": "rotary", "rotary_emb_base": 5000,
+  "norm": "rmsnorm", "rms_norm_epsilon": 1.0e-5, "activation": "swiglu", "no_weight_tying": true,
+  "use_bias_in_norms": false, "use_bias_in_attn_linear": false, "use_bias_in_mlp": false,
+  "model_parallel_size": 2, "pipe_parallel_size": 1, "make_vocab_size_divisible_by": 1,
+  "muster": {"head_dim": 6, "rope_scaling": {"type": "llama3", "factor": 4.0, "original_max_position_embeddings": 4,
+    "low_freq_factor": 1.0, "high_freq_factor": 4.0}}
+}
+"""
+
+
+def llama_files(model, directory, width):
+    """layer_XX-model_YY-model_states.pt of gpt-neox, from a LlamaForCausalLM with grouped queries: a slice's
+    query_key_value is [its queries][its keys][its values], and its linear1 [up][gate]."""
+    state, layers = model.state_dict(), model.config.num_hidden_layers
+    os.makedirs(directory)
+    for rank in range(width):
+        def rows(*names):
+            return torch.cat([state[name].chunk(width, 0)[rank] for name in names])
+
+        specs = {0: {"word_embeddings.weight": rows("model.embed_tokens.weight")},
+                 layers + 3: {"norm.scale": state["model.norm.weight"]},
+                 layers + 4: {"final_linear.weight": rows("lm_head.weight")}}
+        for i in range(layers):
+            at = f"model.layers.{i}."
+            specs[i + 2] = {
+                "input_layernorm.scale": state[at + "input_layernorm.weight"],
+                "attention.query_key_value.weight": rows(*(f"{at}self_attn.{x}_proj.weight" for x in "qkv")),
+                "attention.dense.weight": state[at + "self_attn.o_proj.weight"].chunk(width, 1)[rank],
+                "post_attention_layernorm.scale": state[at + "post_attention_layernorm.weight"],
+                "mlp.linear1.weight": rows(at + "mlp.up_proj.weight", at + "mlp.gate_proj.weight"),
+                "mlp.linear2.weight": state[at + "mlp.down_proj.weight"].chunk(width, 1)[rank],
+            }
+        for index, tensors in specs.items():
+            out = OrderedDict((name, t.detach().clone().contiguous()) for name, t in tensors.items())
+            torch.save(out, os.path.join(directory, f"layer_{index:02d}-model_{rank:02d}-model_states.pt"))
+
+
 def main():
     top = sys.argv[1]
     where = {name: os.path.join(top, name) for name in ("neox", "neox-sequential", "gpt2", "neox-pt", "neox-pp0")}
@@ -173,7 +213,13 @@ def main():
         where["gpt2"])
     for seed, (name, make) in enumerate(LLAMAS.items()):
         where[name] = os.path.join(top, name)
-        fill(make(), 11 + seed).bfloat16().save_pretrained(where[name])
+        model = fill(make(), 11 + seed).bfloat16()
+        model.save_pretrained(where[name])
+        if name == "llama":
+            llama_files(model, where[name] + "-pt", 2)
+            os.makedirs(os.path.join(where[name] + "-pt", "configs"))
+            with open(os.path.join(where[name] + "-pt", "configs", "model.yml"), "w") as f:
+                f.write(LLAMA_CONFIG)
     for name in ("neox", "neox-sequential", "gpt2", *LLAMAS):
         expect(where[name])
         os.unlink(os.path.join(where[name], "generation_config.json"))

@@ -36,6 +36,24 @@ static void slices_become_the_whole_model(void **state)
     mu_checkpoint_close(b);
 }
 
+/* tests/data/hf/llama at tp 2: norms are called scale, a slice's query_key_value is [queries][keys][values] and its first
+ * product of the MLP [up][gate]. */
+static void slices_of_a_llama_become_the_whole_model(void **state)
+{
+    (void)state;
+    assert_int_equal(import_dir(HF_DATA "/llama", "llama"), MU_OK);
+    if (import_dir(HF_DATA "/llama-pt", "llama-pt") != MU_OK)
+        fail_msg("%s", heard.data);
+    mu_checkpoint_t *a = newest("llama"), *b = newest("llama-pt");
+    const mu_manifest_t *x = mu_checkpoint_manifest(a), *y = mu_checkpoint_manifest(b);
+    assert_int_equal(x->tensor_count, y->tensor_count);
+    for (int i = 0; i < x->shards[0].count; i++)
+        if (strcmp(x->shards[0].slices[i].digest, y->shards[0].slices[i].digest) != 0)
+            fail_msg("%s differs", x->tensors[i].name);
+    mu_checkpoint_close(a);
+    mu_checkpoint_close(b);
+}
+
 /* A run without pipeline stages keeps a slice's layers in one file, among the run's states. */
 static void a_file_a_slice_becomes_the_same_model(void **state)
 {
@@ -502,6 +520,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices_become_the_whole_model),
+        cmocka_unit_test(slices_of_a_llama_become_the_whole_model),
         cmocka_unit_test(a_file_a_slice_becomes_the_same_model),
         cmocka_unit_test(a_sequential_block_has_its_biases_once),
         cmocka_unit_test(a_save_directory_is_followed_through_latest),

@@ -138,12 +138,12 @@ static mu_status_t open_config(const char *dir, char *const *configs, int nconfi
                        "the configuration of '%s' describes no model: it needs num_layers, hidden_size, "
                        "num_attention_heads, seq_length and max_position_embeddings",
                        dir);
-    if (mu_model_llama_part(m))
+    if (m->qk_norm)
         return mu_fail(
             MU_CONFIG,
-            "the configuration of '%s' has %s: gpt-neox's own checkpoints of such models are not read: "
-            "convert it by gpt-neox's convert_neox_to_hf.py and import that",
-            dir, mu_model_llama_part(m));
+            "the configuration of '%s' has use_qk_layernorm: gpt-neox's weights [heads][head_dim], shared by "
+            "queries and keys, have no place in ours",
+            dir);
     return MU_OK;
 }
 
@@ -197,7 +197,8 @@ static mu_status_t open_files(const char *dir, mu_import_t *import)
     return status == MU_OK ? mu_foreign_sort(&import->list) : status;
 }
 
-/* Where gpt-neox keeps a tensor, and under which name; `old` is what it was called before, or NULL. */
+/* Where gpt-neox keeps a tensor, and under which name; `old` is what it was called before or, of an RMS norm that is not
+ * fused, is called; or NULL. */
 static int place_of(const mu_model_t *m, const mu_tensor_t *t, const char **name, const char **old)
 {
     *old = NULL;
@@ -208,17 +209,25 @@ static int place_of(const mu_model_t *m, const mu_tensor_t *t, const char **name
     case MU_T_EMBED_POS:
         *name = "position_embeddings.weight";
         return 0;
+    case MU_T_LN1_W:
+    case MU_T_LN2_W:
+        *name = t->kind == MU_T_LN1_W ? "input_layernorm.weight" : "post_attention_layernorm.weight";
+        *old = t->kind == MU_T_LN1_W ? "input_layernorm.scale" : "post_attention_layernorm.scale";
+        break;
     case MU_T_LNF_W:
     case MU_T_LNF_B:
         *name = t->kind == MU_T_LNF_W ? "norm.weight" : "norm.bias";
+        *old = t->kind == MU_T_LNF_W ? "norm.scale" : NULL;
         return (int)m->layers + 3;
     case MU_T_EMBED_OUT:
         *name = "final_linear.weight";
         return (int)m->layers + 4;
+    case MU_T_GATE_W: /* one tensor with the next */
     case MU_T_FC1_W:
         *name = "mlp.linear1.weight";
         *old = "mlp.dense_h_to_4h.weight";
         break;
+    case MU_T_GATE_B:
     case MU_T_FC1_B:
         *name = "mlp.linear1.bias";
         *old = "mlp.dense_h_to_4h.bias";
@@ -245,6 +254,13 @@ static const mu_foreign_tensor_t *find(const mu_import_t *import, int file, int 
     return mu_foreign_find(&import->list, full);
 }
 
+/* A gated MLP's first product holds [what is multiplied; what gates] of each slice. */
+static bool in_gated_product(const mu_model_t *m, const mu_tensor_t *t)
+{
+    return mu_model_gated(m) && (t->kind == MU_T_FC1_W || t->kind == MU_T_FC1_B || t->kind == MU_T_GATE_W ||
+                                 t->kind == MU_T_GATE_B);
+}
+
 static mu_status_t resolve_one(const char *dir, mu_import_t *import, int index, int slice)
 {
     mu_tensor_t t;
@@ -255,6 +271,8 @@ static mu_status_t resolve_one(const char *dir, mu_import_t *import, int index, 
     mu_model_tensor(m, index, &t);
     int file = place_of(m, &t, &name, &old);
     mu_tensor_slice(&t, import->slices, slice, offset, want);
+    if (in_gated_product(m, &t))
+        want[0] *= 2;
     const mu_foreign_tensor_t *f = find(import, file, slice, name);
     if (!f && old)
         f = find(import, file, slice, old);
@@ -309,9 +327,10 @@ static mu_status_t resolve(const char *dir, mu_import_t *import)
         return mu_fail(MU_DATA, "%s: %s holds no word_embeddings.weight", dir,
                        import->by_layer ? "layer_00-model_00-model_states.pt" : "mp_rank_00_model_states.pt");
     m->vocab = embedding->shape[0] * tp;
-    if (m->heads % tp != 0 || m->ffn % tp != 0)
-        return mu_fail(MU_DATA, "%s: %d slices do not divide %lld heads and an MLP of width %lld", dir, tp,
-                       (long long)m->heads, (long long)m->ffn);
+    if (m->heads % tp != 0 || mu_model_kv_heads(m) % tp != 0 || m->ffn % tp != 0)
+        return mu_fail(
+            MU_DATA, "%s: %d slices do not divide %lld heads, %lld key/value heads and an MLP of width %lld",
+            dir, tp, (long long)m->heads, (long long)mu_model_kv_heads(m), (long long)m->ffn);
     int count = mu_model_tensor_count(m);
     import->of = mu_calloc((size_t)count * (size_t)tp, sizeof(void *));
     for (int i = 0; i < count; i++)
@@ -354,14 +373,35 @@ static mu_status_t read_columns(mu_import_t *import, const mu_foreign_tensor_t *
     return status;
 }
 
-/* Rows that may begin in one slice and end in another. */
-static mu_status_t read_rows_of(mu_import_t *import, const mu_foreign_tensor_t **of, int64_t part,
-                                int64_t first, int64_t rows, int64_t cols, float *out)
+/* Our row `row`: in which slice it is and which row of that; returns how many of the rows from there on are neighbours in
+ * both. With grouped queries a slice holds [its queries][its keys][its values]. */
+static int64_t row_run(const mu_model_t *m, const mu_tensor_t *t, int slices, int64_t row, int *slice,
+                       int64_t *theirs)
 {
-    for (int64_t done = 0; done < rows;) {
-        int64_t row = first + done, inside = row % part, n = mu_min_i64(part - inside, rows - done);
-        MU_TRY(mu_foreign_read(&import->list, of[row / part], inside * cols, n * cols, out + done * cols));
-        done += n;
+    int64_t part = t->shape[0] / slices, kv = mu_model_kv_heads(m), d = mu_model_head_dim(m);
+    *slice = (int)(row / part);
+    *theirs = row % part;
+    if (t->kind == MU_T_GATE_W || t->kind == MU_T_GATE_B)
+        *theirs += part;
+    if ((t->kind != MU_T_QKV_W && t->kind != MU_T_QKV_B) || kv == m->heads)
+        return part - row % part;
+    int64_t group = m->heads / kv, head = row % part / d, of = head / (group + 2), in = head % (group + 2);
+    int64_t first = in < group    ? of * group + in
+                    : in == group ? m->heads / slices + of
+                                  : (m->heads + kv) / slices + of;
+    *theirs = first * d + row % d;
+    return d - row % d;
+}
+
+static mu_status_t read_rows_of(mu_import_t *import, const mu_foreign_tensor_t **of, const mu_tensor_t *t,
+                                int64_t first, int64_t rows, float *out)
+{
+    int64_t cols = t->shape[1], n, theirs;
+    for (int64_t done = 0; done < rows; done += n) {
+        int slice;
+        n = row_run(&import->config->model, t, import->slices, first + done, &slice, &theirs);
+        n = mu_min_i64(n, rows - done);
+        MU_TRY(mu_foreign_read(&import->list, of[slice], theirs * cols, n * cols, out + done * cols));
     }
     return MU_OK;
 }
@@ -377,7 +417,7 @@ static mu_status_t read_rows(void *arg, int tensor, mu_state_t state, const int6
     mu_model_tensor(m, tensor, &t);
     bool partial = t.kind == MU_T_DENSE_B || t.kind == MU_T_FC2_B;
     if (t.split == MU_SPLIT_ROWS)
-        return read_rows_of(import, of, t.shape[0] / import->slices, offset[0], count[0], t.shape[1], out);
+        return read_rows_of(import, of, &t, offset[0], count[0], out);
     if (t.split == MU_SPLIT_COLS)
         return read_columns(import, of, offset[0], count[0], t.shape[1], out);
     return read_copies(import, of, partial && m->residual != MU_RESIDUAL_SEQUENTIAL, offset[0] * t.shape[1],
