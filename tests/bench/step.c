@@ -1,7 +1,7 @@
 /*
  * Where the time of one training step goes on one worker.
  *
- *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16] [fp16] [recompute]
+ *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b|smollm2] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16] [fp16] [recompute]
  *
  * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that
  * it would take at the rate of a large product, or for what only moves bytes of a large copy, on this machine
@@ -278,6 +278,24 @@ static mu_model_t shape(const char *name)
     } rows[] = {{"quick", 6, 192, 6, 8192},   {"14m", 6, 128, 4, 50304},     {"70m", 6, 512, 8, 50304},
                 {"160m", 12, 768, 12, 50304}, {"410m", 24, 1024, 16, 50304}, {"1.4b", 24, 2048, 16, 50304},
                 {"2.8b", 32, 2560, 32, 50304}};
+    if (strcmp(name, "smollm2") == 0)
+        return (mu_model_t){.layers = 30,
+                            .hidden = 576,
+                            .heads = 9,
+                            .kv_heads = 3,
+                            .ffn = 1536,
+                            .seq_length = 512,
+                            .max_positions = 2048,
+                            .vocab = 49152,
+                            .residual = MU_RESIDUAL_SEQUENTIAL,
+                            .activation = MU_SWIGLU,
+                            .norm = MU_NORM_RMS,
+                            .unbiased = MU_UNBIASED_ALL,
+                            .tied_head = true,
+                            .rotary_dims = 64,
+                            .rotary_base = 100000,
+                            .norm_eps = 1e-5,
+                            .init_std = 0.02};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, name) == 0)
             return (mu_model_t){.layers = rows[i].layers,
@@ -292,7 +310,7 @@ static mu_model_t shape(const char *name)
                                 .rotary_base = 10000,
                                 .norm_eps = 1e-5,
                                 .init_std = 0.02};
-    fprintf(stderr, "no shape \"%s\": quick, 14m, 70m, 160m, 410m, 1.4b or 2.8b\n", name);
+    fprintf(stderr, "no shape \"%s\": quick, 14m, 70m, 160m, 410m, 1.4b, 2.8b or smollm2\n", name);
     exit(2);
 }
 
