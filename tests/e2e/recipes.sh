@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# configs/recipes on one machine, very small: from nothing to an export; a step that is killed, then `make` again: the same
+# result bit for bit; a second `make` has nothing to do; a gate that is not met ends it before the export.
+. "$(dirname "$0")/lib.sh"
+command -v make >/dev/null || fail "make is needed: scripts/install-dependencies"
+cp -r "$MUSTER_SOURCE/configs/recipes" "$scratch/recipes"
+cd "$scratch/recipes/textgame"
+arguments=(LINES=300 GATE='ppl<=1e6' KEYS="train_epochs=null train_iters=60 lr_decay_iters=60 checkpoint_factor=10 eval_interval=30 hidden_size=32 num_attention_heads=2 train_batch_size=16")
+build() { make "${arguments[@]}" "$@"; }
+
+build OUT=whole -j2 >"$scratch/whole.log" 2>&1 || { cat "$scratch/whole.log"; fail "make"; }
+build OUT=whole -q || fail "a second make has something to do: $(build OUT=whole -n)"
+for file in hf/config.json hf/model.safetensors hf/muster.json hf/README.md bench.json dev.json test.json; do
+    [ -s "whole/$file" ] || fail "no $file"
+done
+muster inspect whole/hf --lineage --verify >"$scratch/tree" 2>&1 || fail "$(cat "$scratch/tree")"
+grep -q 'input .*whole/quests.txt  \[same\]' "$scratch/tree" || fail "$(cat "$scratch/tree")"
+
+# all of its processes are killed once a checkpoint is there; what is left of the ranks goes when the run begins again
+setsid make "${arguments[@]}" OUT=killed >"$scratch/killed.log" 2>&1 &
+group=$!
+for ((i = 0; i < 600; i++)); do
+    [ ! -d killed/run/checkpoints/step-00000010 ] || break
+    kill -0 "$group" 2>/dev/null || fail "it ended by itself: $(cat "$scratch/killed.log")"
+    sleep 0.05
+done
+kill -KILL -- "-$group"
+wait "$group" || true
+[ ! -e killed/trained ] || fail "killed too late: $(cat "$scratch/killed.log")"
+build OUT=killed >"$scratch/again.log" 2>&1 || { cat "$scratch/again.log"; fail "make after a kill"; }
+grep -q 'resuming .*killed/run/checkpoints/step-' "$scratch/again.log" || fail "it begins anew: $(cat "$scratch/again.log")"
+for file in data/train-00000.h5 data/tokenizer.json hf/model.safetensors hf/config.json test.json dev.json; do
+    cmp "whole/$file" "killed/$file" || fail "$file differs after a kill"
+done
+
+# a gate that is not met
+code=0
+build OUT=whole GATE='ppl<=1' -W whole/trained >"$scratch/gate.log" 2>&1 || code=$?
+[ "$code" -eq 2 ] && grep -q 'Error 87' "$scratch/gate.log" && [ ! -e whole/test.json ] || fail "$(cat "$scratch/gate.log")"
+
+# the others are read by make, and their configurations by muster
+for recipe in "$scratch"/recipes/*/; do
+    make -C "$recipe" -n >"$scratch/n" 2>&1 || fail "$recipe: $(cat "$scratch/n")"
+    grep -q 'muster export' "$scratch/n" || fail "$recipe: $(cat "$scratch/n")"
+done
+for config in shakespeare/config.yml answers/config.yml reviews/config.yml "neox-20b/form.yml $scratch/recipes/neox-20b/small.yml" \
+    "neox-20b/form.yml $scratch/recipes/neox-20b/large.yml train_micro_batch_size_per_gpu=8 gradient_accumulation_steps=96"; do
+    muster config $scratch/recipes/$config >"$scratch/n" 2>&1 || fail "$config: $(cat "$scratch/n")"
+done
