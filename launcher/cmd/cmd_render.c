@@ -7,22 +7,24 @@
 #include <errno.h>
 #include <limits.h>
 
-static const char help[] = "usage: muster render slurm|mpijob|storage|argo CONFIG... [key=value...]\n"
-                           "\n"
-                           "Prints what runs a config there: a script for sbatch (or, with chain=, one that "
-                           "submits a job a step); the "
-                           "ConfigMap,\n"
-                           "ServiceAccount, NetworkPolicy and MPIJob for kubectl apply; the claims, account "
-                           "and Secret of a workflow; "
-                           "Argo's\n"
-                           "WorkflowTemplate.\n"
-                           "A key is a parameter below, else one of the config.\n"
-                           "";
+static const char help[] =
+    "usage: muster render slurm|mpijob|trainjob|storage|argo CONFIG... [key=value...]\n"
+    "\n"
+    "Prints what runs a config there: a script for sbatch (or, with chain=, one that "
+    "submits a job a step); the "
+    "ConfigMap,\n"
+    "ServiceAccount, NetworkPolicy and MPIJob for kubectl apply; the claims, account "
+    "and Secret of a workflow; "
+    "Argo's\n"
+    "WorkflowTemplate.\n"
+    "A key is a parameter below, else one of the config.\n"
+    "";
 
 static const char *const targets[MU_RENDER_TARGETS] = {[MU_RENDER_SLURM] = "slurm",
                                                        [MU_RENDER_MPIJOB] = "mpijob",
                                                        [MU_RENDER_STORAGE] = "storage",
-                                                       [MU_RENDER_ARGO] = "argo"};
+                                                       [MU_RENDER_ARGO] = "argo",
+                                                       [MU_RENDER_TRAINJOB] = "trainjob"};
 
 static int target_of(const char *word)
 {
@@ -61,9 +63,8 @@ static mu_status_t read_arguments(int argc, char **argv, request_t *r)
         return MU_OK;
     int target = argc < 2 ? MU_RENDER_TARGETS : target_of(argv[1]);
     if (target == MU_RENDER_TARGETS)
-        return mu_fail(
-            MU_USAGE,
-            "render: say where it shall run, slurm, mpijob, storage or argo: see muster render --help");
+        return mu_fail(MU_USAGE, "render: say where it shall run, slurm, mpijob, trainjob, storage or argo: "
+                                 "see muster render --help");
     mu_params_init(&r->params, (mu_render_target_t)target);
     for (int i = 2; i < argc; i++) {
         bool taken = false;
@@ -146,6 +147,8 @@ static mu_status_t render_loaded(request_t *r, const mu_args_t *keys, mu_config_
         return mu_render_storage(&r->params, &query, out);
     case MU_RENDER_ARGO:
         return mu_render_argo(&r->params, config, out);
+    case MU_RENDER_TRAINJOB:
+        return mu_render_trainjob(&r->params, config, out);
     default:
         return mu_render_mpijob(&r->params, config, out);
     }

@@ -26,6 +26,7 @@ typedef enum mu_render_target {
     MU_RENDER_MPIJOB,
     MU_RENDER_STORAGE,
     MU_RENDER_ARGO,
+    MU_RENDER_TRAINJOB,
     MU_RENDER_TARGETS
 } mu_render_target_t;
 
@@ -60,6 +61,8 @@ mu_status_t mu_render_chain(const mu_params_t *params, const mu_config_t *config
 /* The config is fitted to the workers (mu_config_resolve). Errors: MU_CONFIG (it does not fit, or `save` or
  * another path lies outside every volume). */
 mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_buf_t *out);
+/* The same run for Kubeflow Trainer v2. Errors: as of an MPIJob. */
+mu_status_t mu_render_trainjob(const mu_params_t *params, mu_config_t *config, mu_buf_t *out);
 /* The claims, the account or the Secret's place of a workflow. Errors: those of mu_plan_make(); MU_CONFIG (a claim's size
  * does not hold what the plan asks for, a path lies outside every volume). */
 mu_status_t mu_render_storage(const mu_params_t *params, const mu_plan_query_t *query, mu_buf_t *out);

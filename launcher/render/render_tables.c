@@ -80,6 +80,44 @@ static const mu_param_t mpijob[] = {
      "metadata.uid of the MPIJob, once it is made: the other objects then go with it", false},
     {0}};
 
+static const mu_param_t trainjob[] = {
+    {"name", MU_PARAM_LABEL, NULL, 0, 63, NULL, "name of the TrainJob; default: the config's file name",
+     false},
+    {"namespace", MU_PARAM_LABEL, NULL, 0, 63, NULL, "namespace; default: kubectl's", false},
+    {"image", MU_PARAM_WORD, NULL, 0, 0, NULL, "image with muster, Open MPI and sshd", true},
+    {"launcher_as_node", MU_PARAM_CHOICE, "false", 0, 0, "true|false",
+     "true: the launcher's pod is one of the nodes", false},
+    {"workers", MU_PARAM_NUMBER, "2", 1, 10000, NULL, "nodes: pods with workers", false},
+    {"slots", MU_PARAM_NUMBER, NULL, 1, 4096, NULL, "workers of a pod; default: one a GPU, else 1", false},
+    {"gpus", MU_PARAM_NUMBER, NULL, 1, 64, NULL, "GPUs of a worker pod (nvidia.com/gpu); default: none",
+     false},
+    {"rdma", MU_PARAM_NUMBER, NULL, 1, 64, NULL, "InfiniBand ports of a worker pod (rdma/ib); default: none",
+     false},
+    {"gpu_model", MU_PARAM_VALUE, NULL, 0, 0, NULL,
+     "place workers on nodes with this GPU, as gpu_label tells it", false},
+    {"gpu_label", MU_PARAM_KEY, "nvidia.com/gpu.product", 0, 0, NULL, "the nodes' label that names their GPU",
+     false},
+    {"region", MU_PARAM_VALUE, NULL, 0, 0, NULL, "place all pods in this topology.kubernetes.io/region",
+     false},
+    {"cpu", MU_PARAM_CORES, "4", 0, 0, NULL, "cores of a worker pod", false},
+    {"memory", MU_PARAM_MEMORY, "16Gi", 0, 0, NULL, "memory of a worker pod", false},
+    {"launcher_cpu", MU_PARAM_CORES, "2", 0, 0, NULL, "cores of the launcher's pod", false},
+    {"launcher_memory", MU_PARAM_MEMORY, "4Gi", 0, 0, NULL, "memory of the launcher's pod", false},
+    {"volumes", MU_PARAM_VOLUMES, NULL, 0, 0, NULL,
+     "claims and where they are mounted: runs:/runs,data:/data", true},
+    {"user", MU_PARAM_NUMBER, "1000", 1, 65534, NULL, "numeric user of all pods", false},
+    {"home", MU_PARAM_PATH, "/var/lib/muster", 0, 0, NULL, "that user's home in the image", false},
+    {"backoff", MU_PARAM_NUMBER, "20", 0, 1000, NULL,
+     "how often Kubernetes starts the launcher again; a clean stop (75) counts too", false},
+    {"deadline", MU_PARAM_NUMBER, NULL, 1, 315360000, NULL,
+     "seconds after which Kubernetes ends the launcher", false},
+    {"grace", MU_PARAM_NUMBER, "120", 30, 3600, NULL, "seconds for the last checkpoint after SIGTERM", false},
+    {"queue", MU_PARAM_LABEL, NULL, 0, 63, NULL, "Kueue's LocalQueue", false},
+    {"secret", MU_PARAM_SECRET, NULL, 0, 0, NULL,
+     "a Secret whose keys become variables of the launcher; NAME:KEY=VARIABLE,... gives them other names",
+     false},
+    {0}};
+
 static const mu_param_t storage[] = {
     {"name", MU_PARAM_LABEL, NULL, 0, 63, NULL, "name of the workflow; default: the config's file name",
      false},
@@ -186,6 +224,7 @@ const mu_param_t *mu_param_table(mu_render_target_t target)
     static const mu_param_t *const tables[MU_RENDER_TARGETS] = {[MU_RENDER_SLURM] = slurm,
                                                                 [MU_RENDER_MPIJOB] = mpijob,
                                                                 [MU_RENDER_STORAGE] = storage,
-                                                                [MU_RENDER_ARGO] = argo};
+                                                                [MU_RENDER_ARGO] = argo,
+                                                                [MU_RENDER_TRAINJOB] = trainjob};
     return tables[target];
 }

@@ -82,7 +82,7 @@ put_in() {
         -e "s#--hostfile FILE#--hostfile $scratch/hosts#; s#a:2,b:2#localhost:2#; s#N\+1#3#; s#--workers N#--workers 2#" \
         -e 's#\[key=value\.\.\.\]#seed=5#; s#\[--gpu NAME \| --device-memory SIZE\]#--gpu A100#; s#--mfu FRACTION#--mfu 0.5#' \
         -e 's# SECONDS# 5#; s#\bJOB\b#17#; s#(instance=|mpijob |pod )NAME#\1muster#; s#worker-I\b#worker-0#; s#\[(--[^]]*)\]#\1#g' \
-        -e "s#^(muster render mpijob .*volumes=)[^ ]*#\1runs:$scratch#" <<<"$1"
+        -e "s#^(muster render (mpijob|trainjob) .*volumes=)[^ ]*#\1runs:$scratch#" <<<"$1"
 }
 
 ran=0

@@ -141,6 +141,7 @@ static void parameters_have_types(void **state)
         {MU_RENDER_ARGO, "dataset_path=a/../b", false},
         {MU_RENDER_ARGO, "dataset_path=", false},
         {MU_RENDER_ARGO, "use_ib=True", false},
+        {MU_RENDER_TRAINJOB, "launcher_as_node=yes", false},
         {MU_RENDER_ARGO, "wandb_project=", true},
         {MU_RENDER_ARGO, "retrain_below=0.8", true},
         {MU_RENDER_ARGO, "retrain_below=low", false},
@@ -321,6 +322,43 @@ static void mpijob(void **state)
     mu_buf_release(&out);
 }
 
+static void trainjob(void **state)
+{
+    mu_buf_t out = MU_BUF_INIT;
+    (void)state;
+    assert_int_equal(verb(&out, "trainjob", "image=r/m:1", "volumes=runs:/runs,data:/data", "workers=3",
+                          "slots=2", "queue=lq", NULL),
+                     MU_OK);
+    has(&out, "kind: TrainingRuntime\n");
+    has(&out, "numNodes: 3\n");
+    has(&out, "numProcPerNode: 2\n");
+    has(&out, "runLauncherAsNode: false\n");
+    has(&out, "matchLabels: {jobset.sigs.k8s.io/jobset-name: tiny-model}");
+    has(&out, "values: [2, 65, 66, 73, 77, 78, 85, 86, 87, 93]}}\n");
+    has(&out, "kueue.x-k8s.io/queue-name: lq\n");
+    has(&out, "--hostfile /etc/mpi/hostfile --workers 6");
+    assert_null(strstr(out.data, "OMPI_MCA"));
+    assert_null(strstr(out.data, "exit 0\n"));
+    assert_int_equal(
+        verb(&out, "trainjob", "image=r/m:1", "volumes=runs:/runs,data:/data", "launcher_as_node=true", NULL),
+        MU_OK);
+    has(&out, "runLauncherAsNode: true\n");
+    /* what the launcher of a node needs: sshd too, and a probe */
+    const char *sshd = strstr(out.data, "/usr/sbin/sshd"), *run = strstr(out.data, "exec muster run");
+    assert_true(sshd && run && sshd < run);
+    assert_int_equal(verb(&out, "trainjob", "image=r/m:1", "volumes=runs:/runs,data:/data",
+                          "secret=s:k=OMPI_MCA_plm_rsh_args", NULL),
+                     MU_USAGE);
+    has(&said, "OMPI_MCA_plm_rsh_args");
+    assert_int_equal(verb(&out, "trainjob", "image=r/m:1", "volumes=runs:/runs,data:/data",
+                          "name=a23456789-123456789-123456789-123456789-1234567", NULL),
+                     MU_USAGE);
+    has(&said, "too long");
+    assert_int_equal(verb(&out, "trainjob", "image=r/m:1", "volumes=runs:/runs", NULL), MU_CONFIG);
+    has(&said, "/data/set");
+    mu_buf_release(&out);
+}
+
 /* Words that a parser of YAML takes for something else than a string. */
 static void names_are_strings(void **state)
 {
@@ -467,6 +505,7 @@ int main(void)
         cmocka_unit_test(parameters_have_types),
         cmocka_unit_test(slurm_script),
         cmocka_unit_test(slurm_chain),
+        cmocka_unit_test(trainjob),
         cmocka_unit_test(mpijob),
         cmocka_unit_test(keys_of_a_secret_get_names),
         cmocka_unit_test(names_are_strings),
