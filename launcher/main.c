@@ -1,52 +1,57 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/log.h"
 #include "common/stdio_setup.h"
-#include "launcher/cmd/cmd_check.h"
+#include "common/words.h"
+#include "launcher/cmd/cmd.h"
 #include "launcher/cmd/cmd_compare.h"
-#include "launcher/cmd/cmd_config.h"
 #include "launcher/cmd/cmd_eval.h"
 #include "launcher/cmd/cmd_generate.h"
-#include "launcher/cmd/cmd_inspect.h"
-#include "launcher/cmd/cmd_plan.h"
-#include "launcher/cmd/cmd_prepare.h"
 #include "launcher/cmd/cmd_render.h"
 #include "launcher/run/cmd_run.h"
+#include "launcher/run/run_plan.h"
 #include "launcher/cmd/cmd_status.h"
-#include "launcher/cmd/cmd_stop.h"
-#include "launcher/cmd/cmd_tokenizer.h"
 #include "launcher/cmd/cmd_track.h"
 #include "launcher/run/cmd_worker.h"
 
 typedef struct verb {
-    const char *name, *summary;
+    const char *name, *summary;                /* NULL: the command's */
     mu_status_t (*run)(int argc, char **argv); /* argv[0] is the verb */
+    const mu_command_t *command;               /* its table; NULL: it has another, or several */
 } verb_t;
 
 static const verb_t verbs[] = {
-    {"config", "effective values with their origin; all keys", mu_cmd_config},
-    {"prepare", "text into token shards", mu_cmd_prepare},
-    {"tokenizer", "train a tokenizer; text to ids and back", mu_cmd_tokenizer},
-    {"plan", "what a run needs and how long it takes, from the config alone", mu_cmd_plan},
-    {"check", "can every host be reached, and is it fit? trains nothing", mu_cmd_check},
-    {"run", "train: wait for the hosts, start, watch, restart", mu_cmd_run},
-    {"status", "how a run is going", mu_cmd_status},
-    {"compare", "runs side by side, as a table and as a page with curves", mu_cmd_compare},
-    {"track", "the points of a run as TensorBoard files", mu_cmd_track},
-    {"stop", "save a checkpoint, then end a run", mu_cmd_stop},
-    {"render", "the files that run a config under Slurm or Kubernetes", mu_cmd_render},
-    {"inspect", "what a checkpoint, a run or a data set holds; is it whole?", mu_cmd_inspect},
-    {"eval", "mean loss of a checkpoint on a data set", mu_cmd_eval},
-    {"generate", "text from a checkpoint and a prompt", mu_cmd_generate},
-    {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker},
-    {"export", "a checkpoint into a Hugging Face model", mu_cmd_worker},
+    {NULL, NULL, mu_cmd_config, &mu_config_command},
+    {NULL, NULL, mu_cmd_prepare, &mu_prepare_command},
+    {"tokenizer", "train a tokenizer; text to ids and back", mu_cmd_tokenizer, NULL},
+    {NULL, NULL, mu_cmd_plan, &mu_plan_command},
+    {NULL, NULL, mu_cmd_check, &mu_check_command},
+    {NULL, NULL, mu_cmd_run, &mu_run_command},
+    {"status", "how a run is going", mu_cmd_status, NULL},
+    {"compare", "runs side by side, as a table and as a page with curves", mu_cmd_compare, NULL},
+    {"track", "the points of a run as TensorBoard files", mu_cmd_track, NULL},
+    {NULL, NULL, mu_cmd_stop, &mu_stop_command},
+    {"render", "the files that run a config under Slurm or Kubernetes", mu_cmd_render, NULL},
+    {NULL, NULL, mu_cmd_inspect, &mu_inspect_command},
+    {"eval", "mean loss of a checkpoint on a data set", mu_cmd_eval, NULL},
+    {"generate", "text from a checkpoint and a prompt", mu_cmd_generate, NULL},
+    {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker, NULL},
+    {"export", "a checkpoint into a Hugging Face model", mu_cmd_worker, NULL},
+    {NULL, NULL, mu_cmd_completion, &mu_completion_command},
+    {NULL, NULL, mu_cmd_man, &mu_man_command},
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
+
+static const char *name_of(const verb_t *verb)
+{
+    return verb->command ? verb->command->name : verb->name;
+}
 
 static void help(FILE *out)
 {
     fprintf(out, "usage: muster VERB ARGS...\n\n");
     for (int i = 0; i < VERBS; i++)
-        fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
+        fprintf(out, "  %-11s %s\n", name_of(&verbs[i]),
+                verbs[i].command ? verbs[i].command->summary : verbs[i].summary);
     fprintf(out, "\nmuster VERB --help says more about one; muster --version\n"
                  "exit codes: docs/exit-codes.md\n");
 }
@@ -66,9 +71,14 @@ static mu_status_t obey(int argc, char **argv)
         return MU_OK;
     }
     for (int i = 0; i < VERBS; i++)
-        if (strcmp(argv[1], verbs[i].name) == 0)
+        if (strcmp(argv[1], name_of(&verbs[i])) == 0)
             return verbs[i].run(argc - 1, argv + 1);
-    return mu_fail(MU_USAGE, "no verb '%s': muster --help lists them", argv[1]);
+    const char *names[VERBS + 1] = {NULL};
+    for (int i = 0; i < VERBS; i++)
+        names[i] = name_of(&verbs[i]);
+    const char *near = mu_nearest_word(argv[1], names);
+    return near ? mu_fail(MU_USAGE, "no verb '%s': did you mean %s? muster --help lists them", argv[1], near)
+                : mu_fail(MU_USAGE, "no verb '%s': muster --help lists them", argv[1]);
 }
 
 int main(int argc, char **argv)

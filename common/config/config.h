@@ -204,7 +204,4 @@ void mu_config_lr_follow(mu_config_t *config, const mu_lr_course_t *course);
  * clamped past the end, where gpt-neox's cosine rises again). */
 double mu_config_lr(const mu_config_t *config, int64_t done);
 
-/* Of a list that ends with NULL, the word most like `word`; NULL: none is near. For "did you mean". */
-const char *mu_nearest_word(const char *word, const char *const *known);
-
 #endif

@@ -1,5 +1,6 @@
 /* Finding keys in the table, and guessing what an unknown one was meant to be. */
 #include "common/config/config_keys.h"
+#include "common/words.h"
 
 /* Keys of older files: `now` is a key that means the same, else `advice` says what to write. */
 static const struct {
@@ -49,34 +50,6 @@ bool mu_key_is_group(const char *name)
     return false;
 }
 
-/* Edits (insert, remove, replace, swap neighbours) from a to b; `limit` or more means: not fewer than that.
- */
-static int edits(const char *a, const char *b, int limit)
-{
-    int row[3][NAME_BYTES + 1];
-    int n = (int)strlen(a), m = (int)strlen(b);
-    if (n >= NAME_BYTES || m >= NAME_BYTES || abs(n - m) >= limit)
-        return limit;
-    for (int j = 0; j <= m; j++)
-        row[0][j] = j;
-    for (int i = 1; i <= n; i++) {
-        int *now = row[i % 3], *last = row[(i + 2) % 3], *before = row[(i + 1) % 3];
-        now[0] = i;
-        for (int j = 1; j <= m; j++) {
-            int same = a[i - 1] == b[j - 1] || (a[i - 1] == '-' && b[j - 1] == '_') ? 0 : 1;
-            int least = last[j - 1] + same;
-            if (last[j] + 1 < least)
-                least = last[j] + 1;
-            if (now[j - 1] + 1 < least)
-                least = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < least)
-                least = before[j - 2] + 1;
-            now[j] = least;
-        }
-    }
-    return row[n % 3][m];
-}
-
 static const char *last_part(const char *name)
 {
     const char *dot = strrchr(name, '.');
@@ -95,9 +68,9 @@ void mu_key_suggest(const char *name, mu_buf_t *out)
     int least = 2 + (int)strlen(last) / 3; /* farther is no likeness */
     for (int i = 0; i < mu_key_count; i++) {
         const char *key = mu_keys[i].name;
-        int whole = edits(name, key, least);
+        int whole = mu_edits(name, key, least);
         /* right name, wrong group */
-        int part = edits(last, last_part(key), least) + 1;
+        int part = mu_edits(last, last_part(key), least) + 1;
         int e = whole < part ? whole : part;
         if (e < least) {
             least = e;
@@ -108,20 +81,6 @@ void mu_key_suggest(const char *name, mu_buf_t *out)
         mu_buf_addf(out, ": did you mean %s?", best);
     else
         mu_buf_adds(out, ": `muster config --keys` lists all keys");
-}
-
-const char *mu_nearest_word(const char *word, const char *const *known)
-{
-    const char *best = NULL;
-    int least = 2 + (int)strlen(word) / 3; /* farther is no likeness */
-    for (; *known; known++) {
-        int e = edits(word, *known, least);
-        if (e < least) {
-            least = e;
-            best = *known;
-        }
-    }
-    return best;
 }
 
 const char *mu_key_type_name(mu_key_type_t type)

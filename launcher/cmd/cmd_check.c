@@ -1,4 +1,4 @@
-#include "launcher/cmd/cmd_check.h"
+#include "launcher/cmd/cmd.h"
 #include "launcher/hosts/hosts.h"
 #include "launcher/plan/start_check.h"
 #include "launcher/preflight/requirements.h"
@@ -17,57 +17,41 @@
 #include <unistd.h>
 
 typedef struct check_args {
-    char **file, **override; /* into argv */
-    int files, overrides;
+    mu_words_t files, overrides;
     const char *hosts, *hostfile, *run_dir;
-    bool json, help;
+    bool json;
 } check_args_t;
 
-static const char usage[] =
-    "usage: muster check CONFIG... [key=value...] [--hosts h1:8,h2:8 | --hostfile FILE] [--run-dir DIR] "
-    "[--json]\n"
-    "\n"
-    "Waits until every host can be reached (muster.ready_timeout), checks each one, and says what is wrong.\n"
-    "Trains nothing. Hosts come from the options, else from the config's hostfile, MPI variables,\n"
-    "/etc/mpi/hostfile, Slurm, else this machine. docs/readiness.md lists stages, causes and checks.\n"
-    "\n"
-    "exit codes: 0 fit; 2 command line; 69 not ready in time; 77 authentication; 78 config; 80 a host is "
-    "unfit\n";
+static const mu_option_t check_options[] = {
+    MU_OPT("CONFIG", NULL, MU_OPTION_OPERANDS, offsetof(check_args_t, files), "GPT-NeoX YAML files",
+           .required = true),
+    MU_OPT("key=value", NULL, MU_OPTION_OVERRIDES, offsetof(check_args_t, overrides),
+           "wins over the files", ),
+    MU_OPT("--hosts", "h1:8,h2:8", MU_OPTION_TEXT, offsetof(check_args_t, hosts),
+           "hosts and their slots; otherwise the config's hostfile, MPI variables, /etc/mpi/hostfile, the "
+           "scheduler's list, "
+           "or this machine", ),
+    MU_OPT("--hostfile", "FILE", MU_OPTION_TEXT, offsetof(check_args_t, hostfile),
+           "a file of hosts, as mpirun reads them", .choices = "FILE"),
+    MU_OPT("--run-dir", "DIR", MU_OPTION_TEXT, offsetof(check_args_t, run_dir),
+           "the run's directory; default: the config's save", .choices = "DIR"),
+    MU_OPT("--json", NULL, MU_OPTION_FLAG, offsetof(check_args_t, json), "one JSON object", ),
+    MU_OPT_END};
 
-static mu_status_t parse(int argc, char **argv, check_args_t *args)
+const mu_command_t mu_check_command = {
+    .name = "check",
+    .summary = "can every host be reached, and is it fit? trains nothing",
+    .about = "Waits until every host can be reached (muster.ready_timeout), checks each one, and says what "
+             "is wrong. "
+             "Trains nothing. docs/readiness.md lists stages, causes and checks.",
+    .options = check_options,
+    .exits = "0 fit; 2 command line; 69 not ready in time; 77 authentication; 78 config; 80 a host is unfit",
+    .is_override = mu_config_is_override};
+
+static mu_status_t parse(int argc, char **argv, check_args_t *args, bool *help)
 {
-    static const struct {
-        const char *name;
-        size_t offset;
-    } options[] = {{"--hosts", offsetof(check_args_t, hosts)},
-                   {"--hostfile", offsetof(check_args_t, hostfile)},
-                   {"--run-dir", offsetof(check_args_t, run_dir)}};
-    args->file = mu_calloc((size_t)argc, sizeof *args->file);
-    args->override = mu_calloc((size_t)argc, sizeof *args->override);
-    for (int i = 1; i < argc; i++) {
-        const char *word = argv[i];
-        size_t o = 0, count = sizeof options / sizeof *options, n = strcspn(word, "=");
-        while (o < count && (strlen(options[o].name) != n || memcmp(word, options[o].name, n) != 0))
-            o++;
-        if (o < count) {
-            if (!word[n] && i + 1 == argc)
-                return mu_fail(MU_USAGE, "check: %s lacks its value", word);
-            *(const char **)((char *)args + options[o].offset) = word[n] ? word + n + 1 : argv[++i];
-        } else if (strcmp(word, "--json") == 0) {
-            args->json = true;
-        } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-            args->help = true;
-        } else if (word[0] == '-') {
-            return mu_fail(MU_USAGE, "check: no option '%s': see muster check --help", word);
-        } else if (mu_config_is_override(word)) {
-            args->override[args->overrides++] = argv[i];
-        } else {
-            args->file[args->files++] = argv[i];
-        }
-    }
-    if (!args->help && args->files == 0)
-        return mu_fail(MU_USAGE, "check: no CONFIG given: see muster check --help");
-    if (args->hosts && args->hostfile)
+    MU_TRY(mu_options_parse(&mu_check_command, argc, argv, args, NULL, help));
+    if (!*help && args->hosts && args->hostfile)
         return mu_fail(MU_USAGE, "check: --hosts and --hostfile exclude each other");
     return MU_OK;
 }
@@ -215,13 +199,15 @@ mu_status_t mu_cmd_check(int argc, char **argv)
     check_args_t args = {0};
     mu_config_t *config = NULL;
     char *tmp = NULL;
+    bool help;
     mu_status_t status;
-    MU_TRY_GOTO(status, parse(argc, argv, &args), done);
-    if (args.help) {
-        fputs(usage, stdout);
+    MU_TRY_GOTO(status, parse(argc, argv, &args, &help), done);
+    if (help)
         goto done;
-    }
-    MU_TRY_GOTO(status, mu_config_load(args.file, args.files, args.override, args.overrides, &config), done);
+    MU_TRY_GOTO(
+        status,
+        mu_config_load(args.files.item, args.files.count, args.overrides.item, args.overrides.count, &config),
+        done);
     mu_log_level_set(config->muster.log_level);
     const char *missing = mu_config_missing(config);
     if (missing)
@@ -235,7 +221,6 @@ done:
         status = MU_IO;
     free(tmp);
     mu_config_free(config);
-    free(args.file);
-    free(args.override);
+    mu_options_release(&mu_check_command, &args);
     return status;
 }

@@ -1,4 +1,4 @@
-#include "launcher/cmd/cmd_inspect.h"
+#include "launcher/cmd/cmd.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -10,65 +10,40 @@
 #include <jansson.h>
 #include <math.h>
 
-static const char help[] =
-    "usage: muster inspect PATH [--lineage] [--verify [--vocab-size N]] [--json]\n"
-    "\n"
-    "Says what a checkpoint, a run directory or a prepared data set holds, and whether it is whole.\n"
-    "\n"
-    "  PATH       a checkpoint (step-00000100), a directory of checkpoints, a run directory, RUN@best, "
-    "RUN@STEP,\n"
-    "             a prepared data set, or the prefix of a .bin/.idx pair; with --lineage also an exported "
-    "directory\n"
-    "  --lineage  the tree of what it was made from: config, source revision, image, data, inputs, parent\n"
-    "             models; with --verify each node that can be reached is compared with its digest\n"
-    "  --verify   read every byte and compare every digest; without it manifests, sizes and headers are "
-    "checked\n"
-    "  --vocab-size N\n"
-    "             of a data set: with --verify every id must be below N\n"
-    "  --json     print one JSON object with a member kind: checkpoint, run or dataset\n"
-    "\n"
-    "exit codes: 0 whole; 2 bad command line; 65 damaged (what, where), or changed along a lineage; 66 "
-    "nothing there that muster knows;\n"
-    "86 a run whose checkpoints are all damaged\n";
-
 typedef struct request {
-    const char *path;
-    bool verify, json, help, lineage;
+    mu_words_t paths;
+    const char *path; /* the only one, resolved */
+    bool verify, json, lineage;
     int64_t vocab; /* 0: not given */
 } request_t;
 
-static mu_status_t read_arguments(int argc, char **argv, request_t *r)
-{
-    bool options = true;
-    for (int i = 1; i < argc; i++) {
-        const char *a = argv[i];
-        if (options && strcmp(a, "--") == 0)
-            options = false;
-        else if (options && strcmp(a, "--verify") == 0)
-            r->verify = true;
-        else if (options && (strcmp(a, "--vocab-size") == 0 || strncmp(a, "--vocab-size=", 13) == 0)) {
-            const char *value = a[12] ? a + 13 : i + 1 < argc ? argv[++i] : "";
-            if (!mu_parse_i64(value, &r->vocab) || r->vocab < 1)
-                return mu_fail(MU_USAGE, "inspect: --vocab-size wants a number from 1, not '%s'", value);
-        } else if (options && strcmp(a, "--json") == 0)
-            r->json = true;
-        else if (options && strcmp(a, "--lineage") == 0)
-            r->lineage = true;
-        else if (options && (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0))
-            r->help = true;
-        else if (options && a[0] == '-' && a[1])
-            return mu_fail(MU_USAGE, "inspect: unknown option '%s': see muster inspect --help", a);
-        else if (r->path)
-            return mu_fail(MU_USAGE, "inspect: one PATH at a time, not '%s' and '%s'", r->path, a);
-        else
-            r->path = a;
-    }
-    if (!r->help && !r->path)
-        return mu_fail(MU_USAGE, "inspect: no PATH given: see muster inspect --help");
-    if (r->lineage && r->vocab > 0)
-        return mu_fail(MU_USAGE, "inspect: --vocab-size and --lineage exclude each other");
-    return MU_OK;
-}
+static const mu_option_t inspect_options[] = {
+    MU_OPT("PATH", NULL, MU_OPTION_OPERANDS, offsetof(request_t, paths),
+           "a checkpoint (step-00000100), a directory of checkpoints, a run directory, RUN@best, RUN@STEP, a "
+           "prepared data "
+           "set, or the prefix of a .bin/.idx pair; with --lineage also an exported directory",
+           .required = true, .most = 1),
+    MU_OPT("--lineage", NULL, MU_OPTION_FLAG, offsetof(request_t, lineage),
+           "the tree of what it was made from: config, source revision, image, data, inputs, parent models; "
+           "with --verify each "
+           "node that can be reached is compared with its digest", ),
+    MU_OPT("--verify", NULL, MU_OPTION_FLAG, offsetof(request_t, verify),
+           "read every byte and compare every digest; without it manifests, sizes and headers are checked", ),
+    MU_OPT("--vocab-size", "N", MU_OPTION_INT, offsetof(request_t, vocab),
+           "of a data set: with --verify every id must be below N", .min = 1, .max = INT32_MAX),
+    MU_OPT("--json", NULL, MU_OPTION_FLAG, offsetof(request_t, json),
+           "print one JSON object with a member kind: checkpoint, run or dataset", ),
+    MU_OPT_END};
+
+const mu_command_t mu_inspect_command = {
+    .name = "inspect",
+    .summary = "what a checkpoint, a run or a data set holds; is it whole?",
+    .about = "Says what a checkpoint, a run directory or a prepared data set holds, and whether it is whole.",
+    .options = inspect_options,
+    .exits = "0 whole; 2 bad command line; 65 damaged (what, where), or changed along a lineage; 66 nothing "
+             "there that muster knows; 86 "
+             "a run whose "
+             "checkpoints are all damaged"};
 
 /* Prints and frees. Names come from file names, which need not be UTF-8: such a one is no JSON. */
 static mu_status_t print_json(json_t *root)
@@ -360,21 +335,28 @@ static mu_status_t inspect_lineage(const request_t *r)
     return status;
 }
 
+static mu_status_t inspect(request_t *r)
+{
+    char *path;
+    if (r->lineage && r->vocab > 0)
+        return mu_fail(MU_USAGE, "inspect: --vocab-size and --lineage exclude each other");
+    MU_TRY(mu_reference_path(r->paths.item[0], &path));
+    r->path = path;
+    mu_status_t status = r->lineage                   ? inspect_lineage(r)
+                         : mu_checkpoint_is_one(path) ? inspect_checkpoint(r)
+                         : mu_dataset_exists(path)    ? inspect_dataset(r)
+                                                      : inspect_run(r);
+    free(path);
+    return status;
+}
+
 mu_status_t mu_cmd_inspect(int argc, char **argv)
 {
     request_t r = {0};
-    MU_TRY(read_arguments(argc, argv, &r));
-    if (r.help) {
-        fputs(help, stdout);
-        return MU_OK;
-    }
-    char *path;
-    MU_TRY(mu_reference_path(r.path, &path));
-    r.path = path;
-    mu_status_t status = r.lineage                    ? inspect_lineage(&r)
-                         : mu_checkpoint_is_one(path) ? inspect_checkpoint(&r)
-                         : mu_dataset_exists(path)    ? inspect_dataset(&r)
-                                                      : inspect_run(&r);
-    free(path);
+    bool help;
+    mu_status_t status = mu_options_parse(&mu_inspect_command, argc, argv, &r, NULL, &help);
+    if (status == MU_OK && !help)
+        status = inspect(&r);
+    mu_options_release(&mu_inspect_command, &r);
     return status;
 }

@@ -1,4 +1,4 @@
-#include "launcher/cmd/cmd_prepare.h"
+#include "launcher/cmd/cmd.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/config/config.h"
@@ -295,7 +295,7 @@ static mu_status_t read_all(work_t *w)
     mu_pipeline_sink_t sink = {keep_document, tick, w};
     int64_t begun = mu_now_ns();
     mu_meter_begin(&w->meter, "prepare");
-    mu_status_t status = mu_pipeline_run(w->reader, w->tok, w->options->threads, &sink);
+    mu_status_t status = mu_pipeline_run(w->reader, w->tok, (int)w->options->threads, &sink);
     mu_meter_end(&w->meter);
     MU_TRY(status);
     log_what_was_read(w->reader, (double)(mu_now_ns() - begun) * 1e-9);
@@ -358,10 +358,9 @@ mu_status_t mu_cmd_prepare(int argc, char **argv)
 {
     mu_prepare_options_t o;
     mu_config_t *config = NULL;
-    mu_status_t status = mu_prepare_parse(argc, argv, &o);
-    if (status == MU_OK && o.help) {
-        fputs(mu_prepare_usage, stdout);
-    } else if (status == MU_OK) {
+    bool help;
+    mu_status_t status = mu_prepare_parse(argc, argv, &o, &help);
+    if (status == MU_OK && !help) {
         status =
             mu_config_load(o.configs.item, o.configs.count, o.overrides.item, o.overrides.count, &config);
         if (status == MU_OK)

@@ -1,17 +1,28 @@
-#include "launcher/cmd/cmd_stop.h"
+#include "launcher/cmd/cmd.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/rundir.h"
 
 #include <stdlib.h>
 
-static const char usage[] =
-    "usage: muster stop RUN_DIR [--now]\n"
-    "\n"
-    "Asks the run to save a checkpoint and end, and waits until it has (two minutes at most).\n"
-    "--now ends it without saving: what came after the last checkpoint is lost.\n"
-    "\n"
-    "exit codes: 0 it has ended, or none was running; 66 no run there; 74 still saving\n";
+typedef struct stop_args {
+    mu_words_t run;
+    bool now;
+} stop_args_t;
+
+static const mu_option_t options[] = {
+    MU_OPT("RUN_DIR", NULL, MU_OPTION_OPERANDS, offsetof(stop_args_t, run), "the run's directory",
+           .required = true, .most = 1),
+    MU_OPT("--now", NULL, MU_OPTION_FLAG, offsetof(stop_args_t, now),
+           "end it without saving: what came after the last checkpoint is lost", ),
+    MU_OPT_END};
+
+const mu_command_t mu_stop_command = {
+    .name = "stop",
+    .summary = "save a checkpoint, then end a run",
+    .about = "Asks the run to save a checkpoint and end, and waits until it has (two minutes at most).",
+    .options = options,
+    .exits = "0 it has ended, or none was running; 66 no run there; 74 still saving"};
 
 /* The Job of an MPIJob makes a launcher that ended with 75 again, and that one goes on where this one stopped. */
 static void warn_of_operator(void)
@@ -71,21 +82,11 @@ static mu_status_t stop_run(const char *dir, mu_stop_t how)
 
 mu_status_t mu_cmd_stop(int argc, char **argv)
 {
-    const char *dir = NULL;
-    mu_stop_t how = MU_STOP_SAVE;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            return MU_OK;
-        }
-        if (strcmp(argv[i], "--now") == 0)
-            how = MU_STOP_NOW;
-        else if (argv[i][0] == '-' || dir)
-            return mu_fail(MU_USAGE, "stop: '%s' is too much: see muster stop --help", argv[i]);
-        else
-            dir = argv[i];
-    }
-    if (!dir)
-        return mu_fail(MU_USAGE, "stop: no RUN_DIR given: see muster stop --help");
-    return stop_run(dir, how);
+    stop_args_t a = {0};
+    bool help;
+    mu_status_t status = mu_options_parse(&mu_stop_command, argc, argv, &a, NULL, &help);
+    if (status == MU_OK && !help)
+        status = stop_run(a.run.item[0], a.now ? MU_STOP_NOW : MU_STOP_SAVE);
+    mu_options_release(&mu_stop_command, &a);
+    return status;
 }

@@ -1,4 +1,4 @@
-#include "launcher/cmd/cmd_tokenizer.h"
+#include "launcher/cmd/cmd.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -9,147 +9,81 @@
 #include "dataset/tokenizer/tokenizer_train.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <unistd.h>
 
 #define BLOCK ((size_t)4 << 20)
 
-static const char help_all[] =
-    "usage: muster tokenizer train  --input PATH... --vocab-size N --output tokenizer.json\n"
-    "       muster tokenizer encode --tokenizer FILE --input PATH [--json | --documents]\n"
-    "       muster tokenizer decode --tokenizer FILE --input PATH\n"
-    "\n"
-    "Byte-level BPE tokenizers, as tokenizer.json or GPT-2's vocab.json + merges.txt hold them.\n"
-    "muster tokenizer train|encode|decode --help says more about one.\n";
-
-static const char help_train[] =
-    "usage: muster tokenizer train --input PATH... --vocab-size N --output tokenizer.json\n"
-    "\n"
-    "Learns a byte-level BPE tokenizer of N ids from text.\n"
-    "\n"
-    "  --input PATH...     text or JSONL files, plain or compressed, directories, or - for stdin\n"
-    "  --vocab-size N      ids wanted, 258 and more: <|endoftext|>, <|padding|>, 256 bytes, then merges\n"
-    "  --output FILE       the tokenizer.json to write; replaced whole or not at all\n"
-    "  --min-frequency N   merge no pair seen less often (default 2)\n"
-    "  --text-key NAME     the member of a JSONL object that holds the text (default text)\n"
-    "\n"
-    "The same text gives the same file.\n";
-
-static const char help_encode[] =
-    "usage: muster tokenizer encode --tokenizer FILE --input PATH [--json | --documents]\n"
-    "\n"
-    "Writes the token ids of a file to stdout. The file is one text; `decode` gives it back.\n"
-    "\n"
-    "  --tokenizer FILE    tokenizer.json, or vocab.json with merges.txt beside it, or a directory with "
-    "them\n"
-    "  --input PATH        a file, plain or compressed, or - for stdin\n"
-    "  --json              one JSON array of numbers instead of one id a line\n"
-    "  --documents         the documents of text or JSONL instead, as `muster prepare` reads them: one line "
-    "of\n"
-    "                      ids for each, without <|endoftext|>\n"
-    "\n"
-    "What is not UTF-8 becomes U+FFFD, and is counted on stderr.\n";
-
-static const char help_decode[] =
-    "usage: muster tokenizer decode --tokenizer FILE --input PATH\n"
-    "\n"
-    "Writes the text that token ids stand for to stdout, special tokens included.\n"
-    "\n"
-    "  --tokenizer FILE    as for encode\n"
-    "  --input PATH        ids with white space between them, or a JSON array of them; - for stdin\n";
-
 typedef struct arguments {
-    const char *verb;
-    char **inputs; /* free() it */
-    int input_count;
+    mu_words_t inputs;
     const char *tokenizer, *output, *text_key;
     int64_t vocab, min_count;
     bool json, documents;
 } arguments_t;
 
-static const struct option options[] = {
-    {"input", required_argument, NULL, 'i'},
-    {"output", required_argument, NULL, 'o'},
-    {"tokenizer", required_argument, NULL, 't'},
-    {"vocab-size", required_argument, NULL, 'v'},
-    {"text-key", required_argument, NULL, 'k'},
-    {"min-frequency", required_argument, NULL, 'f'},
-    {"documents", no_argument, NULL, 'd'},
-    {"json", no_argument, NULL, 'j'},
-    {NULL, 0, NULL, 0},
-};
+static const mu_option_t train_options[] = {
+    MU_OPT("--input", "PATH", MU_OPTION_MANY, offsetof(arguments_t, inputs),
+           "text or JSONL files, plain or compressed, directories, or - for stdin", .required = true),
+    MU_OPT("--vocab-size", "N", MU_OPTION_INT, offsetof(arguments_t, vocab),
+           "ids wanted, 258 and more: <|endoftext|>, <|padding|>, 256 bytes, then merges", .min = 1,
+           .max = INT32_MAX, .required = true),
+    MU_OPT("--output", "FILE", MU_OPTION_TEXT, offsetof(arguments_t, output),
+           "the tokenizer.json to write; replaced whole or not at all", .choices = "FILE", .required = true),
+    MU_OPT("--min-frequency", "N", MU_OPTION_INT, offsetof(arguments_t, min_count),
+           "merge no pair seen less often (default 2)", .min = 1, .max = INT32_MAX),
+    MU_OPT("--text-key", "NAME", MU_OPTION_TEXT, offsetof(arguments_t, text_key),
+           "the member of a JSONL object that holds the text (default text)", ),
+    MU_OPT_END};
 
-static mu_status_t parse_number(const arguments_t *a, const char *name, int64_t *out)
-{
-    if (mu_parse_i64(optarg, out) && *out >= 1 && *out <= INT32_MAX)
-        return MU_OK;
-    return mu_fail(MU_USAGE, "tokenizer %s: %s %s: wanted is a number from 1 to 2^31 - 1", a->verb, name,
-                   optarg);
-}
+static const mu_option_t encode_options[] = {
+    MU_OPT("--tokenizer", "FILE", MU_OPTION_TEXT, offsetof(arguments_t, tokenizer),
+           "tokenizer.json, or vocab.json with merges.txt beside it, or a directory with them",
+           .choices = "FILE", .required = true),
+    MU_OPT("--input", "PATH", MU_OPTION_MANY, offsetof(arguments_t, inputs),
+           "a file, plain or compressed, or - for stdin", .required = true),
+    MU_OPT("--json", NULL, MU_OPTION_FLAG, offsetof(arguments_t, json),
+           "one JSON array of numbers instead of one id a line", ),
+    MU_OPT(
+        "--documents", NULL, MU_OPTION_FLAG, offsetof(arguments_t, documents),
+        "the documents of text or JSONL instead, as `muster prepare` reads them: one line of ids for each, "
+        "without "
+        "<|endoftext|>", ),
+    MU_OPT("--text-key", "NAME", MU_OPTION_TEXT, offsetof(arguments_t, text_key),
+           "with --documents: the member of a JSONL object that holds the text (default text)", ),
+    MU_OPT_END};
 
-static mu_status_t parse_option(arguments_t *a, int c)
-{
-    switch (c) {
-    case 'i':
-        a->inputs[a->input_count++] = optarg;
-        return MU_OK;
-    case 1: /* a word without --: a further path of --input */
-        if (a->input_count == 0)
-            return mu_fail(MU_USAGE, "tokenizer %s: unexpected '%s' (put --input before paths)", a->verb,
-                           optarg);
-        a->inputs[a->input_count++] = optarg;
-        return MU_OK;
-    case 'v':
-        return parse_number(a, "--vocab-size", &a->vocab);
-    case 'f':
-        return parse_number(a, "--min-frequency", &a->min_count);
-    case 'o':
-        a->output = optarg;
-        return MU_OK;
-    case 't':
-        a->tokenizer = optarg;
-        return MU_OK;
-    case 'k':
-        a->text_key = optarg;
-        return MU_OK;
-    case 'd':
-        a->documents = true;
-        return MU_OK;
-    default:
-        a->json = true;
-        return MU_OK;
-    }
-}
+static const mu_option_t decode_options[] = {
+    MU_OPT("--tokenizer", "FILE", MU_OPTION_TEXT, offsetof(arguments_t, tokenizer), "as for encode",
+           .choices = "FILE", .required = true),
+    MU_OPT("--input", "PATH", MU_OPTION_MANY, offsetof(arguments_t, inputs),
+           "ids with white space between them, or a JSON array of them; - for stdin", .required = true),
+    MU_OPT_END};
 
-/* Reads the options of a verb; `allowed` holds the letters of those it has. */
-static mu_status_t parse(int argc, char **argv, const char *allowed, arguments_t *a)
-{
-    mu_status_t status = MU_OK;
-    *a = (arguments_t){.verb = argv[0], .text_key = "text", .min_count = 2};
-    a->inputs = mu_calloc((size_t)argc, sizeof *a->inputs);
-    optind = 0; /* start anew */
-    opterr = 0;
-    for (int c, which; status == MU_OK && (c = getopt_long(argc, argv, "-:", options, &which)) != -1;) {
-        if (c == ':')
-            status = mu_fail(MU_USAGE, "tokenizer %s: %s needs a value", a->verb, argv[optind - 1]);
-        else if (c == '?')
-            status = mu_fail(MU_USAGE, "tokenizer %s: unknown argument '%s': muster tokenizer %s --help",
-                             a->verb, argv[optind - 1], a->verb);
-        else if (c != 1 && !strchr(allowed, c))
-            status = mu_fail(MU_USAGE, "tokenizer %s: has no --%s: muster tokenizer %s --help", a->verb,
-                             options[which].name, a->verb);
-        else
-            status = parse_option(a, c);
-    }
-    return status;
-}
+const mu_command_t mu_tokenizer_train_command = {
+    .name = "tokenizer train",
+    .summary = "learn a byte-level BPE tokenizer from text",
+    .about = "Learns a byte-level BPE tokenizer of N ids from text. The same text gives the same file.",
+    .options = train_options,
+    .exits = "0; 2 bad command line; 65 text damaged; 66 input missing; 73 the output cannot be written"};
+const mu_command_t mu_tokenizer_encode_command = {
+    .name = "tokenizer encode",
+    .summary = "text to token ids",
+    .about = "Writes the token ids of a file to stdout. The file is one text; `decode` gives it back. What "
+             "is not UTF-8 "
+             "becomes U+FFFD, and is counted on stderr.",
+    .options = encode_options,
+    .exits = "0; 2 bad command line; 65 tokenizer or text damaged; 66 input missing"};
+const mu_command_t mu_tokenizer_decode_command = {
+    .name = "tokenizer decode",
+    .summary = "token ids to text",
+    .about = "Writes the text that token ids stand for to stdout, special tokens included.",
+    .options = decode_options,
+    .exits = "0; 2 bad command line; 65 tokenizer or ids damaged; 66 input missing"};
 
-static mu_status_t need(const arguments_t *a, bool given, const char *option)
+static mu_status_t one_input(const arguments_t *a)
 {
-    if (given)
-        return MU_OK;
-    return mu_fail(MU_USAGE, "tokenizer %s: %s is missing: muster tokenizer %s --help", a->verb, option,
-                   a->verb);
+    return a->inputs.count == 1 ? MU_OK
+                                : mu_fail(MU_USAGE, "tokenizer: one --input at a time, not '%s' and '%s'",
+                                          a->inputs.item[0], a->inputs.item[1]);
 }
 
 static mu_status_t flush(mu_buf_t *out)
@@ -185,9 +119,6 @@ static mu_status_t check_output(const char *path)
 
 static mu_status_t train(const arguments_t *a)
 {
-    MU_TRY(need(a, a->input_count > 0, "--input"));
-    MU_TRY(need(a, a->vocab > 0, "--vocab-size"));
-    MU_TRY(need(a, a->output != NULL, "--output"));
     MU_TRY(check_output(a->output));
     mu_reader_options_t reading = MU_READER_DEFAULTS;
     mu_tokenizer_train_options_t training = MU_TOKENIZER_TRAIN_DEFAULTS;
@@ -198,7 +129,7 @@ static mu_status_t train(const arguments_t *a)
     reading.text_key = a->text_key;
     training.vocab = (int32_t)a->vocab;
     training.min_count = (uint64_t)a->min_count;
-    MU_TRY(mu_reader_open(a->inputs, a->input_count, &reading, &reader));
+    MU_TRY(mu_reader_open(a->inputs.item, a->inputs.count, &reading, &reader));
     mu_status_t status = mu_tokenizer_train(next_document, reader, &training, &tok, &counts);
     if (status == MU_OK)
         status = mu_tokenizer_save(tok, a->output);
@@ -295,12 +226,10 @@ out:
 
 static mu_status_t encode(const arguments_t *a)
 {
-    MU_TRY(need(a, a->tokenizer != NULL, "--tokenizer"));
-    MU_TRY(need(a, a->input_count > 0, "--input"));
     if (a->json && a->documents)
         return mu_fail(MU_USAGE, "tokenizer encode: --json is one array, --documents are many: choose one");
-    if (a->input_count > 1 && !a->documents)
-        return mu_fail(MU_USAGE, "tokenizer encode: one --input is one text, found %d", a->input_count);
+    if (a->inputs.count > 1 && !a->documents)
+        return mu_fail(MU_USAGE, "tokenizer encode: one --input is one text, found %d", a->inputs.count);
     mu_reader_options_t reading = MU_READER_DEFAULTS;
     mu_tokenizer_t *tok;
     mu_stream_t *stream = NULL;
@@ -311,16 +240,16 @@ static mu_status_t encode(const arguments_t *a)
     MU_TRY(mu_tokenizer_load(a->tokenizer, &tok));
     mu_encoder_t *encoder = mu_encoder_new(tok);
     if (a->documents) {
-        MU_TRY_GOTO(status, mu_reader_open(a->inputs, a->input_count, &reading, &reader), out);
+        MU_TRY_GOTO(status, mu_reader_open(a->inputs.item, a->inputs.count, &reading, &reader), out);
         status = encode_documents(encoder, reader);
         mu_reader_close(reader);
     } else {
-        MU_TRY_GOTO(status, mu_stream_open(a->inputs[0], &stream), out);
+        MU_TRY_GOTO(status, mu_stream_open(a->inputs.item[0], &stream), out);
         status = encode_text(tok, encoder, stream, a->json, &replaced);
         mu_stream_close(stream);
     }
     if (status == MU_OK && replaced > 0)
-        mu_warn("%s: %zu places are not UTF-8: U+FFFD stands for them", a->inputs[0], replaced);
+        mu_warn("%s: %zu places are not UTF-8: U+FFFD stands for them", a->inputs.item[0], replaced);
 out:
     mu_encoder_free(encoder);
     mu_tokenizer_free(tok);
@@ -408,14 +337,13 @@ out:
 
 static mu_status_t decode(const arguments_t *a)
 {
-    MU_TRY(need(a, a->tokenizer != NULL, "--tokenizer"));
-    MU_TRY(need(a, a->input_count == 1, "one --input"));
+    MU_TRY(one_input(a));
     mu_tokenizer_t *tok;
     mu_stream_t *stream;
     MU_TRY(mu_tokenizer_load(a->tokenizer, &tok));
-    mu_status_t status = mu_stream_open(a->inputs[0], &stream);
+    mu_status_t status = mu_stream_open(a->inputs.item[0], &stream);
     if (status == MU_OK) {
-        status = decode_ids(tok, a->inputs[0], stream);
+        status = decode_ids(tok, a->inputs.item[0], stream);
         mu_stream_close(stream);
     }
     mu_tokenizer_free(tok);
@@ -425,29 +353,27 @@ static mu_status_t decode(const arguments_t *a)
 mu_status_t mu_cmd_tokenizer(int argc, char **argv)
 {
     static const struct {
-        const char *name, *help, *allowed;
+        const mu_command_t *command;
         mu_status_t (*run)(const arguments_t *a);
-    } verbs[] = {{"train", help_train, "ivofk", train},
-                 {"encode", help_encode, "tijdk", encode},
-                 {"decode", help_decode, "ti", decode}};
+    } verbs[] = {{&mu_tokenizer_train_command, train},
+                 {&mu_tokenizer_encode_command, encode},
+                 {&mu_tokenizer_decode_command, decode}};
     const char *verb = argc > 1 ? argv[1] : "";
     if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
-        fputs(help_all, stdout);
+        puts("usage: muster tokenizer train|encode|decode ARGS...\n\n"
+             "Byte-level BPE tokenizers, as tokenizer.json or GPT-2's vocab.json + merges.txt hold them.\n"
+             "muster tokenizer train|encode|decode --help says more about one.");
         return MU_OK;
     }
     for (size_t v = 0; v < sizeof verbs / sizeof *verbs; v++) {
-        if (strcmp(verb, verbs[v].name) != 0)
+        if (strcmp(verb, strchr(verbs[v].command->name, ' ') + 1) != 0)
             continue;
-        for (int i = 2; i < argc; i++)
-            if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-                fputs(verbs[v].help, stdout);
-                return MU_OK;
-            }
-        arguments_t a;
-        mu_status_t status = parse(argc - 1, argv + 1, verbs[v].allowed, &a);
-        if (status == MU_OK)
+        arguments_t a = {.text_key = "text", .min_count = 2};
+        bool help;
+        mu_status_t status = mu_options_parse(verbs[v].command, argc - 1, argv + 1, &a, NULL, &help);
+        if (status == MU_OK && !help)
             status = verbs[v].run(&a);
-        free(a.inputs);
+        mu_options_release(verbs[v].command, &a);
         return status;
     }
     return mu_fail(MU_USAGE,

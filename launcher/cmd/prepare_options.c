@@ -1,71 +1,14 @@
 #include "launcher/cmd/prepare_options.h"
+#include "launcher/cmd/cmd.h"
 #include "common/buf.h"
 #include "common/config/config.h"
 #include "common/log.h"
 #include "common/num.h"
 
-#include <getopt.h>
 #include <sched.h>
 
 enum { THREADS_MAX = 256 };
-
-const char mu_prepare_usage[] =
-    "usage: muster prepare CONFIG... [--tag TOKEN] --input PATH... [--output DIR] [options] [key=value...]\n"
-    "\n"
-    "Turns text into token shards that 'muster run' reads. The config's vocab_file is the tokenizer, "
-    "data_path\n"
-    "the output, split the cut into train, valid and test by documents.\n"
-    "\n"
-    "  --input PATH...        files, directories, or - for stdin. Plain, gzip, dictzip, zstd, xz, bzip2 or "
-    "lz4, and tar\n"
-    "                         and zip archives of such files. *.jsonl holds one JSON object a line, *.csv "
-    "and *.tsv\n"
-    "                         a table where --column is given, everything else is text\n"
-    "  --tag TOKEN            puts this token before each document of the inputs that follow; '' ends that\n"
-    "  --end TOKEN            puts this token after each document instead of <|endoftext|>, as '</s>'\n"
-    "  --output DIR           instead of data_path\n"
-    "  --special NAME         adds a special token, as '<|quest|>', after the tokenizer's ids\n"
-    "\n"
-    "What a document is:\n"
-    "  --document BOUNDARY    where a document of a text ends: blank (a blank line, the default), line, file "
-    "(the\n"
-    "                         default for what lies in an archive)\n"
-    "  --format FORMAT        text, jsonl, csv or tsv, whatever the names say\n"
-    "  --text-key KEY         the member of a JSON object that holds the text (text); several are put on "
-    "lines of\n"
-    "                         their own\n"
-    "  --column NAME          the column of a table that holds the text, or #3 in a table without names; "
-    "several are\n"
-    "                         put on lines of their own\n"
-    "  --delimiter C          between the columns (a comma; a tab in *.tsv); tab is a tab\n"
-    "  --template TEXT        the text made of several members or columns, as '{user}\\n{agent}'\n"
-    "  --max-document SIZE    longest document (64M)\n"
-    "\n"
-    "What is left out or changed, each counted:\n"
-    "  --skip-bad N           leave out up to N records that hold no text (0: the first ends it)\n"
-    "  --drop-duplicates      leave out documents whose text was there before\n"
-    "  --min-chars N          leave out documents of fewer characters\n"
-    "  --max-chars N          leave out documents of more characters\n"
-    "  --strip-control        take out control characters but tabs and line ends\n"
-    "  --strict               invalid UTF-8 is an error; otherwise it becomes U+FFFD\n"
-    "\n"
-    "  --split-by order|hash  which part a document goes to: by its position (order), or by a digest of its "
-    "text, so\n"
-    "                         that it stays where it is when data is added\n"
-    "  --force                replace the data set that the output holds\n"
-    "  --threads N            threads that tokenize (all cores)\n"
-    "  --json                 the result as one JSON object\n"
-    "\n"
-    "Each document is followed by the tokenizer's <|endoftext|> or --end. The same input gives the same "
-    "shards, "
-    "whatever the\n"
-    "number of threads; the same command again finds them there and exits with 0.\n";
-
-static void push(mu_words_t *list, char *item)
-{
-    list->item = mu_realloc(list->item, (size_t)(list->count + 1) * sizeof *list->item);
-    list->item[list->count++] = item;
-}
+#define COUNT_MAX 0x1p53
 
 static int all_cores(void)
 {
@@ -80,34 +23,98 @@ static bool is_yaml(const char *path)
     return dot && (strcmp(dot, ".yml") == 0 || strcmp(dot, ".yaml") == 0);
 }
 
-static void add_input(mu_prepare_options_t *o, char *path, const char *tag)
+static mu_status_t add_input(void *options, char *path)
 {
+    mu_prepare_options_t *o = options;
     o->tags = mu_realloc(o->tags, (size_t)(o->inputs.count + 1) * sizeof *o->tags);
-    o->tags[o->inputs.count] = tag;
-    push(&o->inputs, path);
+    o->tags[o->inputs.count] = o->tag && *o->tag ? o->tag : NULL;
+    mu_words_add(&o->inputs, path);
+    return MU_OK;
 }
 
-/* Words without a dash: after --input they are inputs too, unless they are key=value or a YAML file. */
-static void parse_word(mu_prepare_options_t *o, char *word, bool after_input, const char *tag)
-{
-    if (mu_config_is_override(word))
-        push(&o->overrides, word);
-    else if (after_input && !is_yaml(word))
-        add_input(o, word, tag);
-    else
-        push(&o->configs, word);
-}
+#define AT(member) offsetof(mu_prepare_options_t, member)
 
-static mu_status_t parse_count(const char *option, const char *value, int64_t least, int64_t most,
-                               int64_t *out)
-{
-    if (mu_parse_i64(value, out) && *out >= least && *out <= most)
-        return MU_OK;
-    if (most == INT64_MAX)
-        return mu_fail(MU_USAGE, "--%s %s: wanted is a number from %lld", option, value, (long long)least);
-    return mu_fail(MU_USAGE, "--%s %s: wanted is a number from %lld to %lld", option, value, (long long)least,
-                   (long long)most);
-}
+static const mu_option_t options[] = {
+    MU_OPT("CONFIG", NULL, MU_OPTION_OPERANDS, AT(configs), "GPT-NeoX YAML files", .required = true),
+    MU_OPT("--tag", "TOKEN", MU_OPTION_TEXT, AT(tag),
+           "puts this token before each document of the inputs that follow; '' ends that", ),
+    MU_OPT(
+        "--input", "PATH", MU_OPTION_MANY, AT(inputs),
+        "files, directories, or - for stdin. Plain, gzip, dictzip, zstd, xz, bzip2 or lz4, and tar and zip "
+        "archives of such "
+        "files. *.jsonl holds one JSON object a line, *.csv and *.tsv a table where --column is given, "
+        "everything else is "
+        "text",
+        .required = true, .take = add_input),
+    MU_OPT("--end", "TOKEN", MU_OPTION_TEXT, AT(end),
+           "puts this token after each document instead of <|endoftext|>, as '</s>'", ),
+    MU_OPT("--output", "DIR", MU_OPTION_TEXT, AT(output), "instead of data_path", .choices = "DIR"),
+    MU_OPT("key=value", NULL, MU_OPTION_OVERRIDES, AT(overrides), "wins over the files", ),
+    MU_OPT("--special", "NAME", MU_OPTION_WORDS, AT(specials),
+           "adds a special token, as '<|quest|>', after the tokenizer's ids", ),
+    MU_OPT(" ", NULL, MU_OPTION_NOTE, 0, "What a document is:", ),
+    MU_OPT("--document", "BOUNDARY", MU_OPTION_TEXT, AT(boundary),
+           "where a document of a text ends: blank (a blank line, the default), line, file (the default for "
+           "what "
+           "lies in an "
+           "archive)",
+           .choices = "blank|line|file"),
+    MU_OPT("--format", "FORMAT", MU_OPTION_TEXT, AT(format),
+           "text, jsonl, csv or tsv, whatever the names say", .choices = "text|jsonl|csv|tsv"),
+    MU_OPT("--text-key", "KEY", MU_OPTION_WORDS, AT(text_keys),
+           "the member of a JSON object that holds the text (text); several are put on lines of their own", ),
+    MU_OPT("--column", "NAME", MU_OPTION_WORDS, AT(columns),
+           "the column of a table that holds the text, or #3 in a table without names; several are put on "
+           "lines of "
+           "their own", ),
+    MU_OPT("--delimiter", "C", MU_OPTION_TEXT, AT(delimiter),
+           "between the columns (a comma; a tab in *.tsv); tab is a tab", ),
+    MU_OPT("--template", "TEXT", MU_OPTION_TEXT, AT(template),
+           "the text made of several members or columns, as '{user}\\n{agent}'", ),
+    MU_OPT("--max-document", "SIZE", MU_OPTION_SIZE, AT(max_document), "longest document (64M)", .min = 1,
+           .max = 1 << 30),
+    MU_OPT(" ", NULL, MU_OPTION_NOTE, 0, "What is left out or changed, each counted:", ),
+    MU_OPT("--skip-bad", "N", MU_OPTION_INT, AT(reader.skip_bad),
+           "leave out up to N records that hold no text (0: the first ends it)", .min = 0, .max = COUNT_MAX),
+    MU_OPT("--drop-duplicates", NULL, MU_OPTION_FLAG, AT(reader.filter.drop_duplicates),
+           "leave out documents whose text was there before", ),
+    MU_OPT("--min-chars", "N", MU_OPTION_INT, AT(reader.filter.min_chars),
+           "leave out documents of fewer characters", .min = 0, .max = COUNT_MAX),
+    MU_OPT("--max-chars", "N", MU_OPTION_INT, AT(reader.filter.max_chars),
+           "leave out documents of more characters", .min = 1, .max = COUNT_MAX),
+    MU_OPT("--strip-control", NULL, MU_OPTION_FLAG, AT(reader.filter.strip_control),
+           "take out control characters but tabs and line ends", ),
+    MU_OPT("--strict", NULL, MU_OPTION_FLAG, AT(reader.strict),
+           "invalid UTF-8 is an error; otherwise it becomes U+FFFD", ),
+    MU_OPT(" ", NULL, MU_OPTION_NOTE, 0, "The data set:", ),
+    MU_OPT("--split-by", "order|hash", MU_OPTION_TEXT, AT(split_by),
+           "which part a document goes to: by its position (order), or by a digest of its text, so that it "
+           "stays "
+           "where it is "
+           "when data is added",
+           .choices = "order|hash"),
+    MU_OPT("--force", NULL, MU_OPTION_FLAG, AT(force), "replace the data set that the output holds", ),
+    MU_OPT("--threads", "N", MU_OPTION_INT, AT(threads), "threads that tokenize (all cores)", .min = 1,
+           .max = THREADS_MAX),
+    MU_OPT("--json", NULL, MU_OPTION_FLAG, AT(as_json), "the result as one JSON object", ),
+    MU_OPT_END};
+
+const mu_command_t mu_prepare_command = {
+    .name = "prepare",
+    .summary = "text into token shards",
+    .about = "Turns text into token shards that 'muster run' reads. The config's vocab_file is the "
+             "tokenizer, data_path "
+             "the output, split the cut into train, valid and test by documents.",
+    .options = options,
+    .notes =
+        "Each document is followed by the tokenizer's <|endoftext|> or --end. The same input gives the same "
+        "shards, whatever "
+        "the number of threads; the same command again finds them there and exits with 0.",
+    .exits = "0; 2 bad command line; 65 input damaged; 66 input missing; 73 the output holds something else; "
+             "74 it cannot "
+             "be written; 78 config invalid",
+    .is_override = mu_config_is_override,
+    .is_operand = is_yaml};
 
 static mu_status_t parse_delimiter(const char *value, char *out)
 {
@@ -119,99 +126,26 @@ static mu_status_t parse_delimiter(const char *value, char *out)
     return MU_OK;
 }
 
-static mu_status_t parse_words(mu_words_t *list, const char *option, char *value)
-{
-    if (!*value || list->count == MU_TEMPLATE_NAMES_MAX)
-        return mu_fail(MU_USAGE, "--%s: wanted are up to %d names", option, MU_TEMPLATE_NAMES_MAX);
-    push(list, value);
-    return MU_OK;
-}
-
-static mu_status_t parse_size(const char *value, size_t *out)
-{
-    uint64_t size;
-    if (!mu_parse_size(value, &size) || size < 1 || size > (uint64_t)1 << 30)
-        return mu_fail(MU_USAGE, "--max-document %s: wanted a size up to 1G, as 256M", value);
-    *out = size;
-    return MU_OK;
-}
-
-static mu_status_t parse_split_by(const char *value, bool *by_digest)
-{
-    *by_digest = strcmp(value, "hash") == 0;
-    return *by_digest || strcmp(value, "order") == 0
-               ? MU_OK
-               : mu_fail(MU_USAGE, "--split-by %s: wanted is order or hash", value);
-}
-
-static mu_status_t parse_value(mu_prepare_options_t *o, int option, char *value)
+/* Values that are words of their own. */
+static mu_status_t take_words(mu_prepare_options_t *o)
 {
     mu_reader_options_t *r = &o->reader;
-    int64_t n = 0;
-    mu_status_t status = MU_OK;
-    switch (option) {
-    case 'o':
-        o->output = value;
-        return MU_OK;
-    case 'S':
-        push(&o->specials, value);
-        return MU_OK;
-    case 'd':
-        return mu_boundary_parse(value, &r->boundary)
-                   ? MU_OK
-                   : mu_fail(MU_USAGE, "--document %s: wanted blank, line or file", value);
-    case 'f':
-        return mu_text_format_parse(value, &r->format)
-                   ? MU_OK
-                   : mu_fail(MU_USAGE, "--format %s: wanted text, jsonl, csv or tsv", value);
-    case 'k':
-        return parse_words(&o->text_keys, "text-key", value);
-    case 'c':
-        return parse_words(&o->columns, "column", value);
-    case 'D':
-        return parse_delimiter(value, &r->delimiter);
-    case 'T':
-        o->template = value;
-        return MU_OK;
-    case 'e':
-        o->end = value;
-        return MU_OK;
-    case 'm':
-        return parse_size(value, &r->max_record);
-    case 'b':
-        return parse_count("skip-bad", value, 0, INT64_MAX, &r->skip_bad);
-    case 'l':
-        return parse_count("min-chars", value, 0, INT64_MAX, &r->filter.min_chars);
-    case 'L':
-        return parse_count("max-chars", value, 1, INT64_MAX, &r->filter.max_chars);
-    case 'p':
-        return parse_split_by(value, &o->by_digest);
-    default: /* 't' */
-        status = parse_count("threads", value, 1, THREADS_MAX, &n);
-        o->threads = (int)n;
-        return status;
-    }
-}
-
-/* Those without a value; false: it has one. */
-static bool parse_flag(mu_prepare_options_t *o, int option)
-{
-    switch (option) {
-    case 's':
-        return o->reader.strict = true;
-    case 'F':
-        return o->force = true;
-    case 'j':
-        return o->as_json = true;
-    case 'h':
-        return o->help = true;
-    case 'u':
-        return o->reader.filter.drop_duplicates = true;
-    case 'C':
-        return o->reader.filter.strip_control = true;
-    default:
-        return false;
-    }
+    const mu_words_t *const names[] = {&o->text_keys, &o->columns};
+    if (o->boundary)
+        mu_boundary_parse(o->boundary, &r->boundary);
+    if (o->format)
+        mu_text_format_parse(o->format, &r->format);
+    if (o->delimiter)
+        MU_TRY(parse_delimiter(o->delimiter, &r->delimiter));
+    if (o->max_document > 0)
+        r->max_record = o->max_document;
+    o->by_digest = o->split_by && strcmp(o->split_by, "hash") == 0;
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < names[k]->count; i++)
+            if (!*names[k]->item[i] || i == MU_TEMPLATE_NAMES_MAX)
+                return mu_fail(MU_USAGE, "--%s: wanted are up to %d names", k == 0 ? "text-key" : "column",
+                               MU_TEMPLATE_NAMES_MAX);
+    return MU_OK;
 }
 
 /* ---- what is given together ---- */
@@ -250,8 +184,6 @@ static mu_status_t choose_fields(mu_prepare_options_t *o)
 static mu_status_t check(mu_prepare_options_t *o)
 {
     const mu_filter_options_t *f = &o->reader.filter;
-    if (o->configs.count == 0)
-        return mu_fail(MU_USAGE, "prepare: no CONFIG given: see muster prepare --help");
     if (o->inputs.count == 0)
         return mu_fail(MU_USAGE, "prepare: no --input given: name files or directories, or - for stdin");
     if (f->max_chars > 0 && f->max_chars < f->min_chars)
@@ -261,69 +193,21 @@ static mu_status_t check(mu_prepare_options_t *o)
     return choose_fields(o);
 }
 
-mu_status_t mu_prepare_parse(int argc, char **argv, mu_prepare_options_t *o)
+mu_status_t mu_prepare_parse(int argc, char **argv, mu_prepare_options_t *o, bool *help)
 {
-    static const struct option known[] = {{"input", required_argument, NULL, 'i'},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"document", required_argument, NULL, 'd'},
-                                          {"format", required_argument, NULL, 'f'},
-                                          {"text-key", required_argument, NULL, 'k'},
-                                          {"max-document", required_argument, NULL, 'm'},
-                                          {"threads", required_argument, NULL, 't'},
-                                          {"skip-bad", required_argument, NULL, 'b'},
-                                          {"strict", no_argument, NULL, 's'},
-                                          {"force", no_argument, NULL, 'F'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"special", required_argument, NULL, 'S'},
-                                          {"column", required_argument, NULL, 'c'},
-                                          {"delimiter", required_argument, NULL, 'D'},
-                                          {"template", required_argument, NULL, 'T'},
-                                          {"tag", required_argument, NULL, 'g'},
-                                          {"end", required_argument, NULL, 'e'},
-                                          {"split-by", required_argument, NULL, 'p'},
-                                          {"drop-duplicates", no_argument, NULL, 'u'},
-                                          {"strip-control", no_argument, NULL, 'C'},
-                                          {"min-chars", required_argument, NULL, 'l'},
-                                          {"max-chars", required_argument, NULL, 'L'},
-                                          {NULL, 0, NULL, 0}};
-    const char *tag = NULL;
-    bool after_input = false;
     *o = (mu_prepare_options_t){.reader = MU_READER_DEFAULTS, .threads = all_cores()};
-    optind = 0; /* glibc: start anew */
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, "-:h", known, NULL)) !=
-                -1;) { /* '-': words come in their place, as 1 */
-        if (c == 1) {
-            parse_word(o, optarg, after_input, tag);
-            continue;
-        }
-        after_input = c == 'i';
-        if (c == '?' || c == ':')
-            return mu_fail(MU_USAGE, "%s %s: muster prepare --help lists the options",
-                           c == '?' ? "unknown option" : "no value after", argv[optind - 1]);
-        if (c == 'i')
-            add_input(o, optarg, tag);
-        else if (c == 'g')
-            tag = *optarg ? optarg : NULL;
-        else if (!parse_flag(o, c))
-            MU_TRY(parse_value(o, c, optarg));
-    }
-    while (optind < argc) /* after "--" */
-        parse_word(o, argv[optind++], after_input, tag);
-    return o->help ? MU_OK : check(o);
+    MU_TRY(mu_options_parse(&mu_prepare_command, argc, argv, o, NULL, help));
+    if (*help)
+        return MU_OK;
+    MU_TRY(take_words(o));
+    return check(o);
 }
 
 void mu_prepare_options_free(mu_prepare_options_t *o)
 {
     mu_template_release(&o->json);
     mu_template_release(&o->table);
-    free(o->configs.item);
-    free(o->inputs.item);
-    free(o->overrides.item);
-    free(o->specials.item);
-    free(o->text_keys.item);
-    free(o->columns.item);
+    mu_options_release(&mu_prepare_command, o);
     free(o->tags);
 }
 

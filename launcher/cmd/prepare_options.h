@@ -2,28 +2,24 @@
 #ifndef MU_LAUNCHER_PREPARE_OPTIONS_H
 #define MU_LAUNCHER_PREPARE_OPTIONS_H
 
+#include "common/options.h"
 #include "dataset/prepare/reader.h"
 #include <jansson.h>
 
-typedef struct mu_words {
-    char **item; /* argv's */
-    int count;
-} mu_words_t;
-
 typedef struct mu_prepare_options {
     mu_words_t configs, inputs, overrides, specials, text_keys, columns;
-    const char **tags; /* one an input; NULL: none */
-    const char *output, *template, *end;
+    const char **tags;                         /* one an input; NULL: none */
+    const char *output, *template, *end, *tag; /* tag: of the inputs that follow */
+    const char *boundary, *format, *delimiter, *split_by;
     mu_template_t json, table; /* what `reader` points to */
     mu_reader_options_t reader;
-    bool by_digest, force, as_json, help;
-    int threads;
+    bool by_digest, force, as_json;
+    int64_t threads;
+    uint64_t max_document;
 } mu_prepare_options_t;
 
-extern const char mu_prepare_usage[];
-
 /* Errors: MU_USAGE. Free it in any case; it must stay where it is meanwhile. */
-mu_status_t mu_prepare_parse(int argc, char **argv, mu_prepare_options_t *out);
+mu_status_t mu_prepare_parse(int argc, char **argv, mu_prepare_options_t *out, bool *help);
 void mu_prepare_options_free(mu_prepare_options_t *o);
 /* What of them decides the data set, besides the inputs. */
 json_t *mu_prepare_options_json(const mu_prepare_options_t *o);

@@ -1,5 +1,6 @@
 /* --hosts and hostfiles: Open MPI's, DeepSpeed's and the MPI operator's forms in one reader. */
 #include "launcher/hosts/hosts_build.h"
+#include "common/words.h"
 #include "common/ready_text.h"
 #include "common/buf.h"
 #include "common/config/config.h"

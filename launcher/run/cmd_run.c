@@ -161,7 +161,7 @@ static mu_status_t claim_directory(run_t *r)
     mu_orphan_cleanup_folders(r->state.token);
     MU_TRY(take_free_folders(r));
     if (!r->plan.more)
-        MU_TRY(mu_source_write(r->plan.run_dir, r->plan.files, r->plan.nfiles));
+        MU_TRY(mu_source_write(r->plan.run_dir, r->plan.files.item, r->plan.files.count));
     MU_TRY(mu_rundir_writer_start(r->plan.run_dir, r->claim.fd, &r->supervisor.writer));
     mu_rundir_writer_event(r->supervisor.writer, "launcher", r->state.host, -1, "pid %lld",
                            (long long)r->state.pid);
@@ -743,10 +743,8 @@ mu_status_t mu_cmd_run_as(int argc, char **argv, const mu_args_t *more)
     if (sodium_init() < 0)
         return mu_fail(MU_BUG, "libsodium does not start");
     MU_TRY_GOTO(status, mu_run_plan_parse(argc, argv, &r.plan), out);
-    if (r.plan.help) {
-        fputs(mu_run_usage, stdout);
+    if (r.plan.help)
         goto out;
-    }
     MU_TRY_GOTO(status, mu_run_plan_find(&r.plan), out);
     status = r.plan.dry_run ? dry_run(&r) : whole_run(&r);
 out:

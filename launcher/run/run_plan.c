@@ -2,7 +2,6 @@
 #include "launcher/run/run_plan.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/num.h"
 #include "common/rundir.h"
 #include "launcher/run/cmd_worker.h"
 
@@ -11,114 +10,45 @@
 #include <sched.h>
 #include <unistd.h>
 
-const char mu_run_usage[] =
-    "usage: muster run CONFIG... [key=value...] [--hosts h1:8,h2:8 | --hostfile FILE] [--workers N]\n"
-    "                  [--run-dir DIR] [--dry-run]\n"
-    "\n"
-    "Waits for the hosts, checks them, starts a controller and N workers with mpirun, watches them, and "
-    "starts them\n"
-    "again from the newest checkpoint when one fails (muster.max_restarts).\n"
-    "\n"
-    "  CONFIG        GPT-NeoX YAML files\n"
-    "  key=value     wins over the files: train_iters=100, muster.max_restarts=0\n"
-    "  --hosts       hosts and their slots; otherwise the config's hostfile, MPI's or Slurm's list, or this "
-    "machine\n"
-    "  --workers N   default: the GPUs, else one a host\n"
-    "  --run-dir     where everything is written; default: the config's `save`\n"
-    "  --dry-run     print the command that would start the ranks, and start nothing\n"
-    "\n"
-    "SIGTERM, SIGINT, SIGUSR1 and `muster stop DIR` save a checkpoint and stop (exit 75); a second one stops "
-    "at once.\n"
-    "exit codes: 0 done; 75 stopped, run again to go on; 69 and 80 to 84 worth another try; "
-    "docs/exit-codes.md\n";
-
 enum { WORKERS_MAX = 1 << 20 };
 
-/* The value of `--name VALUE` or `--name=VALUE` at argv[*i]; NULL when argv[*i] is something else. */
-static const char *value_of(int argc, char **argv, int *i, const char *name, mu_status_t *status)
-{
-    size_t n = strlen(name);
-    if (strncmp(argv[*i], name, n) != 0)
-        return NULL;
-    if (argv[*i][n] == '=')
-        return argv[*i] + n + 1;
-    if (argv[*i][n] != '\0')
-        return NULL;
-    if (*i + 1 == argc) {
-        *status = mu_fail(MU_USAGE, "run: %s lacks its value", name);
-        return NULL;
-    }
-    return argv[++*i];
-}
+static const mu_option_t options[] = {
+    MU_OPT("CONFIG", NULL, MU_OPTION_OPERANDS, offsetof(mu_run_plan_t, files), "GPT-NeoX YAML files",
+           .required = true),
+    MU_OPT("key=value", NULL, MU_OPTION_OVERRIDES, offsetof(mu_run_plan_t, overrides),
+           "wins over the files: train_iters=100, muster.max_restarts=0", ),
+    MU_OPT("--hosts", "h1:8,h2:8", MU_OPTION_TEXT, offsetof(mu_run_plan_t, hosts_option),
+           "hosts and their slots; otherwise the config's hostfile, MPI's list, the scheduler's, or this "
+           "machine", ),
+    MU_OPT("--hostfile", "FILE", MU_OPTION_TEXT, offsetof(mu_run_plan_t, hostfile),
+           "a file of hosts, as mpirun reads them", .choices = "FILE"),
+    MU_OPT("--workers", "N", MU_OPTION_INT, offsetof(mu_run_plan_t, workers_option),
+           "default: the GPUs, else one a host", .min = 1, .max = WORKERS_MAX),
+    MU_OPT("--run-dir", "DIR", MU_OPTION_TEXT, offsetof(mu_run_plan_t, dir_option),
+           "where everything is written; default: the config's `save`", .choices = "DIR"),
+    MU_OPT("--dry-run", NULL, MU_OPTION_FLAG, offsetof(mu_run_plan_t, dry_run),
+           "print the command that would start the ranks, and start nothing", ),
+    MU_OPT_END};
 
-/* Words of mpirun, torchrun and DeepSpeed, and what says the same here. */
-static mu_status_t no_option(const char *option)
-{
-    static const struct {
-        const char *word, *ours;
-    } others[] = {{"-np", "--workers N"},
-                  {"-n", "--workers N"},
-                  {"--np", "--workers N"},
-                  {"--nproc", "--workers N"},
-                  {"--nproc_per_node", "--hosts HOST:SLOTS,..."},
-                  {"--nproc-per-node", "--hosts HOST:SLOTS,..."},
-                  {"--num_gpus", "--workers N"},
-                  {"--num-gpus", "--workers N"},
-                  {"-H", "--hosts HOST:SLOTS,..."},
-                  {"-host", "--hosts HOST:SLOTS,..."},
-                  {"--host", "--hosts HOST:SLOTS,..."},
-                  {"--include", "--hosts HOST:SLOTS,..."},
-                  {"--num_nodes", "--hosts HOST:SLOTS,... or --hostfile FILE"},
-                  {"--num-nodes", "--hosts HOST:SLOTS,... or --hostfile FILE"},
-                  {"--nnodes", "--hosts HOST:SLOTS,... or --hostfile FILE"},
-                  {"-hostfile", "--hostfile FILE"},
-                  {"-machinefile", "--hostfile FILE"},
-                  {"--machinefile", "--hostfile FILE"},
-                  {"-f", "--hostfile FILE"}};
-    size_t n = strcspn(option, "=");
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strlen(others[i].word) == n && memcmp(option, others[i].word, n) == 0)
-            return mu_fail(MU_USAGE, "run: no option '%s': %s says it here; see muster run --help", option,
-                           others[i].ours);
-    return mu_fail(MU_USAGE, "run: no option '%s': see muster run --help", option);
-}
+const mu_command_t mu_run_command = {
+    .name = "run",
+    .summary = "train: wait for the hosts, start, watch, restart",
+    .about = "Waits for the hosts, checks them, starts a controller and N workers with mpirun, watches them, "
+             "and starts "
+             "them again from the newest checkpoint when one fails (muster.max_restarts).",
+    .options = options,
+    .notes = "SIGTERM, SIGINT, SIGUSR1 and `muster stop DIR` save a checkpoint and stop (exit 75); a second "
+             "one stops at "
+             "once.",
+    .exits = "0 done; 75 stopped, run again to go on; 69 and 80 to 84 worth another try; docs/exit-codes.md",
+    .is_override = mu_config_is_override};
 
 mu_status_t mu_run_plan_parse(int argc, char **argv, mu_run_plan_t *p)
 {
-    mu_status_t status = MU_OK;
-    p->files = mu_calloc((size_t)argc, sizeof *p->files);
-    p->overrides = mu_calloc((size_t)argc, sizeof *p->overrides);
-    for (int i = 1; i < argc && status == MU_OK; i++) {
-        const char *v;
-        if (strcmp(argv[i], "--dry-run") == 0)
-            p->dry_run = true;
-        else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            p->help = true;
-        else if ((v = value_of(argc, argv, &i, "--hosts", &status)))
-            p->hosts_option = v;
-        else if (status == MU_OK && (v = value_of(argc, argv, &i, "--hostfile", &status)))
-            p->hostfile = v;
-        else if (status == MU_OK && (v = value_of(argc, argv, &i, "--run-dir", &status)))
-            p->dir_option = v;
-        else if (status == MU_OK && (v = value_of(argc, argv, &i, "--workers", &status))) {
-            if (!mu_parse_i64(v, &p->workers_option) || p->workers_option < 1 ||
-                p->workers_option > WORKERS_MAX)
-                status =
-                    mu_fail(MU_USAGE, "run: --workers wants a number from 1 to %d, not '%s'", WORKERS_MAX, v);
-        } else if (status != MU_OK)
-            break;
-        else if (argv[i][0] == '-' && argv[i][1])
-            status = no_option(argv[i]);
-        else if (mu_config_is_override(argv[i]))
-            p->overrides[p->noverrides++] = argv[i];
-        else
-            p->files[p->nfiles++] = argv[i];
-    }
-    if (status == MU_OK && !p->help && p->nfiles == 0)
-        status = mu_fail(MU_USAGE, "run: no CONFIG given: see muster run --help");
-    if (status == MU_OK && p->hosts_option && p->hostfile)
-        status = mu_fail(MU_USAGE, "run: --hosts and --hostfile exclude each other");
-    return status;
+    MU_TRY(mu_options_parse(&mu_run_command, argc, argv, p, NULL, &p->help));
+    if (!p->help && p->hosts_option && p->hostfile)
+        return mu_fail(MU_USAGE, "run: --hosts and --hostfile exclude each other");
+    return MU_OK;
 }
 
 /* Absolute, since ranks may start elsewhere; it need not exist. */
@@ -143,7 +73,7 @@ static mu_status_t check_here(void)
 mu_status_t mu_run_plan_find(mu_run_plan_t *p)
 {
     mu_world_t unknown = {.device_has_fp16 = true};
-    MU_TRY(mu_config_load(p->files, p->nfiles, p->overrides, p->noverrides, &p->config));
+    MU_TRY(mu_config_load(p->files.item, p->files.count, p->overrides.item, p->overrides.count, &p->config));
     mu_log_level_set(p->config->muster.log_level);
     MU_TRY(mu_config_resolve(p->config,
                              &unknown)); /* what fits no world is said before anyone waits for hosts */
@@ -292,8 +222,7 @@ void mu_run_plan_free(mu_run_plan_t *p)
     mu_placement_free(&p->places);
     mu_hosts_free(p->hosts);
     mu_config_free(p->config);
-    free(p->files);
-    free(p->overrides);
+    mu_options_release(&mu_run_command, p);
     free(p->run_dir);
     free(p->worker);
 }

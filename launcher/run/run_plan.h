@@ -4,12 +4,12 @@
 #define MU_LAUNCHER_RUN_PLAN_H
 
 #include "common/config/config.h"
+#include "common/options.h"
 #include "launcher/hosts/placement.h"
 
 typedef struct mu_run_plan {
     /* the command line; points into argv */
-    char **files, **overrides;
-    int nfiles, noverrides;
+    mu_words_t files, overrides;
     const char *hosts_option, *hostfile, *dir_option;
     int64_t workers_option; /* 0: not given */
     bool dry_run, help;
@@ -42,6 +42,6 @@ void mu_run_plan_command(const mu_run_plan_t *plan, const mu_run_names_t *names,
                          mu_args_t *env);
 void mu_run_plan_free(mu_run_plan_t *plan);
 
-extern const char mu_run_usage[];
+extern const mu_command_t mu_run_command;
 
 #endif

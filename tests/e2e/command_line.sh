@@ -5,17 +5,32 @@
 
 verbs=$(muster --help | sed -nE 's/^  ([a-z]+)  .*/\1/p')
 [ "$(wc -w <<<"$verbs")" -ge 14 ] || fail "verbs: $verbs"
-declare -A first=([render]=slurm [tokenizer]=train) # the word that comes before options
+declare -A first=([render]=slurm [tokenizer]=train [completion]=bash) # the word that comes before options
 for verb in $verbs; do
     muster "$verb" --help >"$scratch/out" 2>"$scratch/err" || fail "muster $verb --help"
     grep -q "^usage: muster $verb" "$scratch/out" && [ ! -s "$scratch/err" ] || fail "muster $verb --help: $(cat "$scratch/out" "$scratch/err")"
     expect_exit 2 muster "$verb" ${first[$verb]:-} --no-such-option x >"$scratch/out" 2>"$scratch/err"
     [ ! -s "$scratch/out" ] && grep -q -- "no-such-option" "$scratch/err" || fail "muster $verb --no-such-option: $(cat "$scratch/err")"
-    expect_exit 2 muster "$verb" >"$scratch/out" 2>"$scratch/err"
+    [ "$verb" = man ] || expect_exit 2 muster "$verb" >"$scratch/out" 2>"$scratch/err" # man alone is muster(1)
     grep -q -- "--help" "$scratch/err" || fail "muster $verb alone: $(cat "$scratch/err")"
     expect_exit 74 muster "$verb" --help >/dev/full 2>/dev/null
     expect_exit 74 muster "$verb" --help >&- 2>/dev/null
 done
+expect_exit 2 muster stauts 2>"$scratch/err"
+grep -q 'did you mean status' "$scratch/err" || fail "a verb that is nearly one: $(cat "$scratch/err")"
+
+# what a shell and man show is made of the same tables
+muster completion bash | bash -n || fail "muster completion bash is no bash"
+muster completion zsh >"$scratch/zsh"
+grep -q '^#compdef muster' "$scratch/zsh" || fail "muster completion zsh"
+offered=$(bash -c '. <(muster completion bash); COMP_WORDS=(muster prepare --split-by ""); COMP_CWORD=3; _muster; echo "${COMPREPLY[*]}"')
+[ "$offered" = "order hash" ] || fail "completion of --split-by: $offered"
+muster man --list | while read -r page; do
+    muster man $page >"$scratch/page"
+    grep -q '^\.SH SYNOPSIS' "$scratch/page" || fail "muster man $page"
+done
+expect_exit 2 muster man no-such-verb 2>/dev/null
+
 muster-worker --help | grep -q '^usage: mpirun' || fail "muster-worker --help"
 expect_exit 2 muster-worker 2>/dev/null
 expect_exit 2 muster-worker --prob 2>/dev/null

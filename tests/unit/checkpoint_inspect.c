@@ -1,6 +1,6 @@
 /* muster inspect on checkpoints, runs and data sets, whole and damaged: its text, its JSON, its exit. */
 #include "dataset/store/dataset.h"
-#include "launcher/cmd/cmd_inspect.h"
+#include "launcher/cmd/cmd.h"
 #include "tests/unit/checkpoint_help.h"
 #include <fcntl.h>
 #include <jansson.h>

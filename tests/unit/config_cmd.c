@@ -1,6 +1,6 @@
 /* `muster config`: what goes to stdout, what is said, and the exit code. */
 #include "tests/unit/config_test.h"
-#include "launcher/cmd/cmd_config.h"
+#include "launcher/cmd/cmd.h"
 #include <fcntl.h>
 #include <jansson.h>
 
@@ -87,10 +87,10 @@ static void bad_command_lines_are_told(void **state)
     } row[] = {
         {"config", "no CONFIG given", MU_USAGE},
         {"config seed=1", "no CONFIG given", MU_USAGE},
-        {"config a.yml --worker 2", "unknown option '--worker'", MU_USAGE},
-        {"config a.yml --workers", "--workers wants a number", MU_USAGE},
-        {"config a.yml --workers=0", "--workers wants a number", MU_USAGE},
-        {"config a.yml --workers x", "--workers wants a number", MU_USAGE},
+        {"config a.yml --worker 2", "did you mean --workers", MU_USAGE},
+        {"config a.yml --workers", "--workers needs a value", MU_USAGE},
+        {"config a.yml --workers=0", "--workers '0'", MU_USAGE},
+        {"config a.yml --workers x", "--workers 'x'", MU_USAGE},
         {"config absent.yml", "absent.yml: cannot open", MU_NOINPUT},
         {"config bad.yml", "bad.yml:1:1: unknown key 'sed': did you mean seed?", MU_CONFIG},
         {"config small.yml --workers 2 model_parallel_size=3",

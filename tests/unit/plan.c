@@ -9,7 +9,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "kernels/device.h"
-#include "launcher/cmd/cmd_plan.h"
+#include "launcher/cmd/cmd.h"
 #include "launcher/preflight/requirements.h"
 #include "launcher/plan/plan.h"
 #include "worker/model/net.h"
