@@ -54,7 +54,11 @@ static bool is_inside(const struct sockaddr *sa, const network_t *network)
 
 static bool is_named(const struct ifaddrs *i, const char *word)
 {
-    return strcmp(i->ifa_name, word) == 0 || (strcmp(word, "*") == 0 && !(i->ifa_flags & IFF_LOOPBACK));
+    size_t n = strcspn(word, "@");
+    bool any = n == 1 && *word == '*' && !(i->ifa_flags & IFF_LOOPBACK);
+    if (!any && (strlen(i->ifa_name) != n || memcmp(i->ifa_name, word, n) != 0))
+        return false;
+    return word[n] == '\0' || (i->ifa_addr->sa_family == AF_INET6) == (word[n + 1] == '6');
 }
 
 static const struct ifaddrs *find(const struct ifaddrs *list, const char *word)

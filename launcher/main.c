@@ -3,6 +3,7 @@
 #include "common/stdio_setup.h"
 #include "common/words.h"
 #include "launcher/cmd/cmd.h"
+#include "launcher/mpi/agent.h"
 #include "launcher/cmd/cmd_compare.h"
 #include "launcher/cmd/cmd_eval.h"
 #include "launcher/cmd/cmd_generate.h"
@@ -84,5 +85,7 @@ static mu_status_t obey(int argc, char **argv)
 int main(int argc, char **argv)
 {
     mu_stdio_begin();
+    if (argc > 0 && mu_agent_is(argv[0]))
+        return mu_status_exit(mu_agent(argc, argv));
     return mu_status_exit(mu_stdio_end(obey(argc, argv)));
 }

@@ -107,6 +107,7 @@ typedef struct check {
     mu_ready_t *ready;
     mu_preflight_report_t *report;
     char *run_dir;
+    mu_settings_t settings;
 } check_t;
 
 static void print_result(const check_t *check, mu_status_t status)
@@ -142,6 +143,7 @@ static mu_status_t look_at_hosts(check_t *check)
                                 .gpus = need[check->config->muster.device],
                                 .rdma = rdma[check->config->muster.transport],
                                 .controller_here = mu_run_plan_controller_here(check->config),
+                                .settings = &check->settings,
                                 .stop = &stop};
     mu_status_t status = mu_preflight_run(check->ready, &want, &check->report);
     if (check->report)
@@ -151,7 +153,7 @@ static mu_status_t look_at_hosts(check_t *check)
 
 static mu_status_t check_all(const check_args_t *args, const mu_config_t *config, const char *tmp)
 {
-    check_t check = {.args = args, .config = config};
+    check_t check = {.args = args, .config = config, .settings = {.fd = -1}};
     bool made = false;
     mu_status_t status;
     mu_hosts_query_t query = {
@@ -163,7 +165,11 @@ static mu_status_t check_all(const check_args_t *args, const mu_config_t *config
     MU_TRY_GOTO(status, open_run_dir(args->run_dir ? args->run_dir : config->save, &check.run_dir, &made),
                 done);
     MU_TRY_GOTO(status, mu_ready_new(check.hosts, check.ssh, &options, &check.ready), done);
+    mu_settings_start(&check.settings);
     status = mu_ready_wait(check.ready);
+    mu_settings_read(&check.settings);
+    if (status == MU_OK)
+        status = mu_settings_check(&check.settings, 0);
     if (status == MU_OK)
         status = look_at_hosts(&check);
     print_result(&check, status);
@@ -173,6 +179,7 @@ done:
     mu_preflight_free(check.report);
     mu_ready_free(check.ready);
     mu_ssh_free(check.ssh);
+    mu_settings_free(&check.settings);
     mu_hosts_free(check.hosts);
     free(check.run_dir);
     return status;

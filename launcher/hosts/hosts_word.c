@@ -43,11 +43,11 @@ bool mu_host_name_valid(const char *name, size_t n)
     size_t begin = 0;
     for (size_t i = 0; i <= n; i++) {
         if (i < n && name[i] != '.') {
-            if (!is_alnum(name[i]) && name[i] != '-')
+            if (!is_alnum(name[i]) && name[i] != '-' && name[i] != '_')
                 return false;
             continue;
         }
-        if (i == begin || i - begin > 63 || name[begin] == '-' || name[i - 1] == '-')
+        if (i == begin || i - begin > 63 || !is_alnum(name[begin]) || !is_alnum(name[i - 1]))
             return false;
         if (i == n)
             return !label_is_number(name + begin, n - begin);
@@ -137,9 +137,13 @@ mu_status_t mu_hosts_word(const mu_hosts_build_t *build, mu_origin_t place, cons
             return bad_word(build, place, word, (size_t)(end - word),
                             "has several colons: write an IPv6 address in brackets, [fd00::1]:8");
         name_end = colon ? colon : end;
+        if (name_end > name + 1 && name_end[-1] == '.' &&
+            mu_host_name_valid(name, (size_t)(name_end - name - 1)))
+            return bad_word(build, place, name, (size_t)(name_end - name),
+                            "ends with a dot, which Open MPI cannot take: leave the dot out");
         if (!mu_host_name_valid(name, (size_t)(name_end - name)))
             return bad_word(build, place, name, (size_t)(name_end - name),
-                            "is not a host name (letters, digits, '-' and '.') or an address");
+                            "is not a host name (letters, digits, '-', '_' and '.') or an address");
     }
     if (colon && !mu_hosts_number(colon + 1, (size_t)(end - colon - 1), MU_SLOTS_MAX, &host->slots)) {
         place.column += (int)(colon + 1 - word);

@@ -71,14 +71,23 @@ bool mu_mpirun_dotted(const mu_host_ranks_t *places, int count)
 
 typedef struct builder {
     const mu_mpirun_t *mpirun;
+    const mu_settings_t *settings;
     mu_args_t *args;
 } builder_t;
 
-static bool user_has(const char *prefix, const char *name)
+static const char *variable_of(const char *prefix, const char *name)
 {
     char variable[128];
     snprintf(variable, sizeof variable, "%s%s", prefix, name);
-    return getenv(variable) != NULL;
+    return getenv(variable);
+}
+
+/* What the user has set for a parameter of the MPI library, or of ORTE: in the environment, else elsewhere. */
+static const char *user_value(const mu_settings_t *settings, const char *name)
+{
+    const char *value = variable_of("OMPI_MCA_", name);
+    const mu_setting_t *setting = value ? NULL : mu_settings_get(settings, name);
+    return setting ? setting->value : value;
 }
 
 static void add(builder_t *b, const char *option, const char *name, const char *value)
@@ -91,14 +100,14 @@ static void add(builder_t *b, const char *option, const char *name, const char *
 /* A parameter of the MPI library in the ranks. */
 static void rank_set(builder_t *b, const char *name, const char *value)
 {
-    if (!user_has("OMPI_MCA_", name))
+    if (!user_value(b->settings, name))
         add(b, "--mca", name, value);
 }
 
 static bool daemon_has(const builder_t *b, const char *orte, const char *prrte)
 {
-    bool four = b->mpirun->major == 4;
-    return user_has(four ? "OMPI_MCA_" : "PRTE_MCA_", four ? orte : prrte);
+    return b->mpirun->major == 4 ? user_value(b->settings, orte) != NULL
+                                 : variable_of("PRTE_MCA_", prrte) != NULL;
 }
 
 /* A parameter of mpirun and its daemons, by its name in ORTE and in PRRTE. */
@@ -111,18 +120,33 @@ static void daemon_set(builder_t *b, const char *orte, const char *prrte, const 
 
 #define EXCLUDE "btl_tcp_if_exclude"
 
+/* Of the two families that an interface may have, the one over which the hosts were reached: the other may be dead. */
+static void keep_family(builder_t *b, int family)
+{
+    if (b->mpirun->major == 4)
+        rank_set(b, family == 4 ? "oob_tcp_disable_ipv6_family" : "oob_tcp_disable_ipv4_family", "1");
+    rank_set(b, "btl_tcp_disable_family", family == 4 ? "6" : "4");
+}
+
 static void add_network(builder_t *b, const mu_mpi_job_t *job)
 {
-    char ports[32], port[16], count[16];
+    char four[32], six[32], port[16], count[16];
     const char *interfaces = job->local ? "lo" : job->interfaces;
-    snprintf(ports, sizeof ports, "%d-%d", job->daemon_port, job->daemon_port + job->daemon_ports - 1);
+    /* Open MPI 4.1 listens on all addresses, on every port that it is given, IPv4 first: where IPv6 is given the same ports
+     * it finds none free and does not listen at all. So IPv6 gets ports of its own when it is needed, and else none. */
+    int last = job->daemon_port + job->daemon_ports - 1, half = job->daemon_port + job->daemon_ports / 2;
+    bool share = job->local || job->family == 4;
+    snprintf(four, sizeof four, "%d-%d", job->daemon_port, share ? last : half - 1);
+    snprintf(six, sizeof six, "%d-%d", share ? job->daemon_port : half, last);
     snprintf(port, sizeof port, "%d", MU_PORT_RANK);
     snprintf(count, sizeof count, "%d", MU_PORT_RANK_COUNT);
     /* PRRTE does not take the loopback interface, even for one machine: there it chooses for itself */
     if ((!job->local || b->mpirun->major == 4) && !daemon_has(b, "oob_tcp_if_exclude", "prte_if_exclude"))
         daemon_set(b, "oob_tcp_if_include", "prte_if_include", interfaces);
-    daemon_set(b, "oob_tcp_dynamic_ipv4_ports", "oob_tcp_dynamic_ipv4_ports", ports);
-    daemon_set(b, "oob_tcp_dynamic_ipv6_ports", "oob_tcp_dynamic_ipv6_ports", ports);
+    daemon_set(b, "oob_tcp_dynamic_ipv4_ports", "oob_tcp_dynamic_ipv4_ports", four);
+    daemon_set(b, "oob_tcp_dynamic_ipv6_ports", "oob_tcp_dynamic_ipv6_ports", six);
+    if (!job->local && job->family != 0)
+        keep_family(b, job->family);
     /* ob1 over shared memory and TCP: the same everywhere. RDMA belongs to NCCL, on GPUs. */
     rank_set(b, "pml", "ob1");
     if (b->mpirun->major == 4)
@@ -131,7 +155,7 @@ static void add_network(builder_t *b, const mu_mpi_job_t *job)
         rank_set(b, "btl", job->local ? "self,sm" : "self,sm,tcp");
     if (job->local)
         return;
-    if (!user_has("OMPI_MCA_", EXCLUDE)) /* with both lists Open MPI has no TCP at all */
+    if (!user_value(b->settings, EXCLUDE)) /* with both lists Open MPI has no TCP at all */
         rank_set(b, "btl_tcp_if_include", interfaces);
     rank_set(b, "btl_tcp_port_min_v4", port);
     rank_set(b, "btl_tcp_port_range_v4", count);
@@ -139,9 +163,9 @@ static void add_network(builder_t *b, const mu_mpi_job_t *job)
     rank_set(b, "btl_tcp_port_range_v6", count);
 }
 
-static int user_number(const char *name, int ours)
+static int user_number(const mu_settings_t *settings, const char *name, int ours)
 {
-    const char *text = getenv(name);
+    const char *text = user_value(settings, name);
     int64_t n;
     return text && mu_parse_i64(text, &n) && n > 0 && n <= 65535 ? (int)n : ours;
 }
@@ -152,28 +176,51 @@ static bool allows(const char *list, const char *component)
     return !list || (strstr(list, component) != NULL) == (*list != '^');
 }
 
-mu_rank_net_t mu_mpirun_rank_net(const char *ours)
+mu_rank_net_t mu_mpirun_rank_net(const mu_settings_t *settings, const char *ours)
 {
-    const char *pml = getenv("OMPI_MCA_pml"), *btl = getenv("OMPI_MCA_btl");
-    const char *interfaces = getenv("OMPI_MCA_btl_tcp_if_include");
+    const char *pml = user_value(settings, "pml"), *btl = user_value(settings, "btl");
+    const char *interfaces = user_value(settings, "btl_tcp_if_include");
     mu_rank_net_t net = {.interfaces = interfaces && *interfaces ? interfaces : ours};
-    net.tcp = allows(pml, "ob1") && allows(btl, "tcp") && !user_has("OMPI_MCA_", EXCLUDE);
-    net.port = user_number("OMPI_MCA_btl_tcp_port_min_v4", MU_PORT_RANK);
-    net.ports = user_number("OMPI_MCA_btl_tcp_port_range_v4", MU_PORT_RANK_COUNT);
+    net.tcp = allows(pml, "ob1") && allows(btl, "tcp") && !user_value(settings, EXCLUDE);
+    net.port = user_number(settings, "btl_tcp_port_min_v4", MU_PORT_RANK);
+    net.ports = user_number(settings, "btl_tcp_port_range_v4", MU_PORT_RANK_COUNT);
     if (net.ports > 65536 - net.port)
         net.ports = 65536 - net.port;
     return net;
 }
 
+bool mu_mpirun_takes_agent(const mu_mpirun_t *mpirun, const mu_settings_t *settings)
+{
+    bool four = mpirun->major == 4;
+    const char *plm = four ? user_value(settings, "plm") : variable_of("PRTE_MCA_", "plm");
+    const char *agent =
+        four ? user_value(settings, "plm_rsh_agent") : variable_of("PRTE_MCA_", "plm_ssh_agent");
+    if (plm && strcmp(plm, four ? "rsh" : "ssh") != 0)
+        return false;
+    return !agent ||
+           (strncmp(agent, "ssh", 3) == 0 && strchr(" :", agent[3])); /* "ssh : rsh" is the default */
+}
+
 /* Both the user's and ours, since ours name key and port: Kubeflow's MPI operator always sets the variable.
- * Of an option that is there twice ssh takes the first. */
-static void add_ssh_args(builder_t *b, const char *ours)
+ * Of an option that is there twice ssh takes the first. Our agent finds the host after two dashes. */
+static void add_ssh_args(builder_t *b, const mu_mpi_job_t *job)
 {
     bool four = b->mpirun->major == 4;
-    const char *his = getenv(four ? "OMPI_MCA_plm_rsh_args" : "PRTE_MCA_plm_ssh_args");
-    char *both = mu_format("%s%s%s", his ? his : "", his && *his ? " " : "", ours);
+    const char *his =
+        four ? user_value(b->settings, "plm_rsh_args") : variable_of("PRTE_MCA_", "plm_ssh_args");
+    char *both =
+        mu_format("%s%s%s%s", his ? his : "", his && *his ? " " : "", job->ssh_args, job->agent ? " --" : "");
     add(b, four ? "--mca" : "--prtemca", four ? "plm_rsh_args" : "plm_ssh_args", both);
     free(both);
+}
+
+/* The daemons look for their agent too, although they start nothing, and on their hosts ours is not there. */
+static void add_agent(builder_t *b, const char *agent)
+{
+    bool four = b->mpirun->major == 4;
+    char *or_ssh = mu_format("%s : ssh", agent);
+    add(b, four ? "--mca" : "--prtemca", four ? "plm_rsh_agent" : "plm_ssh_agent", or_ssh);
+    free(or_ssh);
 }
 
 static void add_places(builder_t *b, const mu_mpi_job_t *job)
@@ -186,7 +233,9 @@ static void add_places(builder_t *b, const mu_mpi_job_t *job)
     mu_args_add(b->args, "slot:OVERSUBSCRIBE"); /* our hostfile counts; workers place themselves on cores */
     mu_args_add(b->args, "--bind-to");
     mu_args_add(b->args, "none");
-    if (job->dotted) /* else ssh is given the part before the dot */
+    if (job->agent && b->mpirun->major == 4 && user_value(b->settings, "orte_keep_fqdn_hostnames"))
+        add(b, "--mca", "orte_keep_fqdn_hostnames", "0"); /* our names have no domain (node_names.h) */
+    else if (job->dotted)                                 /* else ssh is given the part before the dot */
         daemon_set(b, "orte_keep_fqdn_hostnames", "prte_keep_fqdn_hostnames", "1");
     daemon_set(b, "orte_tmpdir_base", "prte_tmpdir_base", job->tmp_dir);
     rank_set(b, b->mpirun->major == 4 ? "btl_vader_backing_directory" : "btl_sm_backing_directory",
@@ -195,11 +244,13 @@ static void add_places(builder_t *b, const mu_mpi_job_t *job)
         rank_set(b, "mpi_yield_when_idle", "1");
     if (job->local) {
         daemon_set(b, "plm", "plm", b->mpirun->major == 4 ? "isolated" : "ssh");
-    } else if (!user_has(b->mpirun->major == 4 ? "OMPI_MCA_" : "PRTE_MCA_", "plm")) {
+    } else if (!daemon_has(b, "plm", "plm") || job->agent) {
         daemon_set(b, "plm", "plm", b->mpirun->major == 4 ? "rsh" : "ssh");
         daemon_set(b, "plm_rsh_no_tree_spawn", "plm_ssh_no_tree_spawn", "1");
+        if (job->agent)
+            add_agent(b, job->agent);
         if (job->ssh_args)
-            add_ssh_args(b, job->ssh_args);
+            add_ssh_args(b, job);
     }
 }
 
@@ -212,7 +263,7 @@ static bool names_devices(const char *name, size_t n)
 
 void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_t *out)
 {
-    builder_t b = {mpirun, out};
+    builder_t b = {mpirun, job->settings, out};
     mu_args_add(out, mpirun->program);
     add_places(&b, job);
     add_network(&b, job);
@@ -308,12 +359,17 @@ void mu_mpirun_env(const mu_mpi_job_t *job, mu_args_t *out)
 {
     /* A Slurm job around us is mpirun's business only when the user wants its daemons from there. Else it
      * would ask slurmctld for them, or refuse a launcher's host that is not in the allocation (salloc). */
-    bool by_slurm = !job->local && (user_has("OMPI_MCA_", "plm") || user_has("PRTE_MCA_", "plm"));
+    static const char prefix[] = "OMPI_MCA_";
+    bool by_slurm = !job->local && (user_value(job->settings, "plm") || variable_of("PRTE_MCA_", "plm"));
     for (char **e = environ; e && *e; e++) {
         size_t n = strcspn(*e, "=");
         bool slurm = n >= 5 && memcmp(*e, "SLURM", 5) == 0;
-        if (mu_env_allowed(*e, n, false) && (!slurm || by_slurm))
+        char *name = mu_format("%.*s", (int)n, *e);
+        bool places =
+            strncmp(name, prefix, sizeof prefix - 1) == 0 && mu_setting_places(name + sizeof prefix - 1);
+        if (mu_env_allowed(*e, n, false) && (!slurm || by_slurm) && !places)
             mu_args_add(out, *e);
+        free(name);
     }
     for (int i = 0; i < job->vars->n; i++)
         mu_args_add(out, job->vars->v[i]);

@@ -108,7 +108,7 @@ static void add_paths(json_t *ask)
 static void ask_host(exchange_t *x, int i)
 {
     mu_ready_host_t host = mu_ready_host(x->ready, i);
-    const char *address = x->want->return_host ? x->want->return_host : host.launcher;
+    const char *address = x->want->return_host ? x->want->return_host : mu_ready_control_address(x->ready);
     json_t *ask = json_pack("{s:f}", "seconds", x->seconds * 0.8); /* its own deadline comes before ours */
     if (x->want->run_dir)
         json_object_set_new(ask, "storage",

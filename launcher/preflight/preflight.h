@@ -12,6 +12,7 @@
 #ifndef MU_LAUNCHER_PREFLIGHT_H
 #define MU_LAUNCHER_PREFLIGHT_H
 
+#include "launcher/mpi/settings.h"
 #include "launcher/ready/ready.h"
 
 typedef enum mu_need { MU_NEED_AUTO, MU_NEED_NO, MU_NEED_YES } mu_need_t;
@@ -24,9 +25,11 @@ typedef struct mu_preflight_want {
     mu_need_t gpus;            /* AUTO: wanted everywhere as soon as one host has any */
     mu_need_t rdma;            /* between hosts; AUTO: as good as the hosts have it. NO: TCP is to be taken */
     int return_port;           /* where probes connect back to; 0: a free one of the control's (ports.h) */
-    const char *return_host; /* our address for them; NULL: each host's own view (mu_ready_host_t.launcher) */
-    bool controller_here;    /* a rank is to run on this machine, even if the list does not name it */
-    const char *daemon;      /* mpirun's program there; NULL: orted or prted, as PATH finds it here */
+    const char *return_host; /* our address for them; NULL: as the first host elsewhere sees it, where guards
+                              * will connect to (mu_ready_control_address) */
+    const mu_settings_t *settings; /* of Open MPI (launcher/mpi/settings.h); NULL: the environment alone */
+    bool controller_here;          /* a rank is to run on this machine, even if the list does not name it */
+    const char *daemon;            /* mpirun's program there; NULL: orted or prted, as PATH finds it here */
     const char
         *token; /* of the run: what attempts before `attempt` left on other hosts is removed; NULL: not */
     int64_t attempt;

@@ -60,6 +60,7 @@ static bool is_ready(const mu_ready_t *ready, int i)
  * not here; one that is not found is enough, since looking up takes time. */
 static void find_route(mu_preflight_mesh_t *mesh)
 {
+    mesh->family = -1;
     const mu_ready_t *ready = mesh->ready;
     mu_route_t *all = &mesh->route, route;
     bool unknown = false;
@@ -67,6 +68,8 @@ static void find_route(mu_preflight_mesh_t *mesh)
         const char *address = ready->host[i].address, *why;
         if (!is_ready(ready, i) || ready->host[i].local || (unknown && !*address))
             continue;
+        int family = !*address ? 0 : strchr(address, ':') ? 6 : 4;
+        mesh->family = mesh->family < 0 || mesh->family == family ? family : 0;
         if (!mu_route_find(*address ? address : ready->hosts->host[i].name, &route, &why))
             unknown = unknown || !*address;
         else if (!route.here && *all->address)
@@ -76,10 +79,15 @@ static void find_route(mu_preflight_mesh_t *mesh)
     }
 }
 
-static bool find_network(mu_preflight_mesh_t *mesh)
+static bool find_network(mu_preflight_mesh_t *mesh, const mu_settings_t *settings)
 {
+    char ours[80];
     find_route(mesh);
-    mu_rank_net_t net = mu_mpirun_rank_net(*mesh->route.interfaces ? mesh->route.interfaces : "*");
+    /* of an interface's addresses those of the family that works; a network is of one */
+    snprintf(ours, sizeof ours, "%s", *mesh->route.interfaces ? mesh->route.interfaces : "*");
+    if (mesh->family > 0 && !strchr(ours, '/'))
+        snprintf(ours + strlen(ours), 3, "%s", mesh->family == 4 ? "@4" : "@6");
+    mu_rank_net_t net = mu_mpirun_rank_net(settings, ours);
     if (!net.tcp) {
         mu_info(
             "OMPI_MCA_pml or OMPI_MCA_btl choose another transport than TCP, or OMPI_MCA_btl_tcp_if_exclude "
@@ -136,7 +144,7 @@ mu_preflight_mesh_t *mu_preflight_mesh_new(mu_ready_t *ready, const mu_preflight
     mesh->ready = ready;
     mesh->member = mu_calloc((size_t)n + 1, sizeof *mesh->member);
     snprintf(mesh->token, sizeof mesh->token, "%s", token);
-    if (!find_network(mesh)) {
+    if (!find_network(mesh, want->settings)) {
         mu_preflight_mesh_free(mesh);
         return NULL;
     }

@@ -36,6 +36,7 @@ struct mu_preflight_mesh {
     mu_ready_t *ready;
     char interfaces[256], token[MU_MESH_TOKEN + 1];
     mu_route_t route; /* to the hosts elsewhere */
+    int family;       /* 4 or 6 when all of them were reached by it; else 0 */
     int port, ports;
     mu_mesh_t *here; /* this machine's, which is member 0 then; NULL: takes no part, or cannot listen */
     mu_mesh_member_t *member;

@@ -4,6 +4,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/open_files.h"
+#include "launcher/mpi/agent.h"
 
 #include <ifaddrs.h>
 #include <poll.h>
@@ -41,7 +42,7 @@ static mu_status_t find_worker(mu_ready_t *ready)
     if (ready->options.token) /* by `env`, since shells do not agree on how to say it */
         mu_buf_addf(&command, "env MUSTER_RUN_TOKEN=%s MUSTER_ATTEMPT=%lld ", ready->options.token,
                     (long long)ready->options.attempt);
-    mu_ssh_quote(path.data, &command);
+    mu_shell_word(path.data, &command);
     mu_buf_adds(&command, " --probe");
     ready->worker = mu_buf_detach(&path);
     ready->command = mu_buf_detach(&command);
@@ -261,6 +262,16 @@ mu_ready_host_t mu_ready_host(const mu_ready_t *ready, int index)
                              .tries = host->tries,
                              .ready_after = host->ready_after,
                              .hello = host->hello};
+}
+
+const char *mu_ready_control_address(const mu_ready_t *ready)
+{
+    for (int i = 0; i < ready->hosts->count; i++) {
+        const mu_ready_state_t *host = &ready->host[i];
+        if (host->phase == MU_READY_PHASE_READY && !host->local && host->launcher[0])
+            return host->launcher;
+    }
+    return "";
 }
 
 json_t *mu_ready_json(const mu_ready_t *ready)

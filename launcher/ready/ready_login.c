@@ -13,7 +13,7 @@ void mu_ready_login_start(mu_ready_t *ready, int index)
         started = mu_login_start(&host->login, (char *const[]){ready->worker, (char[]){"--probe"}, NULL});
     } else {
         char **argv;
-        mu_ssh_argv(ready->ssh, index, ready->command, &argv);
+        mu_ssh_argv(ready->ssh, index, host->found.proxied ? "" : host->address, ready->command, &argv);
         started = mu_login_start(&host->login, argv);
         mu_ssh_argv_free(argv);
     }

@@ -109,6 +109,8 @@ static bool is_own_address(const mu_ready_t *ready, const struct sockaddr_storag
 {
     const struct sockaddr_in *a4 = (const struct sockaddr_in *)address;
     const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)address;
+    if (address->ss_family == AF_INET && ntohl(a4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
+        return true; /* Debian gives the own full name 127.0.1.1, which is on no interface */
     for (const struct ifaddrs *i = ready->interfaces; i; i = i->ifa_next) {
         if (!i->ifa_addr || i->ifa_addr->sa_family != address->ss_family)
             continue;
@@ -204,8 +206,8 @@ static void look_up(mu_ready_t *ready, int index, char **ask)
 void mu_ready_start(mu_ready_t *ready, int index)
 {
     mu_ready_state_t *host = &ready->host[index];
-    const char *name = ready->hosts->host[index].name;
-    if (strcasecmp(name, "localhost") == 0 || strcasecmp(name, ready->self) == 0)
+    if (ready->hosts->source == MU_HOSTS_LOCAL ||
+        strcasecmp(ready->hosts->host[index].name, "localhost") == 0)
         host->local = true;
     if (host->local || host->found.proxied)
         enqueue_login(ready, index);
@@ -269,7 +271,9 @@ void mu_ready_found(mu_ready_t *ready, const mu_found_t *found)
         enqueue_login(ready, found->index);
         return;
     }
-    if (found->error) {
+    if (found->error && strcasecmp(ready->hosts->host[found->index].name, ready->self) == 0)
+        host->local = true; /* nobody else has this name */
+    else if (found->error) {
         bool server = found->error == EAI_AGAIN || found->error == EAI_FAIL || found->error == EAI_SYSTEM;
         mu_ready_miss(ready, found->index, server ? MU_REASON_NO_RESOLVER : MU_REASON_NO_NAME,
                       gai_strerror(found->error));
@@ -277,7 +281,7 @@ void mu_ready_found(mu_ready_t *ready, const mu_found_t *found)
     }
     if (!host->local && !tell_local(ready, found->index))
         return;
-    if (host->local && ready->options.until == MU_STAGE_READY)
+    if (host->local && (ready->options.until == MU_STAGE_READY || found->count == 0))
         enqueue_login(ready, found->index);
     else
         dial(ready, found->index);

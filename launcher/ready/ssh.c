@@ -190,7 +190,8 @@ void mu_ssh_argv_free(char **argv)
 }
 
 /* ssh FIRST... options -- host [remote] */
-static char **command_line(const mu_ssh_t *ssh, int index, const char *const *first, const char *remote)
+static char **command_line(const mu_ssh_t *ssh, int index, const char *const *first, const char *family,
+                           const char *remote)
 {
     char **argv = mu_calloc((size_t)ssh->options + 16, sizeof *argv), **p = argv;
     *p++ = mu_strdup("ssh");
@@ -198,6 +199,10 @@ static char **command_line(const mu_ssh_t *ssh, int index, const char *const *fi
         *p++ = mu_strdup(*first++);
     for (int i = 0; i < ssh->options; i++)
         *p++ = mu_strdup(ssh->option[i]);
+    if (family) { /* after the user's options: ssh takes the first */
+        *p++ = mu_strdup("-o");
+        *p++ = mu_format("AddressFamily=%s", family);
+    }
     *p++ = mu_strdup("--");
     *p++ = mu_strdup(ssh->hosts->host[index].name);
     if (remote)
@@ -205,30 +210,20 @@ static char **command_line(const mu_ssh_t *ssh, int index, const char *const *fi
     return argv;
 }
 
-void mu_ssh_argv(const mu_ssh_t *ssh, int index, const char *remote, char ***out)
+void mu_ssh_argv(const mu_ssh_t *ssh, int index, const char *address, const char *remote, char ***out)
 {
-    *out = command_line(ssh, index, (const char *const[]){"-T", "-o", "ControlMaster=yes", NULL}, remote);
+    const char *family = !*address ? NULL : strchr(address, ':') ? "inet6" : "inet";
+    *out = command_line(ssh, index, (const char *const[]){"-T", "-o", "ControlMaster=yes", NULL}, family,
+                        remote);
 }
 
 void mu_ssh_argv_ask(const mu_ssh_t *ssh, int index, char ***out)
 {
-    *out = command_line(ssh, index, (const char *const[]){"-T", "-G", NULL}, NULL);
+    *out = command_line(ssh, index, (const char *const[]){"-T", "-G", NULL}, NULL, NULL);
 }
 
 void mu_ssh_mpirun_args(const mu_ssh_t *ssh, mu_buf_t *out)
 {
     for (int i = 0; i < ssh->options; i++)
         mu_buf_addf(out, "%s%s", i ? " " : "", ssh->option[i]);
-}
-
-void mu_ssh_quote(const char *text, mu_buf_t *out)
-{
-    mu_buf_addc(out, '\'');
-    for (const char *p = text; *p; p++) {
-        if (*p == '\'')
-            mu_buf_adds(out, "'\\''");
-        else
-            mu_buf_addc(out, *p);
-    }
-    mu_buf_addc(out, '\'');
 }

@@ -35,8 +35,9 @@ mu_status_t mu_ssh_new(const mu_hosts_t *hosts, const char *user_args, const cha
 void mu_ssh_free(mu_ssh_t *ssh);
 
 /* The NULL-terminated command line of a login to host `index` that runs `remote` (one string, already quoted
- * for a shell: mu_ssh_quote). Free with mu_ssh_argv_free(). */
-void mu_ssh_argv(const mu_ssh_t *ssh, int index, const char *remote, char ***out);
+ * for a shell: mu_shell_word of launcher/mpi/agent.h). address: the numeric one that was connected to, whose family ssh
+ * shall take too; "": any. Free with mu_ssh_argv_free(). */
+void mu_ssh_argv(const mu_ssh_t *ssh, int index, const char *address, const char *remote, char ***out);
 void mu_ssh_argv_free(char **argv);
 /* The port that the options give: the user's -p or -o Port=, as ssh takes it before any file's, else the host's
  * own; 0: none is given. ssh may be NULL. */
@@ -47,8 +48,5 @@ void mu_ssh_argv_ask(const mu_ssh_t *ssh, int index, char ***out);
 
 /* The options without the program's name and without ControlMaster, separated by single blanks. */
 void mu_ssh_mpirun_args(const mu_ssh_t *ssh, mu_buf_t *out);
-
-/* Adds `text` as one word of a POSIX shell. */
-void mu_ssh_quote(const char *text, mu_buf_t *out);
 
 #endif

@@ -7,6 +7,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/orphan_cleanup.h"
+#include "launcher/mpi/agent.h"
 #include "launcher/ready/clean_hosts.h"
 #include "launcher/preflight/requirements.h"
 #include "launcher/plan/start_check.h"
@@ -252,6 +253,7 @@ static mu_status_t check_hosts(run_t *r)
                                 .gpus = need[r->plan.config->muster.device],
                                 .rdma = rdma[r->plan.config->muster.transport],
                                 .controller_here = mu_run_plan_controller_here(r->plan.config),
+                                .settings = &r->plan.settings,
                                 .token = r->state.token,
                                 .attempt = r->state.attempt + 1,
                                 .stop = &signals};
@@ -287,6 +289,7 @@ static mu_status_t gather(run_t *r)
     r->ready = NULL;
     MU_TRY(mu_ready_new(r->plan.hosts, r->ssh, &options, &r->ready));
     MU_TRY(mu_ready_wait(r->ready));
+    mu_run_plan_prove(&r->plan, r->ready);
     MU_TRY(check_hosts(r));
     if (local) { /* no login to keep */
         mu_ready_free(r->ready);
@@ -303,6 +306,9 @@ static mu_status_t write_hostfile(run_t *r)
     mu_mpirun_hostfile(&r->plan.mpirun, r->plan.places.place, r->plan.places.count, &text);
     mu_status_t status = mu_file_replace(r->hostfile, text.data, text.len, 0600);
     mu_buf_release(&text);
+    if (status == MU_OK && !r->plan.places.local)
+        status = mu_agent_install(r->tmp_dir.data, r->plan.places.node, r->plan.places.family,
+                                  r->plan.places.count);
     return status;
 }
 
@@ -682,6 +688,7 @@ static mu_status_t dry_run(run_t *r)
     mu_args_t args = {0}, env = {0};
     mu_buf_t line = MU_BUF_INIT;
     MU_TRY(check_start(r));
+    mu_settings_read(&r->plan.settings);
     MU_TRY(mu_run_plan_fit(&r->plan, NULL, NULL));
     read_past(r);
     r->state.attempt++;

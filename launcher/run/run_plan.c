@@ -1,5 +1,6 @@
-#include "launcher/mpi/ports.h"
 #include "launcher/run/run_plan.h"
+#include "launcher/mpi/agent.h"
+#include "launcher/mpi/ports.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/rundir.h"
@@ -90,7 +91,9 @@ mu_status_t mu_run_plan_find(mu_run_plan_t *p)
     mu_status_t status = mu_worker_program(&worker);
     p->worker = mu_buf_detach(&worker);
     MU_TRY(status);
-    return mu_mpirun_find("mpirun", &p->mpirun);
+    MU_TRY(mu_mpirun_find("mpirun", &p->mpirun));
+    mu_settings_start(&p->settings);
+    return MU_OK;
 }
 
 static bool sees_path(const char *path)
@@ -117,14 +120,14 @@ bool mu_run_plan_controller_here(const mu_config_t *config)
 }
 
 /* Places for `workers`, and the config for what fits there; fewer when the batch does not divide. */
-static mu_status_t fit_workers(mu_run_plan_t *p, const mu_hosts_t *hosts, int workers)
+static mu_status_t fit_workers(mu_run_plan_t *p, const mu_hosts_t *hosts, const mu_proved_t *proved,
+                               int workers)
 {
     bool data = sees_data(p->config);
     int asked = workers;
     for (;;) {
-        MU_TRY(mu_placement_make(hosts, workers, p->config->muster.controller_host, data, &p->places));
-        if (p->places.place[0].host && strcmp(p->places.place[0].host, p->places.self) == 0)
-            p->places.place[0].host = p->places.self;
+        MU_TRY(
+            mu_placement_make(hosts, proved, workers, p->config->muster.controller_host, data, &p->places));
         mu_world_t world = {
             .workers = workers, .slots_per_host = p->places.slots_per_host, .device_has_fp16 = true};
         mu_status_t status = mu_config_resolve(p->config, &world);
@@ -165,6 +168,7 @@ mu_status_t mu_run_plan_fit(mu_run_plan_t *p, const bool *fit, const int *gpus)
     mu_placement_free(&p->places);
     /* a list of the fit ones; its entries belong to the whole list */
     mu_hosts_t hosts = *p->hosts;
+    mu_proved_t *proved = mu_calloc((size_t)hosts.count, sizeof *proved);
     int *gpu = mu_calloc((size_t)hosts.count, sizeof *gpu);
     hosts.host = mu_calloc((size_t)hosts.count, sizeof *hosts.host);
     hosts.count = 0;
@@ -172,13 +176,34 @@ mu_status_t mu_run_plan_fit(mu_run_plan_t *p, const bool *fit, const int *gpus)
         if (fit && !fit[i])
             continue;
         gpu[hosts.count] = gpus ? gpus[i] : 0;
+        if (p->proved)
+            proved[hosts.count] = p->proved[i];
         hosts.host[hosts.count++] = p->hosts->host[i];
     }
-    mu_status_t status = hosts.count == 0 ? mu_fail(MU_PREFLIGHT, "no host is fit")
-                                          : fit_workers(p, &hosts, workers_asked(p, &hosts, gpu));
+    mu_status_t status =
+        hosts.count == 0 ? mu_fail(MU_PREFLIGHT, "no host is fit")
+                         : fit_workers(p, &hosts, p->proved ? proved : NULL, workers_asked(p, &hosts, gpu));
+    if (status == MU_OK)
+        status = mu_placement_name(&p->places, &p->mpirun, mu_mpirun_takes_agent(&p->mpirun, &p->settings));
+    if (status == MU_OK)
+        status = mu_settings_check(&p->settings, p->places.all_family);
+    free(proved);
     free(hosts.host);
     free(gpu);
     return status;
+}
+
+void mu_run_plan_prove(mu_run_plan_t *p, const mu_ready_t *ready)
+{
+    free(p->proved);
+    p->proved = mu_calloc((size_t)p->hosts->count, sizeof *p->proved);
+    for (int i = 0; i < p->hosts->count; i++) {
+        mu_ready_host_t host = mu_ready_host(ready, i);
+        p->proved[i].local = host.local;
+        snprintf(p->proved[i].address, sizeof p->proved[i].address, "%s", host.address);
+        snprintf(p->proved[i].launcher, sizeof p->proved[i].launcher, "%s", host.launcher);
+    }
+    mu_settings_read(&p->settings);
 }
 
 /* Whether ranks must yield to each other: workers take all cores unless told otherwise, and the controller is
@@ -198,6 +223,8 @@ static bool is_crowded(const mu_run_plan_t *p)
 
 void mu_run_plan_command(const mu_run_plan_t *p, const mu_run_names_t *names, mu_args_t *args, mu_args_t *env)
 {
+    bool agent = !p->places.local && mu_mpirun_takes_agent(&p->mpirun, &p->settings);
+    char *program = agent ? mu_path_join(names->tmp_dir, MU_AGENT_NAME) : NULL;
     mu_mpi_job_t job = {.ranks = p->places.ranks,
                         .local = p->places.local,
                         .crowded = is_crowded(p),
@@ -206,7 +233,10 @@ void mu_run_plan_command(const mu_run_plan_t *p, const mu_run_names_t *names, mu
                         .tmp_dir = names->tmp_dir,
                         .shm_dir = names->shm_dir,
                         .interfaces = *p->interfaces ? p->interfaces : p->places.route.interfaces,
+                        .family = p->places.all_family,
                         .ssh_args = names->ssh_args,
+                        .agent = program,
+                        .settings = &p->settings,
                         .worker = p->worker,
                         .config = names->config,
                         .daemon_ports = p->places.local ? MU_PORT_DAEMON_LOCAL : MU_PORT_DAEMON_HOSTS,
@@ -215,11 +245,14 @@ void mu_run_plan_command(const mu_run_plan_t *p, const mu_run_names_t *names, mu
     job.daemon_port = mu_port_daemon_block(job.daemon_ports);
     mu_mpirun_args(&p->mpirun, &job, args);
     mu_mpirun_env(&job, env);
+    free(program);
 }
 
 void mu_run_plan_free(mu_run_plan_t *p)
 {
     mu_placement_free(&p->places);
+    mu_settings_free(&p->settings);
+    free(p->proved);
     mu_hosts_free(p->hosts);
     mu_config_free(p->config);
     mu_options_release(&mu_run_command, p);

@@ -6,6 +6,7 @@
 #include "common/config/config.h"
 #include "common/options.h"
 #include "launcher/hosts/placement.h"
+#include "launcher/ready/ready.h"
 
 typedef struct mu_run_plan {
     /* the command line; points into argv */
@@ -17,7 +18,9 @@ typedef struct mu_run_plan {
 
     mu_config_t *config; /* resolved for `workers` once hosts are known */
     mu_hosts_t *hosts;
+    mu_proved_t *proved; /* of each host, since readiness; NULL before */
     mu_placement_t places;
+    mu_settings_t settings; /* of Open MPI, read once hosts are ready */
     char interfaces[64]; /* for mpirun, as preflight found them; "": those towards the first host elsewhere */
     mu_mpirun_t mpirun;
     char *run_dir; /* absolute */
@@ -30,6 +33,8 @@ mu_status_t mu_run_plan_parse(int argc, char **argv, mu_run_plan_t *plan);
 mu_status_t mu_run_plan_find(mu_run_plan_t *plan);
 /* Whether the controller is to run on this machine, or may: it sees the training data, and no other is named. */
 bool mu_run_plan_controller_here(const mu_config_t *config);
+/* Takes what readiness found out of each host, and what is set for Open MPI elsewhere. */
+void mu_run_plan_prove(mu_run_plan_t *plan, const mu_ready_t *ready);
 /* Fits workers, layout and places; again before each attempt, since hosts come and go. Of each host, as
  * preflight saw it: fit, whether it may be used; gpus. NULL: all, unknown. */
 mu_status_t mu_run_plan_fit(mu_run_plan_t *plan, const bool *fit, const int *gpus);

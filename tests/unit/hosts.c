@@ -101,6 +101,8 @@ static void mistakes_name_their_place(void **state)
         {"[a]\n", "f:1:1: \"[a]\" is not an IPv6 address"},
         {"-oProxyCommand=x\n", "f:1:1: \"-oProxyCommand=x\" is not a host name"},
         {"a@-b\n", "f:1:3: \"-b\" is not a host name"},
+        {"a\nn2. slots=2\n", "f:2:1: \"n2.\" ends with a dot, which Open MPI cannot take"},
+        {"_a\n", "f:1:1: \"_a\" is not a host name"},
         {"a\x1b[31m\n", "f:1:1: \"a\\x1b[31m\" is not a host name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -277,7 +279,7 @@ static const char *const hostile[] = {"-oProxyCommand=touch",
                                       "(h1)",
                                       "h1{",
                                       "}",
-                                      "h_1",
+                                      "h1_",
                                       "_h1",
                                       ".",
                                       "..",

@@ -74,7 +74,7 @@ static void interfaces_are_chosen(void **state)
 static void users_choice_wins(void **state)
 {
     (void)state;
-    mu_rank_net_t net = mu_mpirun_rank_net("10.0.0.0/8");
+    mu_rank_net_t net = mu_mpirun_rank_net(NULL, "10.0.0.0/8");
     assert_true(net.tcp);
     assert_string_equal(net.interfaces, "10.0.0.0/8");
     assert_int_equal(net.port, MU_PORT_RANK);
@@ -83,25 +83,25 @@ static void users_choice_wins(void **state)
     setenv("OMPI_MCA_btl_tcp_port_min_v4", "65000", 1);
     setenv("OMPI_MCA_btl_tcp_port_range_v4", "5000", 1);
     setenv("OMPI_MCA_btl", "self,tcp", 1);
-    net = mu_mpirun_rank_net("10.0.0.0/8");
+    net = mu_mpirun_rank_net(NULL, "10.0.0.0/8");
     assert_true(net.tcp);
     assert_string_equal(net.interfaces, "ib0");
     assert_int_equal(net.port, 65000);
     assert_int_equal(net.ports, 536);
     setenv("OMPI_MCA_btl", "^tcp", 1);
-    assert_false(mu_mpirun_rank_net("x").tcp);
+    assert_false(mu_mpirun_rank_net(NULL, "x").tcp);
     setenv("OMPI_MCA_btl", "^openib", 1);
-    assert_true(mu_mpirun_rank_net("x").tcp);
+    assert_true(mu_mpirun_rank_net(NULL, "x").tcp);
     setenv("OMPI_MCA_btl", "self,vader", 1);
-    assert_false(mu_mpirun_rank_net("x").tcp);
+    assert_false(mu_mpirun_rank_net(NULL, "x").tcp);
     unsetenv("OMPI_MCA_btl");
     setenv("OMPI_MCA_pml", "ucx", 1);
-    assert_false(mu_mpirun_rank_net("x").tcp);
+    assert_false(mu_mpirun_rank_net(NULL, "x").tcp);
     setenv("OMPI_MCA_pml", "^ucx", 1);
-    assert_true(mu_mpirun_rank_net("x").tcp);
+    assert_true(mu_mpirun_rank_net(NULL, "x").tcp);
     unsetenv("OMPI_MCA_pml");
     setenv("OMPI_MCA_btl_tcp_if_exclude", "docker0", 1);
-    assert_false(mu_mpirun_rank_net("x").tcp);
+    assert_false(mu_mpirun_rank_net(NULL, "x").tcp);
     unsetenv("OMPI_MCA_btl_tcp_if_exclude");
     unsetenv("OMPI_MCA_btl_tcp_if_include");
     unsetenv("OMPI_MCA_btl_tcp_port_min_v4");

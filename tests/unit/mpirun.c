@@ -180,7 +180,7 @@ static void ranks_fill_hosts_in_order(void **state)
     /* addresses of the documentation's network: elsewhere, wherever this runs */
     mu_hosts_t *hosts = hosts_of("203.0.113.1:4,203.0.113.2:4,203.0.113.3:4");
     assert_int_equal(mu_placement_workers(hosts, NULL), 12);
-    if (mu_placement_make(hosts, 6, NULL, false, &p) != MU_OK) {
+    if (mu_placement_make(hosts, NULL, 6, NULL, false, &p) != MU_OK) {
         mu_hosts_free(hosts);
         skip(); /* a machine without any route */
     }
@@ -191,23 +191,23 @@ static void ranks_fill_hosts_in_order(void **state)
     assert_false(p.local);
     mu_placement_free(&p);
 
-    assert_int_equal(mu_placement_make(hosts, 12, "203.0.113.3", false, &p), MU_OK);
+    assert_int_equal(mu_placement_make(hosts, NULL, 12, "203.0.113.3", false, &p), MU_OK);
     assert_string_equal(p.place[0].host, "203.0.113.3");
     assert_int_equal(p.place[0].ranks, 5);
     mu_placement_free(&p);
 
-    assert_int_equal(mu_placement_make(hosts, 12, NULL, true, &p),
+    assert_int_equal(mu_placement_make(hosts, NULL, 12, NULL, true, &p),
                      MU_OK); /* the launcher's host sees the data */
     assert_int_equal(p.count, 4);
     assert_int_equal(p.place[0].ranks, 1);
     mu_placement_free(&p);
 
-    assert_int_equal(mu_placement_make(hosts, 13, NULL, false, &p), MU_CONFIG);
-    assert_int_equal(mu_placement_make(hosts, 2, "elsewhere", false, &p), MU_CONFIG);
+    assert_int_equal(mu_placement_make(hosts, NULL, 13, NULL, false, &p), MU_CONFIG);
+    assert_int_equal(mu_placement_make(hosts, NULL, 2, "elsewhere", false, &p), MU_CONFIG);
     mu_hosts_free(hosts);
 
     hosts = hosts_of("localhost");
-    assert_int_equal(mu_placement_make(hosts, 2, NULL, false, &p), MU_OK);
+    assert_int_equal(mu_placement_make(hosts, NULL, 2, NULL, false, &p), MU_OK);
     assert_true(p.local);
     assert_int_equal(p.count, 1);
     assert_int_equal(p.place[0].ranks, 3);

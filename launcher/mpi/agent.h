@@ -1,0 +1,36 @@
+/*
+ * What mpirun starts in the place of ssh: this program under the name muster-ssh, a link in the run's folder.
+ *
+ * Open MPI appends the command of its daemon, written for the login shell that the user has on this machine, and ssh gives
+ * it to the login shell that he has on the host. fish takes neither `PATH=a; export PATH` nor `( ... )`, csh not the
+ * first. So the agent passes the command on as one word of `exec sh -c` (of csh where it is written for csh), in which every
+ * byte that means something to a shell is escaped by a backslash: sh, bash, dash, zsh, fish and tcsh read it alike.
+ *
+ * The agent also knows the hosts by the names that mpirun was given (launcher/mpi/node_names.h), and which address family
+ * was found to work.
+ *
+ *     mu_agent_install(dir, nodes, families, count)    DIR/muster-ssh and DIR/nodes
+ *     mu_agent_is(argv[0])                             then mu_agent(argc, argv) is all of main()
+ */
+#ifndef MU_LAUNCHER_AGENT_H
+#define MU_LAUNCHER_AGENT_H
+
+#include "common/args.h"
+#include "common/status.h"
+#include "launcher/mpi/node_names.h"
+
+#define MU_AGENT_NAME "muster-ssh"
+
+/* family[i]: 4 or 6, by which node i was reached; 0: unknown. Errors: MU_IO, MU_RUNDIR. */
+mu_status_t mu_agent_install(const char *dir, const mu_node_t *nodes, const int *family, int count);
+/* Whether the program was called as the agent. */
+bool mu_agent_is(const char *argv0);
+/* argv: muster-ssh SSH-OPTION... -- NODE COMMAND.... ssh takes this process's place. Errors: MU_USAGE, MU_PREFLIGHT. */
+mu_status_t mu_agent(int argc, char **argv);
+
+/* The command line of ssh for such an argv; `nodes` is the text of DIR/nodes. False when argv has another form. */
+bool mu_agent_line(int argc, char *const *argv, const char *nodes, mu_args_t *out);
+/* Adds `text` as one word that every login shell passes on as it is. */
+void mu_shell_word(const char *text, mu_buf_t *out);
+
+#endif

@@ -1,0 +1,18 @@
+# Parameters of Open MPI that were set outside of muster, in the user's file and in the environment: what decides which ranks
+# run where is refused with file and line, or does not reach mpirun; of two lists that exclude each other the user's counts.
+. "$(dirname "$0")/lib.sh"
+make_data "$scratch/data"
+export HOME=$scratch/home
+mkdir -p "$HOME/.openmpi"
+params=$HOME/.openmpi/mca-params.conf
+run() {
+    muster run "$scratch/model.yml" --run-dir "$scratch/$1" train_iters=2 lr_decay_iters=2 eval_interval=0 2>"$scratch/$1.err"
+}
+printf '# placed by hand\nrmaps_base_no_schedule_local = 1\n' >"$params"
+expect_exit 78 run refused
+grep -q "$params:2.*rmaps_base_no_schedule_local" "$scratch/refused.err" || fail "file, line or name is missing: $(cat "$scratch/refused.err")"
+printf 'oob_tcp_if_exclude = eth0\n' >"$params"
+expect_exit 0 run excluded
+rm "$params"
+OMPI_MCA_rmaps=seq expect_exit 0 run variable
+grep -q OMPI_MCA_rmaps "$scratch/variable.err" || fail "the variable that is not passed on is not reported"
