@@ -8,17 +8,22 @@
 #include <errno.h>
 #include <unistd.h>
 
-static const char usage[] = "usage: muster status RUN... [--watch] [--json]\n"
-                            "\n"
-                            "How a run is going; of several runs a table. --watch repeats it every second "
-                            "until all have ended: on a\n"
-                            "terminal as a full screen (q leaves it), else a plain line when there is "
-                            "something new. --json prints run.json\n"
-                            "on one line, with \"run\" (its path), \"alive\" (a launcher holds the "
-                            "directory) and \"account\" (where the time\n"
-                            "went) up to now added.\n"
-                            "\n"
-                            "exit codes: 0; 66 no run there; 65 its run.json is damaged\n";
+static const char usage[] =
+    "usage: muster status RUN... [--watch] [--json] [--exit-status]\n"
+    "\n"
+    "How a run is going; of several runs a table. --watch repeats it every second "
+    "until all have ended: on a\n"
+    "terminal as a full screen (q leaves it), else a plain line when there is "
+    "something new. --json prints run.json\n"
+    "on one line, with \"run\" (its path), \"alive\" (a launcher holds the "
+    "directory) and \"account\" (where the time\n"
+    "went) up to now added.\n"
+    "\n"
+    "--exit-status ends with the run's own exit code (of several the first that is not 0), and with 81 "
+    "for a run\n"
+    "whose launcher is gone before its end; a run that goes on counts as 0.\n"
+    "\n"
+    "exit codes: 0; 66 no run there; 65 its run.json is damaged\n";
 
 enum { RUNS_MOST = 64, REPEAT_MS = 1000 };
 
@@ -33,7 +38,7 @@ typedef struct status_command {
     watched_t run[RUNS_MOST];
     const char *dir[RUNS_MOST];
     int count;
-    bool watch, json;
+    bool watch, json, exit_status;
 } status_command_t;
 
 static bool is_over(const watched_t *w)
@@ -175,6 +180,21 @@ static mu_status_t show(status_command_t *c)
     return !c->json && mu_terminal_able() ? watch_on_terminal(c) : watch_plainly(c);
 }
 
+/* How the runs ended, as the launcher of each did. */
+static mu_status_t status_of_runs(const status_command_t *c)
+{
+    for (int i = 0; i < c->count; i++) {
+        const mu_history_t *history = c->run[i].history;
+        const mu_run_state_t *s = mu_history_state(history);
+        if (!is_over(&c->run[i]))
+            continue;
+        mu_status_t status = mu_history_ended(history) ? mu_status_from_exit((int)s->exit_code) : MU_DIED;
+        if (status != MU_OK)
+            return status;
+    }
+    return MU_OK;
+}
+
 static mu_status_t parse(int argc, char **argv, status_command_t *c)
 {
     for (int i = 1; i < argc; i++) {
@@ -182,6 +202,8 @@ static mu_status_t parse(int argc, char **argv, status_command_t *c)
             c->watch = true;
         else if (strcmp(argv[i], "--json") == 0)
             c->json = true;
+        else if (strcmp(argv[i], "--exit-status") == 0)
+            c->exit_status = true;
         else if (argv[i][0] == '-')
             return mu_fail(MU_USAGE, "status: no option '%s': see muster status --help", argv[i]);
         else if (c->count == RUNS_MOST)
@@ -202,6 +224,8 @@ mu_status_t mu_cmd_status(int argc, char **argv)
         }
     MU_TRY(parse(argc, argv, &c));
     mu_status_t status = show(&c);
+    if (status == MU_OK && c.exit_status)
+        status = status_of_runs(&c);
     for (int i = 0; i < c.count; i++)
         mu_history_close(c.run[i].history);
     return status;

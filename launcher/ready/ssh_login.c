@@ -33,6 +33,7 @@ static bool spawn(pid_t *pid, char *const *argv, const int child[3])
     sigaddset(&deaf, SIGTERM);
     sigaddset(&deaf, SIGINT);
     sigaddset(&deaf, SIGUSR1);
+    sigaddset(&deaf, SIGQUIT);
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
     sigaddset(&defaults, SIGHUP);

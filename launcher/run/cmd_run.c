@@ -215,6 +215,8 @@ static void catch_signals(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGQUIT, &action,
+              NULL); /* a terminal's Ctrl-\\ asks for an end too; a core file would hold nothing */
     if (signal(SIGHUP, SIG_IGN) != SIG_IGN) /* nohup's wish stands */
         sigaction(SIGHUP, &action, NULL);
     signal(SIGPIPE, SIG_IGN);

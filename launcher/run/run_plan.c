@@ -38,7 +38,8 @@ const mu_command_t mu_run_command = {
              "and starts "
              "them again from the newest checkpoint when one fails (muster.max_restarts).",
     .options = options,
-    .notes = "SIGTERM, SIGINT, SIGUSR1 and `muster stop DIR` save a checkpoint and stop (exit 75); a second "
+    .notes = "SIGTERM, SIGINT, SIGQUIT, SIGUSR1 and `muster stop DIR` save a checkpoint and stop (exit 75); "
+             "a second "
              "one stops at "
              "once.",
     .exits = "0 done; 75 stopped, run again to go on; 69 and 80 to 84 worth another try; docs/exit-codes.md",

@@ -4,12 +4,13 @@
 . "$(dirname "$0")/watch.sh"
 make_data "$scratch/data"
 
-for signal in TERM INT USR1; do
+for signal in TERM INT USR1 QUIT; do
     begin "on-$signal"
     kill -$signal "$launcher"
     ended 75
     says 'stopped: step [0-9]+ is saved'
     state_is stopped || fail "run.json: $(cat "$run/run.json")"
+    expect_exit 75 muster status "$run" --exit-status >/dev/null
 done
 saved=$(sed -nE 's/.*"last_checkpoint": ([0-9]+).*/\1/p' "$run/run.json")
 [ -d "$run/checkpoints/step-$(printf %08d "$saved")" ] || fail "step $saved is not there"
