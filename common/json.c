@@ -21,12 +21,22 @@ static bool has_more(const char *text, size_t n, size_t most)
     return count > most;
 }
 
-json_t *mu_json_parse(const char *text, size_t n, size_t most, json_error_t *error)
+static json_t *parse(const char *text, size_t n, size_t most, size_t flags, json_error_t *error)
 {
     if (!has_more(text, n, most))
-        return json_loadb(text, n, JSON_REJECT_DUPLICATES, error);
+        return json_loadb(text, n, JSON_REJECT_DUPLICATES | flags, error);
     memset(error, 0, sizeof *error);
     error->line = error->column = 1;
     snprintf(error->text, sizeof error->text, "holds more than %zu values, which no such file needs", most);
     return NULL;
+}
+
+json_t *mu_json_parse(const char *text, size_t n, size_t most, json_error_t *error)
+{
+    return parse(text, n, most, 0, error);
+}
+
+json_t *mu_json_parse_real(const char *text, size_t n, size_t most, json_error_t *error)
+{
+    return parse(text, n, most, JSON_DECODE_INT_AS_REAL, error);
 }

@@ -1,4 +1,5 @@
 #include "dataset/tokenizer/decoding.h"
+#include "dataset/tokenizer/byte_symbols.h"
 #include "dataset/tokenizer/utf8.h"
 #include "common/log.h"
 
@@ -60,8 +61,8 @@ static mu_status_t read_step(void *arg, const mu_part_t *part)
     static const char byte_level[] = "ByteLevel";
     mu_decoding_t *decoding = arg;
     const char *type = mu_part_type(part);
-    if (decoding->byte_level || (decoding->count > 0 && strcmp(type, byte_level) == 0))
-        return mu_part_refuse(part, type, "ByteLevel alone");
+    if (decoding->byte_level)
+        return mu_part_refuse(part, type, "nothing after ByteLevel");
     if (strcmp(type, byte_level) == 0) {
         decoding->byte_level = true;
         return mu_part_keys(part,
@@ -73,8 +74,6 @@ static mu_status_t read_step(void *arg, const mu_part_t *part)
     mu_undo_t *step = &decoding->step[decoding->count++];
     if (strcmp(type, "Strip") == 0)
         return read_strip(part, fused, step);
-    if (fused)
-        return mu_part_refuse(part, type, "Strip after Fuse");
     if (strcmp(type, "Replace") == 0)
         return read_replace(part, step);
     if (strcmp(type, "Metaspace") == 0)
@@ -85,12 +84,29 @@ static mu_status_t read_step(void *arg, const mu_part_t *part)
     return mu_part_refuse(part, type, "ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace");
 }
 
+/* Before ByteLevel: steps that Transformers writes when it makes a tokenizer of a GGUF file. They are for other models, and
+ * mu_decoding_minds() sees that they change nothing here. Else, after Fuse: what can be done as text comes. */
+static mu_status_t check_order(const mu_part_t *root, const mu_decoding_t *decoding)
+{
+    bool fused = false;
+    for (int i = 0; i < decoding->count; i++) {
+        mu_undo_kind_t kind = decoding->step[i].kind;
+        if (decoding->byte_level && (kind == MU_UNDO_STRIP || kind == MU_UNDO_METASPACE))
+            return mu_fail(MU_DATA, "%s: decoder: a Strip or Metaspace before ByteLevel is not supported",
+                           root->file);
+        if (!decoding->byte_level && fused && kind != MU_UNDO_STRIP)
+            return mu_fail(MU_DATA, "%s: decoder: supported after Fuse is Strip", root->file);
+        fused = fused || kind == MU_UNDO_FUSE;
+    }
+    return decoding->byte_level || decoding->count > 0
+               ? MU_OK
+               : mu_fail(MU_DATA, "%s: decoder: found none: how ids become text is not known", root->file);
+}
+
 mu_status_t mu_decoding_read(const mu_part_t *root, mu_decoding_t *out)
 {
     MU_TRY(mu_part_each(root, "decoder", "decoders", read_step, out));
-    return out->byte_level || out->count > 0
-               ? MU_OK
-               : mu_fail(MU_DATA, "%s: decoder: found none: how ids become text is not known", root->file);
+    return check_order(root, out);
 }
 
 void mu_decoding_release(mu_decoding_t *decoding)
@@ -164,6 +180,29 @@ static int byte_of_name(const char *name, size_t n)
         value = value * 16 + (int)(found - digits);
     }
     return value;
+}
+
+static bool is_symbols(const char *text, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)text, *end = p + n;
+    while (p < end)
+        if (mu_byte_of_symbol(mu_utf8_next(&p)) < 0)
+            return false;
+    return true;
+}
+
+bool mu_decoding_minds(const mu_decoding_t *decoding, const char *name, size_t n)
+{
+    bool minds = decoding->byte_level && decoding->count > 0 && !is_symbols(name, n);
+    for (int i = 0; i < decoding->count && decoding->byte_level; i++) {
+        const mu_undo_t *step = &decoding->step[i];
+        if (step->kind == MU_UNDO_BYTE_FALLBACK)
+            minds = minds || byte_of_name(name, n) >= 0;
+        if (step->kind == MU_UNDO_REPLACE)
+            minds =
+                minds || is_symbols(mu_pattern_text(step->pattern), strlen(mu_pattern_text(step->pattern)));
+    }
+    return minds;
 }
 
 static void strip_whole(mu_undoing_t *u, int i, const char *text, size_t n)

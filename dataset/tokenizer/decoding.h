@@ -1,7 +1,7 @@
 /*
  * Decoders of tokenizer.json: from the names of tokens to text.
  *
- * Supported: ByteLevel alone, or a list of Replace (by text), ByteFallback, Fuse, Strip and Metaspace, of which Fuse, if
+ * Supported: ByteLevel, alone or after steps that change none of its tokens, or a list of Replace (by text), ByteFallback, Fuse, Strip and Metaspace, of which Fuse, if
  * there is one, is followed by nothing but a Strip of the start. So text can be written as tokens come, but for the run
  * of byte tokens that is not yet complete.
  */
@@ -33,12 +33,15 @@ typedef struct mu_undo {
 typedef struct mu_decoding {
     mu_undo_t step[MU_DECODING_STEPS];
     int count;
-    bool byte_level; /* then there are no steps */
+    bool byte_level; /* then the steps, if any, change nothing */
 } mu_decoding_t;
 
 /* Reads the member "decoder" of `root` into zeros. mu_decoding_release() even after an error. Errors: MU_DATA. */
 mu_status_t mu_decoding_read(const mu_part_t *root, mu_decoding_t *out);
 void mu_decoding_release(mu_decoding_t *decoding);
+
+/* Whether a token of this name would become something else than its bytes, by the steps before ByteLevel. */
+bool mu_decoding_minds(const mu_decoding_t *decoding, const char *name, size_t n);
 
 /* Text on its way: one for each list of tokens. */
 typedef struct mu_undoing {

@@ -184,7 +184,7 @@ static void add_names(mu_tokenizer_t *tok)
     const mu_model_rules_t *r = &tok->rules;
     for (size_t b = 0; b < 256; b++)
         tok->byte_id[b] = tok->rules.fallback[b] = -1;
-    if (!tok->pre.byte_level || r->ignore_merges || r->subword_prefix || r->word_suffix)
+    if (!tok->pre.byte_level || r->ignore_merges || r->gaps || r->subword_prefix || r->word_suffix)
         mu_names_init(&tok->names, (size_t)tok->vocab);
     for (int32_t id = 0; id < tok->vocab; id++) {
         const mu_piece_t *p = &tok->pieces[id];

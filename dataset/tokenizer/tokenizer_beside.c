@@ -3,6 +3,7 @@
 #include "dataset/tokenizer/tokenizer_impl.h"
 #include "dataset/tokenizer/tokenizer_files.h"
 #include "common/file.h"
+#include "common/json.h"
 #include "common/log.h"
 
 /* A token is spelled as its text or as an object with "content"; NULL: neither. */
@@ -60,16 +61,16 @@ static mu_status_t check_roles(const mu_tokenizer_t *tok, const char *path, json
     return MU_OK;
 }
 
-static mu_status_t check_id(const mu_tokenizer_t *tok, const char *path, const char *content, json_int_t id)
+static mu_status_t check_id(const mu_tokenizer_t *tok, const char *path, const char *content, double id)
 {
     int32_t found = content ? token_of(tok, content) : -1;
-    if (found >= 0 && found == id && tok->pieces[found].added)
+    if (found >= 0 && (double)found == id && tok->pieces[found].added)
         return MU_OK;
     return mu_fail(MU_DATA,
-                   "%s: the added token '%s' of id %lld is not one of the tokenizer: Transformers would add "
+                   "%s: the added token '%s' of id %.0f is not one of the tokenizer: Transformers would add "
                    "it: save the "
                    "tokenizer again with Transformers",
-                   path, content ? content : "", (long long)id);
+                   path, content ? content : "", id);
 }
 
 /* {"50256": {"content": ...}} of tokenizer_config.json */
@@ -78,7 +79,7 @@ static mu_status_t check_decoder(const mu_tokenizer_t *tok, const char *path, js
     const char *id;
     json_t *token;
     json_object_foreach(json_object_get(root, "added_tokens_decoder"), id, token)
-        MU_TRY(check_id(tok, path, content_of(token), strtoll(id, NULL, 10)));
+        MU_TRY(check_id(tok, path, content_of(token), strtod(id, NULL)));
     return MU_OK;
 }
 
@@ -94,8 +95,23 @@ static mu_status_t check_added(const mu_tokenizer_t *tok, const char *path, json
     const char *content;
     json_t *id;
     json_object_foreach(root, content, id)
-        MU_TRY(check_id(tok, path, content, json_is_integer(id) ? json_integer_value(id) : -1));
+        MU_TRY(check_id(tok, path, content, json_is_number(id) ? json_number_value(id) : -1));
     return MU_OK;
+}
+
+static mu_status_t read_object(const char *file, json_t **root)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    json_error_t error;
+    mu_status_t status = mu_file_read_text(file, MU_TOKENIZER_MAX_FILE, &text);
+    if (status == MU_OK) {
+        *root = mu_json_parse_real(text.data, text.len, MU_JSON_CONFIG, &error);
+        if (!*root)
+            status =
+                mu_fail(MU_DATA, "%s:%d:%d: not a JSON text: %s", file, error.line, error.column, error.text);
+    }
+    mu_buf_release(&text);
+    return status;
 }
 
 /* Reads NAME beside `path` if it is there, and lets `check` look at it. json_decref() *root, which is NULL without it. */
@@ -107,7 +123,7 @@ static mu_status_t read_one(const mu_tokenizer_t *tok, const char *path, const c
     mu_status_t status = MU_OK;
     *root = NULL;
     if (mu_is_file(file)) {
-        status = mu_tokenizer_read_json(file, root);
+        status = read_object(file, root);
         if (status == MU_OK && !json_is_object(*root))
             status = mu_fail(MU_DATA, "%s: wanted an object", file);
         if (status == MU_OK)

@@ -95,10 +95,17 @@ static int32_t symbol_id(mu_encoder_t *e, const unsigned char *p, size_t n, bool
     return mu_tokenizer_find(e->tok, e->symbol.data, e->symbol.len);
 }
 
-/* The bytes of a symbol without a token, as <0xHH>; false when one of them has none. */
+/* The bytes of a symbol without a token, as <0xHH>; false when one of them has none. Of a byte it is the character that
+ * stands for it. */
 static bool fall_back(mu_encoder_t *e, const unsigned char *p, size_t n)
 {
     const int32_t *fallback = e->tok->rules.fallback;
+    if (e->tok->pre.byte_level) {
+        mu_buf_clear(&e->symbol);
+        mu_utf8_add(&e->symbol, mu_symbol_of_byte(*p));
+        p = (const unsigned char *)e->symbol.data;
+        n = e->symbol.len;
+    }
     for (size_t i = 0; i < n; i++)
         if (fallback[p[i]] < 0)
             return false;
@@ -150,13 +157,13 @@ static void merge_word(mu_encoder_t *e, const unsigned char *p, size_t n)
 {
     const mu_model_rules_t *r = &e->tok->rules;
     e->word.len = 0;
-    mu_ids_reserve(&e->word, n);
+    mu_ids_reserve(&e->word, 2 * n); /* a byte's character has two bytes at most */
     int32_t whole = r->ignore_merges ? mu_tokenizer_find(e->tok, p, n) : -1;
     if (whole >= 0) {
         e->word.data[e->word.len++] = whole;
         return;
     }
-    if (e->tok->pre.byte_level && !r->subword_prefix && !r->word_suffix)
+    if (e->tok->pre.byte_level && !r->gaps && !r->subword_prefix && !r->word_suffix)
         find_bytes(e, p, n);
     else
         find_symbols(e, p, n);

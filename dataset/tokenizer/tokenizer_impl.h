@@ -8,6 +8,7 @@
 #define MU_DATASET_TOKENIZER_IMPL_H
 
 #include "dataset/tokenizer/bpe.h"
+#include "dataset/tokenizer/byte_symbols.h"
 #include "dataset/tokenizer/decoding.h"
 #include "dataset/tokenizer/names.h"
 #include "dataset/tokenizer/normalizer.h"
@@ -49,7 +50,8 @@ typedef struct mu_matcher {
 typedef struct mu_model_rules {
     bool ignore_merges; /* a word that is a token is that token, whatever the merges say */
     bool byte_fallback; /* a character without a token becomes <0xHH> of its bytes */
-    bool fuse_unk;      /* characters without a token that follow each other are one unk_token */
+    bool gaps;     /* byte level: some byte of UTF-8 has no token, and unk_token or byte_fallback counts */
+    bool fuse_unk; /* characters without a token that follow each other are one unk_token */
     char *unk_token, *subword_prefix, *word_suffix; /* as the file spells them; NULL: none */
     int32_t unk;
     int32_t fallback[256]; /* the ids of <0xHH>, -1: no such token */
@@ -90,10 +92,6 @@ struct mu_tokenizer {
     int32_t eod;
     char digest[MU_DIGEST_HEX];
 };
-
-/* The code point that stands for a byte in a model's vocabulary, and back (-1: none). */
-uint32_t mu_symbol_of_byte(unsigned char byte);
-int mu_byte_of_symbol(uint32_t c);
 
 mu_tokenizer_t *mu_tokenizer_new(void);
 /* `name` is the token as the model spells it (byte symbols where tok->pre.byte_level), NUL terminated UTF-8. id: [0,

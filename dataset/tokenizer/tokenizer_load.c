@@ -101,6 +101,26 @@ static mu_status_t check_template(const mu_tokenizer_t *tok, const char *path)
     return MU_OK;
 }
 
+/* Steps before ByteLevel must change none of the model's tokens. An added token stands for its own text. */
+static mu_status_t check_decoding(const mu_tokenizer_t *tok, const char *path)
+{
+    mu_buf_t name = MU_BUF_INIT;
+    mu_status_t status = MU_OK;
+    if (!tok->decoding.byte_level || tok->decoding.count == 0)
+        return MU_OK;
+    for (int32_t id = 0; id < tok->vocab && status == MU_OK; id++) {
+        if (!tok->pieces[id].model || tok->pieces[id].added)
+            continue;
+        mu_buf_clear(&name);
+        mu_tokenizer_name(tok, id, &name);
+        if (mu_decoding_minds(&tok->decoding, name.data, name.len))
+            status = mu_fail(MU_DATA, "%s: decoder: the steps before ByteLevel would change the token '%s'",
+                             path, name.data);
+    }
+    mu_buf_release(&name);
+    return status;
+}
+
 static void keep_parts(mu_tokenizer_t *tok, const json_t *root)
 {
     static const char *const names[MU_KEPT] = {"normalizer", "pre_tokenizer", "post_processor", "decoder"};
@@ -133,6 +153,7 @@ static mu_status_t read_tokenizer(mu_tokenizer_t *tok, const char *path, json_t 
     MU_TRY(mu_tokenizer_read_model(tok, &root));
     MU_TRY(read_added_tokens(tok, path, json));
     MU_TRY(check_template(tok, path));
+    MU_TRY(check_decoding(tok, path));
     keep_parts(tok, json);
     return mu_tokenizer_finish(tok);
 }

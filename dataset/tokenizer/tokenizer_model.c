@@ -163,18 +163,16 @@ static mu_status_t read_rules(const mu_part_t *model, const json_t *vocab, bool 
 
 /* What becomes of a character, or byte, that has no token. */
 static mu_status_t check_unknown(const mu_part_t *model, const json_t *vocab, bool byte_level,
-                                 const mu_model_rules_t *rules)
+                                 mu_model_rules_t *rules)
 {
-    if (byte_level && has_all_symbols(vocab) && !rules->subword_prefix && !rules->word_suffix)
+    bool all = byte_level && has_all_symbols(vocab) && !rules->subword_prefix && !rules->word_suffix;
+    if (all)
         return MU_OK;
-    if (byte_level && (rules->byte_fallback || rules->unk_token))
-        return mu_fail(
-            MU_DATA, "%s: model: some byte has no token, and unk_token or byte_fallback wants another for it",
-            model->file);
+    rules->gaps = byte_level && (rules->byte_fallback || rules->unk_token);
     if (rules->unk_token && rules->unk < 0)
         return mu_fail(MU_DATA, "%s: model.unk_token: '%s' is not in the vocabulary", model->file,
                        rules->unk_token);
-    if (byte_level && !has_all_symbols(vocab))
+    if (byte_level && !rules->gaps && !has_all_symbols(vocab))
         mu_warn("%s: some byte has no token: it is left out of texts, as the tokenizers library does",
                 model->file);
     if (!byte_level && !rules->unk_token && !rules->byte_fallback)

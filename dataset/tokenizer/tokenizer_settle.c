@@ -6,7 +6,7 @@ static bool is_plain(const mu_tokenizer_t *tok)
 {
     const mu_model_rules_t *r = &tok->rules;
     return tok->normalizer.count == 0 && tok->pre.count == 1 && tok->pre.byte_level && !r->ignore_merges &&
-           !r->subword_prefix && !r->word_suffix;
+           !r->gaps && !r->subword_prefix && !r->word_suffix;
 }
 
 static void describe(mu_tokenizer_t *tok)
@@ -21,7 +21,7 @@ static void describe(mu_tokenizer_t *tok)
         return;
     }
     mu_buf_addf(out, "bpe nfc=%d ignore_merges=%d", tok->nfc, r->ignore_merges);
-    if (!tok->pre.byte_level) /* otherwise every byte has a token */
+    if (!tok->pre.byte_level || r->gaps) /* otherwise every byte has a token */
         mu_buf_addf(out, " byte_fallback=%d fuse_unk=%d unk=%d", r->byte_fallback, r->fuse_unk,
                     r->unk_token ? r->unk : -1);
     mu_buf_addf(out, " prefix=%s suffix=%s\n", r->subword_prefix ? r->subword_prefix : "",

@@ -98,6 +98,11 @@ FAMILIES = {
               "plain": [("<tool_call>", {}), ("<think>", {}), ("</think>", {})]},
     "smollm2": {"pre_tokenizer": pre({"type": "Digits", "individual_digits": True}, byte_level()),
                 "specials": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>"]},
+    "smollm2-gguf": {"normalizer": sequence("normalizers"), "post_processor": template("<|im_start|>"),
+                     "decoder": sequence("decoders", {"type": "ByteFallback"}, {"type": "Fuse"},
+                                         {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, byte_level(True)),
+                     "model": {"unk_token": "<|endoftext|>", "fuse_unk": True, "byte_fallback": True},
+                     "specials": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]},
     "llama2": SENTENCEPIECE,
     "mistral-v3": dict(SENTENCEPIECE, normalizer=None, pre_tokenizer=metaspace("first", split=False),
                        specials=["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]),
@@ -121,6 +126,7 @@ FAMILIES = {
 
 # No published family, but what the parts can do: behaviors, inverts, classes of characters, forms.
 OTHERS = {
+    "gaps": {"model": {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}, "specials": ["<unk>"], "alphabet": False},
     "metaspace": dict(SENTENCEPIECE, normalizer={"type": "NFKC"}, pre_tokenizer=metaspace("always"),
                       decoder=metaspace("always"), model={"unk_token": "<unk>", "fuse_unk": False}),
     "lower": dict(SENTENCEPIECE, normalizer=sequence("normalizers", {"type": "NFD"}, {"type": "Lowercase"},
@@ -211,7 +217,7 @@ def broken(texts, seed):
 def build(name, family, folder, size=2500, alphabet=400):
     """Trains the family's vocabulary and writes its tokenizer.json."""
     decoder = family.get("decoder", byte_level())
-    bytes_too = decoder == byte_level()
+    bytes_too = "ByteLevel" in json.dumps(decoder)
     model = dict(family.get("model", {}))
     specials = family.get("specials", [])
     empty = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": family.get("normalizer"),
@@ -224,11 +230,12 @@ def build(name, family, folder, size=2500, alphabet=400):
     if name == "gemma" or name == "mistral-v3":
         empty["normalizer"], empty["pre_tokenizer"] = None, metaspace("always")
     library = tokenizers.Tokenizer.from_str(json.dumps(empty))
-    names = specials + (["<0x%02X>" % b for b in range(256)] if model.get("byte_fallback") else [])
+    names = specials + (["<0x%02X>" % b for b in range(256)] if model.get("byte_fallback") and not bytes_too else [])
     extra = {k: model[k] for k in ("continuing_subword_prefix", "end_of_word_suffix") if k in model}
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=size, special_tokens=names, show_progress=False, limit_alphabet=max(alphabet, 256 * bytes_too),
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet() if bytes_too else ["▁"], **extra)
+        vocab_size=size, special_tokens=names, show_progress=False, limit_alphabet=80 if not family.get("alphabet", True) else max(alphabet, 256 * bytes_too),
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()[9:200] if not family.get("alphabet", True)
+        else tokenizers.pre_tokenizers.ByteLevel.alphabet() if bytes_too else ["▁"], **extra)
     library.train_from_iterator([t.replace("\0", "") for t in texts_of(150000, 7)], trainer)  # a JSON key cannot hold NUL
     made = json.loads(library.to_str())
     made["normalizer"], made["pre_tokenizer"] = family.get("normalizer"), family.get("pre_tokenizer", byte_level())

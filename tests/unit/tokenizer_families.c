@@ -12,8 +12,9 @@
 #define DATA MU_SOURCE_DIR "/tests/data/tokenizers"
 
 static const char *const families[] = {
-    "gpt2",   "neox",  "pythia-saved-again", "olmo",  "llama3", "qwen2",      "qwen3",    "smollm2",
-    "llama2", "gemma", "deepseek",           "bloom", "o200k",  "mistral-v3", "tiktoken", "roberta"};
+    "gpt2",  "neox",    "pythia-saved-again", "olmo",     "llama3", "qwen2",
+    "qwen3", "smollm2", "smollm2-gguf",       "llama2",   "gemma",  "deepseek",
+    "bloom", "o200k",   "mistral-v3",         "tiktoken", "roberta"};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 static char folder[] = "/tmp/muster-families-XXXXXX";
@@ -439,7 +440,9 @@ static void files_beside_name_the_end(void **state)
         const char *config, *map, *added, *end, *message;
     } row[] = {
         {NULL, NULL, NULL, "<|endoftext|>", NULL},
-        {"{\"eos_token\":\"<|im_end|>\",\"pad_token\":null}", NULL, NULL, "<|im_end|>", NULL},
+        {"{\"eos_token\":\"<|im_end|>\",\"pad_token\":null,\"model_max_length\":"
+         "1000000000000000019884624838656}",
+         NULL, NULL, "<|im_end|>", NULL},
         {NULL, "{\"eos_token\":{\"content\":\"<|im_start|>\"}}", NULL, "<|im_start|>", NULL},
         {"{\"eos_token\":\"<|im_end|>\"}", "{\"eos_token\":\"<|im_start|>\"}", NULL, "<|im_start|>", NULL},
         {"{\"eos_token\":\"<|im_end|>\",\"added_tokens_decoder\":{\"0\":{\"content\":\"<|endoftext|>\"}}}",

@@ -203,8 +203,7 @@ static void what_is_refused(void **state)
         {"", "\"a\":0},\"x\":{", "", "model.x: this setting is unknown"},
         {"", "\"a\":0},\"end_of_word_suffix\":\"</w> \",\"x\":{", "",
          "model.end_of_word_suffix: found '</w> '"},
-        {"", "\"a\":0},\"unk_token\":\"a\",\"x\":{", "", "unk_token or byte_fallback"},
-        {"", "\"a\":0},\"byte_fallback\":true,\"x\":{", "", "unk_token or byte_fallback"},
+        {"", "\"a\":0},\"unk_token\":\"b\",\"x\":{", "", "model.unk_token: 'b' is not in the vocabulary"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         mu_tokenizer_t *tok = NULL;
@@ -237,6 +236,16 @@ static void other_files_are_refused(void **state)
         {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}", "decoder: found none"},
         {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"BPEDecoder\"}}",
          "decoder: found 'BPEDecoder'"},
+        {"{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":\"ByteFallback\"}]}"
+         "}",
+         "decoder: supported after Fuse is Strip"},
+        {"{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteLevel\"},{\"type\":\"Fuse\"}]}}",
+         "decoder.decoders[1]: found 'Fuse', supported is nothing after ByteLevel"},
+        {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{"
+         "\"type\":"
+         "\"ByteFallback\"},{\"type\":\"ByteLevel\"}]},\"model\":{\"vocab\":{\"a\":0,\"<0x0A>\":1},"
+         "\"merges\":[]}}",
+         "decoder: the steps before ByteLevel would change the token '<0x0A>'"},
         {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"}}",
          "no object 'model'"},
         {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{"
