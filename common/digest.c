@@ -2,9 +2,11 @@
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/meter.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -52,7 +54,7 @@ void mu_digest_bytes(const void *bytes, size_t n, char out[MU_DIGEST_HEX])
     to_hex(XXH3_128bits(bytes, n), out);
 }
 
-mu_status_t mu_digest_file(const char *path, char out[MU_DIGEST_HEX])
+static mu_status_t digest_file(const char *path, bool metered, char out[MU_DIGEST_HEX])
 {
     enum { BLOCK = 1 << 20 };
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -70,6 +72,8 @@ mu_status_t mu_digest_file(const char *path, char out[MU_DIGEST_HEX])
         if (n <= 0)
             break;
         mu_digest_add(digest, block, (size_t)n);
+        if (metered)
+            mu_meter_add((uint64_t)n);
     }
     if (status == MU_OK)
         mu_digest_hex(digest, out);
@@ -77,4 +81,14 @@ mu_status_t mu_digest_file(const char *path, char out[MU_DIGEST_HEX])
     mu_digest_free(digest);
     close(fd);
     return status;
+}
+
+mu_status_t mu_digest_file(const char *path, char out[MU_DIGEST_HEX])
+{
+    return digest_file(path, false, out);
+}
+
+mu_status_t mu_digest_file_metered(const char *path, char out[MU_DIGEST_HEX])
+{
+    return digest_file(path, true, out);
 }

@@ -21,5 +21,7 @@ void mu_digest_free(mu_digest_t *digest);
 void mu_digest_bytes(const void *bytes, size_t n, char out[MU_DIGEST_HEX]);
 /* A whole file. Errors: MU_NOINPUT when it does not exist, MU_IO when it cannot be read. */
 mu_status_t mu_digest_file(const char *path, char out[MU_DIGEST_HEX]);
+/* The same, and its bytes count for the progress bar (common/meter.h). */
+mu_status_t mu_digest_file_metered(const char *path, char out[MU_DIGEST_HEX]);
 
 #endif

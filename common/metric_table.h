@@ -20,6 +20,8 @@
     F(grad_norm, 0, "") \
     F(step_ms, 0, "") \
     F(tokens_per_s, 0, "  %.0f tokens/s") \
+    I(eval_rows, 0, "") /* `muster eval`: sequences handed out */ \
+    I(eval_total, 0, "") /* of so many; a training run has none */ \
     F(checkpoint_s, 0, "") /* that saving has held this attempt up */ \
     I(last_checkpoint, -1, "  checkpoint %lld") /* its step */
 

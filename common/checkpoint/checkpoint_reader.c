@@ -1,6 +1,7 @@
 #include "common/checkpoint/checkpoint_reader.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/meter.h"
 #include "common/num.h"
 #include "common/checkpoint/frame.h"
 #include "common/checkpoint/index.h"
@@ -373,6 +374,7 @@ static mu_status_t verify_shard(const mu_checkpoint_t *c, int index, float *bloc
     for (int i = 0; i < shard->count; i++) {
         mu_buf_clear(&reason);
         one = read_slice(c, fd, shard, &shard->slices[order[i]], NULL, block, &reason);
+        mu_meter_add(mu_slice_bytes(&shard->slices[order[i]].slice));
         if (one != MU_OK)
             also(why, &reason);
         status = status == MU_OK ? one : status;
@@ -419,6 +421,8 @@ mu_status_t mu_checkpoint_verify_why(const mu_checkpoint_t *c, int part, int par
 {
     mu_status_t status = MU_OK;
     float *block = mu_alloc(BLOCK);
+    for (int i = part; i < c->manifest.shard_count; i += parts)
+        mu_meter_expect(c->manifest.shards[i].size);
     for (int i = part; i < c->manifest.shard_count; i += parts) {
         mu_status_t one = verify_shard(c, i, block, why);
         status = status == MU_OK ? one : status;

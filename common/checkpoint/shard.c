@@ -1,6 +1,7 @@
 #include "common/checkpoint/shard.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/meter.h"
 #include "common/num.h"
 #include "common/checkpoint/frame.h"
 #include "common/checkpoint/hdf5.h"
@@ -75,6 +76,7 @@ static mu_status_t write_slice(const mu_shard_plan_t *plan, const char *path, in
         if (!mu_pwrite_all(fd, staging, bytes, at))
             status =
                 mu_fail(MU_IO, "%s: cannot write at byte %lld: %s", path, (long long)at, strerror(errno));
+        mu_meter_add(bytes);
     }
     mu_digest_hex(digest, stored->digest);
     mu_digest_free(digest);

@@ -2,6 +2,7 @@
  * its digests say whether they are the ones that were written. */
 #include "common/file.h"
 #include "common/log.h"
+#include "common/meter.h"
 #include "common/num.h"
 #include "dataset/store/dataset_impl.h"
 #include "dataset/store/shard_file.h"
@@ -288,9 +289,11 @@ static mu_status_t prepared_verify(mu_dataset_t *ds)
     prepared_t *own = ds->own;
     char found[MU_DIGEST_HEX];
     MU_TRY(check_tokenizer(ds, &own->manifest));
+    for (int i = 0; i < own->manifest.count; i++)
+        mu_meter_expect((uint64_t)own->manifest.shards[i].bytes);
     for (int i = 0; i < own->manifest.count; i++) {
         const mu_data_shard_t *shard = &own->manifest.shards[i];
-        MU_TRY(mu_digest_file(own->parts[i].path, found));
+        MU_TRY(mu_digest_file_metered(own->parts[i].path, found));
         if (strcmp(found, shard->digest) != 0)
             return mu_fail(MU_DATA, "%s: damaged: its digest is %s, the manifest says %s", own->parts[i].path,
                            found, shard->digest);

@@ -1,4 +1,5 @@
 #include "dataset/tokenizer/bpe_train.h"
+#include "common/meter.h"
 #include "common/buf.h"
 
 #include <stdbool.h>
@@ -237,6 +238,7 @@ static void learn(learner_t *l, int32_t id, int32_t vocab, uint64_t min_count, m
             break;
         int32_t left = l->pairs[top.pair].left, right = l->pairs[top.pair].right;
         int32_t joined = join_text(l, left, right, id);
+        mu_meter_add(joined == id);
         id += joined == id;
         if (*count == cap) {
             cap = cap ? cap * 2 : 1024;

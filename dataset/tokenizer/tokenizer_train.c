@@ -1,4 +1,5 @@
 #include "dataset/tokenizer/tokenizer_train.h"
+#include "common/meter.h"
 #include "dataset/tokenizer/bpe_train.h"
 #include "dataset/tokenizer/tokenizer_impl.h"
 #include "common/log.h"
@@ -135,6 +136,7 @@ static void add_first_tokens(mu_tokenizer_t *tok)
 static void add_merges(mu_tokenizer_t *tok, const words_t *words, const mu_tokenizer_train_options_t *options)
 {
     mu_buf_t name = MU_BUF_INIT;
+    mu_meter_phase("tokenizer train: merging", MU_METER_COUNT, (uint64_t)(options->vocab - tok->vocab));
     mu_bpe_learn(words->list, words->len, words->bytes.data, tok->byte_id, tok->vocab, options->vocab,
                  options->min_count, &tok->merges, &tok->merge_count);
     for (size_t r = 0; r < tok->merge_count; r++) {

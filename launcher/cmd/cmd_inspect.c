@@ -1,6 +1,7 @@
 #include "launcher/cmd/cmd.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/meter.h"
 #include "common/num.h"
 #include "dataset/store/dataset.h"
 #include "launcher/cmd/lineage.h"
@@ -154,11 +155,21 @@ static void checkpoint_json(const mu_manifest_t *m, json_t *root)
     json_decref(more);
 }
 
+static mu_status_t scan(const request_t *r, mu_checkpoint_list_t *out)
+{
+    if (r->verify)
+        mu_meter_begin("inspect", MU_METER_BYTES, 0);
+    mu_status_t status = mu_checkpoint_scan(r->path, r->verify, out);
+    if (r->verify)
+        mu_meter_end();
+    return status;
+}
+
 static mu_status_t inspect_checkpoint(const request_t *r)
 {
     mu_checkpoint_list_t list;
     mu_checkpoint_t *checkpoint = NULL;
-    MU_TRY(mu_checkpoint_scan(r->path, r->verify, &list));
+    MU_TRY(scan(r, &list));
     const mu_checkpoint_entry_t *entry = &list.entries[0];
     mu_status_t status = entry->status, printed = MU_OK;
     /* bytes is known when it could be opened, even if a digest does not match */
@@ -242,7 +253,7 @@ static mu_status_t inspect_run(const request_t *r)
     mu_checkpoint_list_t list;
     mu_status_t status;
     int damaged = 0;
-    MU_TRY(mu_checkpoint_scan(r->path, r->verify, &list));
+    MU_TRY(scan(r, &list));
     if (!is_run(r->path, &list)) {
         status = mu_fail(MU_NOINPUT, "%s: %s", r->path,
                          mu_is_dir(r->path)
@@ -308,7 +319,12 @@ static mu_status_t inspect_dataset(const request_t *r)
     mu_dataset_t *ds;
     const mu_dataset_options_t options = {NULL, r->vocab};
     MU_TRY(mu_dataset_open(r->path, &options, &ds));
-    mu_status_t status = r->verify ? mu_dataset_verify(ds) : MU_OK;
+    mu_status_t status = MU_OK;
+    if (r->verify) {
+        mu_meter_begin("inspect", MU_METER_BYTES, 0);
+        status = mu_dataset_verify(ds);
+        mu_meter_end();
+    }
     if (status == MU_OK)
         status = print_dataset(r, ds);
     mu_dataset_close(ds);

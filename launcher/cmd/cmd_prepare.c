@@ -6,7 +6,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "dataset/prepare/made.h"
-#include "dataset/prepare/meter.h"
+#include "common/meter.h"
 #include "dataset/prepare/pipeline.h"
 #include "dataset/prepare/shards.h"
 #include "dataset/store/shard_file.h"
@@ -22,7 +22,6 @@ typedef struct work {
     mu_reader_t *reader;
     mu_shards_t *shards;
     mu_tally_t tally;
-    mu_meter_t meter;
     mu_made_inputs_t inputs;
     int32_t end;   /* the id that each document ends with */
     int32_t *tags; /* the id that each input's documents begin with; -1: none */
@@ -127,7 +126,7 @@ static void tick(void *arg)
     work_t *w = arg;
     uint64_t done, total;
     mu_reader_progress(w->reader, &done, &total);
-    mu_meter_show(&w->meter, done, total);
+    mu_meter_set(done, total);
 }
 
 static void log_count(int64_t n, const char *what)
@@ -294,9 +293,9 @@ static mu_status_t read_all(work_t *w)
 {
     mu_pipeline_sink_t sink = {keep_document, tick, w};
     int64_t begun = mu_now_ns();
-    mu_meter_begin(&w->meter, "prepare");
+    mu_meter_begin("prepare", MU_METER_BYTES, 0);
     mu_status_t status = mu_pipeline_run(w->reader, w->tok, (int)w->options->threads, &sink);
-    mu_meter_end(&w->meter);
+    mu_meter_end();
     MU_TRY(status);
     log_what_was_read(w->reader, (double)(mu_now_ns() - begun) * 1e-9);
     if (w->options->columns.count > 0 && mu_reader_counts(w->reader)->tables == 0)

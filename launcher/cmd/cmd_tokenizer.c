@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/meter.h"
 #include "common/num.h"
 #include "dataset/prepare/reader.h"
 #include "dataset/prepare/stream.h"
@@ -98,6 +99,9 @@ static mu_status_t next_document(void *arg, const char **text, size_t *n)
 {
     mu_doc_t doc;
     MU_TRY(mu_reader_next(arg, &doc));
+    uint64_t done, total;
+    mu_reader_progress(arg, &done, &total);
+    mu_meter_set(done, total);
     *text = doc.text;
     *n = doc.bytes;
     return MU_OK;
@@ -130,7 +134,9 @@ static mu_status_t train(const arguments_t *a)
     training.vocab = (int32_t)a->vocab;
     training.min_count = (uint64_t)a->min_count;
     MU_TRY(mu_reader_open(a->inputs.item, a->inputs.count, &reading, &reader));
+    mu_meter_begin("tokenizer train: reading", MU_METER_BYTES, 0);
     mu_status_t status = mu_tokenizer_train(next_document, reader, &training, &tok, &counts);
+    mu_meter_end();
     if (status == MU_OK)
         status = mu_tokenizer_save(tok, a->output);
     if (status == MU_OK) {

@@ -1,6 +1,7 @@
 #include "launcher/monitor/progress.h"
 #include "common/duration.h"
 #include "common/log.h"
+#include "common/meter.h"
 
 #include <unistd.h>
 
@@ -66,8 +67,22 @@ void mu_progress_restart(mu_progress_t *p)
     p->first_ns = 0;
 }
 
+/* `muster eval`, in the style of the other verbs that take long; nothing elsewhere than on a terminal. */
+static void show_evaluation(mu_progress_t *p, const mu_heartbeat_t *b, int64_t now)
+{
+    if (p->first_ns == 0)
+        p->first_ns = now;
+    if (!p->terminal)
+        return;
+    mu_meter_text("eval", MU_METER_COUNT, (uint64_t)b->eval_rows, (uint64_t)b->eval_total,
+                  (double)(now - p->first_ns) * 1e-9, mu_meter_columns() - 1, p->line, sizeof p->line);
+    put(p, "\r\033[K", p->line, "");
+}
+
 void mu_progress_heartbeat(mu_progress_t *p, const mu_heartbeat_t *b, int64_t now)
 {
+    if (b->eval_total > 0)
+        show_evaluation(p, b, now);
     if (b->step <= 0)
         return;
     if (p->first_ns == 0) {

@@ -107,7 +107,7 @@ const int mu_figure_count = sizeof mu_figures / sizeof *mu_figures;
 
 /* ---- the table ---- */
 
-enum { NAME_WIDTH = 24, CELL_LEAST = 8, CELL_MOST = 40 };
+enum { NAME_WIDTH = 32, CELL_LEAST = 8, CELL_MOST = 40 };
 
 static int cell_width(const mu_summary_t *runs, int count, char **label, int run, const mu_fact_t **fact,
                       int facts)

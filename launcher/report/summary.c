@@ -67,8 +67,21 @@ static void read_config(mu_summary_t *s, const char *dir)
 
 /* ---- run.json and the newest checkpoint ---- */
 
-static void add_json(mu_summary_t *s, const char *name, const json_t *value)
+/* An object as a fact a member, "source.config.revision"; of a parent not the parents that it names in turn. */
+static void add_json(mu_summary_t *s, const char *name, json_t *value)
 {
+    const char *key;
+    json_t *member;
+    if (json_is_object(value)) {
+        json_object_foreach(value, key, member)
+        {
+            char *whole = mu_format("%s.%s", name, key);
+            if (strcmp(key, "parent") != 0)
+                add_json(s, whole, member);
+            free(whole);
+        }
+        return;
+    }
     char *text = json_is_string(value) ? mu_strdup(json_string_value(value))
                  : value && !json_is_null(value)
                      ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS)

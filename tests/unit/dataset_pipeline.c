@@ -1,7 +1,6 @@
 /* Tokenizing on threads: the same ids in the same order as one call a document, long documents cut, errors in
  * order; the line that says how far it is. */
 #include "data_support.h"
-#include "dataset/prepare/meter.h"
 #include "dataset/prepare/pipeline.h"
 #include "dataset/tokenizer/tokenizer_train.h"
 
@@ -147,29 +146,12 @@ static void what_stands_before_an_error_is_given_on(void **state)
     mu_ids_release(&got.ids);
 }
 
-static void the_meter_says_share_rate_and_rest(void **state)
-{
-    (void)state;
-    char line[160];
-    mu_meter_text("prepare", 512 << 20, 2048ull << 20, 10, line, sizeof line);
-    assert_string_equal(line, "prepare: 25 %, 512.00 MiB of 2.00 GiB, 53.7 MB/s, 0:30 left");
-    mu_meter_text("prepare", 1 << 20, (uint64_t)1 << 40, 10, line, sizeof line);
-    assert_non_null(strstr(line, ", 0.1 MB/s, 2912:42:"));
-    mu_meter_text("prepare", 3 << 20, 0, 1.5, line, sizeof line);
-    assert_string_equal(line, "prepare: 3.00 MiB, 2.1 MB/s");
-    mu_meter_text("prepare", 5, 4, 2, line, sizeof line); /* a file that grew */
-    assert_non_null(strstr(line, "100 %"));
-    mu_meter_text("prepare", 0, 10, 0, line, sizeof line);
-    assert_non_null(strstr(line, "0 %"));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_do_not_depend_on_threads),
         cmocka_unit_test(an_error_of_the_sink_ends_it),
         cmocka_unit_test(what_stands_before_an_error_is_given_on),
-        cmocka_unit_test(the_meter_says_share_rate_and_rest),
     };
     return cmocka_run_group_tests(tests, up, down);
 }

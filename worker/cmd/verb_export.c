@@ -1,4 +1,5 @@
 #include "common/log.h"
+#include "common/meter.h"
 #include "common/checkpoint/foreign.h"
 #include "worker/convert/hf_export.h"
 #include "worker/cmd/verbs.h"
@@ -46,7 +47,9 @@ mu_status_t mu_verb_export(int argc, char **argv)
     MU_TRY(mu_checkpoint_newest(argv[optind], INT64_MAX, &checkpoint));
     if (!checkpoint)
         return mu_foreign_refuse(NULL, argv[optind]);
+    mu_meter_begin("export", MU_METER_BYTES, 0);
     mu_status_t status = mu_hf_export(checkpoint, output);
+    mu_meter_end();
     if (status == MU_OK)
         mu_info("'%s': the weights of '%s'", output, mu_checkpoint_path(checkpoint));
     mu_checkpoint_close(checkpoint);

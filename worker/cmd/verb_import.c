@@ -1,5 +1,6 @@
 #include "common/file.h"
 #include "common/log.h"
+#include "common/meter.h"
 #include "worker/convert/hf_import.h"
 #include "worker/cmd/verbs.h"
 
@@ -89,7 +90,10 @@ mu_status_t mu_verb_import(int argc, char **argv)
     import.specials = o.specials;
     import.special_count = o.nspecials;
     import.allow_nonfinite = o.allow_nonfinite;
+    mu_meter_begin("import", MU_METER_BYTES,
+                   (uint64_t)mu_model_parameters(&import.config->model) * sizeof(float));
     mu_status_t status = mu_import_write(&import, o.output);
+    mu_meter_end();
     if (status == MU_OK)
         mu_info("'%s': a %s of %lld parameters from '%s'", o.output, import.what,
                 (long long)mu_model_parameters(&import.config->model), o.dir);

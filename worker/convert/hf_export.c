@@ -2,6 +2,7 @@
 #include "common/config/config.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/meter.h"
 #include "dataset/tokenizer/tokenizer.h"
 #include "worker/convert/export_record.h"
 #include "worker/convert/hf_companions.h"
@@ -172,6 +173,7 @@ static mu_status_t write_part(const export_t *e, const mu_tensor_t *t, int part,
                                                        : read_tensor(e, t, ours, theirs);
     if (status == MU_OK && !mu_write_all(fd, theirs, n * sizeof *theirs))
         status = mu_fail(MU_IO, "%s: cannot write: %s", path, strerror(errno));
+    mu_meter_add(n * sizeof *theirs);
     free(ours);
     free(theirs);
     return status;
@@ -281,6 +283,7 @@ mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output)
     MU_TRY_GOTO(status, copy_tokenizer(&e), out);
     take_ends(&e);
     MU_TRY_GOTO(status, write_config(&e), out);
+    mu_meter_expect((uint64_t)mu_model_parameters(e.model) * sizeof(float));
     MU_TRY_GOTO(status, write_weights(&e), out);
     MU_TRY_GOTO(status, mu_export_record(checkpoint, e.dir, final), out);
     MU_TRY_GOTO(status, publish(&e, final), out);

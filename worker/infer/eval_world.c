@@ -22,6 +22,8 @@ static mu_status_t deal(mu_run_t *run, const mu_inference_model_t *model, mu_dat
     const mu_layout_t *layout = &run->groups->layout;
     int64_t s = model->config->model.seq_length, n = mu_dataset_sequences(data, run->eval_split, s);
     int64_t blocks = (n + MU_EVAL_ROWS - 1) / MU_EVAL_ROWS;
+    mu_metric_values_t shown = MU_METRIC_VALUES_FIRST;
+    shown.eval_total = n;
     for (int64_t b = 0; b < blocks + layout->dp; b++) { /* the last ones are empty: the end */
         int leader = (int)(b % layout->dp);
         lane_t *lane = &lanes[b / layout->dp % AHEAD * layout->dp + leader];
@@ -33,7 +35,8 @@ static mu_status_t deal(mu_run_t *run, const mu_inference_model_t *model, mu_dat
                                        mu_layout_leader(layout, leader), MU_TAG_TOKENS, run->groups->control,
                                        &lane->request),
                             "MPI_Issend of tokens"));
-        mu_page_progress(run->page);
+        shown.eval_rows += rows;
+        mu_page_metrics(run->page, &shown);
     }
     for (int i = 0; i < AHEAD * layout->dp; i++)
         MU_TRY(mu_yielding_wait(&lanes[i].request, "waiting for a worker to take its last tokens"));
