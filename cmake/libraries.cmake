@@ -19,6 +19,8 @@ muster_need(SODIUM libsodium "secures the control channel")
 muster_need(ZSTD libzstd "reads zstd text")
 muster_need(ZLIB zlib "reads gzip text")
 muster_need(ARCHIVE libarchive "reads text in archives")
+muster_need(CURL libcurl "reports runs to MLflow")
+muster_need(MICROHTTPD libmicrohttpd "answers HTTP: metrics for Prometheus")
 muster_need(UTF8PROC libutf8proc "normalises text for the tokenizer")
 muster_need(PCRE2 libpcre2-8 "regular expressions of tokenizers")
 

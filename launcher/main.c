@@ -29,7 +29,7 @@ static const verb_t verbs[] = {
     {NULL, NULL, mu_cmd_run, &mu_run_command},
     {"status", "how a run is going", mu_cmd_status, NULL},
     {"compare", "runs side by side, as a table and as a page with curves", mu_cmd_compare, NULL},
-    {"track", "the points of a run as TensorBoard files", mu_cmd_track, NULL},
+    {"track", "the points of a run to MLflow, TensorBoard, Prometheus", mu_cmd_track, NULL},
     {NULL, NULL, mu_cmd_stop, &mu_stop_command},
     {"render", "the files that run a config under Slurm or Kubernetes", mu_cmd_render, NULL},
     {NULL, NULL, mu_cmd_inspect, &mu_inspect_command},

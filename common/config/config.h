@@ -104,6 +104,10 @@ typedef struct mu_config {
     bool weight_by_num_documents;
     double weighted_sampler_alpha;
 
+    /* trackers */
+    char *tensorboard_dir, *wandb_project, *wandb_group, *wandb_team, *wandb_run_name;
+    bool use_wandb;
+
     /* generation defaults */
     double temperature, top_p;
     int64_t top_k, maximum_tokens;
@@ -122,6 +126,8 @@ typedef struct mu_config {
         char *end_tokens; /* ids that end a text, "98, 100" (mu_config_end_tokens()); NULL: the tokenizer's */
         int model_type;   /* mu_model_type_t */
         bool overlap;     /* gradients are reduced over dp while backward goes on */
+        char *metrics_listen; /* for Prometheus; NULL: nobody listens */
+        double track_wait;    /* seconds */
     } muster;
 
     /* set by mu_config_resolve() */

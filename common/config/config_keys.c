@@ -404,13 +404,18 @@ const mu_key_t mu_keys[] = {
 
     /* logging */
     NO_EFFECT("log_dir", TEXT, "null", "logs are in the run directory"),
-    NO_EFFECT("tensorboard_dir", TEXT, "null", "metrics are in metrics.jsonl"),
-    NO_EFFECT("use_wandb", BOOL, "null", "metrics are in metrics.jsonl"),
-    NO_EFFECT("wandb_group", TEXT, "null", "metrics are in metrics.jsonl"),
-    NO_EFFECT("wandb_run_name", TEXT, "null", "metrics are in metrics.jsonl"),
-    NO_EFFECT("wandb_team", TEXT, "null", "metrics are in metrics.jsonl"),
-    NO_EFFECT("wandb_project", TEXT, "neox", "metrics are in metrics.jsonl"),
-    NO_EFFECT("wandb_host", TEXT, "null", "metrics are in metrics.jsonl"),
+    TEXT("tensorboard_dir", "null", CONFIG(tensorboard_dir),
+         "folder of a TensorBoard event file, written beside the run"),
+    BOOL("use_wandb", "false", CONFIG(use_wandb),
+         "muster-wandb sends the run to Weights & Biases; true when a wandb name is given, unless it is "
+         "empty"),
+    TEXT("wandb_group", "null", CONFIG(wandb_group), "group of the run there"),
+    TEXT("wandb_run_name", "null", CONFIG(wandb_run_name),
+         "name of the run there; the run directory's when not given"),
+    TEXT("wandb_team", "null", CONFIG(wandb_team), "team (entity) of the run there"),
+    TEXT("wandb_project", "neox", CONFIG(wandb_project),
+         "project of the run there; empty: no Weights & Biases"),
+    NO_EFFECT("wandb_host", TEXT, "null", "WANDB_BASE_URL in the environment names the server"),
     NO_EFFECT("wandb_init_all_ranks", BOOL, "false", "metrics are in metrics.jsonl"),
     NO_EFFECT("git_hash", TEXT, "null", "versions are in run.json"),
     NO_EFFECT("use_comet", BOOL, "null", "metrics are in metrics.jsonl"),
@@ -437,8 +442,8 @@ const mu_key_t mu_keys[] = {
     NO_EFFECT("dump_state", BOOL, "false", "says nothing"),
     NO_EFFECT("flops_profiler", ANY, "null", "a matter of profiling"),
     NO_EFFECT("comms_logger", ANY, "null", "a matter of profiling"),
-    NO_EFFECT("tensorboard", ANY, "null", "metrics are in metrics.jsonl"),
-    NO_EFFECT("wandb", ANY, "null", "metrics are in metrics.jsonl"),
+    NO_EFFECT("tensorboard", ANY, "null", "use tensorboard_dir"),
+    NO_EFFECT("wandb", ANY, "null", "use use_wandb and wandb_project"),
     NO_EFFECT("csv_monitor", ANY, "null", "metrics are in metrics.jsonl"),
 
     /* DeepSpeed */
@@ -515,6 +520,10 @@ const mu_key_t mu_keys[] = {
     BOOL("muster.overlap", "true", CONFIG(muster.overlap),
          "replicas exchange gradients beside backward and weights beside forward; false: after, the same "
          "numbers"),
+    TEXT("muster.metrics_listen", "null", CONFIG(muster.metrics_listen),
+         "ADDRESS:PORT at which Prometheus reads the run; 127.0.0.1 when only a port is given"),
+    SECONDS("muster.track_wait", "30", 0, 1e6, CONFIG(muster.track_wait),
+            "seconds that trackers get at the run's end to deliver what is left"),
     INT("muster.vocab_parallel_size", "null", 1, 65536, AT(vocab_parallel_size),
         "model_parallel_size that pads the vocabulary; the files' own when not given"),
     INT("muster.head_dim", "null", 1, 65536, CONFIG(model.head_dim),

@@ -1,5 +1,6 @@
 /* What several keys decide together, and what they must not say about each other. */
 #include "common/config/config_keys.h"
+#include "common/listen.h"
 #include "common/log.h"
 #include "common/num.h"
 
@@ -98,6 +99,34 @@ static mu_status_t derive_precision(mu_config_source_t *s)
         w->given = true;
     }
     return MU_OK;
+}
+
+/* ---- trackers ---- */
+
+/* As gpt-neox: use_wandb says it; when it says nothing, a name of project, group or team does. An empty project is off. */
+static void derive_wandb(mu_config_source_t *s)
+{
+    static const char *const names[] = {"wandb_project", "wandb_group", "wandb_team"};
+    const char *const values[] = {s->config.wandb_project, s->config.wandb_group, s->config.wandb_team};
+    bool named = false, off = s->config.wandb_project && !*s->config.wandb_project;
+    for (int i = 0; i < 3; i++)
+        named |= given(s, names[i]) && values[i] && *values[i];
+    if (off)
+        s->config.use_wandb = false;
+    else if (!given(s, "use_wandb"))
+        s->config.use_wandb = named;
+}
+
+static mu_status_t check_listen(const mu_config_source_t *s)
+{
+    const char *listen = s->config.muster.metrics_listen;
+    mu_buf_t host = MU_BUF_INIT;
+    int port;
+    bool good = !listen || mu_listen_split(listen, &host, &port);
+    mu_buf_release(&host);
+    return good ? MU_OK
+                : mu_fail(MU_CONFIG, "%s: muster.metrics_listen '%s': wanted " MU_LISTEN_WORDS,
+                          mu_config_where(s, "muster.metrics_listen"), listen);
 }
 
 /* ---- schedule, data, optimizer ---- */
@@ -237,6 +266,8 @@ mu_status_t mu_config_derive(mu_config_source_t *s, const mu_yaml_t *attention)
     also(&status, check_split(s));
     also(&status, check_end_tokens(s));
     also(&status, check_zero(s));
+    also(&status, check_listen(s));
+    derive_wandb(s);
     s->precision = c->precision;
     c->checkpoint_scale_log = s->checkpoint_scale == 1;
     s->train_batch_size = c->train_batch_size;

@@ -1,4 +1,4 @@
-/* muster track RUN_DIR --tensorboard DIR [--once]: the points of a run as TensorBoard's event file (launcher/track/track.h).
+/* muster track RUN [--mlflow URI] [--tensorboard DIR] [--listen ADDR:PORT] [--once] (launcher/track/track.h).
  * argv[0] is "track". */
 #ifndef MU_LAUNCHER_CMD_TRACK_H
 #define MU_LAUNCHER_CMD_TRACK_H

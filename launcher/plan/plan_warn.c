@@ -111,12 +111,9 @@ static void warn_places(mu_plan_t *plan)
             c->save, (int)fs.f_type == OVERLAY ? "in a container's own layer" : "in memory");
     const char *other = c->data_path ? c->data_path : c->load;
     size_t n = mount_of(c->save);
-    static const char *const ignored[] = {"log_dir", "tensorboard_dir"};
-    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-        if (mu_config_given(c, ignored[i]))
-            mu_buf_addf(&plan->warnings,
-                        "%s (%s) has no effect: logs and metrics are written under save, '%s'\n", ignored[i],
-                        mu_config_origin(c, ignored[i]), c->save);
+    if (mu_config_given(c, "log_dir"))
+        mu_buf_addf(&plan->warnings, "log_dir (%s) has no effect: logs are written under save, '%s'\n",
+                    mu_config_origin(c, "log_dir"), c->save);
     if (n == 0 && other && other[0] == '/')
         mu_buf_addf(&plan->warnings,
                     "save '%s' is relative to where muster starts, while '%s' is absolute: on several hosts "

@@ -17,6 +17,7 @@
 #include "launcher/run/run_notes.h"
 #include "launcher/run/run_plan.h"
 #include "launcher/run/source.h"
+#include "launcher/run/tracker.h"
 #include "launcher/monitor/supervise.h"
 
 #include <errno.h>
@@ -33,6 +34,8 @@ typedef struct run {
     mu_run_state_t state;
     mu_supervisor_t supervisor;
     mu_progress_t progress;
+    mu_secrets_t *secrets; /* NULL once the trackers have them */
+    mu_tracker_t *tracker;
     mu_ssh_t *ssh;
     mu_ready_t *ready;
     mu_buf_t tmp_dir, shm_base, ssh_args;
@@ -706,10 +709,26 @@ static mu_status_t dry_run(run_t *r)
     return status;
 }
 
+/* Its trackers read what the run writes; ranks that do not train write no points. */
+static mu_status_t start_tracker(run_t *r)
+{
+    mu_tracker_plan_t plan;
+    if (r->plan.more)
+        return MU_OK;
+    mu_status_t status = mu_tracker_plan(r->plan.config, r->secrets, r->plan.run_dir, &plan);
+    if (status == MU_OK)
+        mu_tracker_start(&plan, r->secrets, r->plan.run_dir, &r->tracker);
+    mu_tracker_plan_free(&plan);
+    mu_secrets_free(r->secrets); /* who needs them has them */
+    r->secrets = NULL;
+    return status;
+}
+
 static mu_status_t whole_run(run_t *r)
 {
     mu_outcome_t outcome = {.rank = -1};
     MU_TRY(claim_directory(r));
+    MU_TRY(start_tracker(r));
     name_files(r);
     catch_signals();
     r->fit = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->fit);
@@ -722,6 +741,7 @@ static mu_status_t whole_run(run_t *r)
     clean_up(r);
     mu_rundir_release(
         &r->claim); /* whoever does not read our last words does not hold up the next launcher */
+    mu_tracker_end(r->tracker, &signals);
     mu_async_stderr_close(screen, &signals);
     return status;
 }
@@ -738,6 +758,7 @@ static void run_free(run_t *r)
     free(r->fit);
     free(r->gpus);
     mu_run_plan_free(&r->plan);
+    mu_secrets_free(r->secrets);
 }
 
 mu_status_t mu_cmd_run(int argc, char **argv)
@@ -751,6 +772,7 @@ mu_status_t mu_cmd_run_as(int argc, char **argv, const mu_args_t *more)
     mu_status_t status;
     if (sodium_init() < 0)
         return mu_fail(MU_BUG, "libsodium does not start");
+    MU_TRY(mu_secrets_take(&r.secrets)); /* ranks and ssh do not get them */
     MU_TRY_GOTO(status, mu_run_plan_parse(argc, argv, &r.plan), out);
     if (r.plan.help)
         goto out;

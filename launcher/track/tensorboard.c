@@ -90,7 +90,7 @@ void mu_tb_header(double time, mu_buf_t *out)
     add_record(&event, out);
 }
 
-void mu_tb_scalars(double time, int64_t step, const mu_tb_scalar_t *scalars, int count, mu_buf_t *out)
+void mu_tb_scalars(double time, int64_t step, const mu_scalar_t *scalars, int count, mu_buf_t *out)
 {
     mu_buf_t event = MU_BUF_INIT, summary = MU_BUF_INIT;
     if (count <= 0)

@@ -13,16 +13,12 @@
 #define MU_LAUNCHER_TENSORBOARD_H
 
 #include "common/buf.h"
+#include "launcher/track/points.h"
 #include <stdint.h>
 
-typedef struct mu_tb_scalar {
-    const char *tag;
-    double value; /* TensorBoard keeps a float */
-} mu_tb_scalar_t;
-
 void mu_tb_header(double time, mu_buf_t *out);
-/* The values of one step; count 0 writes nothing. */
-void mu_tb_scalars(double time, int64_t step, const mu_tb_scalar_t *scalars, int count, mu_buf_t *out);
+/* The values of one step; count 0 writes nothing. TensorBoard keeps floats. */
+void mu_tb_scalars(double time, int64_t step, const mu_scalar_t *scalars, int count, mu_buf_t *out);
 /* A text for the tab of that name, shown as Markdown. */
 void mu_tb_text(double time, const char *tag, const char *text, mu_buf_t *out);
 /* Training goes on from an earlier step: readers forget what they have of `step` and all later ones. */

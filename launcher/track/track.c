@@ -2,295 +2,269 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/rundir.h"
-#include "launcher/track/tensorboard.h"
+#include "launcher/track/prometheus.h"
+#include "launcher/track/sink.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
-#include <limits.h>
-#include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    AT_ONCE = 1 << 20, /* bytes of metrics.jsonl between two cursors; no line is longer */
-    CURSOR_LIMIT = 1 << 20,
+    SINKS = 2,
     SILENT_S = 30, /* a launcher without a lock that wrote no run.json for this long is gone (cmd_stop.c) */
-    POLL_MS = 1000,
+    POLL_MS = 500,
+    RETRY_MS = 1000,
     RETRY_MOST_MS = 30000,
+    REPEAT_S = 600, /* the same failure is logged again after this long */
+    CALL_MS = 10000,
+    BODY_LIMIT = 4096,
+    CONNECTIONS = 32,
+    IDLE_S = 30
 };
 
-/* What track.json says of one event file. */
-typedef struct cursor {
-    int64_t length;  /* of the event file */
-    int64_t metrics; /* bytes of metrics.jsonl that are in it */
-    int64_t step;    /* the last one */
-} cursor_t;
+/* A destination, and when it is tried next. */
+typedef struct lane {
+    mu_sink_t sink;
+    mu_status_t status; /* of the last try */
+    bool ended;         /* its failure does not pass */
+    int wait_ms;        /* after the next failure */
+    int64_t next_ns, logged_ns;
+    mu_buf_t logged; /* the reason that was logged last */
+} lane_t;
 
 typedef struct tracker {
-    const char *run_dir;
-    char *metrics, *cursor_path, *events; /* paths */
+    const mu_track_t *ask;
+    char *lock_path;
     int lock;
-    int64_t points, damaged; /* delivered by this process; lines that were no JSON */
+    mu_sink_run_t run;
+    lane_t lane[SINKS];
+    int count;
+    mu_prometheus_t *prometheus;
+    mu_http_server_t *server;
+    int64_t listen_ns;  /* when to try next to listen */
+    mu_status_t failed; /* the first destination that could not be opened */
 } tracker_t;
 
-/* ---- cursor ---- */
-
-static mu_status_t load_cursors(const tracker_t *t, json_t **out)
+static bool is_stopped(const tracker_t *t)
 {
-    mu_buf_t text = MU_BUF_INIT;
-    *out = NULL;
-    if (!mu_is_file(t->cursor_path)) {
-        *out = json_object();
-        return MU_OK;
+    return t->ask->stop && *t->ask->stop;
+}
+
+/* ---- the run ---- */
+
+static bool has_ended(const tracker_t *t)
+{
+    const mu_run_state_t *s = &t->run.state;
+    if (t->ask->launcher > 0 && s->pid != t->ask->launcher) /* the next launcher has its own tracker */
+        return true;
+    return strcmp(s->state, "done") == 0 || strcmp(s->state, "failed") == 0 ||
+           strcmp(s->state, "stopped") == 0 ||
+           (!mu_rundir_is_claimed(t->run.dir) && mu_wall_seconds() - s->time > SILENT_S);
+}
+
+/* The state first: what a run wrote before it ended is there when its state says so. */
+static mu_status_t look(tracker_t *t)
+{
+    MU_TRY(mu_run_state_read(t->run.dir, &t->run.state));
+    t->run.over = has_ended(t);
+    return mu_course_follow(&t->run.course, t->run.metrics);
+}
+
+/* A launcher starts its tracker before it wrote run.json. */
+static mu_status_t wait_for_run(tracker_t *t)
+{
+    char *path = mu_path_join(t->run.dir, "run.json");
+    for (;;) {
+        bool there = mu_is_file(path) && mu_run_state_read(t->run.dir, &t->run.state) == MU_OK;
+        if (t->ask->launcher == 0 || is_stopped(t) || (there && t->run.state.pid == t->ask->launcher))
+            break;
+        mu_sleep_ms(POLL_MS / 5);
     }
-    mu_status_t status = mu_file_read(t->cursor_path, CURSOR_LIMIT, &text);
-    if (status == MU_OK) {
-        json_error_t error;
-        *out = json_loadb(text.data, text.len, 0, &error);
-        if (!json_is_object(*out)) {
-            status = mu_fail(MU_DATA, "%s:%d:%d: %s, wanted an object: remove it to write every point again",
-                             t->cursor_path, *out ? 1 : error.line, *out ? 1 : error.column,
-                             *out ? "no object" : error.text);
-            json_decref(*out);
-            *out = NULL;
-        }
-    }
-    mu_buf_release(&text);
-    return status;
-}
-
-static mu_status_t read_cursor(const tracker_t *t, cursor_t *out)
-{
-    json_t *all;
-    MU_TRY(load_cursors(t, &all));
-    json_t *mine = json_object_get(json_object_get(all, "tensorboard"), t->events);
-    *out = (cursor_t){json_integer_value(json_object_get(mine, "length")),
-                      json_integer_value(json_object_get(mine, "metrics")),
-                      json_integer_value(json_object_get(mine, "step"))};
-    json_decref(all);
-    return MU_OK;
-}
-
-static mu_status_t write_cursor(const tracker_t *t, const cursor_t *cursor)
-{
-    json_t *all;
-    MU_TRY(load_cursors(t, &all));
-    json_t *files = json_object_get(all, "tensorboard");
-    if (!json_is_object(files)) {
-        files = json_object();
-        json_object_set_new(all, "tensorboard", files);
-    }
-    json_object_set_new(files, t->events,
-                        json_pack("{s:I, s:I, s:I}", "length", (json_int_t)cursor->length, "metrics",
-                                  (json_int_t)cursor->metrics, "step", (json_int_t)cursor->step));
-    char *text = json_dumps(all, JSON_INDENT(2));
-    mu_status_t status = text ? mu_file_replace(t->cursor_path, text, strlen(text), 0600)
-                              : mu_fail(MU_IO, "%s: cannot be written as JSON", t->cursor_path);
-    free(text);
-    json_decref(all);
-    return status;
-}
-
-/* ---- one line of metrics.jsonl ---- */
-
-typedef struct row {
-    mu_tb_scalar_t scalars[16];
-    int count;
-} row_t;
-
-/* A number, or null, which stands for one that is not finite. */
-static void add_value(row_t *row, const char *tag, const json_t *value, double scale)
-{
-    if (json_is_number(value) || json_is_null(value))
-        row->scalars[row->count++] =
-            (mu_tb_scalar_t){tag, json_is_null(value) ? (double)NAN : json_number_value(value) * scale};
-}
-
-static void add_rate(row_t *row, const char *tag, double rate)
-{
-    if (isfinite(rate))
-        row->scalars[row->count++] = (mu_tb_scalar_t){tag, rate};
-}
-
-static void fill_row(const json_t *line, row_t *row)
-{
-    /* gpt-neox's names where it has one; its times are in seconds. */
-    static const struct {
-        const char *tag, *key;
-        double scale;
-    } values[] = {
-        {"train/lm_loss", "loss", 1},
-        {"train/learning_rate", "lr", 1},
-        {"train/loss_scale", "loss_scale", 1},
-        {"train/grad_norm", "grad_norm", 1},
-        {"runtime/iteration_time", "step_ms", 1e-3},
-        {"runtime/tokens_per_sec", "tokens_per_s", 1},
-        {"timers/data_wait", "data_wait_ms", 1e-3},
-        {"timers/comm", "comm_ms", 1e-3},
-        {"validation/lm_loss", "valid_loss", 1},
-        {"validation/lm_loss_ppl", "valid_ppl", 1},
-    };
-    row->count = 0;
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
-        add_value(row, values[i].tag, json_object_get(line, values[i].key), values[i].scale);
-    add_rate(row, "runtime/steps_per_sec", 1000 / json_number_value(json_object_get(line, "step_ms")));
-    add_rate(row, "runtime/samples_per_sec",
-             json_number_value(json_object_get(line, "tokens_per_s")) *
-                 json_number_value(json_object_get(line, "samples")) /
-                 json_number_value(json_object_get(line, "tokens")));
-}
-
-/* A line that a killed controller left torn is no JSON; the writer ended it, and wrote the step again. */
-static void take_line(tracker_t *t, const char *text, size_t n, cursor_t *cursor, mu_buf_t *out)
-{
-    json_t *line = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
-    json_int_t step = json_integer_value(json_object_get(line, "step"));
-    double time = json_number_value(json_object_get(line, "time"));
-    row_t row;
-    if (step <= 0) {
-        t->damaged++;
-        json_decref(line);
-        return;
-    }
-    if (step <= cursor->step)
-        mu_tb_restart(time, step, out);
-    fill_row(line, &row);
-    mu_tb_scalars(time, step, row.scalars, row.count, out);
-    cursor->step = step;
-    t->points += row.count;
-    json_decref(line);
+    free(path);
+    return is_stopped(t) ? MU_STOPPED : mu_run_state_read(t->run.dir, &t->run.state);
 }
 
 /* ---- delivery ---- */
 
-static mu_status_t read_part(const tracker_t *t, int64_t from, mu_buf_t *out)
+static bool may_pass(mu_status_t status)
 {
-    int fd = open(t->metrics, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0)
-        return errno == ENOENT ? MU_OK /* no step yet */
-                               : mu_fail(MU_IO, "%s: cannot open: %s", t->metrics, strerror(errno));
-    mu_status_t status = MU_OK;
-    if (lseek(fd, from, SEEK_SET) < 0)
-        status = mu_fail(MU_IO, "%s: cannot seek: %s", t->metrics, strerror(errno));
-    else
-        mu_fd_drain(fd, AT_ONCE, out);
-    close(fd);
-    return status;
+    return status == MU_IO || status == MU_UNREADY || status == MU_AUTH;
 }
 
-/* How long the file is; 0 if it is missing. */
-static int64_t size_of(const char *path)
+/* A server that is down for a week must not fill the log. */
+static void log_failure(lane_t *lane, bool last)
 {
-    struct stat st;
-    return stat(path, &st) == 0 ? (int64_t)st.st_size : 0;
+    const char *why = lane->sink.why.data;
+    if (lane->sink.why.len == 0) /* it was logged */
+        return;
+    bool again = lane->logged.len > 0 && strcmp(lane->logged.data, why) == 0;
+    if (again && mu_now_ns() - lane->logged_ns < (int64_t)REPEAT_S * 1000000000)
+        return;
+    mu_warn("%s: %s%s", lane->sink.kind->name, why, last ? "" : ": trying again");
+    mu_buf_clear(&lane->logged);
+    mu_buf_adds(&lane->logged, why);
+    lane->logged_ns = mu_now_ns();
 }
 
-/* Cuts the event file to `length`, appends, syncs. */
-static mu_status_t append(const char *path, int64_t length, const mu_buf_t *bytes)
+static void note_success(lane_t *lane)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (fd < 0)
-        return mu_fail(MU_IO, "%s: cannot open: %s", path, strerror(errno));
-    bool good =
-        ftruncate(fd, length) == 0 && mu_pwrite_all(fd, bytes->data, bytes->len, length) && fsync(fd) == 0;
-    mu_status_t status = good ? MU_OK : mu_fail(MU_IO, "%s: cannot write: %s", path, strerror(errno));
-    close(fd);
-    return status;
-}
-
-/* The file's first records: version, and run.json as a text. */
-static void begin_file(const mu_run_state_t *state, mu_buf_t *out)
-{
-    mu_buf_t json = MU_BUF_INIT, text = MU_BUF_INIT;
-    mu_run_state_json(state, &json);
-    mu_buf_addf(&text, "```\n%s\n```\n", json.data);
-    mu_tb_header(state->started, out);
-    mu_tb_text(state->started, "run/text_summary", text.data, out);
-    mu_buf_release(&json);
-    mu_buf_release(&text);
-}
-
-/* Delivers one part of what is new; *more: there may be another. */
-static mu_status_t deliver(tracker_t *t, const mu_run_state_t *state, bool *more)
-{
-    cursor_t cursor;
-    mu_buf_t lines = MU_BUF_INIT, events = MU_BUF_INIT;
-    mu_status_t status;
-    int64_t points = t->points, damaged = t->damaged;
-    *more = false;
-    MU_TRY(read_cursor(t, &cursor));
-    bool lost = size_of(t->events) < cursor.length, other = size_of(t->metrics) < cursor.metrics;
-    if (lost || other || cursor.length < 0 || cursor.metrics < 0) {
-        mu_warn("%s: shorter than %s says: every point is written again", lost ? t->events : t->metrics,
-                t->cursor_path);
-        cursor = (cursor_t){0};
-    }
-    MU_TRY_GOTO(status, read_part(t, cursor.metrics, &lines), end);
-    size_t used = 0;
-    int64_t length = cursor.length;
-    if (length == 0)
-        begin_file(state, &events);
-    for (char *line;
-         used < lines.len && (line = memchr(lines.data + used, '\n', lines.len - used)) != NULL;) {
-        size_t n = (size_t)(line - lines.data) - used;
-        take_line(t, lines.data + used, n, &cursor, &events);
-        used += n + 1;
-    }
-    if (used == 0 && lines.len >= AT_ONCE) {
-        status = mu_fail(MU_DATA, "%s: byte %lld: a line of more than %d bytes", t->metrics,
-                         (long long)cursor.metrics, AT_ONCE);
-        goto end;
-    }
-    if (used > 0 || length == 0) {
-        MU_TRY_GOTO(status, append(t->events, length, &events), end);
-        cursor.metrics += (int64_t)used;
-        cursor.length = length + (int64_t)events.len;
-        status = write_cursor(t, &cursor);
-    }
-    *more = used > 0;
-end:
-    if (status != MU_OK) { /* it comes again */
-        t->points = points;
-        t->damaged = damaged;
-    }
-    mu_buf_release(&lines);
-    mu_buf_release(&events);
-    return status;
+    if (lane->logged.len > 0)
+        mu_info("%s: %s takes points again", lane->sink.kind->name, lane->sink.target);
+    mu_buf_clear(&lane->logged);
+    lane->wait_ms = RETRY_MS;
+    lane->next_ns = 0;
 }
 
 /* Everything that is there now. */
-static mu_status_t deliver_all(tracker_t *t, const mu_run_state_t *state)
+static void deliver(tracker_t *t, lane_t *lane)
 {
     bool more = true;
-    while (more)
-        MU_TRY(deliver(t, state, &more));
-    return MU_OK;
-}
-
-static bool has_ended(const char *dir, const mu_run_state_t *s)
-{
-    return strcmp(s->state, "done") == 0 || strcmp(s->state, "failed") == 0 ||
-           strcmp(s->state, "stopped") == 0 ||
-           (!mu_rundir_is_claimed(dir) && mu_wall_seconds() - s->time > SILENT_S);
-}
-
-static mu_status_t follow(tracker_t *t, bool once)
-{
-    for (int wait = POLL_MS;;) {
-        mu_run_state_t state;
-        /* The state first: what a run wrote before it ended is there when its state says so. */
-        MU_TRY(mu_run_state_read(t->run_dir, &state));
-        bool last = once || has_ended(t->run_dir, &state);
-        mu_status_t status = deliver_all(t, &state);
-        if (last || (status != MU_OK && status != MU_IO))
-            return status;
-        wait = status == MU_OK ? POLL_MS : wait * 2 < RETRY_MOST_MS ? wait * 2 : RETRY_MOST_MS;
-        mu_sleep_ms(wait);
+    lane->status = MU_OK;
+    while (more && lane->status == MU_OK && !is_stopped(t)) {
+        mu_buf_clear(&lane->sink.why);
+        lane->status = lane->sink.kind->deliver(&lane->sink, &t->run, &more);
     }
+    if (lane->status == MU_OK) {
+        note_success(lane);
+        return;
+    }
+    if (!may_pass(lane->status)) {
+        lane->ended = lane->status != MU_STOPPED;
+        return;
+    }
+    log_failure(lane, t->ask->once || (t->run.over && t->ask->wait <= 0));
+    lane->next_ns = mu_now_ns() + (int64_t)lane->wait_ms * 1000000;
+    lane->wait_ms = lane->wait_ms * 2 < RETRY_MOST_MS ? lane->wait_ms * 2 : RETRY_MOST_MS;
+}
+
+/* Whether all destinations have everything, or never will. */
+static bool deliver_all(tracker_t *t, bool last)
+{
+    bool finished = true;
+    for (int i = 0; i < t->count; i++) {
+        lane_t *lane = &t->lane[i];
+        if (last && lane->wait_ms > RETRY_MS) { /* the long pauses are for a run that goes on */
+            lane->wait_ms = RETRY_MS;
+            lane->next_ns = 0;
+        }
+        if (!lane->ended && mu_now_ns() >= lane->next_ns)
+            deliver(t, lane);
+        finished &= lane->ended || lane->status == MU_OK;
+    }
+    return finished;
+}
+
+/* ---- Prometheus ---- */
+
+static mu_status_t open_server(tracker_t *t)
+{
+    sigset_t all, old;
+    if (!t->prometheus)
+        mu_prometheus_open(t->run.dir, &t->prometheus);
+    t->listen_ns = mu_now_ns() + (int64_t)RETRY_MOST_MS * 1000000;
+    mu_http_server_options_t options = {.listen = t->ask->listen,
+                                        .body_limit = BODY_LIMIT,
+                                        .connections = CONNECTIONS,
+                                        .idle_s = IDLE_S,
+                                        .handle = mu_prometheus_handle,
+                                        .arg = t->prometheus};
+    sigfillset(&all); /* signals are this thread's */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    mu_status_t status = mu_http_server_open(&options, &t->server);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (status == MU_OK)
+        mu_info("metrics for Prometheus: http://%s/metrics", mu_http_server_address(t->server));
+    return status;
+}
+
+/* ---- until the end ---- */
+
+static bool all_lanes_ended(const tracker_t *t)
+{
+    for (int i = 0; i < t->count; i++)
+        if (!t->lane[i].ended)
+            return false;
+    return !t->ask->listen;
+}
+
+static mu_status_t follow(tracker_t *t)
+{
+    int64_t end_ns = 0;
+    while (!is_stopped(t)) {
+        mu_status_t status = look(t);
+        if (status != MU_OK && (status != MU_IO || t->ask->once))
+            return status;
+        if (status == MU_OK) {
+            if (t->ask->listen && !t->server && mu_now_ns() > t->listen_ns)
+                open_server(t); /* another program had the port */
+            if (t->run.over && end_ns == 0)
+                end_ns = mu_now_ns() + (int64_t)(t->ask->wait * 1e9);
+            bool finished = deliver_all(t, t->run.over);
+            if (t->ask->once || (t->run.over && (finished || mu_now_ns() >= end_ns)) || all_lanes_ended(t))
+                return MU_OK;
+        }
+        mu_sleep_ms(POLL_MS);
+    }
+    return MU_STOPPED;
+}
+
+/* ---- what is left ---- */
+
+/* Lines of metrics.jsonl from byte `at`; the first and the last step of them. */
+static int64_t count_left(const tracker_t *t, int64_t at, int64_t *first, int64_t *last)
+{
+    mu_buf_t lines = MU_BUF_INIT;
+    int64_t count = 0;
+    *first = *last = 0;
+    while (mu_points_read(t->run.metrics, at, &lines) == MU_OK && lines.len > 0) {
+        for (const char *line = lines.data, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+            mu_track_point_t point;
+            if (!mu_track_point_parse(line, (size_t)(end - line), &point))
+                continue;
+            *first = count++ == 0 ? point.step : *first;
+            *last = point.step;
+        }
+        at += (int64_t)lines.len;
+    }
+    mu_buf_release(&lines);
+    return count;
+}
+
+static mu_status_t report(const tracker_t *t, const lane_t *lane)
+{
+    const mu_sink_t *sink = &lane->sink;
+    bool server = strcmp(sink->kind->name, "mlflow") == 0;
+    int64_t first, last, left = count_left(t, sink->metrics, &first, &last);
+    if (sink->damaged > 0)
+        mu_warn("%s: %lld lines are torn or damaged, and left out", t->run.metrics, (long long)sink->damaged);
+    if (lane->status == MU_OK && left == 0) {
+        mu_info("%s: %lld values %s", sink->target, (long long)sink->points, server ? "sent" : "written");
+        return MU_OK;
+    }
+    char *steps = left > 0 ? mu_format("%lld steps (%lld to %lld) are", (long long)left, (long long)first,
+                                       (long long)last)
+                           : mu_strdup("the end of the run is");
+    const char *folder_end = server ? NULL : strrchr(sink->target, '/');
+    int shown = folder_end ? (int)(folder_end - sink->target) : (int)strlen(sink->target);
+    mu_status_t status = lane->status != MU_OK ? lane->status : MU_STOPPED;
+    mu_error("%s: %s not delivered%s%s; this command delivers them: muster track %s --%s %.*s",
+             sink->kind->name, steps, sink->why.len > 0 ? ": " : "", sink->why.len > 0 ? sink->why.data : "",
+             t->run.dir, sink->kind->name, shown, sink->target);
+    free(steps);
+    return status;
+}
+
+static mu_status_t report_all(const tracker_t *t)
+{
+    mu_status_t status = t->failed;
+    for (int i = 0; i < t->count; i++) {
+        mu_status_t one = report(t, &t->lane[i]);
+        status = status == MU_OK || status == MU_STOPPED ? (one != MU_OK ? one : status) : status;
+    }
+    return status;
 }
 
 /* ---- start and end ---- */
@@ -298,60 +272,110 @@ static mu_status_t follow(tracker_t *t, bool once)
 /* One tracker a run: the lock goes with the process. */
 static mu_status_t take_lock(tracker_t *t)
 {
-    char *path = mu_path_join(t->run_dir, "track.lock");
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    mu_status_t status = MU_OK;
-    t->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    t->lock = open(t->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (t->lock < 0)
-        status = mu_fail(MU_RUNDIR, "%s: cannot open: %s", path, strerror(errno));
-    else if (fcntl(t->lock, F_OFD_SETLK, &whole) != 0) {
-        if (errno == EAGAIN || errno == EACCES)
-            status = mu_fail(MU_RUNDIR, "%s: another muster track works on this run: end it first", path);
-        else
-            mu_warn("%s: this volume has no locks (%s): see to it that no second tracker uses it", path,
-                    strerror(errno));
-    }
-    free(path);
-    return status;
+        return mu_fail(MU_RUNDIR, "%s: cannot open: %s", t->lock_path, strerror(errno));
+    if (fcntl(t->lock, F_OFD_SETLK, &whole) == 0)
+        return MU_OK;
+    if (errno == EAGAIN || errno == EACCES)
+        return mu_fail(MU_RUNDIR, "%s: another muster track works on this run: end it first", t->lock_path);
+    mu_warn("%s: this volume has no locks (%s): see to it that no second tracker uses it", t->lock_path,
+            strerror(errno));
+    return MU_OK;
 }
 
-/* The name follows from the run, so that a tracker without a cursor replaces its file and adds no second one. */
-static mu_status_t name_file(tracker_t *t, const char *folder, const mu_run_state_t *state)
+static bool is_set(const char *name)
 {
-    MU_TRY(mu_make_dirs(folder, 0755));
-    char *real = realpath(folder, NULL);
-    if (!real)
-        return mu_fail(MU_RUNDIR, "%s: %s", folder, strerror(errno));
-    char token[sizeof state->token];
-    snprintf(token, sizeof token, "%s", *state->token ? state->token : "run");
-    for (char *p = token; *p; p++)
-        if (*p == '/' || *p < '!' || *p > '~')
-            *p = '_';
-    t->events = mu_format("%s/events.out.tfevents.0000000000.muster.%s", real, token);
-    free(real);
-    return MU_OK;
+    const char *text = getenv(name);
+    return text && (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0);
+}
+
+static mu_status_t open_mlflow(tracker_t *t, mu_sink_t *out)
+{
+    const mu_secrets_t *s = t->ask->secrets;
+    const char *experiment = getenv("MLFLOW_EXPERIMENT_NAME"), *slash = strrchr(t->run.dir, '/');
+    mu_sink_mlflow_t options = {
+        .http = {.base = t->ask->mlflow,
+                 .ca_file = getenv("MLFLOW_TRACKING_SERVER_CERT_PATH"),
+                 .insecure = is_set("MLFLOW_TRACKING_INSECURE_TLS"),
+                 .timeout_ms = t->ask->call_ms > 0 ? t->ask->call_ms : CALL_MS,
+                 .stop = t->ask->stop},
+        .experiment = experiment && *experiment ? experiment : "muster",
+        .run_name = slash && slash[1] ? slash + 1 : t->run.dir,
+    };
+    if (s)
+        options.http.credentials = (mu_http_credentials_t){mu_secrets_get(s, "MLFLOW_TRACKING_TOKEN"),
+                                                           mu_secrets_get(s, "MLFLOW_TRACKING_USERNAME"),
+                                                           mu_secrets_get(s, "MLFLOW_TRACKING_PASSWORD")};
+    if ((options.http.credentials.token || options.http.credentials.password) &&
+        mu_http_is_open(t->ask->mlflow))
+        mu_warn("%s: credentials go there unencrypted: use https", t->ask->mlflow);
+    return mu_sink_mlflow(&options, out);
+}
+
+/* By hand one that cannot be opened is the end; a launcher's tracker serves the others. */
+static mu_status_t open_destinations(tracker_t *t)
+{
+    mu_status_t status = MU_OK;
+    if (t->ask->tensorboard)
+        status = mu_sink_tensorboard(t->ask->tensorboard, &t->run.state, &t->lane[t->count].sink);
+    t->count += status == MU_OK && t->ask->tensorboard;
+    t->failed = status;
+    if (t->ask->mlflow && (status == MU_OK || t->ask->launcher > 0)) {
+        status = open_mlflow(t, &t->lane[t->count].sink);
+        t->count += status == MU_OK;
+        t->failed = t->failed == MU_OK ? status : t->failed;
+    }
+    for (int i = 0; i < t->count; i++)
+        t->lane[i].wait_ms = RETRY_MS;
+    if (t->ask->listen && (t->failed == MU_OK || t->ask->launcher > 0))
+        status = open_server(t);
+    if (t->ask->launcher > 0)
+        return MU_OK;
+    return t->failed != MU_OK ? t->failed : status;
+}
+
+static void release(tracker_t *t)
+{
+    mu_http_server_close(t->server);
+    mu_prometheus_close(t->prometheus);
+    for (int i = 0; i < SINKS; i++) {
+        mu_sink_release(&t->lane[i].sink);
+        mu_buf_release(&t->lane[i].logged);
+    }
+    if (t->lock >= 0)
+        close(t->lock);
+    mu_course_release(&t->run.course);
+    free((char *)t->run.metrics);
+    free((char *)t->run.cursor);
+    free((char *)t->run.dir);
+    free(t->lock_path);
+}
+
+/* The name of the run in MLflow and the command in messages should not depend on where the tracker was started. */
+static char *whole_path(const char *dir)
+{
+    char *real = realpath(dir, NULL);
+    return real ? real : mu_strdup(dir);
 }
 
 mu_status_t mu_track(const mu_track_t *track)
 {
-    tracker_t t = {.run_dir = track->run_dir, .lock = -1};
-    mu_run_state_t state;
+    tracker_t t = {.ask = track, .lock = -1, .run.dir = whole_path(track->run_dir)};
     mu_status_t status;
-    MU_TRY(mu_run_state_read(track->run_dir, &state));
-    t.metrics = mu_path_join(track->run_dir, "metrics.jsonl");
-    t.cursor_path = mu_path_join(track->run_dir, "track.json");
+    t.run.metrics = mu_path_join(t.run.dir, "metrics.jsonl");
+    t.run.cursor = mu_path_join(t.run.dir, "track.json");
+    t.lock_path = mu_path_join(t.run.dir, "track.lock");
+    MU_TRY_GOTO(status, wait_for_run(&t), end);
     MU_TRY_GOTO(status, take_lock(&t), end);
-    MU_TRY_GOTO(status, name_file(&t, track->tensorboard, &state), end);
-    status = follow(&t, track->once);
-    if (t.damaged > 0)
-        mu_warn("%s: %lld lines are torn or damaged, and left out", t.metrics, (long long)t.damaged);
-    if (status == MU_OK)
-        mu_info("%s: %lld values written", t.events, (long long)t.points);
+    MU_TRY_GOTO(status, open_destinations(&t), end);
+    status = follow(&t);
+    if (status == MU_OK || status == MU_STOPPED) {
+        mu_status_t left = report_all(&t);
+        status = left != MU_OK ? left : status == MU_STOPPED && t.run.over ? MU_OK : status;
+    }
 end:
-    if (t.lock >= 0)
-        close(t.lock);
-    free(t.metrics);
-    free(t.cursor_path);
-    free(t.events);
+    release(&t);
     return status;
 }

@@ -85,6 +85,7 @@ static void wrong_keys_and_values_are_refused(void **state)
         {"num_layer: 2\n", NULL, MU_CONFIG, "a.yml:1:1: unknown key 'num_layer': did you mean num_layers?"},
         {"\n  hiden-size: 2\n", NULL, MU_CONFIG,
          "a.yml:2:3: unknown key 'hiden-size': did you mean hidden_size?"},
+        {"muster: {metrics_listen: 'localhost'}\n", NULL, MU_CONFIG, "a.yml:1:10: muster.metrics_listen"},
         {"xyzzy: 2\n", NULL, MU_CONFIG, "a.yml:1:1: unknown key 'xyzzy': `muster config --keys`"},
         {"muster: {redy_timeout: 2}\n", NULL, MU_CONFIG,
          "a.yml:1:10: unknown key 'muster.redy_timeout': did you mean "

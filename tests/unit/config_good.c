@@ -136,7 +136,34 @@ static void a_cluster_recipe_loads(void **state)
     assert_int_equal(c->precision, MU_BF16);
     assert_int_equal(c->train_iters, 150000);
     assert_string_equal(c->hostfile, "/etc/mpi/hostfile");
+    assert_string_equal(c->tensorboard_dir, "/l/t");
+    assert_true(c->use_wandb); /* a project is named */
     mu_config_free(c);
+}
+
+/* A named project turns Weights & Biases on, an empty one turns it off. */
+static void wandb_is_on_when_it_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys;
+        bool on;
+    } cases[] = {
+        {"seed: 1\n", false},
+        {"wandb_project: p\n", true},
+        {"wandb_project: ''\n", false},
+        {"wandb_project: ''\nwandb_group: g\nuse_wandb: true\n", false},
+        {"wandb_group: ''\nwandb_team: ''\n", false},
+        {"wandb_team: t\n", true},
+        {"wandb_project: p\nuse_wandb: false\n", false},
+        {"wandb_project: null\nuse_wandb: true\n", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mu_config_t *c = load_good(cases[i].keys, "num_layers=2");
+        if (c->use_wandb != cases[i].on)
+            fail_msg("'%s': %d", cases[i].keys, c->use_wandb);
+        mu_config_free(c);
+    }
 }
 
 static void scalars_are_those_of_yaml_1_1(void **state)
@@ -415,6 +442,7 @@ int main(void)
         cmocka_unit_test(published_files_load_unchanged),
         cmocka_unit_test(published_files_combine),
         cmocka_unit_test(a_cluster_recipe_loads),
+        cmocka_unit_test(wandb_is_on_when_it_is_named),
         cmocka_unit_test(scalars_are_those_of_yaml_1_1),
         cmocka_unit_test(json_and_a_byte_order_mark_are_read),
         cmocka_unit_test(defaults_are_those_of_gpt_neox),
