@@ -6,6 +6,7 @@
 #include "launcher/mpi/agent.h"
 #include "launcher/cmd/cmd_compare.h"
 #include "launcher/cmd/cmd_eval.h"
+#include "launcher/cmd/cmd_export.h"
 #include "launcher/cmd/cmd_generate.h"
 #include "launcher/cmd/cmd_render.h"
 #include "launcher/run/cmd_run.h"
@@ -36,7 +37,7 @@ static const verb_t verbs[] = {
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_eval, NULL},
     {"generate", "text from a checkpoint and a prompt", mu_cmd_generate, NULL},
     {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker, NULL},
-    {"export", "a checkpoint into a Hugging Face model", mu_cmd_worker, NULL},
+    {"export", "a checkpoint into a Hugging Face model", mu_cmd_export, NULL},
     {NULL, NULL, mu_cmd_completion, &mu_completion_command},
     {NULL, NULL, mu_cmd_man, &mu_man_command},
 };

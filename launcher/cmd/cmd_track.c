@@ -2,11 +2,10 @@
 #include "common/listen.h"
 #include "common/log.h"
 #include "common/num.h"
-#include "launcher/http/http_client.h"
+#include "launcher/track/mlflow_address.h"
 #include "launcher/track/track.h"
 
 #include <getopt.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,34 +136,6 @@ static mu_status_t parse(int argc, char **argv, options_t *out)
     return MU_OK;
 }
 
-/* The server's address without credentials. Those of the environment's URI go where they belong; in argv everybody would
- * see them. */
-static mu_status_t find_mlflow(options_t *o, mu_secrets_t *secrets, mu_buf_t *base)
-{
-    bool named = o->mlflow != NULL;
-    const char *uri = named ? o->mlflow : mu_secrets_get(secrets, "MLFLOW_TRACKING_URI"), *why;
-    const char *from = named ? "--mlflow" : "MLFLOW_TRACKING_URI";
-    mu_buf_t user = MU_BUF_INIT, password = MU_BUF_INIT;
-    mu_status_t status = MU_OK;
-    if (!named && (!uri || o->track.tensorboard || o->track.listen))
-        return MU_OK;
-    if (!mu_http_split_url(uri, base, &user, &password, &why))
-        status = mu_fail(MU_USAGE, "track: %s: %s: wanted http[s]://HOST[:PORT][/PATH]", from, why);
-    else if (named && (user.len > 0 || password.len > 0))
-        status = mu_fail(MU_USAGE,
-                         "track: --mlflow with a user or password, which ps shows to everybody: put them "
-                         "into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD");
-    else if (user.len > 0)
-        status = mu_secrets_set_login(secrets, user.data, password.data ? password.data : "");
-    if (status == MU_OK)
-        o->track.mlflow = base->data;
-    if (password.data)
-        sodium_memzero(password.data, password.len);
-    mu_buf_release(&user);
-    mu_buf_release(&password);
-    return status;
-}
-
 mu_status_t mu_cmd_track(int argc, char **argv)
 {
     options_t o = {.track = {.stop = &stopped}};
@@ -178,7 +149,10 @@ mu_status_t mu_cmd_track(int argc, char **argv)
     }
     MU_TRY(mu_secrets_take(&secrets));
     MU_TRY_GOTO(status, mu_secrets_read_token(secrets), end);
-    MU_TRY_GOTO(status, find_mlflow(&o, secrets, &base), end);
+    if (o.mlflow ||
+        !(o.track.tensorboard || o.track.listen)) /* the environment's when no destination is named */
+        MU_TRY_GOTO(status, mu_mlflow_address("track", o.mlflow, secrets, &base), end);
+    o.track.mlflow = base.len > 0 ? base.data : NULL;
     if (!o.track.tensorboard && !o.track.mlflow && !o.track.listen) {
         status = mu_fail(MU_USAGE, "track: no destination given: --mlflow URI (or MLFLOW_TRACKING_URI), "
                                    "--tensorboard DIR or --listen PORT");

@@ -210,6 +210,8 @@ static void perform(mu_http_client_t *client, call_t *call, mu_http_reply_t *rep
         const char *words = *client->error ? client->error : curl_easy_strerror(code);
         if (call->too_long)
             mu_buf_addf(&reply->why, "an answer of more than %d bytes", REPLY_LIMIT);
+        else if (reply->stopped)
+            mu_buf_adds(&reply->why, "no answer before this was told to end");
         else
             add_words(client, words, strlen(words), &reply->why);
         mu_buf_clear(&reply->body);

@@ -219,7 +219,7 @@ static void report(mu_tracker_t *t, int i, int how)
         mu_warn("tracker: its keeper was killed by signal %d: points may be missing; this command delivers "
                 "them: %s",
                 WTERMSIG(how), t->keeper[i].command);
-    else if (error.data && strstr(error.data, t->keeper[i].command)) /* it names the command */
+    else if (error.data && strstr(error.data, ": muster track ")) /* it names the command */
         mu_warn("tracker: exit %d: %s", WEXITSTATUS(how), error.data);
     else
         mu_warn("tracker: exit %d: %s; this command delivers what is missing: %s", WEXITSTATUS(how),

@@ -33,6 +33,8 @@ enum {
 
 typedef struct mu_mlflow mu_mlflow_t;
 
+/* What the environment says of certificates: MLFLOW_TRACKING_SERVER_CERT_PATH, MLFLOW_TRACKING_INSECURE_TLS. */
+void mu_mlflow_tls(mu_http_client_options_t *options);
 /* Errors: MU_BUG. */
 mu_status_t mu_mlflow_open(const mu_http_client_options_t *options, mu_mlflow_t **out);
 void mu_mlflow_close(mu_mlflow_t *mlflow); /* NULL is fine */

@@ -80,6 +80,18 @@ static void add_json(json_t *out, const char *key, const json_t *value)
     free(dumped);
 }
 
+/* The earlier model's run, step and digest; its own lineage is in the manifest. */
+static void add_parent(json_t *out, const json_t *parent)
+{
+    static const char *const members[] = {"run_id", "step", "digest"};
+    json_t *some = json_object();
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        if (json_object_get(parent, members[i]))
+            json_object_set(some, members[i], json_object_get(parent, members[i]));
+    add_json(out, "muster.parent", json_object_size(some) > 0 ? some : NULL);
+    json_decref(some);
+}
+
 bool mu_run_lineage(const char *dir, int64_t step, json_t *out)
 {
     bool there = false;
@@ -89,7 +101,7 @@ bool mu_run_lineage(const char *dir, int64_t step, json_t *out)
     if (step >= 0 && mu_is_file(path) && mu_file_read(path, MANIFEST_LIMIT, &text) == MU_OK) {
         json_t *manifest = mu_json_parse(text.data, text.len, MU_JSON_CHECKPOINT, &error);
         add_json(out, "muster.source", json_object_get(manifest, "source"));
-        add_json(out, "muster.parent", json_object_get(manifest, "parent"));
+        add_parent(out, json_object_get(manifest, "parent"));
         add_json(out, "muster.image", json_object_get(manifest, "image"));
         there = manifest != NULL;
         json_decref(manifest);

@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "launcher/track/mlflow.h"
 #include "launcher/track/prometheus.h"
 #include "launcher/track/sink.h"
 
@@ -285,25 +286,18 @@ static mu_status_t take_lock(tracker_t *t)
     return MU_OK;
 }
 
-static bool is_set(const char *name)
-{
-    const char *text = getenv(name);
-    return text && (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0);
-}
-
 static mu_status_t open_mlflow(tracker_t *t, mu_sink_t *out)
 {
     const mu_secrets_t *s = t->ask->secrets;
     const char *experiment = getenv("MLFLOW_EXPERIMENT_NAME"), *slash = strrchr(t->run.dir, '/');
     mu_sink_mlflow_t options = {
         .http = {.base = t->ask->mlflow,
-                 .ca_file = getenv("MLFLOW_TRACKING_SERVER_CERT_PATH"),
-                 .insecure = is_set("MLFLOW_TRACKING_INSECURE_TLS"),
                  .timeout_ms = t->ask->call_ms > 0 ? t->ask->call_ms : CALL_MS,
                  .stop = t->ask->stop},
         .experiment = experiment && *experiment ? experiment : "muster",
         .run_name = slash && slash[1] ? slash + 1 : t->run.dir,
     };
+    mu_mlflow_tls(&options.http);
     if (s)
         options.http.credentials = (mu_http_credentials_t){mu_secrets_get(s, "MLFLOW_TRACKING_TOKEN"),
                                                            mu_secrets_get(s, "MLFLOW_TRACKING_USERNAME"),

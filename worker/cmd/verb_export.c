@@ -13,7 +13,10 @@ static const char usage[] =
     "model.safetensors with the same weights in fp32, tokenizer.json. from_pretrained(HF_DIR) loads it as a\n"
     "GPTNeoXForCausalLM or GPT2LMHeadModel with the same logits.\n"
     "\n"
-    "  --output HF_DIR  a directory that does not exist, or an empty one; the same export again is exit 0\n";
+    "  --output HF_DIR  a directory that does not exist, or an empty one; the same export again is exit 0\n"
+    "  --register NAME  a version of the model NAME in MLflow's registry is made of it, [--alias A] with "
+    "that alias;\n"
+    "                   the server is [--mlflow URI], else MLFLOW_TRACKING_URI\n";
 
 static mu_status_t parse(int argc, char **argv, const char **output, bool *help)
 {

@@ -1,0 +1,29 @@
+#include "launcher/track/mlflow_address.h"
+#include "common/log.h"
+#include "launcher/http/http_client.h"
+
+#include <sodium.h>
+
+mu_status_t mu_mlflow_address(const char *verb, const char *option, mu_secrets_t *secrets, mu_buf_t *base)
+{
+    const char *uri = option ? option : mu_secrets_get(secrets, "MLFLOW_TRACKING_URI"), *why;
+    const char *from = option ? "--mlflow" : "MLFLOW_TRACKING_URI";
+    mu_buf_t user = MU_BUF_INIT, password = MU_BUF_INIT;
+    mu_status_t status = MU_OK;
+    if (!uri)
+        return MU_OK;
+    if (!mu_http_split_url(uri, base, &user, &password, &why))
+        status = mu_fail(MU_USAGE, "%s: %s: %s: wanted http[s]://HOST[:PORT][/PATH]", verb, from, why);
+    else if (option && (user.len > 0 || password.len > 0))
+        status = mu_fail(MU_USAGE,
+                         "%s: --mlflow with a user or password, which ps shows to everybody: put them into "
+                         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+                         verb);
+    else if (user.len > 0)
+        status = mu_secrets_set_login(secrets, user.data, password.data ? password.data : "");
+    if (password.data)
+        sodium_memzero(password.data, password.len);
+    mu_buf_release(&user);
+    mu_buf_release(&password);
+    return status;
+}
