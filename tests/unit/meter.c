@@ -20,7 +20,8 @@ static void it_says_share_rate_and_rest(void **state)
     mu_meter_text("prepare", MU_METER_BYTES, 512 << 20, 2048ull << 20, 10, 60, line, sizeof line);
     assert_string_equal(line, "prepare: 25 %, 512.00 MiB of 2.00 GiB, 53.7 MB/s, 0:30 left");
     mu_meter_text("prepare", MU_METER_BYTES, 512 << 20, 2048ull << 20, 10, 79, line, sizeof line);
-    assert_string_equal(line, "prepare [####..............] 25 %, 512.00 MiB of 2.00 GiB, 53.7 MB/s, 0:30 left");
+    assert_string_equal(line,
+                        "prepare [####..............] 25 %, 512.00 MiB of 2.00 GiB, 53.7 MB/s, 0:30 left");
     mu_meter_text("prepare", MU_METER_BYTES, 1 << 20, (uint64_t)1 << 40, 10, 79, line, sizeof line);
     assert_non_null(strstr(line, ", 0.1 MB/s, 2912:42:"));
     mu_meter_text("prepare", MU_METER_BYTES, 3 << 20, 0, 1.5, 79, line, sizeof line);
