@@ -109,8 +109,6 @@ static bool is_own_address(const mu_ready_t *ready, const struct sockaddr_storag
 {
     const struct sockaddr_in *a4 = (const struct sockaddr_in *)address;
     const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)address;
-    if (address->ss_family == AF_INET && ntohl(a4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
-        return true; /* Debian gives the own full name 127.0.1.1, which is on no interface */
     for (const struct ifaddrs *i = ready->interfaces; i; i = i->ifa_next) {
         if (!i->ifa_addr || i->ifa_addr->sa_family != address->ss_family)
             continue;
@@ -123,6 +121,14 @@ static bool is_own_address(const mu_ready_t *ready, const struct sockaddr_storag
             return true;
     }
     return false;
+}
+
+/* Debian gives the own name 127.0.1.1, which is on no interface. */
+static bool is_own_loopback(const mu_ready_t *ready, const char *name, const struct sockaddr_storage *address)
+{
+    const struct sockaddr_in *a4 = (const struct sockaddr_in *)address;
+    return strcasecmp(name, ready->self) == 0 && address->ss_family == AF_INET &&
+           ntohl(a4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
 static void enqueue_login(mu_ready_t *ready, int index)
@@ -248,7 +254,8 @@ static bool tell_local(mu_ready_t *ready, int index)
     const mu_found_t *found = &host->found;
     char own[64] = "", other[64] = "";
     for (int i = 0; i < found->count; i++) {
-        bool ours = is_own_address(ready, &found->address[i]);
+        bool ours = is_own_address(ready, &found->address[i]) ||
+                    is_own_loopback(ready, ready->hosts->host[index].name, &found->address[i]);
         name_address(&found->address[i], found->length[i], ours ? own : other, sizeof own);
     }
     host->local = *own && (!*other || is_own_name(ready, ready->hosts->host[index].name));
