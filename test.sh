@@ -108,7 +108,9 @@ stage_style() {
 }
 
 stage_gcc() {
-    build gcc release all -- -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ "-DMUSTER_CUDA_ARCHS=75;90;120" && built && run_ctest gcc -LE '^parity$'
+    build gcc release all -- -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ "-DMUSTER_CUDA_ARCHS=75;90;120" && built || return
+    scripts/check-circles build/test-gcc || fail "gcc: scripts/check-circles"
+    run_ctest gcc -LE '^parity$'
 }
 
 stage_parity() {

@@ -33,6 +33,8 @@ void mu_checkpoint_close(mu_checkpoint_t *checkpoint); /* NULL is fine */
  * the reason. MU_OK with *out NULL: there is no checkpoint at all. MU_NOVALID: there are some, each is logged
  * with what is wrong. MU_IO: the directory cannot be read. */
 mu_status_t mu_checkpoint_newest(const char *path, int64_t below, mu_checkpoint_t **out);
+/* The same for a path, not for RUN@best and its like. */
+mu_status_t mu_checkpoint_newest_in(const char *path, int64_t below, mu_checkpoint_t **out);
 
 /* Whether `path` is one checkpoint, whole or damaged: a directory whose manifest begins like a checkpoint's,
  * or that is named like one. Logs nothing. */

@@ -142,3 +142,12 @@ char *mu_reference_run(const char *checkpoint)
     path[n - m] = '\0';
     return path;
 }
+
+mu_status_t mu_checkpoint_newest(const char *path, int64_t below, mu_checkpoint_t **out)
+{
+    char *named;
+    MU_TRY(mu_reference_path(path, &named));
+    mu_status_t status = mu_checkpoint_newest_in(named, below, out);
+    free(named);
+    return status;
+}

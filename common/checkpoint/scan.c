@@ -1,5 +1,4 @@
 #include "common/checkpoint/scan.h"
-#include "common/checkpoint/reference.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -186,13 +185,10 @@ static mu_status_t newest_of(const char *dir, int64_t below, mu_checkpoint_t **o
     return status;
 }
 
-mu_status_t mu_checkpoint_newest(const char *path, int64_t below, mu_checkpoint_t **out)
+mu_status_t mu_checkpoint_newest_in(const char *path, int64_t below, mu_checkpoint_t **out)
 {
     bool one;
-    char *named;
-    MU_TRY(mu_reference_path(path, &named));
-    char *resolved = resolve(named, &one);
-    free(named);
+    char *resolved = resolve(path, &one);
     mu_status_t status;
     if (one) {
         mu_checkpoint_t *found = NULL;

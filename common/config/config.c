@@ -407,24 +407,6 @@ void mu_config_free(mu_config_t *config)
 
 /* ---- questions ---- */
 
-bool mu_config_given(const mu_config_t *config, const char *key)
-{
-    int row = mu_key_find(key);
-    return row >= 0 && config->source->written[row].given;
-}
-
-const char *mu_config_origin(const mu_config_t *config, const char *key)
-{
-    int row = mu_key_find(key);
-    const char *where = row >= 0 ? config->source->written[row].where : NULL;
-    return where ? where : "default";
-}
-
-const char *mu_config_where(const mu_config_source_t *source, const char *key)
-{
-    return mu_config_origin(&source->config, key);
-}
-
 const char *mu_config_notes(const mu_config_t *config)
 {
     mu_config_source_t *source = config->source;

@@ -344,3 +344,21 @@ void mu_key_store_preset(mu_config_source_t *source, const mu_key_t *key)
     store(source, key, node, &v);
     mu_yaml_free(node);
 }
+
+bool mu_config_given(const mu_config_t *config, const char *key)
+{
+    int row = mu_key_find(key);
+    return row >= 0 && config->source->written[row].given;
+}
+
+const char *mu_config_origin(const mu_config_t *config, const char *key)
+{
+    int row = mu_key_find(key);
+    const char *where = row >= 0 ? config->source->written[row].where : NULL;
+    return where ? where : "default";
+}
+
+const char *mu_config_where(const mu_config_source_t *source, const char *key)
+{
+    return mu_config_origin(&source->config, key);
+}

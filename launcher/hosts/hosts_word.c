@@ -82,14 +82,6 @@ bool mu_hosts_number(const char *text, size_t n, int most, int *out)
     return true;
 }
 
-void mu_host_release(mu_host_t *host)
-{
-    free(host->name);
-    free(host->user);
-    free(host->extra);
-    memset(host, 0, sizeof *host);
-}
-
 static char *copy_of(const char *text, size_t n)
 {
     char *copy = mu_alloc(n + 1);

@@ -5,14 +5,6 @@
 
 #define BUSY_BYTES (512 << 20) /* what a driver may keep on an idle device */
 
-char *mu_judge_gpu(const json_t *device)
-{
-    char *uuid = mu_judge_shown(mu_judge_text(device, "uuid"));
-    char *name = mu_format("GPU %d (%.12s)", (int)json_integer_value(json_object_get(device, "index")), uuid);
-    free(uuid);
-    return name;
-}
-
 static void judge_device(mu_judge_t *judge, int host, const json_t *device)
 {
     char *name = mu_judge_gpu(device), human[32];

@@ -44,6 +44,9 @@ char *mu_judge_shown(const char *text);
 char *mu_judge_gpu(const json_t *device);
 /* The most frequent of the values (NULLs do not count; of equally frequent ones the first), and how often. */
 const char *mu_judge_majority(const char *const *values, int n, int *times);
+/* Adds a finding for each host whose value is not the majority's; NULLs do not count. */
+void mu_judge_others(mu_judge_t *judge, const char *check, const char *const *value, bool fatal,
+                     const char *fix);
 /* Compares one string of the facts between all hosts: a fatal finding for each that differs from the majority
  * and, if it is needed, for each that lacks it. */
 void mu_judge_same(mu_judge_t *judge, const char *check, const char *path, bool needed, const char *fix);

@@ -12,8 +12,7 @@
 #include "launcher/render/render.h"
 #include "launcher/render/render_impl.h"
 
-static const char *const steps[] = {"import", "prepare", "train", "gate", "export"};
-enum { IMPORT, PREPARE, TRAIN, GATE, EXPORT, STEPS };
+enum { IMPORT, PREPARE, TRAIN, GATE, EXPORT };
 
 typedef struct chain {
     const mu_params_t *p;
@@ -33,22 +32,6 @@ static bool has_word(const char *list, const char *word)
 }
 
 /* ---- what must be known ---- */
-
-bool mu_chain_steps_valid(const char *list)
-{
-    int next = 0;
-    for (const char *at = list; *at;) {
-        size_t n = strcspn(at, ",");
-        while (next < STEPS && !(strlen(steps[next]) == n && memcmp(steps[next], at, n) == 0))
-            next++;
-        if (next++ == STEPS)
-            return false;
-        at += n;
-        if (*at == ',' && !*++at)
-            return false;
-    }
-    return *list != '\0';
-}
 
 static mu_status_t want_path(const char *step, const char *key, const char *path)
 {
@@ -189,9 +172,9 @@ static void add_option(const chain_t *c, const char *param, const char *flag)
 static void begin(const chain_t *c, int step, const char *result, bool train, bool gpus)
 {
     const mu_params_t *p = c->p;
-    mu_buf_addf(c->out, "\nsubmit %s ", steps[step]);
+    mu_buf_addf(c->out, "\nsubmit %s ", mu_chain_step[step]);
     quote(result, c->out);
-    mu_buf_addf(c->out, " --job-name=%s-%s", mu_params_text(p, "name"), steps[step]);
+    mu_buf_addf(c->out, " --job-name=%s-%s", mu_params_text(p, "name"), mu_chain_step[step]);
     if (train) {
         add_option(c, "nodes", "nodes");
         add_option(c, "tasks_per_node", "ntasks-per-node");
@@ -211,7 +194,8 @@ static void begin(const chain_t *c, int step, const char *result, bool train, bo
         add_option(c, "gpus", "gpus-per-node");
     add_option(c, "account", "account");
     add_option(c, "qos", "qos");
-    mu_buf_addf(c->out, " \\\n    --open-mode=append --output=\"$chain/%s-%%j.log\" <<'END'\n", steps[step]);
+    mu_buf_addf(c->out, " \\\n    --open-mode=append --output=\"$chain/%s-%%j.log\" <<'END'\n",
+                mu_chain_step[step]);
 }
 
 static void add_words(const chain_t *c, mu_args_t *words)
@@ -313,8 +297,8 @@ static void add_export(const chain_t *c)
 mu_status_t mu_render_chain(const mu_params_t *params, const mu_config_t *config, char *const *arguments,
                             int nfiles, int count, mu_buf_t *out)
 {
-    static void (*const add[STEPS])(const chain_t *) = {add_import, add_prepare, add_train, add_gate,
-                                                        add_export};
+    static void (*const add[MU_CHAIN_STEPS])(const chain_t *) = {add_import, add_prepare, add_train, add_gate,
+                                                                 add_export};
     chain_t c = {params, config, arguments, nfiles, count, out};
     char *state = mu_format("%s.chain", config->save ? config->save : "");
     mu_args_t inputs = {0};
@@ -334,8 +318,8 @@ mu_status_t mu_render_chain(const mu_params_t *params, const mu_config_t *config
             mu_args_add(&inputs, base);
         add_list("inputs", inputs.v, inputs.n, out);
         mu_buf_adds(out, head);
-        for (int i = 0; i < STEPS; i++)
-            if (has_word(mu_params_text(params, "chain"), steps[i]))
+        for (int i = 0; i < MU_CHAIN_STEPS; i++)
+            if (has_word(mu_params_text(params, "chain"), mu_chain_step[i]))
                 add[i](&c);
     }
     mu_args_free(&inputs);

@@ -7,6 +7,9 @@
 /* slurm/muster.sbatch from its first command on. */
 extern const char mu_slurm_body[];
 
+/* The steps of a chain, in their order. */
+enum { MU_CHAIN_STEPS = 5 };
+extern const char *const mu_chain_step[MU_CHAIN_STEPS];
 /* Whether `list` names steps of a chain, in their order, each once. */
 bool mu_chain_steps_valid(const char *list);
 

@@ -15,16 +15,6 @@ typedef struct group {
     mu_progress_thread_t *progress_thread; /* may be NULL */
 } group_t;
 
-mu_status_t mu_mpi_check(int rc, const char *what)
-{
-    if (rc == MPI_SUCCESS)
-        return MU_OK;
-    char text[MPI_MAX_ERROR_STRING];
-    int length = 0;
-    MPI_Error_string(rc, text, &length);
-    return mu_fail(MU_NETWORK, "%s failed: %.*s", what, length, text);
-}
-
 void mu_comm_mpi_prepare(void)
 {
     static const char binomial[] = "2"; /* a tree, of whole messages; both in 4.1 and 5 */

@@ -67,22 +67,6 @@ static const char *why_not(const mu_model_t *m, mu_model_type_t type)
                                     : mu_hf_not_llama(m, type);
 }
 
-static const char *const classes[] = {
-    [MU_TYPE_AUTO] = "no class",
-    [MU_TYPE_GPT_NEOX] = "GPTNeoXForCausalLM",
-    [MU_TYPE_GPT2] = "GPT2LMHeadModel",
-    [MU_TYPE_LLAMA] = "LlamaForCausalLM",
-    [MU_TYPE_MISTRAL] = "MistralForCausalLM",
-    [MU_TYPE_QWEN2] = "Qwen2ForCausalLM",
-    [MU_TYPE_QWEN3] = "Qwen3ForCausalLM",
-};
-enum { TYPES = sizeof classes / sizeof *classes };
-
-const char *mu_hf_class(mu_model_type_t type)
-{
-    return classes[type];
-}
-
 mu_hf_family_t mu_hf_family(mu_model_type_t type)
 {
     return type == MU_TYPE_GPT_NEOX ? MU_HF_NEOX : type == MU_TYPE_GPT2 ? MU_HF_GPT2 : MU_HF_LLAMA;
@@ -94,14 +78,14 @@ mu_status_t mu_hf_type(const char *subject, const mu_model_t *m, mu_model_type_t
     if (type != MU_TYPE_AUTO && why_not(m, type))
         return mu_fail(MU_CONFIG, "%s: the model is no %s (muster.model_type): %s", subject,
                        mu_hf_class(type), why_not(m, type));
-    for (int t = MU_TYPE_GPT_NEOX; t < TYPES && *out == MU_TYPE_AUTO; t++)
+    for (int t = MU_TYPE_GPT_NEOX; mu_hf_class((mu_model_type_t)t) && *out == MU_TYPE_AUTO; t++)
         if (!why_not(m, (mu_model_type_t)t))
             *out = (mu_model_type_t)t;
     if (*out != MU_TYPE_AUTO)
         return MU_OK;
     mu_buf_t reasons = MU_BUF_INIT;
-    for (int t = MU_TYPE_GPT_NEOX; t < TYPES; t++)
-        mu_buf_addf(&reasons, "%s%s: %s", reasons.len ? "; " : "", classes[t],
+    for (int t = MU_TYPE_GPT_NEOX; mu_hf_class((mu_model_type_t)t); t++)
+        mu_buf_addf(&reasons, "%s%s: %s", reasons.len ? "; " : "", mu_hf_class((mu_model_type_t)t),
                     why_not(m, (mu_model_type_t)t));
     mu_status_t status =
         mu_fail(MU_CONFIG, "%s: no Hugging Face model is built like this: %s", subject, reasons.data);

@@ -14,18 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-json_t *mu_probe_state(const char *state, const char *detail)
-{
-    return detail ? json_pack("{s:s, s:s}", "state", state, "detail", detail)
-                  : json_pack("{s:s}", "state", state);
-}
-
-const char *mu_probe_path(const json_t *ask, const char *key, const char *usual)
-{
-    const char *path = json_string_value(json_object_get(json_object_get(ask, "paths"), key));
-    return path ? path : usual;
-}
-
 mu_probe_child_t mu_probe_child(mu_probe_look_t look, const json_t *ask)
 {
     mu_probe_child_t child = {-1, -1};
