@@ -4,15 +4,11 @@
 #include "common/words.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/mpi/agent.h"
-#include "launcher/cmd/cmd_compare.h"
 #include "launcher/cmd/cmd_eval.h"
 #include "launcher/cmd/cmd_export.h"
 #include "launcher/cmd/cmd_generate.h"
-#include "launcher/cmd/cmd_render.h"
 #include "launcher/run/cmd_run.h"
 #include "launcher/run/run_plan.h"
-#include "launcher/cmd/cmd_status.h"
-#include "launcher/cmd/cmd_track.h"
 #include "launcher/run/cmd_worker.h"
 
 typedef struct verb {
@@ -28,11 +24,11 @@ static const verb_t verbs[] = {
     {NULL, NULL, mu_cmd_plan, &mu_plan_command},
     {NULL, NULL, mu_cmd_check, &mu_check_command},
     {NULL, NULL, mu_cmd_run, &mu_run_command},
-    {"status", "how a run is going", mu_cmd_status, NULL},
-    {"compare", "runs side by side, as a table and as a page with curves", mu_cmd_compare, NULL},
-    {"track", "the points of a run to MLflow, TensorBoard, Prometheus", mu_cmd_track, NULL},
+    {NULL, NULL, mu_cmd_status, &mu_status_command},
+    {NULL, NULL, mu_cmd_compare, &mu_compare_command},
+    {NULL, NULL, mu_cmd_track, &mu_track_command},
     {NULL, NULL, mu_cmd_stop, &mu_stop_command},
-    {"render", "the files that run a config under Slurm or Kubernetes", mu_cmd_render, NULL},
+    {NULL, NULL, mu_cmd_render, &mu_render_command},
     {NULL, NULL, mu_cmd_inspect, &mu_inspect_command},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_eval, NULL},
     {"generate", "text from a checkpoint and a prompt", mu_cmd_generate, NULL},

@@ -40,6 +40,23 @@ mu_status_t mu_cmd_check(int argc, char **argv);
 extern const mu_command_t mu_stop_command;
 mu_status_t mu_cmd_stop(int argc, char **argv);
 
+/* What run.json says, and whether the run's launcher lives. Errors: MU_NOINPUT (no run there), MU_DATA, MU_IO; with
+ * --exit-status the run's own status, MU_DIED when its launcher is gone. */
+extern const mu_command_t mu_status_command;
+mu_status_t mu_cmd_status(int argc, char **argv);
+
+/* Runs side by side. Errors: MU_NOINPUT (no run there), MU_DATA, MU_IO. */
+extern const mu_command_t mu_compare_command;
+mu_status_t mu_cmd_compare(int argc, char **argv);
+
+/* The points of a run to MLflow, TensorBoard, Prometheus (launcher/track/track.h). */
+extern const mu_command_t mu_track_command;
+mu_status_t mu_cmd_track(int argc, char **argv);
+
+/* The files that run a config under Slurm or Kubernetes (launcher/render/render.h). */
+extern const mu_command_t mu_render_command;
+mu_status_t mu_cmd_render(int argc, char **argv);
+
 /* What a checkpoint, a run directory or a prepared data set holds. Errors: MU_NOINPUT (nothing there that muster knows);
  * MU_DATA (a checkpoint or data set is damaged); MU_NOVALID (a run whose checkpoints are all damaged). */
 extern const mu_command_t mu_inspect_command;

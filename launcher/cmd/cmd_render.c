@@ -1,4 +1,4 @@
-#include "launcher/cmd/cmd_render.h"
+#include "launcher/cmd/cmd.h"
 #include "common/log.h"
 #include "launcher/plan/start_check.h"
 #include "launcher/render/render.h"
@@ -6,19 +6,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
-
-static const char help[] =
-    "usage: muster render slurm|mpijob|trainjob|storage|argo CONFIG... [key=value...]\n"
-    "\n"
-    "Prints what runs a config there: a script for sbatch (or, with chain=, one that "
-    "submits a job a step); the "
-    "ConfigMap,\n"
-    "ServiceAccount, NetworkPolicy and MPIJob for kubectl apply; the claims, account "
-    "and Secret of a workflow; "
-    "Argo's\n"
-    "WorkflowTemplate.\n"
-    "A key is a parameter below, else one of the config.\n"
-    "";
 
 static const char *const targets[MU_RENDER_TARGETS] = {[MU_RENDER_SLURM] = "slurm",
                                                        [MU_RENDER_MPIJOB] = "mpijob",
@@ -35,11 +22,41 @@ static int target_of(const char *word)
 }
 
 typedef struct request {
+    mu_words_t words,
+        keys; /* as given: the target and the config's files; parameters and the config's keys */
     mu_params_t params;
-    char **files, **overrides, **paths; /* paths: absolute, ours; the others point into argv */
-    int nfiles, noverrides;
-    bool help;
+    char **files;         /* the words after the target */
+    mu_words_t overrides; /* the keys that are no parameters */
+    char **paths;         /* of the files, absolute; ours */
+    int nfiles;
 } request_t;
+
+static const mu_option_t options[] = {
+    MU_OPT("slurm|mpijob|trainjob|storage|argo CONFIG", NULL, MU_OPTION_OPERANDS, offsetof(request_t, words),
+           "where it shall run, then GPT-NeoX YAML files", .required = true),
+    MU_OPT("key=value", NULL, MU_OPTION_OVERRIDES, offsetof(request_t, keys),
+           "a parameter below, else a key of the config", ),
+    MU_OPT_END};
+
+static void list_parameters(mu_buf_t *out)
+{
+    for (int i = 0; i < MU_RENDER_TARGETS; i++) {
+        mu_buf_addf(out, "\n%s:\n", targets[i]);
+        mu_params_help((mu_render_target_t)i, out);
+    }
+}
+
+const mu_command_t mu_render_command = {
+    .name = "render",
+    .summary = "the files that run a config under Slurm or Kubernetes",
+    .about =
+        "Prints what runs a config there: a script for sbatch (or, with chain=, one that submits a job a "
+        "step); the ConfigMap, ServiceAccount, NetworkPolicy and MPIJob for kubectl apply; the claims, "
+        "account and Secret of a workflow; Argo's WorkflowTemplate. docs/slurm.md, docs/kubernetes.md",
+    .options = options,
+    .more = list_parameters,
+    .exits = "0; 2 bad command line or parameter; 66 file missing; 78 config invalid, or it does not fit",
+    .is_override = mu_config_is_override};
 
 /* Words that name a secret and are no key of a config. */
 static bool is_key(const char *argument)
@@ -55,44 +72,40 @@ static bool is_key(const char *argument)
     return found;
 }
 
-static mu_status_t read_arguments(int argc, char **argv, request_t *r)
+static mu_status_t read_arguments(request_t *r)
 {
-    for (int i = 1; i < argc; i++)
-        r->help |= strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
-    if (r->help)
-        return MU_OK;
-    int target = argc < 2 ? MU_RENDER_TARGETS : target_of(argv[1]);
+    int target = target_of(r->words.item[0]);
     if (target == MU_RENDER_TARGETS)
-        return mu_fail(MU_USAGE, "render: say where it shall run, slurm, mpijob, trainjob, storage or argo: "
-                                 "see muster render --help");
+        return mu_fail(MU_USAGE,
+                       "render: '%s': say where it shall run, slurm, mpijob, trainjob, storage or argo: "
+                       "see muster render --help",
+                       r->words.item[0]);
     mu_params_init(&r->params, (mu_render_target_t)target);
-    for (int i = 2; i < argc; i++) {
+    for (int i = 0; i < r->keys.count; i++) {
+        char *key = r->keys.item[i];
         bool taken = false;
-        if (argv[i][0] == '-')
-            return mu_fail(MU_USAGE, "render: no option '%s': see muster render --help", argv[i]);
-        if (mu_config_is_override(argv[i])) {
-            MU_TRY(mu_params_take(&r->params, argv[i], &taken));
-            if (!taken && is_key(argv[i]))
-                return mu_fail(
-                    MU_USAGE,
-                    "render: %.*s: a key would stay in the file and in its history: put it into a Secret and "
-                    "name that",
-                    (int)strcspn(argv[i], "="), argv[i]);
-            if (!taken)
-                r->overrides[r->noverrides++] = argv[i];
-        } else {
-            r->files[r->nfiles++] = argv[i];
-        }
+        MU_TRY(mu_params_take(&r->params, key, &taken));
+        if (!taken && is_key(key))
+            return mu_fail(
+                MU_USAGE,
+                "render: %.*s: a key would stay in the file and in its history: put it into a Secret and "
+                "name that",
+                (int)strcspn(key, "="), key);
+        if (!taken)
+            mu_words_add(&r->overrides, key);
     }
+    r->files = r->words.item + 1;
+    r->nfiles = r->words.count - 1;
     if (r->nfiles == 0)
         return mu_fail(MU_USAGE, "render: no CONFIG given: see muster render --help");
+    r->paths = mu_calloc((size_t)r->nfiles, sizeof *r->paths);
     return mu_params_finish(&r->params, r->files[0]);
 }
 
 /* The job runs elsewhere than here: paths of the config's files become absolute. */
 static mu_status_t render_slurm(request_t *r, mu_config_t *config, mu_buf_t *out)
 {
-    char **words = mu_calloc((size_t)(r->nfiles + r->noverrides) + 1, sizeof *words);
+    char **words = mu_calloc((size_t)(r->nfiles + r->overrides.count) + 1, sizeof *words);
     mu_world_t world = {.workers = (int)(mu_params_number(&r->params, "nodes") *
                                          mu_params_number(&r->params, "tasks_per_node")),
                         .slots_per_host = (int)mu_params_number(&r->params, "tasks_per_node"),
@@ -108,8 +121,8 @@ static mu_status_t render_slurm(request_t *r, mu_config_t *config, mu_buf_t *out
             status = mu_fail(MU_NOINPUT, "%s: %s", r->files[i], strerror(errno));
         r->paths[i] = words[n++] = path;
     }
-    for (int i = 0; i < r->noverrides; i++)
-        words[n++] = r->overrides[i];
+    for (int i = 0; i < r->overrides.count; i++)
+        words[n++] = r->overrides.item[i];
     if (status == MU_OK && (!config->save || !*config->save))
         status = mu_fail(MU_CONFIG, "render: the config has no save: give save=/a/shared/volume/run");
     if (status == MU_OK && config->save[0] != '/')
@@ -127,8 +140,8 @@ static mu_status_t load_config(const request_t *r, mu_args_t *keys, mu_config_t 
 {
     if (r->params.target == MU_RENDER_ARGO || r->params.target == MU_RENDER_STORAGE)
         mu_argo_overrides(&r->params, keys);
-    for (int i = 0; i < r->noverrides; i++)
-        mu_args_add(keys, r->overrides[i]);
+    for (int i = 0; i < r->overrides.count; i++)
+        mu_args_add(keys, r->overrides.item[i]);
     return mu_config_load(r->files, r->nfiles, keys->v, keys->n, config);
 }
 
@@ -171,38 +184,25 @@ static mu_status_t render(request_t *r, mu_buf_t *out)
     return status;
 }
 
-static void write_help(mu_buf_t *out)
-{
-    mu_buf_adds(out, help);
-    for (int i = 0; i < MU_RENDER_TARGETS; i++) {
-        mu_buf_addf(out, "\n%s:\n", targets[i]);
-        mu_params_help((mu_render_target_t)i, out);
-    }
-    mu_buf_adds(
-        out, "\ndocs/slurm.md, docs/kubernetes.md\n"
-             "exit codes: 0; 2 bad command line or parameter; 66 file missing; 78 config invalid, or it does "
-             "not fit\n");
-}
-
 mu_status_t mu_cmd_render(int argc, char **argv)
 {
     mu_buf_t out = MU_BUF_INIT;
-    request_t r = {.files = mu_calloc((size_t)argc, sizeof(char *)),
-                   .overrides = mu_calloc((size_t)argc, sizeof(char *)),
-                   .paths = mu_calloc((size_t)argc, sizeof(char *))};
-    mu_status_t status = read_arguments(argc, argv, &r);
-    if (status == MU_OK && r.help)
-        write_help(&out);
-    else if (status == MU_OK)
-        status = render(&r, &out);
-    if (status == MU_OK && (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
+    request_t r = {.nfiles = 0};
+    bool help;
+    mu_status_t status = mu_options_parse(&mu_render_command, argc, argv, &r, NULL, &help);
+    if (status != MU_OK || help)
+        goto out;
+    MU_TRY_GOTO(status, read_arguments(&r), out);
+    MU_TRY_GOTO(status, render(&r, &out), out);
+    if (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0)
         status = mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
+out:
     mu_buf_release(&out);
     mu_params_release(&r.params);
-    for (int i = 0; i < r.nfiles; i++)
+    for (int i = 0; r.paths && i < r.nfiles; i++)
         free(r.paths[i]);
-    free(r.files);
-    free(r.overrides);
     free(r.paths);
+    mu_words_free(&r.overrides);
+    mu_options_release(&mu_render_command, &r);
     return status;
 }

@@ -1,4 +1,4 @@
-#include "launcher/cmd/cmd_status.h"
+#include "launcher/cmd/cmd.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "launcher/report/status_text.h"
@@ -7,23 +7,6 @@
 
 #include <errno.h>
 #include <unistd.h>
-
-static const char usage[] =
-    "usage: muster status RUN... [--watch] [--json] [--exit-status]\n"
-    "\n"
-    "How a run is going; of several runs a table. --watch repeats it every second "
-    "until all have ended: on a\n"
-    "terminal as a full screen (q leaves it), else a plain line when there is "
-    "something new. --json prints run.json\n"
-    "on one line, with \"run\" (its path), \"alive\" (a launcher holds the "
-    "directory) and \"account\" (where the time\n"
-    "went) up to now added.\n"
-    "\n"
-    "--exit-status ends with the run's own exit code (of several the first that is not 0), and with 81 "
-    "for a run\n"
-    "whose launcher is gone before its end; a run that goes on counts as 0.\n"
-    "\n"
-    "exit codes: 0; 66 no run there; 65 its run.json is damaged\n";
 
 enum { RUNS_MOST = 64, REPEAT_MS = 1000 };
 
@@ -36,10 +19,33 @@ typedef struct watched {
 
 typedef struct status_command {
     watched_t run[RUNS_MOST];
-    const char *dir[RUNS_MOST];
-    int count;
+    mu_words_t dirs;
+    int count; /* of runs */
     bool watch, json, exit_status;
 } status_command_t;
+
+static const mu_option_t options[] = {
+    MU_OPT("RUN", NULL, MU_OPTION_OPERANDS, offsetof(status_command_t, dirs), "the run's directory",
+           .required = true, .most = RUNS_MOST),
+    MU_OPT(
+        "--watch", NULL, MU_OPTION_FLAG, offsetof(status_command_t, watch),
+        "repeat it every second until all have ended: on a terminal as a full screen (q leaves it), else a "
+        "plain line when there is something new", ),
+    MU_OPT("--json", NULL, MU_OPTION_FLAG, offsetof(status_command_t, json),
+           "run.json on one line, with \"run\" (its path), \"alive\" (a launcher holds the directory) and "
+           "\"account\" (where the time went) up to now added", ),
+    MU_OPT(
+        "--exit-status", NULL, MU_OPTION_FLAG, offsetof(status_command_t, exit_status),
+        "end with the run's own exit code (of several the first that is not 0), and with 81 for a run whose "
+        "launcher is gone before its end; a run that goes on counts as 0", ),
+    MU_OPT_END};
+
+const mu_command_t mu_status_command = {.name = "status",
+                                        .summary = "how a run is going",
+                                        .about = "How a run is going; of several runs a table.",
+                                        .options = options,
+                                        .exits = "0; 2 bad command line; 66 no run there; 65 its run.json is "
+                                                 "damaged; 74 stdout cannot be written"};
 
 static bool is_over(const watched_t *w)
 {
@@ -57,7 +63,7 @@ static bool all_over(const status_command_t *c)
 static mu_status_t open_all(status_command_t *c)
 {
     for (int i = 0; i < c->count; i++) {
-        MU_TRY(mu_history_open(c->dir[i], &c->run[i].history));
+        MU_TRY(mu_history_open(c->dirs.item[i], &c->run[i].history));
         mu_accounting(c->run[i].history, &c->run[i].account);
         c->run[i].shown_step = -1;
     }
@@ -195,38 +201,19 @@ static mu_status_t status_of_runs(const status_command_t *c)
     return MU_OK;
 }
 
-static mu_status_t parse(int argc, char **argv, status_command_t *c)
-{
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--watch") == 0)
-            c->watch = true;
-        else if (strcmp(argv[i], "--json") == 0)
-            c->json = true;
-        else if (strcmp(argv[i], "--exit-status") == 0)
-            c->exit_status = true;
-        else if (argv[i][0] == '-')
-            return mu_fail(MU_USAGE, "status: no option '%s': see muster status --help", argv[i]);
-        else if (c->count == RUNS_MOST)
-            return mu_fail(MU_USAGE, "status: more than %d runs: see muster status --help", RUNS_MOST);
-        else
-            c->dir[c->count++] = argv[i];
-    }
-    return c->count > 0 ? MU_OK : mu_fail(MU_USAGE, "status: no RUN given: see muster status --help");
-}
-
 mu_status_t mu_cmd_status(int argc, char **argv)
 {
     status_command_t c = {.count = 0};
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            return MU_OK;
-        }
-    MU_TRY(parse(argc, argv, &c));
-    mu_status_t status = show(&c);
-    if (status == MU_OK && c.exit_status)
-        status = status_of_runs(&c);
+    bool help;
+    mu_status_t status = mu_options_parse(&mu_status_command, argc, argv, &c, NULL, &help);
+    if (status == MU_OK && !help) {
+        c.count = c.dirs.count;
+        status = show(&c);
+        if (status == MU_OK && c.exit_status)
+            status = status_of_runs(&c);
+    }
     for (int i = 0; i < c.count; i++)
         mu_history_close(c.run[i].history);
+    mu_options_release(&mu_status_command, &c);
     return status;
 }

@@ -1,38 +1,13 @@
-#include "launcher/cmd/cmd_track.h"
+#include "launcher/cmd/cmd.h"
 #include "common/listen.h"
 #include "common/log.h"
-#include "common/num.h"
 #include "launcher/track/mlflow_address.h"
 #include "launcher/track/track.h"
 
-#include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char usage[] =
-    "usage: muster track RUN [--mlflow URI] [--tensorboard DIR] [--listen [ADDRESS:]PORT] [--once]\n"
-    "\n"
-    "Takes the points of a run to where people look at them, each point once. It goes on until the run has\n"
-    "ended. On a finished run it delivers what is missing; RUN/track.json says how far each destination is.\n"
-    "It is a process of its own and cannot disturb the run. `muster run` starts one by itself.\n"
-    "\n"
-    "  --mlflow URI       an MLflow server (http or https); MLFLOW_TRACKING_URI when no destination is "
-    "given\n"
-    "  --tensorboard DIR  an event file in DIR, for tensorboard --logdir DIR\n"
-    "  --listen ADDR:PORT metrics for Prometheus at http://ADDR:PORT/metrics; ADDR is 127.0.0.1 when not "
-    "given\n"
-    "  --once             delivers what is there and ends; not with --listen\n"
-    "  --wait SECONDS     tries this long after the run's end when a server does not answer (0)\n"
-    "\n"
-    "Credentials come from the environment only: MLFLOW_TRACKING_TOKEN (or a file that\n"
-    "MLFLOW_TRACKING_TOKEN_FILE names), MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD.\n"
-    "MLFLOW_EXPERIMENT_NAME names the experiment (muster).\n"
-    "\n"
-    "exit codes: 0; 65 run.json, metrics.jsonl or track.json is damaged, or a server refused a point; 66 no "
-    "run\n"
-    "there; 69 a server does not answer, or the port is taken; 73 another tracker works on this run, or DIR\n"
-    "cannot be made; 74 DIR or RUN cannot be written; 75 ended by a signal; 77 credentials refused\n";
 
 static volatile sig_atomic_t stopped;
 
@@ -62,43 +37,46 @@ static void catch_signals(bool own_launcher)
     signal(SIGPIPE, SIG_IGN);
 }
 
-typedef struct options {
+typedef struct request {
+    mu_words_t run;
     mu_track_t track;
     const char *mlflow; /* as given */
-    bool help;
-} options_t;
+} request_t;
 
-static mu_status_t take_option(int option, const char *value, options_t *out)
-{
-    switch (option) {
-    case 't':
-        out->track.tensorboard = value;
-        break;
-    case 'm':
-        out->mlflow = value;
-        break;
-    case 'l':
-        out->track.listen = value;
-        break;
-    case 'o':
-        out->track.once = true;
-        break;
-    case 'h':
-        out->help = true;
-        break;
-    case 'w':
-        if (!mu_parse_f64(value, &out->track.wait) || out->track.wait < 0 || out->track.wait > 1e6)
-            return mu_fail(MU_USAGE, "track: --wait '%s': wanted seconds", value);
-        break;
-    case 'p':
-        if (!mu_parse_i64(value, &out->track.launcher) || out->track.launcher < 1)
-            return mu_fail(MU_USAGE, "track: --launcher '%s': wanted a pid", value);
-        break;
-    default:
-        return mu_fail(MU_USAGE, "see muster track --help");
-    }
-    return MU_OK;
-}
+static const mu_option_t options[] = {
+    MU_OPT("RUN", NULL, MU_OPTION_OPERANDS, offsetof(request_t, run), "the run's directory", .required = true,
+           .most = 1),
+    MU_OPT("--mlflow", "URI", MU_OPTION_TEXT, offsetof(request_t, mlflow),
+           "an MLflow server (http or https); MLFLOW_TRACKING_URI when no destination is given", ),
+    MU_OPT("--tensorboard", "DIR", MU_OPTION_TEXT, offsetof(request_t, track.tensorboard),
+           "an event file in DIR, for tensorboard --logdir DIR", .choices = "DIR"),
+    MU_OPT("--listen", "[ADDRESS:]PORT", MU_OPTION_TEXT, offsetof(request_t, track.listen),
+           "metrics for Prometheus at http://ADDRESS:PORT/metrics; ADDRESS is 127.0.0.1 when not given", ),
+    MU_OPT("--once", NULL, MU_OPTION_FLAG, offsetof(request_t, track.once),
+           "delivers what is there and ends; not with --listen", ),
+    MU_OPT("--wait", "SECONDS", MU_OPTION_F64, offsetof(request_t, track.wait),
+           "tries this long after the run's end when a server does not answer (0)", .min = 0, .max = 1e6),
+    MU_OPT("--launcher", "PID", MU_OPTION_INT, offsetof(request_t, track.launcher), NULL, .min = 1,
+           .max = INT32_MAX), /* of `muster run` alone */
+    MU_OPT_END};
+
+const mu_command_t mu_track_command = {
+    .name = "track",
+    .summary = "the points of a run to MLflow, TensorBoard, Prometheus",
+    .about =
+        "Takes the points of a run to where people look at them, each point once. It goes on until the run "
+        "has "
+        "ended. On a finished run it delivers what is missing; RUN/track.json says how far each destination "
+        "is. It is a process of its own and cannot disturb the run. `muster run` starts one by itself.",
+    .options = options,
+    .notes = "Credentials come from the environment only: MLFLOW_TRACKING_TOKEN (or a file that "
+             "MLFLOW_TRACKING_TOKEN_FILE names), MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD. "
+             "MLFLOW_EXPERIMENT_NAME names the experiment (muster).",
+    .exits =
+        "0; 2 bad command line; 65 run.json, metrics.jsonl or track.json is damaged, or a server refused "
+        "a point; 66 no run there; 69 a server does not answer, or the port is taken; 73 another tracker "
+        "works on this run, or DIR cannot be made; 74 DIR or RUN cannot be written; 75 ended by a signal; "
+        "77 credentials refused"};
 
 static bool is_listen(const char *text)
 {
@@ -109,60 +87,51 @@ static bool is_listen(const char *text)
     return good;
 }
 
-static mu_status_t parse(int argc, char **argv, options_t *out)
+static mu_status_t check_destinations(const mu_track_t *t)
 {
-    static const struct option longs[] = {{"mlflow", required_argument, 0, 'm'},
-                                          {"tensorboard", required_argument, 0, 't'},
-                                          {"listen", required_argument, 0, 'l'},
-                                          {"once", no_argument, 0, 'o'},
-                                          {"wait", required_argument, 0, 'w'},
-                                          {"launcher", required_argument, 0, 'p'}, /* of `muster run` alone */
-                                          {"help", no_argument, 0, 'h'},
-                                          {0, 0, 0, 0}};
-    optind = 1;
-    for (int option; (option = getopt_long(argc, argv, "h", longs, NULL)) != -1;)
-        MU_TRY(take_option(option, optarg, out));
-    if (out->help)
-        return MU_OK;
-    if (optind + 1 != argc)
-        return mu_fail(MU_USAGE, "track: one RUN is wanted: see muster track --help");
-    out->track.run_dir = argv[optind];
-    if (out->track.tensorboard && !*out->track.tensorboard)
+    if (t->tensorboard && !*t->tensorboard)
         return mu_fail(MU_USAGE, "track: --tensorboard needs a folder");
-    if (out->track.listen && !is_listen(out->track.listen))
-        return mu_fail(MU_USAGE, "track: --listen '%s': wanted " MU_LISTEN_WORDS, out->track.listen);
-    if (out->track.listen && out->track.once)
+    if (t->listen && !is_listen(t->listen))
+        return mu_fail(MU_USAGE, "track: --listen '%s': wanted " MU_LISTEN_WORDS, t->listen);
+    if (t->listen && t->once)
         return mu_fail(MU_USAGE, "track: --listen answers until the run has ended: leave --once away");
     return MU_OK;
 }
 
-mu_status_t mu_cmd_track(int argc, char **argv)
+static mu_status_t track(request_t *r)
 {
-    options_t o = {.track = {.stop = &stopped}};
     mu_secrets_t *secrets = NULL;
     mu_buf_t base = MU_BUF_INIT;
+    mu_track_t *t = &r->track;
     mu_status_t status;
-    MU_TRY(parse(argc, argv, &o));
-    if (o.help) {
-        fputs(usage, stdout);
-        return MU_OK;
-    }
+    MU_TRY(check_destinations(t));
     MU_TRY(mu_secrets_take(&secrets));
     MU_TRY_GOTO(status, mu_secrets_read_token(secrets), end);
-    if (o.mlflow ||
-        !(o.track.tensorboard || o.track.listen)) /* the environment's when no destination is named */
-        MU_TRY_GOTO(status, mu_mlflow_address("track", o.mlflow, secrets, &base), end);
-    o.track.mlflow = base.len > 0 ? base.data : NULL;
-    if (!o.track.tensorboard && !o.track.mlflow && !o.track.listen) {
+    if (r->mlflow || !(t->tensorboard || t->listen)) /* the environment's when no destination is named */
+        MU_TRY_GOTO(status, mu_mlflow_address("track", r->mlflow, secrets, &base), end);
+    t->mlflow = base.len > 0 ? base.data : NULL;
+    if (!t->tensorboard && !t->mlflow && !t->listen) {
         status = mu_fail(MU_USAGE, "track: no destination given: --mlflow URI (or MLFLOW_TRACKING_URI), "
                                    "--tensorboard DIR or --listen PORT");
         goto end;
     }
-    catch_signals(o.track.launcher > 0);
-    o.track.secrets = secrets;
-    status = mu_track(&o.track);
+    catch_signals(t->launcher > 0);
+    t->run_dir = r->run.item[0];
+    t->secrets = secrets;
+    status = mu_track(t);
 end:
     mu_secrets_free(secrets);
     mu_buf_release(&base);
+    return status;
+}
+
+mu_status_t mu_cmd_track(int argc, char **argv)
+{
+    request_t r = {.track = {.stop = &stopped}};
+    bool help;
+    mu_status_t status = mu_options_parse(&mu_track_command, argc, argv, &r, NULL, &help);
+    if (status == MU_OK && !help)
+        status = track(&r);
+    mu_options_release(&mu_track_command, &r);
     return status;
 }

@@ -9,7 +9,7 @@
 
 #include "common/file.h"
 #include "common/log.h"
-#include "launcher/cmd/cmd_render.h"
+#include "launcher/cmd/cmd.h"
 #include "launcher/render/render.h"
 
 #include <fcntl.h>
