@@ -156,7 +156,7 @@ repeats_no_more_than_needed() {
 }
 
 losses() {
-    sed -E 's/"(step_ms|tokens_per_s|data_wait_ms|comm_ms|peer_wait_ms|time)": [^,}]*[,}] ?//g' "$1/metrics.jsonl" |
+    sed -E 's/"([a-z_]*_ms[a-z_]*|tokens_per_s|time)": [^,}]*[,}] ?//g' "$1/metrics.jsonl" |
         awk -F'[:,] *' '{ line[$2] = $0; if ($2 > n) n = $2 } END { for (i = 1; i <= n; i++) print (i in line) ? line[i] : i " missing" }'
 }
 
