@@ -20,6 +20,8 @@ void mu_words_free(mu_words_t *words)
     *words = (mu_words_t){0};
 }
 
+enum { ROWS = 64 }; /* of a table, at most */
+
 /* What people type who come from mpirun, srun, torchrun and DeepSpeed, and the option that says it here. */
 static const struct {
     const char *word, *option, *ours;
@@ -201,7 +203,6 @@ static void print_help(const mu_command_t *command)
 mu_status_t mu_options_parse(const mu_command_t *command, int argc, char **argv, void *out,
                              mu_args_t *forward, bool *help)
 {
-    enum { ROWS = 64 };
     bool given[ROWS] = {false}, options = true;
     const mu_option_t *many = NULL;
     *help = wants_help(argc, argv);
@@ -239,6 +240,18 @@ mu_status_t mu_options_parse(const mu_command_t *command, int argc, char **argv,
         given[o - command->options] = true;
     }
     return check_required(command, given, out);
+}
+
+mu_status_t mu_options_parse_worker(const mu_command_t *command, int argc, char **argv, void *out, bool *help)
+{
+    mu_option_t rows[ROWS] = {{0}};
+    mu_command_t mine = *command;
+    int n = 0;
+    for (const mu_option_t *o = command->options; o->name && n < ROWS - 1; o++)
+        if (!o->launcher)
+            rows[n++] = *o;
+    mine.options = rows;
+    return mu_options_parse(&mine, argc, argv, out, NULL, help);
 }
 
 void mu_options_release(const mu_command_t *command, void *out)

@@ -88,6 +88,9 @@ typedef struct mu_command {
  * not to be used. Errors: MU_USAGE, which names the option that is not there and the nearest one that is. */
 mu_status_t mu_options_parse(const mu_command_t *command, int argc, char **argv, void *out,
                              mu_args_t *forward, bool *help);
+/* The same in muster-worker, for a table that `muster` has as well: what is the launcher's is not there. */
+mu_status_t mu_options_parse_worker(const mu_command_t *command, int argc, char **argv, void *out,
+                                    bool *help);
 /* Frees the lists of words in `out`. */
 void mu_options_release(const mu_command_t *command, void *out);
 

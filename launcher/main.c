@@ -1,11 +1,11 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
+#include "common/commands/convert_commands.h"
 #include "common/log.h"
 #include "common/stdio_setup.h"
 #include "common/words.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/mpi/agent.h"
 #include "launcher/cmd/cmd_eval.h"
-#include "launcher/cmd/cmd_export.h"
 #include "launcher/cmd/cmd_generate.h"
 #include "launcher/run/cmd_run.h"
 #include "launcher/run/run_plan.h"
@@ -32,8 +32,8 @@ static const verb_t verbs[] = {
     {NULL, NULL, mu_cmd_inspect, &mu_inspect_command},
     {"eval", "mean loss of a checkpoint on a data set", mu_cmd_eval, NULL},
     {"generate", "text from a checkpoint and a prompt", mu_cmd_generate, NULL},
-    {"import", "a Hugging Face model into a checkpoint", mu_cmd_worker, NULL},
-    {"export", "a checkpoint into a Hugging Face model", mu_cmd_export, NULL},
+    {NULL, NULL, mu_cmd_worker, &mu_import_command},
+    {NULL, NULL, mu_cmd_export, &mu_export_command},
     {NULL, NULL, mu_cmd_completion, &mu_completion_command},
     {NULL, NULL, mu_cmd_man, &mu_man_command},
 };

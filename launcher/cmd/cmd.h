@@ -62,6 +62,10 @@ mu_status_t mu_cmd_render(int argc, char **argv);
 extern const mu_command_t mu_inspect_command;
 mu_status_t mu_cmd_inspect(int argc, char **argv);
 
+/* muster-worker exports, then the directory becomes a version of a registered model (launcher/track/register.h). Its table
+ * is mu_export_command of common/commands/convert_commands.h. */
+mu_status_t mu_cmd_export(int argc, char **argv);
+
 /* The script that completes `muster` in a shell: `muster completion bash`. */
 extern const mu_command_t mu_completion_command;
 mu_status_t mu_cmd_completion(int argc, char **argv);

@@ -1,4 +1,5 @@
 /* What is printed from all tables at once: completions and man pages. */
+#include "common/commands/convert_commands.h"
 #include "common/log.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/run/run_plan.h"
@@ -19,6 +20,8 @@ const mu_command_t *const mu_commands[] = {&mu_config_command,
                                            &mu_stop_command,
                                            &mu_render_command,
                                            &mu_inspect_command,
+                                           &mu_import_command,
+                                           &mu_export_command,
                                            &mu_completion_command,
                                            &mu_man_command,
                                            NULL};

@@ -7,7 +7,6 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "worker/cmd/verbs.h"
-#include <getopt.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -86,7 +85,6 @@ static inline mu_status_t call(mu_status_t (*verb)(int, char **), const char *na
 {
     char *argv[] = {(char *)(uintptr_t)name, (char *)(uintptr_t)from, (char *)(uintptr_t) "--output",
                     (char *)(uintptr_t)to, NULL};
-    optind = 0;
     quiet();
     return verb(4, argv);
 }

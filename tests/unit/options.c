@@ -105,6 +105,22 @@ static void every_kind_is_taken(void **state)
     mu_options_release(&command, &a);
 }
 
+/* In muster-worker the launcher's own options are not there; what it forwards is. */
+static void the_worker_takes_what_is_forwarded(void **state)
+{
+    (void)state;
+    char *good[] = {"try", "--workers=3", "--json", "--", "a.yml"},
+         *bad[] = {"try", "--hosts=h", "--", "a.yml"};
+    args_t a = {0};
+    bool help;
+    assert_int_equal(mu_options_parse_worker(&command, 5, good, &a, &help), MU_OK);
+    assert_true(a.workers == 3 && a.json && a.files.count == 1 && !help);
+    mu_options_release(&command, &a);
+    assert_int_equal(mu_options_parse_worker(&command, 4, bad, &a, &help), MU_USAGE);
+    assert_non_null(strstr(logged, "no option '--hosts=h'"));
+    mu_options_release(&command, &a);
+}
+
 static void what_is_wrong_is_named(void **state)
 {
     (void)state;
@@ -171,6 +187,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_is_taken),
+        cmocka_unit_test(the_worker_takes_what_is_forwarded),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(what_is_printed_has_every_option),
         cmocka_unit_test(near_words),

@@ -1,60 +1,32 @@
+#include "common/commands/convert_commands.h"
 #include "common/log.h"
 #include "common/meter.h"
 #include "common/checkpoint/foreign.h"
 #include "worker/convert/hf_export.h"
 #include "worker/cmd/verbs.h"
 
-#include <getopt.h>
-
-static const char usage[] =
-    "usage: muster export CKPT --output HF_DIR\n"
-    "\n"
-    "Makes a Hugging Face directory of a checkpoint (or of a run's: RUN, RUN@best, RUN@STEP): config.json,\n"
-    "model.safetensors with the same weights in fp32, tokenizer.json. from_pretrained(HF_DIR) loads it as a\n"
-    "GPTNeoXForCausalLM or GPT2LMHeadModel with the same logits.\n"
-    "\n"
-    "  --output HF_DIR  a directory that does not exist, or an empty one; the same export again is exit 0\n"
-    "  --register NAME  a version of the model NAME in MLflow's registry is made of it, [--alias A] with "
-    "that alias;\n"
-    "                   the server is [--mlflow URI], else MLFLOW_TRACKING_URI\n";
-
-static mu_status_t parse(int argc, char **argv, const char **output, bool *help)
+static mu_status_t export_model(const char *model, const char *output)
 {
-    static const struct option longs[] = {
-        {"output", required_argument, 0, 'o'}, {"help", no_argument, 0, 'h'}, {0, 0, 0, 0}};
-    *output = NULL;
-    *help = false;
-    for (int opt; (opt = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
-        if (opt == 'o')
-            *output = optarg;
-        else if (opt == 'h')
-            *help = true;
-        else
-            return mu_fail(MU_USAGE, "see `muster export --help`");
-    }
-    if (!*help && (optind + 1 != argc || !*output))
-        return mu_fail(MU_USAGE, "export needs one checkpoint and --output: see `muster export --help`");
-    return MU_OK;
-}
-
-mu_status_t mu_verb_export(int argc, char **argv)
-{
-    const char *output;
-    bool help;
     mu_checkpoint_t *checkpoint;
-    MU_TRY(parse(argc, argv, &output, &help));
-    if (help) {
-        fputs(usage, stdout);
-        return MU_OK;
-    }
-    MU_TRY(mu_checkpoint_newest(argv[optind], INT64_MAX, &checkpoint));
+    MU_TRY(mu_checkpoint_newest(model, INT64_MAX, &checkpoint));
     if (!checkpoint)
-        return mu_foreign_refuse(NULL, argv[optind]);
+        return mu_foreign_refuse(NULL, model);
     mu_meter_begin("export", MU_METER_BYTES, 0);
     mu_status_t status = mu_hf_export(checkpoint, output);
     mu_meter_end();
     if (status == MU_OK)
         mu_info("'%s': the weights of '%s'", output, mu_checkpoint_path(checkpoint));
     mu_checkpoint_close(checkpoint);
+    return status;
+}
+
+mu_status_t mu_verb_export(int argc, char **argv)
+{
+    mu_export_args_t o = {.output = NULL};
+    bool help;
+    mu_status_t status = mu_options_parse_worker(&mu_export_command, argc, argv, &o, &help);
+    if (status == MU_OK && !help)
+        status = export_model(o.model.item[0], o.output);
+    mu_options_release(&mu_export_command, &o);
     return status;
 }
