@@ -1,12 +1,11 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/commands/convert_commands.h"
+#include "common/commands/model_commands.h"
 #include "common/log.h"
 #include "common/stdio_setup.h"
 #include "common/words.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/mpi/agent.h"
-#include "launcher/cmd/cmd_eval.h"
-#include "launcher/cmd/cmd_generate.h"
 #include "launcher/run/cmd_run.h"
 #include "launcher/run/run_plan.h"
 #include "launcher/run/cmd_worker.h"
@@ -30,8 +29,8 @@ static const verb_t verbs[] = {
     {NULL, NULL, mu_cmd_stop, &mu_stop_command},
     {NULL, NULL, mu_cmd_render, &mu_render_command},
     {NULL, NULL, mu_cmd_inspect, &mu_inspect_command},
-    {"eval", "mean loss of a checkpoint on a data set", mu_cmd_eval, NULL},
-    {"generate", "text from a checkpoint and a prompt", mu_cmd_generate, NULL},
+    {NULL, NULL, mu_cmd_eval, &mu_eval_command},
+    {NULL, NULL, mu_cmd_generate, &mu_generate_command},
     {NULL, NULL, mu_cmd_worker, &mu_import_command},
     {NULL, NULL, mu_cmd_export, &mu_export_command},
     {NULL, NULL, mu_cmd_completion, &mu_completion_command},

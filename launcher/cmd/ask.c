@@ -8,76 +8,9 @@
 #include "common/checkpoint/foreign.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <unistd.h>
 
-static const char *const host_options[] = {"hosts", "hostfile", "workers", "run-dir", NULL};
-
-enum { OPTIONS_MAX = 32, ANSWER_MAX = 64 << 20 };
-
-static int add_options(struct option *longs, int n, const char *const *names, int kind, int has_arg)
-{
-    for (; names && *names; names++)
-        longs[n++] = (struct option){*names, has_arg, NULL, kind};
-    return n;
-}
-
-static void take_host_option(mu_ask_t *ask, const char *name, const char *value)
-{
-    const char **field[] = {&ask->hosts, &ask->hostfile, &ask->workers, &ask->run_dir};
-    for (int i = 0; host_options[i]; i++)
-        if (strcmp(name, host_options[i]) == 0)
-            *field[i] = value;
-}
-
-static mu_status_t take_word(mu_ask_t *ask, const char *word)
-{
-    if (mu_config_is_override(word))
-        mu_args_add(&ask->keys, word);
-    else if (!ask->checkpoint || ask->verb->several)
-        mu_args_add(&ask->models, word);
-    else
-        return mu_fail(MU_USAGE, "%s: one checkpoint at a time, not '%s' and '%s'", ask->verb->name,
-                       ask->checkpoint, word);
-    ask->checkpoint = ask->models.n > 0 ? ask->models.v[0] : NULL;
-    return MU_OK;
-}
-
-static mu_status_t parse(const mu_ask_verb_t *verb, int argc, char **argv, mu_ask_t *out)
-{
-    struct option longs[OPTIONS_MAX] = {{"help", no_argument, NULL, 'h'}};
-    int n = add_options(longs, 1, host_options, 'w', required_argument);
-    n = add_options(longs, n, verb->valued, 'v', required_argument);
-    n = add_options(longs, n, verb->flags, 'f', no_argument);
-    longs[n] = (struct option){0};
-    *out = (mu_ask_t){.verb = verb};
-    for (int opt, which; (opt = getopt_long(argc, argv, ":h", longs, &which)) != -1;) {
-        if (opt == 'h')
-            out->help = true;
-        else if (opt == 'w')
-            take_host_option(out, longs[which].name, optarg);
-        else if (opt == 'v')
-            mu_args_addf(&out->own, "--%s=%s", longs[which].name, optarg);
-        else if (opt == 'f')
-            mu_args_addf(&out->own, "--%s", longs[which].name);
-        else
-            return mu_fail(MU_USAGE, "%s: %s '%s': see `muster %s --help`", verb->name,
-                           opt == ':' ? "no value of option" : "unknown option", argv[optind - 1],
-                           verb->name);
-    }
-    for (int i = optind; i < argc; i++)
-        MU_TRY(take_word(out, argv[i]));
-    return MU_OK;
-}
-
-const char *mu_ask_value(const mu_ask_t *ask, const char *name)
-{
-    size_t n = strlen(name);
-    for (int i = ask->own.n; i-- > 0;)
-        if (strncmp(ask->own.v[i], name, n) == 0 && ask->own.v[i][n] == '=')
-            return ask->own.v[i] + n + 1;
-    return NULL;
-}
+enum { ANSWER_MAX = 64 << 20 };
 
 static void add_all(mu_args_t *to, const mu_args_t *from)
 {
@@ -89,21 +22,22 @@ static void add_all(mu_args_t *to, const mu_args_t *from)
 static mu_args_t worker_line(const mu_ask_t *ask, const char *flag, int model)
 {
     mu_args_t args = {0};
-    mu_args_add(&args, ask->verb->name);
+    mu_args_add(&args, ask->command->name);
     add_all(&args, &ask->own);
     if (flag)
         mu_args_add(&args, flag);
     mu_args_add(&args, "--");
-    add_all(&args, &ask->keys);
-    for (int i = 0; i < ask->models.n; i++)
+    for (int i = 0; i < ask->on->keys.count; i++)
+        mu_args_add(&args, ask->on->keys.item[i]);
+    for (int i = 0; i < ask->on->models.count; i++)
         if (model < 0 || i == model)
-            mu_args_add(&args, ask->models.v[i]);
+            mu_args_add(&args, ask->on->models.item[i]);
     return args;
 }
 
 static mu_status_t ask_one(const mu_ask_t *ask)
 {
-    mu_args_t args = worker_line(ask, ask->help ? "--help" : NULL, -1);
+    mu_args_t args = worker_line(ask, NULL, -1);
     mu_status_t status = mu_cmd_worker(args.n, args.v);
     mu_args_free(&args);
     return status;
@@ -164,9 +98,6 @@ static void run_line(const mu_ask_t *ask, const char *model, const char *checkpo
                                         "data_path=null",
                                         "muster.max_restarts=0",
                                         NULL};
-    const struct {
-        const char *name, *value;
-    } option[] = {{"--hosts", ask->hosts}, {"--hostfile", ask->hostfile}, {"--workers", ask->workers}};
     mu_args_add(args, "run");
     mu_args_add(args, model);
     for (int i = 0; mu_config_elsewhere[i]; i++)
@@ -176,9 +107,12 @@ static void run_line(const mu_ask_t *ask, const char *model, const char *checkpo
     add_all(args, keys);
     mu_args_addf(args, "load=%s", checkpoint);
     mu_args_addf(args, "--run-dir=%s", dir);
-    for (size_t i = 0; i < sizeof option / sizeof *option; i++)
-        if (option[i].value)
-            mu_args_addf(args, "%s=%s", option[i].name, option[i].value);
+    if (ask->on->hosts)
+        mu_args_addf(args, "--hosts=%s", ask->on->hosts);
+    if (ask->on->hostfile)
+        mu_args_addf(args, "--hostfile=%s", ask->on->hostfile);
+    if (ask->on->workers > 0)
+        mu_args_addf(args, "--workers=%lld", (long long)ask->on->workers);
 }
 
 mu_status_t mu_ask_print(const char *dir)
@@ -216,16 +150,16 @@ mu_status_t mu_ask_many(const mu_ask_t *ask, int model, const mu_args_t *keys, c
 {
     mu_checkpoint_t *checkpoint;
     MU_TRY(check(ask, model));
-    MU_TRY(mu_checkpoint_newest(ask->models.v[model], INT64_MAX, &checkpoint));
+    MU_TRY(mu_checkpoint_newest(ask->on->models.item[model], INT64_MAX, &checkpoint));
     if (!checkpoint)
-        return mu_foreign_refuse(NULL, ask->models.v[model]);
-    char *dir = !ask->run_dir ? mu_format("%s/../%s-%lld", mu_checkpoint_path(checkpoint), ask->verb->name,
-                                          (long long)getpid())
-                : ask->models.n > 1 ? mu_format("%s/%d", ask->run_dir, model + 1)
-                                    : mu_strdup(ask->run_dir);
+        return mu_foreign_refuse(NULL, ask->on->models.item[model]);
+    char *dir = !ask->on->run_dir           ? mu_format("%s/../%s-%lld", mu_checkpoint_path(checkpoint),
+                                                        ask->command->name, (long long)getpid())
+                : ask->on->models.count > 1 ? mu_format("%s/%d", ask->on->run_dir, model + 1)
+                                            : mu_strdup(ask->on->run_dir);
     mu_status_t status = run(ask, checkpoint, dir, keys, words, take, arg);
     mu_checkpoint_close(checkpoint);
-    if ((status == MU_OK || status == MU_GATE) && !ask->run_dir) {
+    if ((status == MU_OK || status == MU_GATE) && !ask->on->run_dir) {
         mu_status_t removed = mu_remove_tree(dir);
         status = status == MU_OK ? removed : status;
     }
@@ -233,15 +167,15 @@ mu_status_t mu_ask_many(const mu_ask_t *ask, int model, const mu_args_t *keys, c
     return status;
 }
 
-mu_status_t mu_ask(const mu_ask_verb_t *verb, int argc, char **argv)
+mu_status_t mu_ask(const mu_command_t *command, int argc, char **argv, void *args, const mu_model_args_t *on,
+                   mu_status_t (*many)(const mu_ask_t *ask))
 {
-    mu_ask_t ask;
-    mu_status_t status = parse(verb, argc, argv, &ask);
-    bool many = !ask.help && (ask.hosts || ask.hostfile || ask.workers);
-    if (status == MU_OK)
-        status = many ? verb->many(&ask) : ask_one(&ask);
+    mu_ask_t ask = {.command = command, .args = args, .on = on};
+    bool help;
+    mu_status_t status = mu_options_parse(command, argc, argv, args, &ask.own, &help);
+    if (status == MU_OK && !help)
+        status = on->hosts || on->hostfile || on->workers > 0 ? many(&ask) : ask_one(&ask);
     mu_args_free(&ask.own);
-    mu_args_free(&ask.keys);
-    mu_args_free(&ask.models);
+    mu_options_release(command, args);
     return status;
 }

@@ -3,41 +3,25 @@
  * in one process; with them the ranks are started and watched as those of a run, in a run directory of their
  * own, and rank 0 leaves the answer there.
  *
- *     mu_ask(&verb, argc, argv)                            calls verb.many with host options, which makes of
- *         mu_ask_many(&ask, keys, words)                   the verb's own options what a run is given
+ *     mu_ask(&mu_eval_command, argc, argv, &args, &args.on, many)      calls `many` with host options, which makes of
+ *         mu_ask_many(&ask, 0, keys, words, ...)                       the verb's own options what a run is given
  */
 #ifndef MU_LAUNCHER_ASK_H
 #define MU_LAUNCHER_ASK_H
 
-#include "common/status.h"
-#include "common/args.h"
+#include "common/commands/model_commands.h"
 
-#include <stdbool.h>
+typedef struct mu_ask {
+    const mu_command_t *command;
+    void *args;                /* the structure that the command's table fills */
+    const mu_model_args_t *on; /* its part that both verbs have */
+    mu_args_t own; /* the options that muster-worker is to see, each in one word: "--data=DIR", "--json" */
+} mu_ask_t;
 
-typedef struct mu_ask mu_ask_t;
-
-/* A verb and its own options: those with a value, then those without. Lists end with NULL. */
-typedef struct mu_ask_verb {
-    const char *name;
-    const char *const *valued, *const *flags;
-    mu_status_t (*many)(const mu_ask_t *ask);
-    bool several; /* models; else one */
-} mu_ask_verb_t;
-
-struct mu_ask {
-    const mu_ask_verb_t *verb;
-    const char *checkpoint, *run_dir, *hosts, *hostfile,
-        *workers; /* NULL: not given; checkpoint: the first model */
-    mu_args_t models;
-    mu_args_t own;  /* its own options, each in one word: "--data=DIR", "--json" */
-    mu_args_t keys; /* key=value */
-    bool help;
-};
-
-/* argv[0] is the verb. In one process muster-worker takes this one's place. Errors: MU_USAGE, and the verb's. */
-mu_status_t mu_ask(const mu_ask_verb_t *verb, int argc, char **argv);
-/* The value of "--name"; NULL when it is not given. */
-const char *mu_ask_value(const mu_ask_t *ask, const char *name);
+/* argv[0] is the verb; args holds the defaults. In one process muster-worker takes this one's place. Errors: MU_USAGE, and
+ * the verb's. */
+mu_status_t mu_ask(const mu_command_t *command, int argc, char **argv, void *args, const mu_model_args_t *on,
+                   mu_status_t (*many)(const mu_ask_t *ask));
 
 /* Does something with the answer that the ranks left in the run directory, before that is removed. */
 typedef mu_status_t (*mu_ask_take_t)(void *arg, const char *run_dir);

@@ -62,6 +62,11 @@ mu_status_t mu_cmd_render(int argc, char **argv);
 extern const mu_command_t mu_inspect_command;
 mu_status_t mu_cmd_inspect(int argc, char **argv);
 
+/* Without host options one process; with them as many replicas as fit, or one that is divided among the workers
+ * (launcher/cmd/ask.h). Their tables are those of common/commands/model_commands.h. */
+mu_status_t mu_cmd_eval(int argc, char **argv);
+mu_status_t mu_cmd_generate(int argc, char **argv);
+
 /* muster-worker exports, then the directory becomes a version of a registered model (launcher/track/register.h). Its table
  * is mu_export_command of common/commands/convert_commands.h. */
 mu_status_t mu_cmd_export(int argc, char **argv);

@@ -1,5 +1,6 @@
 /* What is printed from all tables at once: completions and man pages. */
 #include "common/commands/convert_commands.h"
+#include "common/commands/model_commands.h"
 #include "common/log.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/run/run_plan.h"
@@ -20,6 +21,8 @@ const mu_command_t *const mu_commands[] = {&mu_config_command,
                                            &mu_stop_command,
                                            &mu_render_command,
                                            &mu_inspect_command,
+                                           &mu_eval_command,
+                                           &mu_generate_command,
                                            &mu_import_command,
                                            &mu_export_command,
                                            &mu_completion_command,

@@ -20,12 +20,13 @@ static int64_t environment_number(const char *name, int64_t otherwise)
 }
 
 /* CONFIG... [key=value...]; from `muster eval`: --eval SPLIT [--json] [--gated] [--labelled FILE] [--delimiter TEXT];
- * from `muster generate`: --generate and its own options up to the end. */
+ * from `muster generate`: --generate and what its own process takes, up to the end; the model is that of load. */
 static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_generate_t *generate)
 {
     char **paths = mu_calloc((size_t)argc, sizeof *paths),
          **overrides = mu_calloc((size_t)argc, sizeof *overrides);
     int npaths = 0, noverrides = 0;
+    bool help;
     mu_status_t status = MU_OK;
     for (int i = 1; i < argc && status == MU_OK; i++) {
         if (strcmp(argv[i], "--eval") == 0 && i + 1 < argc) {
@@ -33,7 +34,7 @@ static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_gener
             status = mu_data_split_parse(argv[++i], &run->eval_split);
         } else if (strcmp(argv[i], "--generate") == 0) {
             run->generate = generate;
-            status = mu_generate_parse(argc - i, argv + i, generate);
+            status = mu_options_parse_worker(&mu_generate_command, argc - i, argv + i, generate, &help);
             break;
         } else if (strcmp(argv[i], "--labelled") == 0 && i + 1 < argc)
             run->eval_labelled = argv[++i];
@@ -119,7 +120,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
 {
     mu_guard_config_t guard = {.config_path = argc > 1 ? argv[1] : NULL};
     mu_run_t run = {.checkpoint = -1};
-    mu_generate_t generate = {0};
+    mu_generate_t generate = MU_GENERATE_INIT;
     int provided;
     char tag[32];
     mu_status_t status;
@@ -140,7 +141,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
 out:
     if (run.page)
         atomic_store(&run.page->status, (int32_t)status);
-    free(generate.overrides);
+    mu_options_release(&mu_generate_command, &generate);
     mu_config_free(run.config);
     return status;
 }

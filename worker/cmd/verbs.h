@@ -6,7 +6,6 @@
 #define MU_WORKER_VERBS_H
 
 #include "common/status.h"
-#include <stdint.h>
 
 /* muster-worker CONFIG... [key=value...]: a rank of a training run. argv[0] is the program. Forks its guard,
  * then needs mpirun or srun around it. */
@@ -23,11 +22,5 @@ mu_status_t mu_verb_export(int argc, char **argv);
 /* muster-worker --drain RUN_DIR [SECONDS]: this host goes; returns when the run no longer needs it. One
  * process, no MPI. argv[0] is "--drain". */
 mu_status_t mu_verb_drain(int argc, char **argv);
-
-/* For `eval` and `generate`: words that are no options, a checkpoint and key=value; `overrides` has room for all
- * of them after the *noverrides that it holds. Errors: MU_USAGE, two checkpoints. */
-mu_status_t mu_verb_words(int count, char **words, const char **checkpoint, char **overrides,
-                          int *noverrides);
-mu_status_t mu_verb_threads(const char *text, int64_t *out); /* MU_USAGE */
 
 #endif

@@ -3,13 +3,6 @@
 #include "common/log.h"
 #include "common/num.h"
 
-mu_status_t mu_eval_length_parse(const char *text, int64_t *out)
-{
-    if (mu_parse_i64(text, out) && *out >= 1)
-        return MU_OK;
-    return mu_fail(MU_USAGE, "--seq-length '%s': wanted a whole number from 1", text);
-}
-
 /* Ids mean nothing under another tokenizer. Of a .bin/.idx pair nobody knows. */
 static mu_status_t same_tokenizer(const mu_inference_model_t *l, const mu_dataset_t *data)
 {

@@ -13,7 +13,6 @@
 /* Sequences that a worker takes at once. */
 enum { MU_EVAL_ROWS = 8 };
 
-mu_status_t mu_eval_length_parse(const char *text, int64_t *out); /* MU_USAGE */
 /* Opens the data that the model is to be measured on, and looks whether it is cut by the model's tokenizer
  * and holds a sequence. ratios: config->split, for .bin/.idx. Errors: those of mu_dataset_open(); MU_CONFIG; MU_DATA. */
 mu_status_t mu_eval_open(const mu_inference_model_t *model, const char *path, const char *ratios,

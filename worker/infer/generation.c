@@ -46,19 +46,30 @@ static mu_status_t limit(const mu_config_t *c, const mu_generate_t *asked, mu_ge
     return MU_OK;
 }
 
+/* The configuration's, unless one of the three is given; then the others are 0. */
+static mu_sampling_t sampling(const mu_generate_t *asked, const mu_config_t *c)
+{
+    mu_sampling_t how = {.seed = (uint64_t)asked->seed};
+    if (asked->temperature < 0 && asked->top_k < 0 && asked->top_p < 0) {
+        how.temperature = c->temperature;
+        how.top_k = c->top_k;
+        how.top_p = c->top_p;
+        return how;
+    }
+    how.temperature = asked->temperature > 0 ? asked->temperature : 0;
+    how.top_k = asked->top_k > 0 ? asked->top_k : 0;
+    how.top_p = asked->top_p > 0 ? asked->top_p : 0;
+    return how;
+}
+
 mu_status_t mu_generation_begin(const mu_inference_model_t *l, const mu_config_t *c,
                                 const mu_generate_t *asked, mu_generation_t *out)
 {
-    mu_sampling_t how = asked->sampling;
+    mu_sampling_t how = sampling(asked, c);
     mu_generation_t g = {.prompt = MU_IDS_INIT};
     mu_status_t status;
     if (!l->tokenizer)
         return mu_fail(MU_NOINPUT, "%s: carries no tokenizer", mu_checkpoint_path(l->checkpoint));
-    if (!asked->sampling_given) {
-        how.temperature = c->temperature;
-        how.top_k = c->top_k;
-        how.top_p = c->top_p;
-    }
     take_ends(l, &g);
     MU_TRY_GOTO(status, prompt_ids(l, asked->prompt, &g.prompt), fail);
     MU_TRY_GOTO(status, limit(c, asked, &g), fail);

@@ -48,7 +48,7 @@ typedef struct controller {
     /* what was commanded last */
     int64_t step, wanted_tokens; /* TOKENS messages that the commands so far take */
     bool evaluated, saved, ended;
-    mu_command_t *commands; /* [dp], in flight */
+    mu_train_command_t *commands; /* [dp], in flight */
     MPI_Request *requests;
     mu_status_t failed; /* ends the run */
     int64_t stop_seen_ns, said_ns;
@@ -70,7 +70,7 @@ static void fail(controller_t *c, mu_status_t status)
 
 /* --- commands --- */
 
-static mu_status_t command(controller_t *c, const mu_command_t *what)
+static mu_status_t command(controller_t *c, const mu_train_command_t *what)
 {
     for (int r = 0; r < c->config->dp; r++) {
         MU_TRY(mu_mpi_check(MPI_Wait(&c->requests[r], MPI_STATUS_IGNORE), "MPI_Wait for a command"));
@@ -99,7 +99,7 @@ static mu_status_t command_save(controller_t *c)
         fail(c, status);
         return MU_OK;
     }
-    mu_command_t save = {.kind = MU_COMMAND_SAVE, .step = c->step};
+    mu_train_command_t save = {.kind = MU_COMMAND_SAVE, .step = c->step};
     snprintf(save.name, sizeof save.name, "%s", c->transaction.name);
     return command(c, &save);
 }
@@ -156,9 +156,9 @@ static mu_status_t decide(controller_t *c)
         if (!c->evaluated && mu_schedule_eval(c->config, c->step)) {
             c->evaluated = true;
             c->wanted_tokens += c->config->eval_iters;
-            return command(
-                c,
-                &(mu_command_t){.kind = MU_COMMAND_EVAL, .step = c->step, .batches = c->config->eval_iters});
+            return command(c, &(mu_train_command_t){.kind = MU_COMMAND_EVAL,
+                                                    .step = c->step,
+                                                    .batches = c->config->eval_iters});
         }
         bool due = mu_schedule_save(c->config, c->step) || c->checkpoint_wanted || c->stop_wanted;
         if (!c->saved && due)
@@ -167,13 +167,13 @@ static mu_status_t decide(controller_t *c)
             c->step++;
             c->wanted_tokens++;
             c->evaluated = c->saved = false;
-            return command(c, &(mu_command_t){.kind = MU_COMMAND_STEP, .step = c->step});
+            return command(c, &(mu_train_command_t){.kind = MU_COMMAND_STEP, .step = c->step});
         }
     }
     c->ended = true;
-    return command(c, &(mu_command_t){.kind = MU_COMMAND_END,
-                                      .step = c->step,
-                                      .batches = mu_token_feed_sent(c->token_feed)});
+    return command(c, &(mu_train_command_t){.kind = MU_COMMAND_END,
+                                            .step = c->step,
+                                            .batches = mu_token_feed_sent(c->token_feed)});
 }
 
 /* --- reports --- */

@@ -8,7 +8,7 @@
  * controller tries an older one.
  *
  * Then messages:
- *   controller -> every leader  COMMAND  one mu_command_t; obeyed in order
+ *   controller -> every leader  COMMAND  one mu_train_command_t; obeyed in order
  *   controller -> every leader  TOKENS   one replica's share of a global batch: int32 [accumulation][micro][seq + 1]
  *   leader -> controller        CREDIT     one int64: how many TOKENS messages it has taken so far
  *   leader -> controller        REPORT   one mu_report_t after each step and each evaluation
@@ -60,11 +60,11 @@ typedef enum mu_command_kind {
     MU_COMMAND_END   /* the run is over; `batches` TOKENS in all have been sent */
 } mu_command_kind_t;
 
-typedef struct mu_command {
+typedef struct mu_train_command {
     int64_t step, batches;
     int32_t kind, padding;
     char name[64];
-} mu_command_t;
+} mu_train_command_t;
 
 /* The figures of a step, each a column of metrics.jsonl in this order. `how` the replicas' are put together: SAME: they are
  * equal; MOST: the largest counts; OWN: the controller sets it. Of an evaluation, loss and step_ms alone. */

@@ -172,7 +172,7 @@ static mu_status_t step(trainer_t *t, int64_t number)
     return report(t, &r);
 }
 
-static mu_status_t evaluate(trainer_t *t, const mu_command_t *command)
+static mu_status_t evaluate(trainer_t *t, const mu_train_command_t *command)
 {
     const mu_config_t *c = t->config;
     mu_report_t r = {.step = command->step, .evaluation = 1};
@@ -194,7 +194,7 @@ static mu_status_t evaluate(trainer_t *t, const mu_command_t *command)
 
 /* Writes this worker's shard and tells the controller, also of a failure: the run may go on without this
  * checkpoint. */
-static mu_status_t save(trainer_t *t, const mu_command_t *command)
+static mu_status_t save(trainer_t *t, const mu_train_command_t *command)
 {
     mu_groups_t *g = t->groups;
     char *dir = mu_path_join(t->checkpoints, command->name);
@@ -243,7 +243,7 @@ static mu_status_t drain(trainer_t *t, int64_t sent)
     return settle(t);
 }
 
-static mu_status_t next_command(trainer_t *t, mu_command_t *out)
+static mu_status_t next_command(trainer_t *t, mu_train_command_t *out)
 {
     mu_groups_t *g = t->groups;
     if (g->leader)
@@ -256,7 +256,7 @@ static mu_status_t next_command(trainer_t *t, mu_command_t *out)
 static mu_status_t obey(trainer_t *t)
 {
     for (;;) {
-        mu_command_t command;
+        mu_train_command_t command;
         MU_TRY(next_command(t, &command));
         switch (command.kind) {
         case MU_COMMAND_STEP:
