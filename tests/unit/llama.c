@@ -217,7 +217,7 @@ static mu_config_t *read_json(const char *json)
 {
     mu_buf_t yaml = MU_BUF_INIT;
     mu_hf_family_t family;
-    mu_config_t *c;
+    mu_config_t *c = NULL;
     quiet();
     if (mu_hf_config_read("config.json", json, strlen(json), &family, &yaml) != MU_OK ||
         mu_config_load_text("config.json", yaml.data, &c) != MU_OK)
