@@ -58,7 +58,7 @@ static const mu_option_t eval_options[] = {
            "one object: loss, ppl, bits_per_byte (null when the bytes of text are unknown), tokens, acc, "
            "acc_norm, ...; of several models or with --best: models, a list, and best", ),
     MU_OPT(
-        "--gate", "EXPR", MU_OPTION_TEXT, 0,
+        "--gate", "EXPR", MU_OPTION_WORDS, offsetof(mu_eval_args_t, gate_words),
         "what it must reach, else exit code 87: loss, ppl, bits_per_byte, tokens, acc or acc_norm, then <, "
         "<=, > or >=, and a number: --gate 'ppl<=16.53' --gate 'acc>=0.8'. All must hold, for each model; "
         "with --best for the best alone", ),
