@@ -406,8 +406,8 @@ static void report_failure(run_t *r, const mu_outcome_t *o, const mu_policy_t *p
     if (*o->log)
         mu_info("  log          %s", o->log);
     if (o->secondary_failures > 0)
-        mu_info("  secondary    %d other rank%s ended afterwards (not the cause)",
-                o->secondary_failures, o->secondary_failures == 1 ? "" : "s");
+        mu_info("  secondary    %d other rank%s ended afterwards (not the cause)", o->secondary_failures,
+                o->secondary_failures == 1 ? "" : "s");
     if (r->state.last_checkpoint >= 0)
         mu_info("  saved        step %lld", (long long)r->state.last_checkpoint);
     else
