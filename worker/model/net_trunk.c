@@ -304,8 +304,8 @@ static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
 {
     int64_t rows = net->rows, h = net->model.hidden, each = net->model.norm == MU_NORM_RMS ? 1 : 2;
     int64_t qk = mu_net_qk_weights(net), weights = each * count * h;
-    float *dw[2], *db[2] = {NULL}, *parts = net->reduced_norms + qk;
     bool alone = net->tp->size == 1;
+    float *dw[2], *db[2] = {NULL}, *parts = alone ? NULL : net->reduced_norms + qk;
     for (int i = 0; i < count; i++) {
         dw[i] = alone ? norm[i].w->gradient : parts + each * i * h;
         if (norm[i].b)
