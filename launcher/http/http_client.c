@@ -71,15 +71,24 @@ bool mu_http_split_url(const char *text, mu_buf_t *base, mu_buf_t *user, mu_buf_
     return good;
 }
 
+/* Whether a host of `n` bytes ends there: a port, a path or nothing follows. */
+static bool ends_after(const char *host, size_t n)
+{
+    return host[n] == ':' || host[n] == '/' || host[n] == '\0';
+}
+
+static bool is_this_machine(const char *host)
+{
+    static const char *const names[] = {"localhost", "[::1]"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncasecmp(host, names[i], strlen(names[i])) == 0 && ends_after(host, strlen(names[i])))
+            return true;
+    return strncmp(host, "127.", 4) == 0 && ends_after(host, strspn(host, "0123456789."));
+}
+
 bool mu_http_is_open(const char *base)
 {
-    static const char *const near[] = {"127.", "localhost", "[::1]"};
-    if (strncasecmp(base, "http://", 7) != 0)
-        return false;
-    for (size_t i = 0; i < sizeof near / sizeof *near; i++)
-        if (strncasecmp(base + 7, near[i], strlen(near[i])) == 0)
-            return false;
-    return true;
+    return strncasecmp(base, "http://", 7) == 0 && !is_this_machine(base + 7);
 }
 
 void mu_http_escape(const char *text, mu_buf_t *out)
@@ -100,8 +109,9 @@ static void blank(const mu_http_client_t *client, char *text)
 {
     for (int i = 0; i < SECRETS; i++) {
         const char *secret = client->secret[i];
-        for (char *at = text; secret && *secret && (at = strstr(at, secret)) != NULL;)
-            memset(at, '*', strlen(secret));
+        size_t n = secret ? strlen(secret) : 0;
+        for (char *at = text; n > 0 && (at = strstr(at, secret)) != NULL; at += n)
+            memset(at, '*', n);
     }
 }
 
@@ -194,9 +204,9 @@ static void set_up(mu_http_client_t *client, const char *url, call_t *call)
     if (c->token) {
         curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
         curl_easy_setopt(curl, CURLOPT_XOAUTH2_BEARER, c->token);
-    } else if (c->user) {
+    } else if (c->user || c->password) {
         curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
-        curl_easy_setopt(curl, CURLOPT_USERNAME, c->user);
+        curl_easy_setopt(curl, CURLOPT_USERNAME, c->user ? c->user : "");
         curl_easy_setopt(curl, CURLOPT_PASSWORD, c->password ? c->password : "");
     }
 }
@@ -290,7 +300,7 @@ void mu_http_reply_release(mu_http_reply_t *reply)
 /* Basic's word in the header: base64 of "user:password". */
 static char *basic_word(const mu_http_credentials_t *c)
 {
-    char *both = mu_format("%s:%s", c->user, c->password ? c->password : "");
+    char *both = mu_format("%s:%s", c->user ? c->user : "", c->password ? c->password : "");
     size_t n = strlen(both), size = sodium_base64_encoded_len(n, sodium_base64_VARIANT_ORIGINAL);
     char *out = mu_alloc(size);
     sodium_bin2base64(out, size, (const unsigned char *)both, n, sodium_base64_VARIANT_ORIGINAL);
@@ -313,7 +323,7 @@ mu_status_t mu_http_client_open(const mu_http_client_options_t *options, mu_http
         client->secret[0] = mu_strdup(c->token);
     if (c->password)
         client->secret[1] = mu_strdup(c->password);
-    if (c->user)
+    if (c->user || c->password)
         client->secret[2] = basic_word(c);
     *out = client;
     return MU_OK;

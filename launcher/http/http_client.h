@@ -21,7 +21,7 @@
 /* Strings are borrowed while the client lives; NULL: none. */
 typedef struct mu_http_credentials {
     const char *token;           /* Authorization: Bearer */
-    const char *user, *password; /* Authorization: Basic; used without a token */
+    const char *user, *password; /* Authorization: Basic; used without a token; one alone is sent */
 } mu_http_credentials_t;
 
 typedef struct mu_http_client_options {

@@ -48,8 +48,9 @@ static mu_status_t plan_mlflow(mu_secrets_t *secrets, mu_args_t *words)
             why);
     } else {
         add_option("--mlflow", base.data, words);
-        if (user.len > 0)
-            status = mu_secrets_set_login(secrets, user.data, password.data ? password.data : "");
+        if (user.len > 0 || password.len > 0)
+            status =
+                mu_secrets_set_login(secrets, user.data ? user.data : "", password.data ? password.data : "");
     }
     if (password.data)
         sodium_memzero(password.data, password.len);
@@ -143,7 +144,9 @@ static char *shown(const mu_args_t *args)
     return mu_buf_detach(&line);
 }
 
-static void start(mu_tracker_t *t, int i, const mu_args_t *args, const mu_secrets_t *secrets)
+/* The tracker gets the secrets whose names begin with `prefix`. */
+static void start(mu_tracker_t *t, int i, const mu_args_t *args, const mu_secrets_t *secrets,
+                  const char *prefix)
 {
     mu_args_t full = {0};
     if (args->n == 0)
@@ -154,7 +157,7 @@ static void start(mu_tracker_t *t, int i, const mu_args_t *args, const mu_secret
     mu_args_addf(&full, "%lld", (long long)getpid());
     mu_args_add(&full, "--wait");
     mu_args_addf(&full, "%g", t->wait);
-    t->keeper[i].pid = mu_keeper_start(full.v, t->log_path, secrets);
+    t->keeper[i].pid = mu_keeper_start(full.v, t->log_path, secrets, prefix);
     t->keeper[i].command = shown(args);
     mu_args_free(&full);
 }
@@ -169,8 +172,8 @@ void mu_tracker_start(const mu_tracker_plan_t *plan, const mu_secrets_t *secrets
     t->log_path = mu_path_join(run_dir, "logs/track.log");
     t->log_start = mu_points_size(t->log_path);
     t->wait = plan->wait;
-    start(t, 0, &plan->track, secrets);
-    start(t, 1, &plan->wandb, secrets);
+    start(t, 0, &plan->track, secrets, "MLFLOW_");
+    start(t, 1, &plan->wandb, secrets, "WANDB_");
     for (int i = 0; i < KEEPERS; i++)
         if (t->keeper[i].pid > 0)
             mu_info("tracker: %s (its log: %s)", t->keeper[i].command, t->log_path);

@@ -32,7 +32,7 @@ static void set_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void become_tracker(char *const *argv, pid_t keeper, const mu_secrets_t *secrets)
+static void become_tracker(char *const *argv, pid_t keeper, const mu_secrets_t *secrets, const char *prefix)
 {
     prctl(PR_SET_PDEATHSIG, MU_TRACK_END_SIGNAL);
     if (getppid() != keeper)
@@ -40,7 +40,7 @@ static void become_tracker(char *const *argv, pid_t keeper, const mu_secrets_t *
     signal(SIGPIPE, SIG_DFL);
     if (nice(PRIORITY) == -1)
         errno = 0; /* it runs as it is */
-    mu_secrets_give(secrets);
+    mu_secrets_give(secrets, prefix);
     execv(argv[0], argv);
     mu_error("%s: cannot be started: %s", argv[0], strerror(errno));
     _exit(CANNOT_EXEC);
@@ -74,13 +74,13 @@ static bool may_pass(int how)
             status == MU_RUNDIR /* the last launcher's tracker may still work on the run */);
 }
 
-static void keep(char *const *argv, const mu_secrets_t *secrets)
+static void keep(char *const *argv, const mu_secrets_t *secrets, const char *prefix)
 {
     for (int pause = PAUSE_MS;; pause = pause * 2 < PAUSE_MOST_MS ? pause * 2 : PAUSE_MOST_MS) {
         int64_t began = mu_now_ns();
         pid_t keeper = getpid(), pid = fork();
         if (pid == 0)
-            become_tracker(argv, keeper, secrets);
+            become_tracker(argv, keeper, secrets, prefix);
         int how = pid > 0 ? wait_for(pid) : SIGKILL;
         if (ending || !may_pass(how))
             _exit(WIFEXITED(how) ? WEXITSTATUS(how) : mu_status_exit(MU_STOPPED));
@@ -94,7 +94,7 @@ static void keep(char *const *argv, const mu_secrets_t *secrets)
 }
 
 static void become_keeper(char *const *argv, const char *log_path, const mu_secrets_t *secrets,
-                          pid_t launcher)
+                          const char *prefix, pid_t launcher)
 {
     prctl(PR_SET_NAME, "muster-keeper");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -109,15 +109,16 @@ static void become_keeper(char *const *argv, const char *log_path, const mu_secr
     dup2(log >= 0 ? log : null, STDOUT_FILENO);
     dup2(log >= 0 ? log : null, STDERR_FILENO);
     close_range(3, ~0U, 0); /* the claim of the directory among them */
-    keep(argv, secrets);
+    keep(argv, secrets, prefix);
 }
 
-pid_t mu_keeper_start(char *const *argv, const char *log_path, const mu_secrets_t *secrets)
+pid_t mu_keeper_start(char *const *argv, const char *log_path, const mu_secrets_t *secrets,
+                      const char *prefix)
 {
     fflush(NULL);
     pid_t launcher = getpid(), pid = fork();
     if (pid == 0) {
-        become_keeper(argv, log_path, secrets, launcher);
+        become_keeper(argv, log_path, secrets, prefix, launcher);
         _exit(0);
     }
     if (pid < 0)

@@ -10,8 +10,10 @@
 
 #define MU_KEEPER_END_SIGNAL MU_TRACK_END_SIGNAL
 
-/* argv: NULL terminated, argv[0] a path. Output of the tracker is added to `log_path`. Returns the keeper's pid; 0 when there
+/* argv: NULL terminated, argv[0] a path. Output of the tracker is added to `log_path`. It gets the secrets whose names
+ * begin with `prefix`. Returns the keeper's pid; 0 when there
  * is none, which is a warning. */
-pid_t mu_keeper_start(char *const *argv, const char *log_path, const mu_secrets_t *secrets);
+pid_t mu_keeper_start(char *const *argv, const char *log_path, const mu_secrets_t *secrets,
+                      const char *prefix);
 
 #endif

@@ -200,11 +200,12 @@ mu_status_t mu_mlflow_create_run(mu_mlflow_t *m, const char *experiment, const c
 {
     static const char path[] = API "runs/create";
     json_t *answer;
-    json_t *tags = json_array();
+    json_t *tags = json_array(), *run_name = json_string(name);
     mu_mlflow_add_pair(tags, key, value);
     MU_TRY(call(m, "POST", path,
-                json_pack("{s:s, s:s, s:I, s:o}", "experiment_id", experiment, "run_name", name, "start_time",
-                          (json_int_t)start, "tags", tags),
+                json_pack("{s:s, s:o, s:I, s:o}", "experiment_id", experiment, "run_name",
+                          run_name ? run_name : json_string(value), "start_time", (json_int_t)start, "tags",
+                          tags),
                 &answer));
     mu_status_t status = take_id(
         m, path, json_object_get(json_object_get(json_object_get(answer, "run"), "info"), "run_id"), id);

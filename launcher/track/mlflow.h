@@ -46,7 +46,8 @@ mu_status_t mu_mlflow_experiment(mu_mlflow_t *m, const char *name, char id[MU_ML
 /* The newest run of the experiment with tag `key` = `value`; id "" when there is none. */
 mu_status_t mu_mlflow_find_run(mu_mlflow_t *m, const char *experiment, const char *key, const char *value,
                                char id[MU_MLFLOW_ID]);
-/* start: milliseconds since 1970. One tag is set with the creation, so that mu_mlflow_find_run() finds it. */
+/* start: milliseconds since 1970. One tag is set with the creation, so that mu_mlflow_find_run() finds it. A name
+ * that is not UTF-8, as a folder's can be, is replaced by `value`. */
 mu_status_t mu_mlflow_create_run(mu_mlflow_t *m, const char *experiment, const char *name, int64_t start,
                                  const char *key, const char *value, char id[MU_MLFLOW_ID]);
 /* {"key": "value"} of the parameters that a run has; decref it. */

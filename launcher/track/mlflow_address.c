@@ -1,6 +1,5 @@
 #include "launcher/track/mlflow_address.h"
 #include "common/log.h"
-#include "launcher/http/http_client.h"
 
 #include <sodium.h>
 
@@ -19,11 +18,23 @@ mu_status_t mu_mlflow_address(const char *verb, const char *option, mu_secrets_t
                          "%s: --mlflow with a user or password, which ps shows to everybody: put them into "
                          "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
                          verb);
-    else if (user.len > 0)
-        status = mu_secrets_set_login(secrets, user.data, password.data ? password.data : "");
+    else if (user.len > 0 || password.len > 0)
+        status =
+            mu_secrets_set_login(secrets, user.data ? user.data : "", password.data ? password.data : "");
     if (password.data)
         sodium_memzero(password.data, password.len);
     mu_buf_release(&user);
     mu_buf_release(&password);
     return status;
+}
+
+void mu_mlflow_credentials(const mu_secrets_t *secrets, mu_http_client_options_t *options)
+{
+    if (!secrets)
+        return;
+    options->credentials = (mu_http_credentials_t){mu_secrets_get(secrets, "MLFLOW_TRACKING_TOKEN"),
+                                                   mu_secrets_get(secrets, "MLFLOW_TRACKING_USERNAME"),
+                                                   mu_secrets_get(secrets, "MLFLOW_TRACKING_PASSWORD")};
+    if ((options->credentials.token || options->credentials.password) && mu_http_is_open(options->base))
+        mu_warn("%s: credentials go there unencrypted: use https", options->base);
 }

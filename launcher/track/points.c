@@ -108,6 +108,17 @@ mu_status_t mu_points_read(const char *path, int64_t from, mu_buf_t *out)
     return status == MU_OK ? keep_whole_lines(path, from, out) : status;
 }
 
+bool mu_points_next(const mu_buf_t *lines, size_t *at, const char **line, size_t *n)
+{
+    const char *end = *at < lines->len ? memchr(lines->data + *at, '\n', lines->len - *at) : NULL;
+    if (!end)
+        return false;
+    *line = lines->data + *at;
+    *n = (size_t)(end - *line);
+    *at += *n + 1;
+    return true;
+}
+
 /* ---- restarts ---- */
 
 static void look_at_line(mu_course_t *course, const char *line, size_t n)
@@ -127,12 +138,14 @@ static void look_at_line(mu_course_t *course, const char *line, size_t n)
 mu_status_t mu_course_follow(mu_course_t *course, const char *path)
 {
     mu_buf_t lines = MU_BUF_INIT;
+    const char *line;
+    size_t n;
     mu_status_t status;
     if (mu_points_size(path) < course->read) /* another file */
         mu_course_release(course);
     while ((status = mu_points_read(path, course->read, &lines)) == MU_OK && lines.len > 0)
-        for (const char *line = lines.data, *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
-            look_at_line(course, line, (size_t)(end - line));
+        for (size_t at = 0; mu_points_next(&lines, &at, &line, &n);)
+            look_at_line(course, line, n);
     mu_buf_release(&lines);
     return status;
 }

@@ -2,7 +2,8 @@
  * The points of a run as trackers show them: lines of metrics.jsonl with gpt-neox's names where it has one, times in seconds.
  *
  *     mu_points_read(path, from, &lines)       the whole lines that follow byte `from`
- *     mu_track_point_parse(line, n, &point)          one of them
+ *     for (size_t at = 0; mu_points_next(&lines, &at, &line, &n);)      each of them
+ *     mu_track_point_parse(line, n, &point)    as a point
  *     mu_course_follow(&course, path)          where training went back to an earlier step
  *     mu_course_replaced(&course, at, step)    whether a later line of the file stands for this one
  */
@@ -37,6 +38,9 @@ const mu_scalar_t *mu_track_point_find(const mu_track_point_t *point, const char
 /* Replaces `out` by whole lines, at most MU_POINTS_AT_ONCE bytes; none when nothing new is there or no file yet. Errors:
  * MU_IO; MU_DATA (a line that is too long). */
 mu_status_t mu_points_read(const char *path, int64_t from, mu_buf_t *out);
+/* The line at byte *at of what mu_points_read() gave, n bytes without the newline, NUL bytes included (a damaged line can
+ * hold some). Moves *at to the next line. False: there is none. */
+bool mu_points_next(const mu_buf_t *lines, size_t *at, const char **line, size_t *n);
 /* Bytes of the file; 0 when it is missing. */
 int64_t mu_points_size(const char *path);
 

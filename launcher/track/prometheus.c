@@ -42,13 +42,15 @@ static void take(mu_prometheus_t *p, const char *line, size_t n)
 static void read_new(mu_prometheus_t *p)
 {
     mu_buf_t lines = MU_BUF_INIT;
+    const char *line;
+    size_t n;
     if (mu_points_size(p->metrics) < p->read) { /* another file */
         p->read = 0;
         p->last = (mu_track_point_t){0};
     }
     while (mu_points_read(p->metrics, p->read, &lines) == MU_OK && lines.len > 0) {
-        for (const char *line = lines.data, *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
-            take(p, line, (size_t)(end - line));
+        for (size_t at = 0; mu_points_next(&lines, &at, &line, &n);)
+            take(p, line, n);
         p->read += (int64_t)lines.len;
     }
     mu_buf_release(&lines);

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "launcher/track/cursor.h"
 #include "launcher/track/mlflow.h"
+#include "launcher/track/mlflow_address.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -157,14 +158,11 @@ static mu_status_t register_files(const mu_register_t *ask, mu_mlflow_t *m, json
 
 mu_status_t mu_register(const mu_register_t *ask)
 {
-    const mu_secrets_t *s = ask->secrets;
     json_t *files = json_object();
     mu_mlflow_t *mlflow = NULL;
     mu_http_client_options_t options = {.base = ask->mlflow, .timeout_ms = CALL_MS};
     mu_mlflow_tls(&options);
-    options.credentials = (mu_http_credentials_t){mu_secrets_get(s, "MLFLOW_TRACKING_TOKEN"),
-                                                  mu_secrets_get(s, "MLFLOW_TRACKING_USERNAME"),
-                                                  mu_secrets_get(s, "MLFLOW_TRACKING_PASSWORD")};
+    mu_mlflow_credentials(ask->secrets, &options);
     mu_status_t status = list_files(ask->dir, files);
     if (status == MU_OK)
         status = mu_mlflow_open(&options, &mlflow);

@@ -29,6 +29,15 @@ static mu_status_t keep(mu_secrets_t *secrets, int i, const char *text, size_t n
     return MU_OK;
 }
 
+/* A line end in a token would begin another header of the request. */
+static bool has_control(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] < ' ' || text[i] == 127)
+            return true;
+    return false;
+}
+
 mu_status_t mu_secrets_read_token(mu_secrets_t *secrets)
 {
     const char *path = getenv(file_name);
@@ -41,6 +50,11 @@ mu_status_t mu_secrets_read_token(mu_secrets_t *secrets)
         size_t n = strcspn(text.data ? text.data : "", " \t\r\n");
         if (n == 0)
             status = mu_fail(MU_DATA, "%s: %s names it, and it holds no token", path, file_name);
+        else if (n < text.len && text.data[n] == '\0')
+            status =
+                mu_fail(MU_DATA, "%s: %s names it, and it holds a NUL byte: wanted a token", path, file_name);
+        else if (has_control(text.data, n))
+            status = mu_fail(MU_DATA, "%s: the token there holds a control character", path);
         else
             status = keep(secrets, TOKEN, text.data, n);
         sodium_memzero(text.data, text.len);
@@ -49,20 +63,31 @@ mu_status_t mu_secrets_read_token(mu_secrets_t *secrets)
     return status;
 }
 
+/* Without the white space at its end, which a shell or a mounted Secret may leave. A password may end in a blank. */
+static mu_status_t take_text(mu_secrets_t *secrets, int i, const char *text, size_t n)
+{
+    const char *white = i == PASSWORD ? "\r\n" : " \t\r\n";
+    while (n > 0 && strchr(white, text[n - 1]))
+        n--;
+    if (has_control(text, n))
+        return mu_fail(MU_USAGE, "%s holds a control character: give it on one line", names[i]);
+    return n > 0 ? keep(secrets, i, text, n) : MU_OK;
+}
+
 mu_status_t mu_secrets_take(mu_secrets_t **out)
 {
     mu_status_t status = MU_OK;
     if (sodium_init() < 0)
         return mu_fail(MU_BUG, "libsodium does not start");
     mu_secrets_t *secrets = mu_calloc(1, sizeof *secrets);
-    for (int i = 0; i < COUNT && status == MU_OK; i++) {
+    for (int i = 0; i < COUNT; i++) {
         char *text = getenv(names[i]);
         if (!text)
             continue;
         prctl(PR_SET_DUMPABLE, 0); /* programs that are started are not affected */
         size_t n = strlen(text);
-        if (n > 0)
-            status = keep(secrets, i, text, n);
+        mu_status_t taken = take_text(secrets, i, text, n);
+        status = status == MU_OK ? taken : status;
         sodium_memzero(text, n); /* where the kernel put it, which a core file and /proc show */
         unsetenv(names[i]);
     }
@@ -77,7 +102,7 @@ const char *mu_secrets_get(const mu_secrets_t *secrets, const char *name)
 {
     for (int i = 0; i < COUNT; i++)
         if (strcmp(names[i], name) == 0)
-            return secrets->value[i];
+            return secrets->value[i] && *secrets->value[i] ? secrets->value[i] : NULL;
     return NULL;
 }
 
@@ -87,10 +112,10 @@ mu_status_t mu_secrets_set_login(mu_secrets_t *secrets, const char *user, const 
     return keep(secrets, PASSWORD, password, strlen(password));
 }
 
-void mu_secrets_give(const mu_secrets_t *secrets)
+void mu_secrets_give(const mu_secrets_t *secrets, const char *prefix)
 {
     for (int i = 0; i < COUNT; i++)
-        if (secrets->value[i])
+        if (secrets->value[i] && strncmp(names[i], prefix, strlen(prefix)) == 0)
             setenv(names[i], secrets->value[i], 1);
 }
 

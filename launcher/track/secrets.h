@@ -5,7 +5,7 @@
  *
  *     mu_secrets_take(&secrets)        first thing in a program, before it starts any other
  *     mu_secrets_get(secrets, name)
- *     mu_secrets_give(secrets)         in a child that is to become a tracker, before exec
+ *     mu_secrets_give(secrets, prefix) in a child that is to become a tracker, before exec
  *     mu_secrets_free(secrets)
  */
 #ifndef MU_LAUNCHER_TRACK_SECRETS_H
@@ -16,7 +16,8 @@
 typedef struct mu_secrets mu_secrets_t;
 
 /* MLFLOW_TRACKING_URI (which may hold a password), _USERNAME, _PASSWORD, _TOKEN and WANDB_API_KEY. When there is one of them,
- * this process writes no core files any more. Errors: MU_BUG. */
+ * this process writes no core files any more. White space at the end is cut off. Errors: MU_USAGE (a control character in
+ * one of them); MU_BUG. */
 mu_status_t mu_secrets_take(mu_secrets_t **out);
 /* Without a token in the environment: that of the file which MLFLOW_TRACKING_TOKEN_FILE names, if it names one. Errors:
  * MU_NOINPUT, MU_DATA, MU_IO; MU_BUG. */
@@ -25,8 +26,8 @@ mu_status_t mu_secrets_read_token(mu_secrets_t *secrets);
 const char *mu_secrets_get(const mu_secrets_t *secrets, const char *name);
 /* User and password that came with an address; they win over those of the environment. Errors: MU_BUG. */
 mu_status_t mu_secrets_set_login(mu_secrets_t *secrets, const char *user, const char *password);
-/* Puts them into the environment. */
-void mu_secrets_give(const mu_secrets_t *secrets);
+/* Puts those whose names begin with `prefix` into the environment: a tracker gets its own server's, no others. */
+void mu_secrets_give(const mu_secrets_t *secrets, const char *prefix);
 void mu_secrets_free(mu_secrets_t *secrets); /* NULL is fine; overwrites */
 
 #endif

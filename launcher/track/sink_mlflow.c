@@ -188,10 +188,10 @@ static mu_status_t send_points(mu_sink_t *sink, const mu_sink_run_t *run, json_t
     mu_buf_t lines = MU_BUF_INIT;
     json_t *metrics = json_array();
     int64_t at = bytes_of(kept), damaged = 0;
+    const char *line;
+    size_t n;
     mu_status_t status = mu_points_read(run->metrics, at, &lines);
-    for (const char *line = lines.data, *newline; line && status == MU_OK && (newline = strchr(line, '\n'));
-         line = newline + 1) {
-        size_t n = (size_t)(newline - line);
+    for (size_t next = 0; status == MU_OK && mu_points_next(&lines, &next, &line, &n);) {
         mu_track_point_t point;
         if (!mu_track_point_parse(line, n, &point))
             damaged++;

@@ -101,6 +101,8 @@ static mu_status_t deliver(mu_sink_t *sink, const mu_sink_run_t *run, bool *more
 {
     cursor_t cursor;
     mu_buf_t lines = MU_BUF_INIT, events = MU_BUF_INIT;
+    const char *line;
+    size_t n;
     mu_status_t status;
     int64_t points = sink->points, damaged = sink->damaged;
     *more = false;
@@ -110,8 +112,8 @@ static mu_status_t deliver(mu_sink_t *sink, const mu_sink_run_t *run, bool *more
     int64_t length = cursor.length;
     if (length == 0)
         begin_file(run, &events);
-    for (const char *line = lines.data, *newline; line && (newline = strchr(line, '\n')); line = newline + 1)
-        take_line(sink, line, (size_t)(newline - line), &cursor, &events);
+    for (size_t at = 0; mu_points_next(&lines, &at, &line, &n);)
+        take_line(sink, line, n, &cursor, &events);
     if (lines.len > 0 || length == 0) {
         MU_TRY_GOTO(status, append(sink->target, length, &events), end);
         cursor.metrics += (int64_t)lines.len;

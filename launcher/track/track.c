@@ -3,6 +3,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "launcher/track/mlflow.h"
+#include "launcher/track/mlflow_address.h"
 #include "launcher/track/prometheus.h"
 #include "launcher/track/sink.h"
 
@@ -218,12 +219,14 @@ static mu_status_t follow(tracker_t *t)
 static int64_t count_left(const tracker_t *t, int64_t at, int64_t *first, int64_t *last)
 {
     mu_buf_t lines = MU_BUF_INIT;
+    const char *line;
+    size_t n;
     int64_t count = 0;
     *first = *last = 0;
     while (mu_points_read(t->run.metrics, at, &lines) == MU_OK && lines.len > 0) {
-        for (const char *line = lines.data, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        for (size_t next = 0; mu_points_next(&lines, &next, &line, &n);) {
             mu_track_point_t point;
-            if (!mu_track_point_parse(line, (size_t)(end - line), &point))
+            if (!mu_track_point_parse(line, n, &point))
                 continue;
             *first = count++ == 0 ? point.step : *first;
             *last = point.step;
@@ -288,7 +291,6 @@ static mu_status_t take_lock(tracker_t *t)
 
 static mu_status_t open_mlflow(tracker_t *t, mu_sink_t *out)
 {
-    const mu_secrets_t *s = t->ask->secrets;
     const char *experiment = getenv("MLFLOW_EXPERIMENT_NAME"), *slash = strrchr(t->run.dir, '/');
     mu_sink_mlflow_t options = {
         .http = {.base = t->ask->mlflow,
@@ -298,13 +300,7 @@ static mu_status_t open_mlflow(tracker_t *t, mu_sink_t *out)
         .run_name = slash && slash[1] ? slash + 1 : t->run.dir,
     };
     mu_mlflow_tls(&options.http);
-    if (s)
-        options.http.credentials = (mu_http_credentials_t){mu_secrets_get(s, "MLFLOW_TRACKING_TOKEN"),
-                                                           mu_secrets_get(s, "MLFLOW_TRACKING_USERNAME"),
-                                                           mu_secrets_get(s, "MLFLOW_TRACKING_PASSWORD")};
-    if ((options.http.credentials.token || options.http.credentials.password) &&
-        mu_http_is_open(t->ask->mlflow))
-        mu_warn("%s: credentials go there unencrypted: use https", t->ask->mlflow);
+    mu_mlflow_credentials(t->ask->secrets, &options.http);
     return mu_sink_mlflow(&options, out);
 }
 

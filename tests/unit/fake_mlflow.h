@@ -39,7 +39,7 @@ typedef struct fake_mlflow {
     int fail_at, fail_calls;
     fake_failure_t failure;
     json_t *points, *params, *tags; /* "key step time value" -> 1; name -> text */
-    char status[16], authorization[256];
+    char status[16], authorization[256], run_name[64];
     int experiments, runs, refused_points; /* made; points of calls with more than 1,000 */
 } fake_mlflow_t;
 
@@ -129,6 +129,7 @@ static int fake_obey(fake_mlflow_t *f, const char *path, const json_t *body, mu_
         mu_buf_adds(out, f->runs > 0 ? "{\"runs\": [{\"info\": {\"run_id\": \"r1\"}}]}" : "{}");
     else if (strcmp(call, "runs/create") == 0) {
         f->runs++;
+        snprintf(f->run_name, sizeof f->run_name, "%s", fake_text(body, "run_name"));
         fake_take_pairs(json_object_get(body, "tags"), f->tags);
         mu_buf_adds(out, "{\"run\": {\"info\": {\"run_id\": \"r1\"}}}");
     } else if (f->runs == 0 && strncmp(call, "runs/", 5) == 0) {

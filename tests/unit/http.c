@@ -75,6 +75,36 @@ static void requests_reach_the_handler(void **state)
     free(base);
 }
 
+/* The server answers with the secret, twice; one of asterisks must not be looked for in what replaced it. */
+static void secrets_are_blanked(void **state)
+{
+    (void)state;
+    static const char *const secrets[] = {"***", "hunter2"};
+    int calls = 0;
+    mu_http_server_t *server;
+    mu_http_server_options_t options = {
+        .listen = "0", .body_limit = 1000, .connections = 4, .idle_s = 5, .handle = echo, .arg = &calls};
+    assert_int_equal(mu_http_server_open(&options, &server), MU_OK);
+    char *base = mu_format("http://%s", mu_http_server_address(server));
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
+        mu_http_client_t *client;
+        mu_http_reply_t reply = {0};
+        mu_buf_t body = MU_BUF_INIT;
+        mu_http_client_options_t ask = {
+            .base = base, .timeout_ms = 5000, .credentials = {.token = secrets[i]}};
+        assert_int_equal(mu_http_client_open(&ask, &client), MU_OK);
+        mu_buf_addf(&body, "(%s) (%s)", secrets[i], secrets[i]);
+        mu_http_call(client, "POST", "/teapot", "text/plain", &body, &reply);
+        assert_int_equal(reply.status, 418);
+        assert_non_null(strstr(reply.why.data, i == 0 ? "(***) (***)" : "(*******) (*******)"));
+        mu_http_reply_release(&reply);
+        mu_http_client_close(client);
+        mu_buf_release(&body);
+    }
+    mu_http_server_close(server);
+    free(base);
+}
+
 static void addresses_are_taken_apart(void **state)
 {
     (void)state;
@@ -84,6 +114,7 @@ static void addresses_are_taken_apart(void **state)
         {"http://h:5000", "http://h:5000", "", ""},
         {"https://u:p%40ss@h/ml/", "https://h/ml", "u", "p@ss"},
         {"http://u@h", "http://h", "u", ""},
+        {"http://:p@h", "http://h", "", "p"},
         {"http://[::1]:80/", "http://[::1]:80", "", ""},
         {"h:5000", NULL, NULL, NULL},
         {"file:///tmp/runs", NULL, NULL, NULL},
@@ -115,6 +146,12 @@ static void addresses_are_taken_apart(void **state)
     assert_false(mu_http_is_open("https://example.org"));
     assert_false(mu_http_is_open("http://127.0.0.1:5000"));
     assert_false(mu_http_is_open("http://[::1]:5000"));
+    assert_false(mu_http_is_open("http://127.1"));
+    assert_false(mu_http_is_open("http://LocalHost/mlflow"));
+    assert_true(mu_http_is_open("http://localhost.example"));
+    assert_true(mu_http_is_open("http://127.evil.example:80"));
+    assert_true(mu_http_is_open("http://127.0.0.1.example/"));
+    assert_true(mu_http_is_open("http://[::1]x"));
 }
 
 static void places_to_listen_at(void **state)
@@ -233,9 +270,8 @@ static void a_run_as_prometheus_reads_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(requests_reach_the_handler),
-        cmocka_unit_test(addresses_are_taken_apart),
-        cmocka_unit_test(places_to_listen_at),
+        cmocka_unit_test(requests_reach_the_handler),   cmocka_unit_test(secrets_are_blanked),
+        cmocka_unit_test(addresses_are_taken_apart),    cmocka_unit_test(places_to_listen_at),
         cmocka_unit_test(a_run_as_prometheus_reads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

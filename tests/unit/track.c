@@ -325,6 +325,36 @@ static void many_parts(void **state)
     mu_buf_release(&wide);
 }
 
+static mu_buf_t said;
+
+static void hear(mu_log_level_t level, const char *line, void *arg)
+{
+    (void)level, (void)arg;
+    mu_buf_addf(&said, "%s\n", line);
+}
+
+/* Storage that lost a block leaves zeros: one damaged line, counted and passed over. */
+static void a_line_with_zeros_is_passed_over(void **state)
+{
+    (void)state;
+    static const char zeros[] = "{\"step\": 9,\0\0 \"loss\": 1}\n\0\n";
+    decoded_t d;
+    mu_log_sink_set(hear, NULL);
+    add_step(1, 3);
+    int fd = open(metrics, O_WRONLY | O_APPEND);
+    assert_true(fd >= 0 && mu_write_all(fd, zeros, sizeof zeros - 1));
+    close(fd);
+    add_step(2, 2);
+    assert_int_equal(track(false), MU_OK);
+    decode(events, &d);
+    assert_int_equal(d.count, 9 + 11);
+    assert_non_null(find(&d, "train/lm_loss", 2));
+    assert_null(find(&d, "train/lm_loss", 9));
+    assert_int_equal(d.restarts, 0);
+    assert_non_null(strstr(said.data, "2 lines are torn or damaged"));
+    mu_buf_release(&said);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -357,6 +387,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_point_comes_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_repeated_step_replaces, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_line_with_zeros_is_passed_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refusals, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,8 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "launcher/track/mlflow_address.h"
+#include "launcher/track/register.h"
 #include "launcher/track/track.h"
 #include "fake_mlflow.h"
 
@@ -10,6 +12,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <cmocka.h>
 
 static char dir[64], address[64], *metrics, *cursor;
@@ -259,6 +262,101 @@ static void credentials_stay_out_of_messages_and_files(void **state)
     }
 }
 
+static void secrets_of_the_environment(void **state)
+{
+    (void)state;
+    mu_secrets_t *secrets;
+    setenv("MLFLOW_TRACKING_TOKEN", "tok \r\n", 1);
+    setenv("MLFLOW_TRACKING_PASSWORD", "blank \n", 1);
+    setenv("WANDB_API_KEY", "key", 1);
+    assert_int_equal(mu_secrets_take(&secrets), MU_OK);
+    assert_string_equal(mu_secrets_get(secrets, "MLFLOW_TRACKING_TOKEN"), "tok");
+    assert_string_equal(mu_secrets_get(secrets, "MLFLOW_TRACKING_PASSWORD"), "blank ");
+    mu_secrets_give(secrets, "WANDB_"); /* no more than the sidecar needs */
+    assert_string_equal(getenv("WANDB_API_KEY"), "key");
+    assert_null(getenv("MLFLOW_TRACKING_TOKEN"));
+    unsetenv("WANDB_API_KEY");
+    mu_secrets_give(secrets, "MLFLOW_");
+    assert_string_equal(getenv("MLFLOW_TRACKING_TOKEN"), "tok");
+    assert_null(getenv("WANDB_API_KEY"));
+    mu_secrets_free(secrets);
+
+    setenv("MLFLOW_TRACKING_TOKEN", "tok\r\nX-Other: 1", 1); /* another header */
+    setenv("WANDB_API_KEY", "key", 1);
+    assert_int_equal(mu_secrets_take(&secrets), MU_USAGE);
+    assert_non_null(strstr(said.data, "MLFLOW_TRACKING_TOKEN"));
+    assert_null(strstr(said.data, "X-Other"));
+    assert_null(getenv("MLFLOW_TRACKING_TOKEN"));
+    assert_null(getenv("WANDB_API_KEY"));
+}
+
+/* A tracker and `export --register` say the same of a token in clear. */
+static void a_token_in_clear_is_a_warning(void **state)
+{
+    (void)state;
+    mu_secrets_t *secrets;
+    setenv("MLFLOW_TRACKING_TOKEN", "tok-93ab", 1);
+    assert_int_equal(mu_secrets_take(&secrets), MU_OK);
+    mu_register_t ask = {.dir = "/nonexistent", .mlflow = address, .name = "m", .secrets = secrets};
+    assert_int_equal(mu_register(&ask), MU_NOINPUT);
+    assert_null(strstr(said.data, "unencrypted")); /* this machine */
+    ask.mlflow = "http://localhost.invalid";
+    assert_int_equal(mu_register(&ask), MU_NOINPUT);
+    assert_non_null(strstr(said.data, "http://localhost.invalid: credentials go there unencrypted"));
+    mu_secrets_free(secrets);
+}
+
+static void a_password_without_user_is_sent(void **state)
+{
+    (void)state;
+    mu_secrets_t *secrets;
+    mu_buf_t base = MU_BUF_INIT;
+    char *uri = mu_format("http://:hunter2@127.0.0.1:%d", fake.port);
+    setenv("MLFLOW_TRACKING_URI", uri, 1);
+    setenv("MLFLOW_TRACKING_USERNAME", "other", 1);
+    assert_int_equal(mu_secrets_take(&secrets), MU_OK);
+    assert_int_equal(mu_mlflow_address("track", NULL, secrets, &base), MU_OK);
+    assert_string_equal(base.data, address);
+    add_steps(1);
+    assert_int_equal(track_with(secrets), MU_OK);
+    assert_string_equal(fake.authorization, "Basic Omh1bnRlcjI="); /* ":hunter2" */
+    mu_buf_release(&base);
+    mu_secrets_free(secrets);
+    free(uri);
+}
+
+static void a_folder_that_is_not_utf8(void **state)
+{
+    (void)state;
+    char *odd = mu_path_join(dir, "run-\xff");
+    add_steps(2);
+    assert_int_equal(mkdir(odd, 0700), 0);
+    static const char *const names[] = {"run.json", "config.yml", "metrics.jsonl"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *from = mu_path_join(dir, names[i]), *to = mu_path_join(odd, names[i]);
+        assert_int_equal(rename(from, to), 0);
+        free(from);
+        free(to);
+    }
+    assert_int_equal(mu_track(&(mu_track_t){.run_dir = odd, .mlflow = address, .once = true}), MU_OK);
+    expect_points(2);
+    assert_string_equal(fake.run_name, "0123456789abcdef");
+    free(odd);
+}
+
+static void a_line_with_zeros_is_passed_over(void **state)
+{
+    (void)state;
+    add_steps(1);
+    int fd = open(metrics, O_WRONLY | O_APPEND);
+    assert_true(fd >= 0 && mu_write_all(fd, "{\"st\0ep\"\n", 9));
+    close(fd);
+    add_step(2, 1002);
+    assert_int_equal(track(), MU_OK);
+    expect_points(2);
+    assert_non_null(strstr(said.data, "1 lines are torn or damaged"));
+}
+
 static void *stop_soon(void *arg)
 {
     (void)arg;
@@ -303,6 +401,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(repeated_steps_are_sent_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_changed_parameter_becomes_a_tag, set_up, tear_down),
         cmocka_unit_test_setup_teardown(credentials_stay_out_of_messages_and_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(secrets_of_the_environment, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_token_in_clear_is_a_warning, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_password_without_user_is_sent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_folder_that_is_not_utf8, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_line_with_zeros_is_passed_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_signal_ends_a_call_that_hangs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_listens, set_up, tear_down),
     };
