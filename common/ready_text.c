@@ -1,5 +1,7 @@
 #include "common/ready_text.h"
 
+#include <string.h>
+
 void mu_text_escape(const char *bytes, size_t n, size_t most, mu_buf_t *out)
 {
     size_t shown = n > most ? most : n;
@@ -13,4 +15,12 @@ void mu_text_escape(const char *bytes, size_t n, size_t most, mu_buf_t *out)
     }
     if (shown < n)
         mu_buf_adds(out, "...");
+}
+
+void mu_text_put(const char *text, FILE *out)
+{
+    mu_buf_t shown = MU_BUF_INIT;
+    mu_text_escape(text, strlen(text), 8192, &shown);
+    fputs(shown.data, out);
+    mu_buf_release(&shown);
 }

@@ -175,14 +175,20 @@ static const char *raw_name(struct archive_entry *entry)
     return name ? name : "";
 }
 
-/* A long one is shown by its end, which says what the member is. */
+/* A long one is shown by its end, which says what the member is. Control characters become '?': those below 32, DEL, and
+ * U+0080 to U+009F, which some terminals obey as well. */
 static void set_name(mu_archive_t *a, const char *name)
 {
     size_t n = strlen(name), cut = n > NAME_SHOWN ? n - NAME_SHOWN : 0;
+    while (cut > 0 && ((unsigned char)name[cut] & 0xC0) == 0x80) /* not within a character */
+        cut++;
     mu_buf_clear(&a->name);
     mu_buf_addf(&a->name, "%s: %s", a->path, cut > 0 ? "..." : "");
-    for (const char *p = name + cut; *p; p++)
-        mu_buf_addc(&a->name, (unsigned char)*p < 0x20 || *p == 0x7F ? '?' : *p);
+    for (const unsigned char *p = (const unsigned char *)name + cut; *p; p++) {
+        bool c1 = *p == 0xC2 && p[1] >= 0x80 && p[1] <= 0x9F;
+        mu_buf_addc(&a->name, c1 || *p < 0x20 || *p == 0x7F ? '?' : (char)*p);
+        p += c1;
+    }
 }
 
 static bool leads_outside(const char *name)

@@ -13,11 +13,16 @@ static mu_status_t io_error(const char *path, const char *verb)
     return mu_fail(MU_IO, "%s: cannot %s: %s", path, verb, strerror(errno));
 }
 
-static mu_status_t create(const char *path, FILE **out)
+/* A path that could not be created is forgotten: what lies there is not ours to remove. */
+static mu_status_t create(char **path, FILE **out)
 {
-    *out = fopen(path, "wxe");
-    if (!*out)
-        return io_error(path, "create");
+    *out = fopen(*path, "wxe");
+    if (!*out) {
+        mu_status_t status = io_error(*path, "create");
+        free(*path);
+        *path = NULL;
+        return status;
+    }
     setvbuf(*out, NULL, _IOFBF, BUFFER);
     return MU_OK;
 }
@@ -26,9 +31,9 @@ mu_status_t mu_spool_create(mu_spool_t *s, const char *dir, const char *name, in
 {
     *s = (mu_spool_t){.width = width, .tokens_fd = -1, .documents_fd = -1};
     s->tokens_path = mu_format("%s/%s.tokens", dir, name);
+    MU_TRY(create(&s->tokens_path, &s->tokens));
     s->documents_path = mu_format("%s/%s.documents", dir, name);
-    MU_TRY(create(s->tokens_path, &s->tokens));
-    return create(s->documents_path, &s->documents);
+    return create(&s->documents_path, &s->documents);
 }
 
 mu_status_t mu_spool_add(mu_spool_t *s, const int32_t *ids, size_t n, uint64_t text_bytes)

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/meter.h"
 #include "common/num.h"
+#include "common/ready_text.h"
 #include "dataset/store/dataset.h"
 #include "launcher/cmd/lineage.h"
 #include "common/checkpoint/reference.h"
@@ -86,12 +87,22 @@ static int64_t parameters_of(const mu_manifest_t *m)
     return n;
 }
 
+/* A text of a manifest, which anybody may have written. */
+static void put_after(const char *before, const char *text)
+{
+    fputs(before, stdout);
+    mu_text_put(text, stdout);
+}
+
 static void print_checkpoint(const mu_manifest_t *m, uint64_t bytes)
 {
     const mu_checkpoint_info_t *info = &m->info;
     char time[32], size[32];
-    printf("step         %lld of run %s, attempt %d, saved %s by %s\n", (long long)info->step, info->run_id,
-           info->attempt, when(info->time, time), text_or(m->written_by, "?"));
+    printf("step         %lld", (long long)info->step);
+    put_after(" of run ", info->run_id);
+    printf(", attempt %d, saved %s", info->attempt, when(info->time, time));
+    put_after(" by ", text_or(m->written_by, "?"));
+    putchar('\n');
     printf("consumed     %lld samples, %lld tokens; seed %lld\n", (long long)info->samples,
            (long long)info->tokens, (long long)info->seed);
     if (isfinite(info->loss))
@@ -102,13 +113,19 @@ static void print_checkpoint(const mu_manifest_t *m, uint64_t bytes)
            m->optimizer ? "with both moments" : "weights only");
     printf("files        %d, %s, written by tp %d x dp %d\n", m->shard_count,
            mu_human_bytes(bytes, size, sizeof size), info->tp, info->dp);
-    if (info->schedule.style) /* an import has neither */
-        printf("schedule     %s from lr %g to %g, %lld steps\n", text_or(info->schedule.style, "?"),
-               info->schedule.lr, info->schedule.min_lr, (long long)info->schedule.train_iters);
-    if (info->environment.libraries)
-        printf("environment  %s, %s\n", text_or(info->environment.device, "?"), info->environment.libraries);
-    printf("data         %s, tokenizer %s\n", text_or(info->data_version, "unknown"),
-           text_or(info->tokenizer_digest, "not included"));
+    if (info->schedule.style) { /* an import has neither */
+        put_after("schedule     ", info->schedule.style);
+        printf(" from lr %g to %g, %lld steps\n", info->schedule.lr, info->schedule.min_lr,
+               (long long)info->schedule.train_iters);
+    }
+    if (info->environment.libraries) {
+        put_after("environment  ", text_or(info->environment.device, "?"));
+        put_after(", ", info->environment.libraries);
+        putchar('\n');
+    }
+    put_after("data         ", text_or(info->data_version, "unknown"));
+    put_after(", tokenizer ", text_or(info->tokenizer_digest, "not included"));
+    putchar('\n');
 }
 
 static json_t *tensors_json(const mu_manifest_t *m)
@@ -202,7 +219,9 @@ static void print_entry(const mu_checkpoint_entry_t *e)
 {
     char size[32];
     if (e->status != MU_OK) {
-        printf("%-16s damaged  %s\n", e->name, e->why);
+        printf("%-16s", e->name);
+        put_after(" damaged  ", text_or(e->why, "?"));
+        putchar('\n');
         return;
     }
     printf("%-16s valid    tp %d x dp %d  %s", e->name, e->tp, e->dp,

@@ -23,7 +23,8 @@
 bool mu_lineage_is_export(const char *path);
 /* Errors: MU_NOINPUT (nothing there that has a lineage), MU_DATA (damaged), MU_IO. json_decref() the tree. */
 mu_status_t mu_lineage_open(const char *path, json_t **out);
-/* *changed: how many files or directories are not what they were. Errors: none of its own; what cannot be read is
+/* *changed: how many files or directories are not what they were. A file that the
+ * export itself should have is changed when it is missing. Errors: none of its own; what cannot be read is
  * unreachable. */
 mu_status_t mu_lineage_verify(json_t *tree, int *changed);
 /* For people, on stdout. */

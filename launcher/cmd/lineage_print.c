@@ -2,6 +2,7 @@
 #include "launcher/cmd/lineage.h"
 #include "common/buf.h"
 #include "common/checkpoint/lineage.h"
+#include "common/ready_text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,9 +14,19 @@ static const char *text_of(const json_t *node, const char *key)
     return json_string_value(json_object_get(node, key));
 }
 
-static const char *or_unknown(const char *text)
+/* Every text is from a file that anybody may have written: a terminal must not obey it. */
+static void put(const char *text)
 {
-    return text ? text : "unknown";
+    mu_text_put(text ? text : "unknown", stdout);
+}
+
+/* "  PATH", where there is one. */
+static void put_path(const json_t *node)
+{
+    if (text_of(node, "path")) {
+        printf("  ");
+        put(text_of(node, "path"));
+    }
 }
 
 /* "   <- data     ..." */
@@ -46,7 +57,9 @@ static void print_files(const json_t *list, int depth, const char *word, const c
         if (i >= LIST_MAX && !changed)
             continue; /* of a long list what is not as it was */
         begin(depth, word);
-        printf("%s  %s", or_unknown(text_of(node, "digest")), or_unknown(text_of(node, key)));
+        put(text_of(node, "digest"));
+        printf("  ");
+        put(text_of(node, key));
         end_line(node);
     }
     if (n > LIST_MAX) {
@@ -62,9 +75,8 @@ static void print_data(const json_t *node, int depth)
     if (!json_is_object(node))
         return;
     begin(depth, "data");
-    printf("%s", or_unknown(text_of(node, "version")));
-    if (text_of(node, "path"))
-        printf("  %s", text_of(node, "path"));
+    put(text_of(node, "version"));
+    put_path(node);
     end_line(node);
     print_files(inputs, depth + 1, "input", "path");
     if (!parts && !json_is_array(inputs)) {
@@ -76,8 +88,8 @@ static void print_data(const json_t *node, int depth)
 
 static void print_revision(const json_t *node)
 {
-    printf("%s%s", or_unknown(text_of(node, "revision")),
-           json_is_true(json_object_get(node, "changed")) ? " (changed)" : "");
+    put(text_of(node, "revision"));
+    printf(json_is_true(json_object_get(node, "changed")) ? " (changed)\n" : "\n");
 }
 
 static void print_source(const json_t *source, int depth)
@@ -86,15 +98,15 @@ static void print_source(const json_t *source, int depth)
     if (!json_is_object(build))
         return;
     begin(depth, "build");
-    printf("muster %s, revision ", or_unknown(text_of(build, "version")));
+    printf("muster ");
+    put(text_of(build, "version"));
+    printf(", revision ");
     print_revision(build);
-    putchar('\n');
     if (!json_is_object(config))
         return;
     begin(depth, "source");
     printf("revision ");
     print_revision(config);
-    putchar('\n');
     print_files(json_object_get(config, "files"), depth + 1, "file", "path");
 }
 
@@ -104,20 +116,23 @@ static void print_model(const json_t *node, int depth, const char *word)
     if (!json_is_object(node) || depth > MU_LINEAGE_DEPTH + 2)
         return;
     begin(depth, word);
-    printf("%s  run %s step %lld", or_unknown(text_of(node, "digest")), or_unknown(text_of(node, "run_id")),
-           (long long)json_integer_value(step));
-    if (text_of(node, "path"))
-        printf("  %s", text_of(node, "path"));
+    put(text_of(node, "digest"));
+    printf("  run ");
+    put(text_of(node, "run_id"));
+    printf(" step %lld", (long long)json_integer_value(step));
+    put_path(node);
     end_line(node);
     print_files(json_object_get(node, "inputs"), depth + 1, "input", "path");
     if (text_of(node, "config")) {
         begin(depth + 1, "config");
-        printf("%s\n", text_of(node, "config"));
+        put(text_of(node, "config"));
+        putchar('\n');
     }
     print_source(json_object_get(node, "source"), depth + 1);
     if (text_of(node, "image")) {
         begin(depth + 1, "image");
-        printf("%s\n", text_of(node, "image"));
+        put(text_of(node, "image"));
+        putchar('\n');
     }
     print_data(json_object_get(node, "data"), depth + 1);
     print_model(json_object_get(node, "parent"), depth + 1, "parent");
@@ -136,7 +151,7 @@ void mu_lineage_print(const json_t *tree)
         print_model(tree, 0, "model");
     } else {
         begin(0, "export");
-        printf("%s", text_of(tree, "path"));
+        put(text_of(tree, "path"));
         end_line(tree);
         print_files(json_object_get(tree, "files"), 1, "file", "file");
         print_model(json_object_get(tree, "model"), 1, "model");

@@ -5,6 +5,7 @@
 #include "dataset/store/dataset.h"
 #include "launcher/cmd/lineage.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,6 +53,18 @@ static state_t check_file(const char *path, const char *wanted)
     return strcmp(found, wanted) == 0 ? SAME : CHANGED;
 }
 
+/* A file of the directory that is inspected: one that is missing is damage. */
+static state_t check_own(const char *dir, const char *name, const char *wanted)
+{
+    if (!name || !wanted || strchr(name, '/'))
+        return CHANGED;
+    char *path = mu_path_join(dir, name);
+    bool missing = access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP);
+    state_t state = missing ? CHANGED : check_file(path, wanted);
+    free(path);
+    return state;
+}
+
 /* {"path", "digest"}, or with `dir` {"file", "digest"} in there. */
 static follows_t visit_files(json_t *list, const char *dir, int *changed)
 {
@@ -60,13 +73,18 @@ static follows_t visit_files(json_t *list, const char *dir, int *changed)
     json_t *node;
     json_array_foreach(list, i, node)
     {
-        const char *path = text_of(node, dir ? "file" : "path");
-        char *whole = dir && path ? mu_path_join(dir, path) : NULL;
-        follows = both(follows,
-                       mark_state(node, check_file(whole ? whole : path, text_of(node, "digest")), changed));
-        free(whole);
+        const char *wanted = text_of(node, "digest");
+        state_t state =
+            dir ? check_own(dir, text_of(node, "file"), wanted) : check_file(text_of(node, "path"), wanted);
+        follows = both(follows, mark_state(node, state, changed));
     }
     return follows;
+}
+
+/* Only what was read and found damaged has changed; other errors say nothing of it. */
+static state_t state_of(mu_status_t status)
+{
+    return status == MU_OK ? SAME : status == MU_DATA ? CHANGED : UNREACHABLE;
 }
 
 static state_t check_data(const json_t *node)
@@ -76,11 +94,13 @@ static state_t check_data(const json_t *node)
     mu_dataset_t *data;
     if (!path || !wanted || !mu_dataset_exists(path))
         return UNREACHABLE;
-    if (mu_dataset_open(path, &(mu_dataset_options_t){.split = split}, &data) != MU_OK)
-        return CHANGED;
-    bool same = strcmp(mu_dataset_version(data), wanted) == 0 && mu_dataset_verify(data) == MU_OK;
+    mu_status_t status = mu_dataset_open(path, &(mu_dataset_options_t){.split = split}, &data);
+    if (status != MU_OK)
+        return state_of(status);
+    bool same = strcmp(mu_dataset_version(data), wanted) == 0;
+    state_t state = same ? state_of(mu_dataset_verify(data)) : CHANGED;
     mu_dataset_close(data);
-    return same ? SAME : CHANGED;
+    return state;
 }
 
 static follows_t visit_data(json_t *node, int *changed)
@@ -107,9 +127,10 @@ static state_t check_model(const json_t *node)
     free(manifest);
     if (state != SAME)
         return state;
-    if (mu_checkpoint_open(path, &checkpoint) != MU_OK)
-        return CHANGED;
-    state = mu_checkpoint_verify(checkpoint, 0, 1) == MU_OK ? SAME : CHANGED;
+    mu_status_t status = mu_checkpoint_open(path, &checkpoint);
+    if (status != MU_OK)
+        return state_of(status);
+    state = state_of(mu_checkpoint_verify(checkpoint, 0, 1));
     mu_checkpoint_close(checkpoint);
     return state;
 }
@@ -136,7 +157,10 @@ mu_status_t mu_lineage_verify(json_t *tree, int *changed)
     } else if (strcmp(kind, "model") == 0) {
         visit_model(tree, 0, changed);
     } else {
-        follows_t follows = visit_files(json_object_get(tree, "files"), text_of(tree, "path"), changed);
+        json_t *files = json_object_get(tree, "files");
+        follows_t follows = visit_files(files, text_of(tree, "path"), changed);
+        if (json_array_size(files) == 0) /* every export has files */
+            follows = mark_state(tree, CHANGED, changed);
         mark_follows(tree, both(follows, visit_model(json_object_get(tree, "model"), 0, changed)));
     }
     return MU_OK;

@@ -17,7 +17,7 @@ struct mu_history {
     size_t points, points_room;
     mu_event_t *event;
     size_t events_count, events_room;
-    int64_t damaged;
+    int64_t damaged_points, damaged_events; /* lines of each file */
 };
 
 /* ---- a line of metrics.jsonl ---- */
@@ -126,7 +126,7 @@ static void take_point(void *arg, const char *line, size_t n)
     mu_point_t point;
     (void)n;
     if (!mu_point_parse(line, &point)) {
-        h->damaged++;
+        h->damaged_points++;
         return;
     }
     for (size_t i = h->points; i > 0 && h->point[i - 1].step >= point.step; i--)
@@ -147,7 +147,7 @@ static void take_event(void *arg, const char *line, size_t n)
     json_t *json = json_loadb(line, n, JSON_REJECT_DUPLICATES, NULL);
     double time = json_number_value(json_object_get(json, "time"));
     if (!(time > 0)) {
-        h->damaged++;
+        h->damaged_events++;
         json_decref(json);
         return;
     }
@@ -173,6 +173,7 @@ static void forget_events(mu_history_t *h)
     for (size_t i = 0; i < h->events_count; i++)
         free(h->event[i].text);
     h->events_count = 0;
+    h->damaged_events = 0;
 }
 
 /* ---- the whole ---- */
@@ -184,8 +185,10 @@ mu_status_t mu_history_update(mu_history_t *h)
     h->alive = mu_rundir_is_claimed(h->dir);
     do {
         MU_TRY(mu_lines_read(&h->metrics, take_point, h, &again));
-        if (again)
+        if (again) {
             h->points = 0;
+            h->damaged_points = 0;
+        }
     } while (again);
     do {
         MU_TRY(mu_lines_read(&h->events, take_event, h, &again));
@@ -258,5 +261,5 @@ const mu_event_t *mu_history_events(const mu_history_t *h, size_t *count)
 
 int64_t mu_history_damaged(const mu_history_t *h)
 {
-    return h->damaged;
+    return h->damaged_points + h->damaged_events;
 }

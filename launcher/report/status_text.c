@@ -24,10 +24,15 @@ void mu_status_json(const mu_history_t *history, const mu_account_t *account, mu
     mu_buf_release(&text);
 }
 
+static void escaped(const char *text, mu_buf_t *out)
+{
+    mu_text_escape(text, strlen(text), 1200, out);
+}
+
 void mu_status_line(const mu_history_t *history, mu_buf_t *out)
 {
     const mu_run_state_t *s = mu_history_state(history);
-    mu_buf_adds(out, s->state);
+    escaped(s->state, out);
     if (!mu_history_alive(history) && !mu_history_ended(history))
         mu_buf_adds(out, " (but its launcher is gone: run again to go on)");
     mu_buf_addf(out, "  step %lld", (long long)s->step);
@@ -42,11 +47,6 @@ void mu_status_line(const mu_history_t *history, mu_buf_t *out)
     if (s->last_checkpoint >= 0)
         mu_buf_addf(out, "  checkpoint %lld", (long long)s->last_checkpoint);
     mu_buf_addc(out, '\n');
-}
-
-static void escaped(const char *text, mu_buf_t *out)
-{
-    mu_text_escape(text, strlen(text), 1200, out);
 }
 
 void mu_status_lines(const mu_history_t *history, const mu_account_t *account, mu_buf_t *out)
@@ -118,15 +118,17 @@ void mu_status_row(const mu_history_t *history, const mu_account_t *account, int
     const mu_run_state_t *s = mu_history_state(history);
     bool gone = !mu_history_alive(history) && !mu_history_ended(history);
     char steps[48];
-    mu_buf_t time = MU_BUF_INIT;
+    mu_buf_t time = MU_BUF_INIT, word = MU_BUF_INIT;
+    escaped(gone ? "gone" : s->state, &word);
     snprintf(steps, sizeof steps, "%lld/%lld", (long long)s->step, (long long)s->train_iters);
     mu_duration_text(account->wall, &time);
     add_name(mu_history_dir(history), columns, out);
-    mu_buf_addf(out, "  %-10s %15s", gone ? "gone" : s->state, steps);
+    mu_buf_addf(out, "  %-10s %15s", word.data, steps);
     add_figure(s->loss, 8, 4, out);
     add_figure(s->valid_loss, 8, 4, out);
     add_figure(s->tokens_per_s, 9, 0, out);
     mu_buf_addf(out, " %6.1f %% %8s %4lld\n", 100 * mu_account_goodput(account), time.data,
                 (long long)(account->attempts > 0 ? account->attempts - 1 : 0));
+    mu_buf_release(&word);
     mu_buf_release(&time);
 }

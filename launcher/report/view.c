@@ -51,14 +51,16 @@ static void add_title(screen_t *s)
 {
     const mu_run_state_t *st = s->state;
     bool ended = mu_history_ended(s->view->history), alive = mu_history_alive(s->view->history);
-    mu_buf_t text = MU_BUF_INIT, since = MU_BUF_INIT;
+    mu_buf_t text = MU_BUF_INIT, since = MU_BUF_INIT, word = MU_BUF_INIT;
+    escaped(st->state, &word);
     escaped(mu_history_dir(s->view->history), &text);
     mu_duration_text((ended ? st->time : s->view->now) - st->started, &since);
-    line(s, true, " muster %.*s  %s%s  attempt %lld  %s %-*s", s->view->columns / 2, text.data, st->state,
+    line(s, true, " muster %.*s  %s%s  attempt %lld  %s %-*s", s->view->columns / 2, text.data, word.data,
          ended || alive ? "" : " (its launcher is gone)", (long long)st->attempt, since.data,
          s->view->columns, ended ? "in all" : "so far");
     mu_buf_release(&text);
     mu_buf_release(&since);
+    mu_buf_release(&word);
 }
 
 /* Seconds that the steps left take at the median step time. */

@@ -86,6 +86,21 @@ has 'input .*hf/model.safetensors  \[not reachable\]' 'data .*\[not reachable\]'
 lineage 66 "$scratch/tree"
 lineage 2 "$scratch/elsewhere" --vocab-size 9
 
+# damage of the export itself: a file that is gone or was changed is no finished export, and no [not reachable]
+mv "$scratch/elsewhere/model.safetensors" "$scratch/kept"
+lineage 65 "$scratch/elsewhere" --verify
+has 'file .* model.safetensors  \[changed\]'
+expect_exit 73 muster export "$scratch/tuned" --output "$scratch/elsewhere" 2>"$scratch/gone"
+grep -q "model.safetensors.* is not what was written" "$scratch/gone" || fail "$(cat "$scratch/gone")"
+mv "$scratch/kept" "$scratch/elsewhere/model.safetensors"
+flip "$scratch/elsewhere/model.safetensors"
+expect_exit 73 muster export "$scratch/tuned" --output "$scratch/elsewhere" 2>"$scratch/gone"
+flip "$scratch/elsewhere/model.safetensors"
+mkdir "$scratch/empty"
+printf '{"format": "muster-export", "files": [], "model": {"run_id": "a\\u001b[2J"}}' >"$scratch/empty/muster.json"
+lineage 65 "$scratch/empty" --verify
+has '^export .*\[changed\]' 'run a\\x1b\[2J'
+
 # the same export again is there; another model at that place is 73
 expect_exit 0 muster export "$scratch/tuned" --output "$scratch/elsewhere" 2>/dev/null
 expect_exit 73 muster export "$scratch/tuned@2" --output "$scratch/elsewhere" 2>/dev/null

@@ -308,6 +308,23 @@ static void bombs_are_refused(void **state)
     free(bytes);
 }
 
+static void names_hold_no_control_characters(void **state)
+{
+    (void)state;
+    /* U+009B, which begins a command as ESC [ does; U+00A9 is no control character */
+    static const member_t member = {"a\xC2\x9B\x1B"
+                                    "b\xC2\xA9.jsonl",
+                                    "{\n", 0, NULL, false};
+    mu_reader_counts_t counts;
+    mu_buf_t out = MU_BUF_INIT;
+    size_t n;
+    char *bytes = pack(archive_write_set_format_gnutar, ARCHIVE_FILTER_NONE, &member, 1, &n);
+    assert_int_equal(read_bytes("c.tar", bytes, n, &out, &counts), MU_DATA);
+    assert_said("c.tar: a??b\xC2\xA9.jsonl");
+    mu_buf_release(&out);
+    free(bytes);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, archives_up, support_down)
@@ -320,6 +337,7 @@ int main(void)
         TEST(damage_is_noticed),
         TEST(what_no_text_can_be_is_refused),
         TEST(bombs_are_refused),
+        TEST(names_hold_no_control_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

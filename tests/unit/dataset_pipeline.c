@@ -2,6 +2,7 @@
  * order; the line that says how far it is. */
 #include "data_support.h"
 #include "dataset/prepare/pipeline.h"
+#include "dataset/prepare/spool.h"
 #include "dataset/tokenizer/tokenizer_train.h"
 
 static mu_tokenizer_t *tok;
@@ -146,12 +147,32 @@ static void what_stands_before_an_error_is_given_on(void **state)
     mu_ids_release(&got.ids);
 }
 
+static void a_file_that_was_there_stays(void **state)
+{
+    (void)state;
+    static const char *const there[] = {"s.tokens", "s.documents"};
+    for (int i = 0; i < 2; i++) {
+        char *path = write_file(there[i], "mine", 4), *dir = mu_strdup(path);
+        mu_spool_t spool;
+        *strrchr(dir, '/') = '\0';
+        assert_int_equal(mu_spool_create(&spool, dir, "s", 2), MU_IO);
+        mu_spool_remove(&spool);
+        assert_true(mu_is_file(path));
+        char *other = mu_path_join(dir, there[1 - i]);
+        assert_false(mu_is_file(other)); /* and what was made is removed */
+        assert_int_equal(unlink(path), 0);
+        free(other);
+        free(dir);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_do_not_depend_on_threads),
         cmocka_unit_test(an_error_of_the_sink_ends_it),
         cmocka_unit_test(what_stands_before_an_error_is_given_on),
+        cmocka_unit_test(a_file_that_was_there_stays),
     };
     return cmocka_run_group_tests(tests, up, down);
 }

@@ -212,6 +212,9 @@ static void frequencies_are_those_of_transformers(void **state)
 #define SIZES                                                                                                \
     "\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"intermediate_size\":96,"         \
     "\"vocab_size\":128,\"max_position_embeddings\":512,\"num_key_value_heads\":2"
+#define SIZES_BUT_KV                                                                                         \
+    "\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"intermediate_size\":96,"         \
+    "\"vocab_size\":128,\"max_position_embeddings\":512"
 
 static mu_config_t *read_json(const char *json)
 {
@@ -249,6 +252,8 @@ static void config_json_is_read_and_written_back(void **state)
          MU_TYPE_LLAMA, 2, 16, 0, 512, MU_ROPE_LLAMA3, 7e5, MU_UNBIASED_QKV | MU_UNBIASED_DENSE},
         {"{\"model_type\":\"mistral\"," SIZES ",\"sliding_window\":null}", MU_TYPE_MISTRAL, 2, 16, 0, 512,
          MU_ROPE_PLAIN, 1e4, 7},
+        {"{\"model_type\":\"mistral\"," SIZES_BUT_KV ",\"num_key_value_heads\":null,\"sliding_window\":null}",
+         MU_TYPE_MISTRAL, 4, 16, 0, 512, MU_ROPE_PLAIN, 1e4, 7},
         {"{\"model_type\":\"mistral\"," SIZES ",\"sliding_window\":100}", MU_TYPE_MISTRAL, 2, 16, 100, 100,
          MU_ROPE_PLAIN, 1e4, 7},
         {"{\"model_type\":\"qwen2\"," SIZES ",\"use_sliding_window\":false,\"sliding_window\":100}",

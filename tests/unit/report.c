@@ -216,6 +216,7 @@ static void torn_and_foreign_lines_are_left_out(void **state)
     assert_int_equal(mu_history_update(h), MU_OK);
     all = mu_history_points(h, &n);
     assert_true(n == 1 && all[0].step == 9);
+    assert_int_equal(mu_history_damaged(h), 0); /* of this file, not of the one before */
     mu_history_close(h);
     end(&f);
 }
@@ -300,6 +301,36 @@ static void the_view_fits_every_screen(void **state)
                 if (!strstr(out.data, words[k]))
                     fail_msg("%d x %d: no '%s':\n%s", s[0], s[1], words[k], out.data);
             }
+        mu_buf_release(&out);
+    }
+    mu_history_close(h);
+    end(&f);
+}
+
+static void a_terminal_obeys_no_state(void **state)
+{
+    (void)state;
+    fixture_t f;
+    mu_history_t *h;
+    mu_account_t a;
+    begin(&f);
+    two_deaths(&f);
+    write_all(&f, &(mu_run_state_t){.state = "x\033[2J", .step = 6, .train_iters = 6, .last_checkpoint = 6});
+    assert_int_equal(mu_history_open(f.dir, &h), MU_OK);
+    mu_accounting(h, &a);
+    for (int form = 0; form < 3; form++) {
+        mu_buf_t out = MU_BUF_INIT;
+        mu_view_t view = {h, &a, 1050, 120, 30, false, ""};
+        bool control;
+        if (form == 0)
+            mu_status_line(h, &out);
+        else if (form == 1)
+            mu_view_draw(&view, &out);
+        else
+            mu_status_row(h, &a, 120, &out);
+        measure(out.data, &(int){0}, &(int){0}, &control);
+        if (control || !strstr(out.data, form == 2 ? "gone" : "x\\x1b[2J"))
+            fail_msg("form %d: control %d: %s", form, control, out.data);
         mu_buf_release(&out);
     }
     mu_history_close(h);
@@ -436,6 +467,7 @@ int main(void)
         cmocka_unit_test(torn_and_foreign_lines_are_left_out),
         cmocka_unit_test(a_stall_is_more_than_three_medians),
         cmocka_unit_test(the_view_fits_every_screen),
+        cmocka_unit_test(a_terminal_obeys_no_state),
         cmocka_unit_test(a_curve_goes_from_corner_to_corner),
         cmocka_unit_test(the_page_stands_alone),
         cmocka_unit_test(text_of_html_is_escaped),

@@ -4,10 +4,12 @@
 #include "common/file.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/ready_text.h"
 #include "worker/convert/hf_card.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <sys/stat.h>
 
 enum { CONFIG_LIMIT = 16 << 20, RECORD_LIMIT = 256 << 20 };
 
@@ -118,6 +120,49 @@ out:
     return status;
 }
 
+/* Whether the file lies in `dir` with the size and the digest that muster.json has for it. */
+static mu_status_t is_as_written(const char *dir, const json_t *file, bool *yes)
+{
+    const char *name = json_string_value(json_object_get(file, "file"));
+    const char *wanted = json_string_value(json_object_get(file, "digest"));
+    const json_t *bytes = json_object_get(file, "bytes");
+    char found[MU_DIGEST_HEX];
+    struct stat st;
+    *yes = false;
+    if (!name || strchr(name, '/') || !wanted || !json_is_integer(bytes))
+        return MU_OK;
+    char *path = mu_path_join(dir, name);
+    mu_status_t status = MU_OK;
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == json_integer_value(bytes)) {
+        status = mu_digest_file(path, found);
+        *yes = status == MU_OK && strcmp(found, wanted) == 0;
+    }
+    free(path);
+    return status;
+}
+
+static mu_status_t check_files(const char *dir, const json_t *files)
+{
+    size_t i;
+    const json_t *file;
+    bool same;
+    if (json_array_size(files) == 0)
+        return mu_fail(MU_RUNDIR, "%s: is there, but its %s lists no files: remove it", dir, MU_EXPORT_FILE);
+    json_array_foreach(files, i, file)
+    {
+        MU_TRY(is_as_written(dir, file, &same));
+        if (!same) {
+            const char *name = json_string_value(json_object_get(file, "file"));
+            mu_buf_t shown = MU_BUF_INIT;
+            mu_text_escape(name ? name : "?", name ? strlen(name) : 1, 255, &shown);
+            mu_fail(MU_RUNDIR, "%s: is there, but '%s' is not what was written: remove it", dir, shown.data);
+            mu_buf_release(&shown);
+            return MU_RUNDIR;
+        }
+    }
+    return MU_OK;
+}
+
 mu_status_t mu_export_is_there(const char *output, const mu_checkpoint_t *checkpoint, bool *yes)
 {
     char digest[MU_DIGEST_HEX], *manifest = mu_path_join(mu_checkpoint_path(checkpoint), MU_MANIFEST_NAME);
@@ -129,7 +174,10 @@ mu_status_t mu_export_is_there(const char *output, const mu_checkpoint_t *checkp
     if (status == MU_OK && mu_is_file(path) && mu_file_read(path, RECORD_LIMIT, &text) == MU_OK) {
         root = mu_json_parse(text.data, text.len, MU_JSON_CHECKPOINT, &(json_error_t){0});
         const char *found = json_string_value(json_object_get(json_object_get(root, "model"), "digest"));
-        *yes = found && strcmp(found, digest) == 0;
+        if (found && strcmp(found, digest) == 0) {
+            status = check_files(output, json_object_get(root, "files"));
+            *yes = status == MU_OK;
+        }
     }
     json_decref(root);
     mu_buf_release(&text);

@@ -145,6 +145,14 @@ static int64_t read_window(mu_hf_reader_t *r, const llama_class_t *c, int64_t la
     return mu_hf_count(r, "sliding_window", 4096);
 }
 
+/* An explicit null means as many as heads; the class's own number is for a missing key. */
+static int64_t read_kv_heads(mu_hf_reader_t *r, const llama_class_t *c, int64_t heads)
+{
+    static const char key[] = "num_key_value_heads";
+    bool missing = !json_object_get(r->root, key);
+    return mu_hf_count(r, key, missing && c->kv_heads > 0 ? c->kv_heads : heads);
+}
+
 bool mu_hf_llama_read(mu_hf_reader_t *r, const char *model_type)
 {
     int type = class_of(model_type);
@@ -164,10 +172,9 @@ bool mu_hf_llama_read(mu_hf_reader_t *r, const char *model_type)
         "num_kv_heads: %lld\nnorm: rmsnorm\nrms_norm_epsilon: %.17g\nactivation: swiglu\n"
         "use_bias_in_norms: false\nuse_bias_in_attn_linear: %s\nuse_bias_in_mlp: %s\nuse_qk_layernorm: %s\n"
         "gpt_j_residual: false\nno_weight_tying: %s\n",
-        (long long)mu_hf_count(r, "num_key_value_heads", c->kv_heads > 0 ? c->kv_heads : heads),
-        mu_hf_number(r, r->root, "rms_norm_eps", 1e-6), bias ? "true" : "false",
-        c->mlp_bias && mu_hf_flag(r, "mlp_bias", false) ? "true" : "false", c->qk_norm ? "true" : "false",
-        mu_hf_flag(r, "tie_word_embeddings", false) ? "false" : "true");
+        (long long)read_kv_heads(r, c, heads), mu_hf_number(r, r->root, "rms_norm_eps", 1e-6),
+        bias ? "true" : "false", c->mlp_bias && mu_hf_flag(r, "mlp_bias", false) ? "true" : "false",
+        c->qk_norm ? "true" : "false", mu_hf_flag(r, "tie_word_embeddings", false) ? "false" : "true");
     if (window > 0)
         mu_buf_addf(r->yaml, "sliding_window_width: %lld\n", (long long)window);
     read_activation(r);
