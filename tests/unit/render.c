@@ -267,6 +267,8 @@ static void slurm_chain(void **state)
     has(&out, " --input /text/a.txt /text/b.txt\n");
     has(&out, "muster eval /runs/one@latest --data /data/set --split=test '--gate=ppl<=16.53'\n");
     has(&out, "muster export /runs/one@latest --output /models/out\n");
+    has(&out, "find -L \"${inputs[@]}\" -type f"); /* a directory's own time is not its files' */
+    has(&out, "\n    fail \"inputs ${inputs[*]}: one is missing or cannot be read\" 66\n");
     has(&out, "--dependency=afterok:\"$previous\" --kill-on-invalid-dep=yes");
     /* what a step lacks is said by the step's name */
     assert_int_equal(verb(&out, "slurm", chain, input, gate, to, load, NULL), MU_USAGE);
