@@ -127,12 +127,11 @@ mu_status_t mu_ssh_new(const mu_hosts_t *hosts, const char *user_args, const cha
     mu_ssh_t *ssh = mu_calloc(1, sizeof *ssh);
     mu_status_t status = MU_OK;
     ssh->hosts = hosts;
-    if (strlen(tmp_dir) > TMP_DIR_MAX || strpbrk(tmp_dir, " \t\n\"'\\%")) {
-        status =
-            mu_fail(MU_USAGE,
-                    "temporary folder %s: ssh's sockets need a path of at most %d bytes without blanks; set "
-                    "TMPDIR to another folder",
-                    tmp_dir, TMP_DIR_MAX);
+    if (strlen(tmp_dir) > TMP_DIR_MAX || strpbrk(tmp_dir, " \t\n\"'\\%:")) {
+        status = mu_fail(MU_USAGE,
+                         "temporary folder %s: ssh's sockets need a path of at most %d bytes without blanks, "
+                         "quotes, backslashes, %% or colons; set TMPDIR to another folder",
+                         tmp_dir, TMP_DIR_MAX);
         goto done;
     }
     /* ssh takes the first value that it meets: what a login must be, the user's, our defaults */

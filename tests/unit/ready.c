@@ -490,6 +490,8 @@ static void arguments_of_ssh(void **state)
         assert_said("muster.ssh_args");
     }
     assert_int_equal(mu_ssh_new(hosts, NULL, "/tmp/with a blank", &ssh), MU_USAGE);
+    /* Open MPI takes what follows a colon for another agent, and starts plain ssh */
+    assert_int_equal(mu_ssh_new(hosts, NULL, "/tmp/with:colon", &ssh), MU_USAGE);
     assert_int_equal(mu_ssh_new(hosts, NULL, "/tmp/0123456789012345678901234567890123456789012345", &ssh),
                      MU_USAGE);
     mu_buf_release(&text);
