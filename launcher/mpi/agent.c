@@ -2,6 +2,7 @@
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/ready_text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -10,20 +11,26 @@
 
 enum { NODES_MAX = 16 << 20 };
 
-void mu_shell_word(const char *text, mu_buf_t *out)
+mu_status_t mu_shell_word(const char *text, mu_buf_t *out)
 {
+    if (strchr(text, '\n')) { /* csh and tcsh have no word for it */
+        mu_buf_t shown = MU_BUF_INIT;
+        mu_text_escape(text, strlen(text), 400, &shown);
+        mu_status_t status = mu_fail(
+            MU_CONFIG, "\"%s\" has a line end, which not every login shell passes on: rename the path",
+            shown.data);
+        mu_buf_release(&shown);
+        return status;
+    }
     if (!*text)
         mu_buf_adds(out, "''");
     for (const char *p = text; *p; p++) {
-        if (*p == '\n') { /* a backslash before it would join the lines */
-            mu_buf_adds(out, "'\n'");
-            continue;
-        }
         /* bytes of UTF-8 mean nothing to a shell, and fish takes a backslash before one for a part of the text */
         if (!isalnum((unsigned char)*p) && !strchr("/_.,:@+-", *p) && (unsigned char)*p < 0x80)
             mu_buf_addc(out, '\\');
         mu_buf_addc(out, *p);
     }
+    return MU_OK;
 }
 
 static char *path_in(const char *dir, const char *name)
@@ -79,13 +86,13 @@ static char *host_of(const char *nodes, const char *node, int *family)
     return mu_strdup(node);
 }
 
-bool mu_agent_line(int argc, char *const *argv, const char *nodes, mu_args_t *out)
+mu_status_t mu_agent_line(int argc, char *const *argv, const char *nodes, mu_args_t *out)
 {
     int dashes = 1, family;
     while (dashes < argc && strcmp(argv[dashes], "--") != 0)
         dashes++;
     if (dashes + 2 >= argc)
-        return false;
+        return mu_fail(MU_USAGE, "%s: wants ssh's options, --, a node and a command", argv[0]);
     char *host = host_of(nodes, argv[dashes + 1], &family);
     mu_buf_t command = MU_BUF_INIT, remote = MU_BUF_INIT;
     mu_args_add(out, "ssh");
@@ -101,12 +108,13 @@ bool mu_agent_line(int argc, char *const *argv, const char *nodes, mu_args_t *ou
         mu_buf_addf(&command, "%s%s", i > dashes + 2 ? " " : "", argv[i]);
     /* so Open MPI writes for csh, whose login shell here the host then has to have */
     mu_buf_adds(&remote, strstr(command.data, "set path = (") ? "exec csh -f -c " : "exec sh -c ");
-    mu_shell_word(command.data, &remote);
-    mu_args_add(out, remote.data);
+    mu_status_t status = mu_shell_word(command.data, &remote);
+    if (status == MU_OK)
+        mu_args_add(out, remote.data);
     mu_buf_release(&remote);
     mu_buf_release(&command);
     free(host);
-    return true;
+    return status;
 }
 
 mu_status_t mu_agent(int argc, char **argv)
@@ -116,8 +124,8 @@ mu_status_t mu_agent(int argc, char **argv)
     char *dir = mu_format("%.*s", (int)(strrchr(argv[0], '/') - argv[0]), argv[0]),
          *path = path_in(dir, "nodes");
     mu_status_t status = mu_file_read(path, NODES_MAX, &nodes);
-    if (status == MU_OK && !mu_agent_line(argc, argv, nodes.data ? nodes.data : "", &line))
-        status = mu_fail(MU_USAGE, "%s: wants ssh's options, --, a node and a command", argv[0]);
+    if (status == MU_OK)
+        status = mu_agent_line(argc, argv, nodes.data ? nodes.data : "", &line);
     if (status == MU_OK) {
         execvp("ssh", line.v);
         status = mu_fail(MU_PREFLIGHT, "ssh does not start on this machine: %s", strerror(errno));

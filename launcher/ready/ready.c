@@ -42,7 +42,7 @@ static mu_status_t find_worker(mu_ready_t *ready)
     if (ready->options.token) /* by `env`, since shells do not agree on how to say it */
         mu_buf_addf(&command, "env MUSTER_RUN_TOKEN=%s MUSTER_ATTEMPT=%lld ", ready->options.token,
                     (long long)ready->options.attempt);
-    mu_shell_word(path.data, &command);
+    MU_TRY_GOTO(status, mu_shell_word(path.data, &command), done);
     mu_buf_adds(&command, " --probe");
     ready->worker = mu_buf_detach(&path);
     ready->command = mu_buf_detach(&command);

@@ -18,8 +18,10 @@ static char *line_of(int argc, const char *const *argv)
 {
     mu_args_t line = {0};
     mu_buf_t text = MU_BUF_INIT;
-    if (!mu_agent_line(argc, (char *const *)argv, nodes, &line))
+    if (mu_agent_line(argc, (char *const *)argv, nodes, &line) != MU_OK) {
+        mu_args_free(&line);
         return NULL;
+    }
     for (int i = 0; i < line.n; i++)
         mu_buf_addf(&text, "%s[%s]", i ? " " : "", line.v[i]);
     mu_args_free(&line);
@@ -109,7 +111,7 @@ static void shells_pass_a_word_on(void **state)
         mu_buf_addf(&text, "%c%c", c, c == ' ' ? 'x' : c);
     mu_buf_adds(&text, "\t~ =ls !! !x {a,b} [a] $HOME ${X:-y} `id` $(id) %1 *.c? \xc3\xa9 a=b 'q' \"r\" \\n "
                        "\\ ^x #c;&|<>()");
-    mu_shell_word(text.data, &word);
+    assert_int_equal(mu_shell_word(text.data, &word), MU_OK);
     mu_buf_addf(&whole, "printf %%s %s", word.data);
     for (size_t i = 0; i < sizeof shells / sizeof *shells; i++) {
         if (!is_installed(shells[i]))
@@ -125,6 +127,20 @@ static void shells_pass_a_word_on(void **state)
     mu_buf_release(&word);
     mu_buf_release(&whole);
     mu_buf_release(&out);
+}
+
+/* csh and tcsh have no word with a line end in it. */
+static void a_line_end_is_refused(void **state)
+{
+    (void)state;
+    mu_buf_t word = MU_BUF_INIT;
+    mu_args_t line = {0};
+    assert_int_equal(mu_shell_word("/opt/a\nb/muster-worker", &word), MU_CONFIG);
+    assert_int_equal(word.len, 0);
+    assert_int_equal(mu_agent_line(4, (char *const[]){"/t/muster-ssh", "--", "one", "a\nb"}, nodes, &line),
+                     MU_CONFIG);
+    mu_args_free(&line);
+    mu_buf_release(&word);
 }
 
 static void a_folder_gets_link_and_list(void **state)
@@ -153,7 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_host_is_the_nodes),       cmocka_unit_test(another_form_is_refused),
         cmocka_unit_test(it_is_known_by_its_name),     cmocka_unit_test(shells_pass_a_word_on),
-        cmocka_unit_test(a_folder_gets_link_and_list),
+        cmocka_unit_test(a_folder_gets_link_and_list), cmocka_unit_test(a_line_end_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
