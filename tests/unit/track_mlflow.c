@@ -76,8 +76,12 @@ static int tear_down(void **state)
 
 static mu_status_t track_with(const mu_secrets_t *secrets)
 {
-    return mu_track(&(mu_track_t){
-        .run_dir = dir, .mlflow = address, .once = true, .call_ms = 250, .stop = &stop, .secrets = secrets});
+    return mu_track(&(mu_track_t){.run_dir = dir,
+                                  .mlflow = address,
+                                  .once = true,
+                                  .call_ms = fake.fail_calls > 0 && (fake.failure == FAKE_HUNG) ? 600 : 20000,
+                                  .stop = &stop,
+                                  .secrets = secrets});
 }
 
 static mu_status_t track(void)
