@@ -82,11 +82,12 @@ static mu_status_t unknown(const mu_command_t *command, const char *word)
                            foreign[i].ours, name);
     for (const mu_option_t *o = command->options; o->name && count < KNOWN; o++)
         if (o->name[0] == '-' && o->help)
-            known[count++] = o->name;
+            known[count++] = o->name + 2; /* dashes are no likeness */
     known[count] = NULL;
-    snprintf(typed, sizeof typed, "%.*s", (int)n, word);
+    size_t dashes = strspn(word, "-");
+    snprintf(typed, sizeof typed, "%.*s", (int)(n > dashes ? n - dashes : 0), word + dashes);
     const char *near = mu_nearest_word(typed, known);
-    return near ? mu_fail(MU_USAGE, "%s: no option '%s': did you mean %s? see muster %s --help", name, word,
+    return near ? mu_fail(MU_USAGE, "%s: no option '%s': did you mean --%s? see muster %s --help", name, word,
                           near, name)
                 : mu_fail(MU_USAGE, "%s: no option '%s': see muster %s --help", name, word, name);
 }

@@ -119,5 +119,5 @@ grep -q 'pair.bin' "$scratch/verb.out" || fail "$(cat "$scratch/verb.out")"
 muster inspect "$scratch/pair" --verify --vocab-size 2048 >"$scratch/verb.out" 2>&1 || fail "$(cat "$scratch/verb.out")"
 for verb in eval generate; do
     expect_exit 2 muster $verb "$scratch/interval" --bogus 2>"$scratch/verb.out"
-    grep -q "unknown option '--bogus'" "$scratch/verb.out" || fail "$verb: $(cat "$scratch/verb.out")"
+    grep -q "no option '--bogus'" "$scratch/verb.out" || fail "$verb: $(cat "$scratch/verb.out")"
 done
