@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-from models import HeadNorm, LLAMA_FORMS, llama_order, loss_of, make, relative
+from models import HeadNorm, LLAMA_FORMS, llama_order, loss_of, make, original_bounds, relative
 import numpy as np
 from safetensors.numpy import load_file, save_file
 import torch
@@ -61,7 +61,8 @@ def save(model, directory, style):
     if style not in ("half", "bf16"):
         return model
     # anew, since .to() has rounded the rotary frequencies too
-    return AutoModelForCausalLM.from_pretrained(directory, torch_dtype=torch.float32, attn_implementation="eager")
+    return original_bounds(
+        AutoModelForCausalLM.from_pretrained(directory, torch_dtype=torch.float32, attn_implementation="eager"))
 
 
 def as_qwen3(directory, config):
@@ -138,7 +139,7 @@ def check_export(muster, form, model, ours, back, again, tokens):
         kind = json.load(f)["model_type"]
     check(f"{form}: export, class {kind}", kind != model.config.model_type, 0)
     if hasattr(transformers, kind.capitalize() + "Config"):
-        other = AutoModelForCausalLM.from_pretrained(back, attn_implementation="eager").float()
+        other = original_bounds(AutoModelForCausalLM.from_pretrained(back, attn_implementation="eager")).float()
         named = dict(model.float().named_parameters())
         off = sum(not torch.equal(p, named[name]) for name, p in other.named_parameters())
         check(f"{form}: export, weights that differ", off + (type(other) is not type(model)), 0)

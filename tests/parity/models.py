@@ -2,6 +2,7 @@
 
 Everything here is written from the definitions (docs/numbers.md), not from muster's sources.
 """
+import inspect
 import sys
 
 try:
@@ -43,6 +44,23 @@ LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_fac
 YARN = dict(rope_type="yarn", factor=6.0, original_max_position_embeddings=16)
 
 
+def original_bounds(model):
+    """yarn's bounds follow from the original length. Older versions of Transformers take max_position_embeddings in its
+    place: their frequencies are made anew."""
+    from transformers import modeling_rope_utils as rope
+    scaling = getattr(model.config, "rope_scaling", None) or {}
+    if scaling.get("rope_type") != "yarn" or "original_max_position_embeddings" in inspect.getsource(rope._compute_yarn_parameters):
+        return model
+    longest = model.config.max_position_embeddings
+    model.config.max_position_embeddings = scaling["original_max_position_embeddings"]
+    for part in model.modules():
+        if hasattr(part, "inv_freq"):
+            frequencies, _ = rope._compute_yarn_parameters(model.config, part.inv_freq.device)
+            part.inv_freq = part.original_inv_freq = frequencies
+    model.config.max_position_embeddings = longest
+    return model
+
+
 class HeadNorm(torch.nn.Module):
     """A linear layer and Qwen3's norm of each of its heads, for versions of Transformers that have no Qwen3."""
 
@@ -78,7 +96,7 @@ LLAMA_FORMS = {
     "llama-biased-tied": lambda: llama(attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
     "llama-linear": lambda: llama(rope_scaling=dict(rope_type="linear", factor=3.0)),
     "llama-llama3": lambda: llama(rope_scaling=LLAMA3),
-    "llama-yarn": lambda: llama(rope_scaling=YARN),
+    "llama-yarn": lambda: original_bounds(llama(rope_scaling=YARN)),
     "llama-even": lambda: llama(num_attention_heads=6, num_key_value_heads=2, head_dim=16, vocab_size=128),
     "mistral": lambda: llama("Mistral", sliding_window=64),
     "mistral-one-key": lambda: llama("Mistral", sliding_window=None, num_key_value_heads=1),
