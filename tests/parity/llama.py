@@ -14,9 +14,8 @@ import subprocess
 import sys
 import tempfile
 
-from models import HeadNorm, LLAMA_FORMS, llama_order, loss_of, make, original_bounds, relative
+from models import LLAMA_FORMS, llama_order, loss_of, make, name_stand_in, original_bounds, relative
 import numpy as np
-from safetensors.numpy import load_file, save_file
 import torch
 import transformers
 from transformers import AutoModelForCausalLM
@@ -54,23 +53,14 @@ def save(model, directory, style):
     old = {"rope_theta", "rope_scaling"} & set(config)
     if style == "new" and old:
         config["rope_parameters"] = {"rope_theta": config.pop("rope_theta", 10000.0), **(config.pop("rope_scaling") or {})}
-    if any(isinstance(p, HeadNorm) for p in model.modules()):
-        as_qwen3(directory, config)
     with open(path, "w") as f:
         json.dump(config, f)
+    name_stand_in(model, directory)
     if style not in ("half", "bf16"):
         return model
     # anew, since .to() has rounded the rotary frequencies too
     return original_bounds(
         AutoModelForCausalLM.from_pretrained(directory, torch_dtype=torch.float32, attn_implementation="eager"))
-
-
-def as_qwen3(directory, config):
-    """The stand-in for Qwen3, by Qwen3's names."""
-    config.update(model_type="qwen3", architectures=["Qwen3ForCausalLM"], use_sliding_window=False)
-    path = os.path.join(directory, "model.safetensors")
-    save_file({name.replace("_proj.linear.", "_proj.").replace("q_proj.norm", "q_norm.weight").replace(
-        "k_proj.norm", "k_norm.weight"): a for name, a in load_file(path).items()}, path)
 
 
 def wanted(model, tokens):
@@ -160,7 +150,9 @@ def main():
         for form in forms or list(LLAMA_FORMS):
             compare(muster, dump, form, tmp)
         for form, layouts in {"llama-llama3": [(1, 1), (3, 1)], "qwen3-tied-even": [(2, 1), (1, 2)]}.items():
-            if not forms or form in forms:
+            if "qwen3" in form and not hasattr(transformers, "Qwen3Config"):
+                print(f"{form}: not trained: this version of Transformers cannot load what training writes")
+            elif not forms or form in forms:
                 failed += training.compare(muster, form, form, layouts, tmp)
     sys.exit(1 if failures or failed else 0)
 

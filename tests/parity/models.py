@@ -3,10 +3,13 @@
 Everything here is written from the definitions (docs/numbers.md), not from muster's sources.
 """
 import inspect
+import json
+import os
 import sys
 
 try:
     import numpy as np
+    from safetensors.numpy import load_file, save_file
     import torch
     import transformers
     from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
@@ -74,6 +77,21 @@ class HeadNorm(torch.nn.Module):
         heads = y.view(*y.shape[:-1], -1, self.size)
         heads = heads * torch.rsqrt(heads.pow(2).mean(-1, keepdim=True) + self.eps) * self.norm
         return heads.reshape(y.shape)
+
+
+def name_stand_in(model, directory):
+    """The files of the stand-in for Qwen3, by Qwen3's names; those of other models stay as they are."""
+    if not any(isinstance(p, HeadNorm) for p in model.modules()):
+        return
+    path = os.path.join(directory, "config.json")
+    with open(path) as f:
+        config = json.load(f)
+    config.update(model_type="qwen3", architectures=["Qwen3ForCausalLM"], use_sliding_window=False)
+    with open(path, "w") as f:
+        json.dump(config, f)
+    path = os.path.join(directory, "model.safetensors")
+    save_file({name.replace("_proj.linear.", "_proj.").replace("q_proj.norm", "q_norm.weight").replace(
+        "k_proj.norm", "k_norm.weight"): a for name, a in load_file(path).items()}, path)
 
 
 def llama(kind="Llama", **changes):
