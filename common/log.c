@@ -102,3 +102,12 @@ mu_status_t mu_fail(mu_status_t status, const char *format, ...)
     va_end(args);
     return status;
 }
+
+void mu_log_lines(mu_log_level_t level, const char *text)
+{
+    while (text && *text) {
+        size_t n = strcspn(text, "\n");
+        mu_log(level, "%.*s", (int)n, text);
+        text += n + (text[n] != '\0');
+    }
+}

@@ -25,6 +25,8 @@ mu_log_level_t mu_log_level(void);
 void mu_log_sink_set(mu_log_sink_t sink, void *arg);
 
 void mu_log(mu_log_level_t level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A line of the log for each line of `text`; NULL: none. */
+void mu_log_lines(mu_log_level_t level, const char *text);
 void mu_vlog(mu_log_level_t level, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 #define mu_error(...) mu_log(MU_LOG_ERROR, __VA_ARGS__)

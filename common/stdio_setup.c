@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 void mu_stdio_begin(void)
@@ -22,4 +24,11 @@ mu_status_t mu_stdio_end(mu_status_t status)
         return status;
     return mu_fail(MU_IO, "standard output: cannot write%s%s: the result is not complete", error ? ": " : "",
                    error ? strerror(error) : "");
+}
+
+mu_status_t mu_stdio_write(const mu_buf_t *text)
+{
+    if (fwrite(text->data, 1, text->len, stdout) != text->len || fflush(stdout) != 0)
+        return mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
+    return MU_OK;
 }

@@ -13,9 +13,12 @@
 #ifndef MU_COMMON_STDIO_SETUP_H
 #define MU_COMMON_STDIO_SETUP_H
 
+#include "common/buf.h"
 #include "common/status.h"
 
 void mu_stdio_begin(void);
 mu_status_t mu_stdio_end(mu_status_t status);
+/* Writes a whole result to stdout, at once. Errors: MU_IO. */
+mu_status_t mu_stdio_write(const mu_buf_t *text);
 
 #endif

@@ -192,11 +192,8 @@ static mu_status_t check_start(const check_args_t *args, mu_config_t *config, co
     mu_status_t status = missing ? MU_OK : mu_config_resolve(config, &(mu_world_t){.device_has_fp16 = true});
     if (status == MU_OK && !missing)
         status = mu_start_check(&(mu_start_question_t){.config = config, .run_dir = args->run_dir}, &notes);
-    for (const char *line = status == MU_OK ? notes.data : NULL; line && *line;) {
-        size_t n = strcspn(line, "\n");
-        mu_info("%.*s", (int)n, line);
-        line += n + (line[n] != '\0');
-    }
+    if (status == MU_OK)
+        mu_log_lines(MU_LOG_INFO, notes.data);
     mu_buf_release(&notes);
     return status;
 }

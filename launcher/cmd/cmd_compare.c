@@ -1,6 +1,7 @@
 #include "launcher/cmd/cmd.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "launcher/report/compare.h"
 
 #include <errno.h>
@@ -28,10 +29,8 @@ const mu_command_t mu_compare_command = {
 static mu_status_t compare(const compare_command_t *c, const mu_summary_t *runs)
 {
     mu_buf_t text = MU_BUF_INIT, page = MU_BUF_INIT;
-    mu_status_t status = MU_OK;
     mu_compare_text(runs, c->dirs.count, &text);
-    if (fputs(text.data, stdout) < 0 || fflush(stdout) != 0)
-        status = mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
+    mu_status_t status = mu_stdio_write(&text);
     if (status == MU_OK && c->html) {
         mu_compare_html(runs, c->dirs.count, &page);
         status = mu_file_replace(c->html, page.data, page.len, 0644);

@@ -2,6 +2,7 @@
 #include "common/commands/convert_commands.h"
 #include "common/commands/model_commands.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/run/run_plan.h"
 
@@ -60,13 +61,6 @@ const mu_command_t mu_man_command = {.name = "man",
                                      .options = man_options,
                                      .exits = "0; 2 bad command line or no such verb"};
 
-static mu_status_t print(const mu_buf_t *text)
-{
-    if (fwrite(text->data, 1, text->len, stdout) != text->len || fflush(stdout) != 0)
-        return mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
-    return MU_OK;
-}
-
 mu_status_t mu_cmd_completion(int argc, char **argv)
 {
     args_t a = {0};
@@ -81,7 +75,7 @@ mu_status_t mu_cmd_completion(int argc, char **argv)
         mu_options_zsh(mu_commands, &out);
     else
         MU_TRY_GOTO(status, mu_fail(MU_USAGE, "completion: '%s': wanted bash or zsh", a.words.item[0]), out);
-    status = print(&out);
+    status = mu_stdio_write(&out);
 out:
     mu_buf_release(&out);
     mu_options_release(&mu_completion_command, &a);
@@ -135,7 +129,7 @@ mu_status_t mu_cmd_man(int argc, char **argv)
             mu_buf_addf(&out, "%s\n", mu_commands[i]->name);
     else
         MU_TRY_GOTO(status, page(&a, &out), out);
-    status = print(&out);
+    status = mu_stdio_write(&out);
 out:
     mu_buf_release(&out);
     mu_options_release(&mu_man_command, &a);

@@ -1,6 +1,7 @@
 #include "launcher/cmd/cmd.h"
 #include "common/config/config.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 
 #include "launcher/plan/start_check.h"
 
@@ -41,28 +42,12 @@ const mu_command_t mu_config_command = {
              "file:line:column)",
     .is_override = mu_config_is_override};
 
-static void say_notes(const char *notes)
-{
-    for (const char *line = notes; line && *line;) {
-        size_t n = strcspn(line, "\n");
-        mu_info("%.*s", (int)n, line);
-        line += n + (line[n] != '\0');
-    }
-}
-
 static void describe(const mu_config_t *config, mu_buf_t *out)
 {
     if (config->dp > 0)
         mu_buf_addf(out, "# %d workers: tp %d x dp %d; a step is %lld samples = %lld x %lld x %d\n",
                     config->workers, config->tp, config->dp, (long long)config->train_batch_size,
                     (long long)config->micro_batch, (long long)config->accumulation, config->dp);
-}
-
-static mu_status_t print(const mu_buf_t *text)
-{
-    if (fwrite(text->data, 1, text->len, stdout) != text->len || fflush(stdout) != 0)
-        return mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
-    return MU_OK;
 }
 
 static mu_status_t show_config(const request_t *r, mu_buf_t *out)
@@ -80,8 +65,8 @@ static mu_status_t show_config(const request_t *r, mu_buf_t *out)
     if (status == MU_OK && !missing)
         status = mu_start_check(&(mu_start_question_t){.config = config}, &notes);
     if (status == MU_OK) {
-        say_notes(mu_config_notes(config));
-        say_notes(notes.data);
+        mu_log_lines(MU_LOG_INFO, mu_config_notes(config));
+        mu_log_lines(MU_LOG_INFO, notes.data);
         if (r->json) {
             mu_config_write_json(config, out);
         } else {
@@ -106,7 +91,7 @@ mu_status_t mu_cmd_config(int argc, char **argv)
         status = r.files.count > 0 ? show_config(&r, &out)
                                    : mu_fail(MU_USAGE, "config: no CONFIG given: see muster config --help");
     if (status == MU_OK)
-        status = print(&out);
+        status = mu_stdio_write(&out);
     mu_buf_release(&out);
     mu_options_release(&mu_config_command, &r);
     return status;

@@ -1,5 +1,6 @@
 #include "launcher/cmd/cmd.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "launcher/plan/plan.h"
 
 #include <errno.h>
@@ -56,24 +57,15 @@ const mu_command_t mu_plan_command = {
              "volume",
     .is_override = mu_config_is_override};
 
-static void say_lines(mu_log_level_t level, const char *line)
-{
-    while (line && *line) {
-        size_t n = strcspn(line, "\n");
-        mu_log(level, "%.*s", (int)n, line);
-        line += n + (line[n] != '\0');
-    }
-}
-
 /* misfit: what does not fit, as an error after the plan is printed. */
 static mu_status_t show(const mu_plan_query_t *query, bool json, mu_buf_t *out, mu_buf_t *misfit)
 {
     mu_plan_t plan;
     mu_status_t status = MU_OK;
     MU_TRY(mu_plan_make(query, &plan));
-    say_lines(MU_LOG_INFO, mu_config_notes(plan.config));
-    say_lines(MU_LOG_INFO, plan.notes.data);
-    say_lines(MU_LOG_WARN, plan.warnings.data);
+    mu_log_lines(MU_LOG_INFO, mu_config_notes(plan.config));
+    mu_log_lines(MU_LOG_INFO, plan.notes.data);
+    mu_log_lines(MU_LOG_WARN, plan.warnings.data);
     if (!plan.fits)
         mu_buf_adds(misfit, "the model does not fit the device's memory");
     else if (plan.volume_bytes > 0 && plan.checkpoints > 0 && plan.volume_free < plan.checkpoint_bytes)
@@ -116,8 +108,8 @@ mu_status_t mu_cmd_plan(int argc, char **argv)
                                      .mfu = a.mfu,
                                      .workers = a.workers},
                   a.json, &out, &misfit);
-    if (status == MU_OK && (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
-        status = mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
+    if (status == MU_OK)
+        status = mu_stdio_write(&out);
     if (status == MU_OK && misfit.len > 0)
         status = mu_fail(MU_CONFIG, "plan: %s", misfit.data);
 out:

@@ -1,5 +1,6 @@
 #include "launcher/cmd/cmd.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "launcher/plan/start_check.h"
 #include "launcher/render/render.h"
 
@@ -194,8 +195,7 @@ mu_status_t mu_cmd_render(int argc, char **argv)
         goto out;
     MU_TRY_GOTO(status, read_arguments(&r), out);
     MU_TRY_GOTO(status, render(&r, &out), out);
-    if (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0)
-        status = mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
+    status = mu_stdio_write(&out);
 out:
     mu_buf_release(&out);
     mu_params_release(&r.params);

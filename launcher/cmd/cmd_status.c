@@ -1,6 +1,7 @@
 #include "launcher/cmd/cmd.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "launcher/report/status_text.h"
 #include "launcher/report/terminal.h"
 #include "launcher/report/view.h"
@@ -81,8 +82,7 @@ static mu_status_t update_all(status_command_t *c)
 
 static mu_status_t print(mu_buf_t *text)
 {
-    bool good = text->len == 0 || (fputs(text->data, stdout) >= 0 && fflush(stdout) == 0);
-    mu_status_t status = good ? MU_OK : mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
+    mu_status_t status = text->len == 0 ? MU_OK : mu_stdio_write(text);
     mu_buf_release(text);
     return status;
 }
