@@ -34,6 +34,15 @@ static void words_of(const mu_command_t *const *commands, const char *first, mu_
     }
 }
 
+/* Whether command i is the first of those of two words that share their first one, which is put into `first`. */
+static bool begins_group(const mu_command_t *const *commands, int i, char *first, size_t size)
+{
+    const char *name = commands[i]->name;
+    size_t n = strcspn(name, " ");
+    snprintf(first, size, "%.*s", (int)n, name);
+    return name[n] && (i == 0 || strncmp(commands[i - 1]->name, name, n + 1) != 0);
+}
+
 static void choices(const char *list, mu_buf_t *out)
 {
     for (; *list; list++)
@@ -82,11 +91,9 @@ void mu_options_bash(const mu_command_t *const *commands, mu_buf_t *out)
                 "fi\n    case $verb in\n",
                 words.data);
     for (int i = 0; commands[i]; i++) {
-        size_t n = strcspn(commands[i]->name, " ");
-        if (!commands[i]->name[n] || (i > 0 && strncmp(commands[i - 1]->name, commands[i]->name, n + 1) == 0))
-            continue;
         char first[32];
-        snprintf(first, sizeof first, "%.*s", (int)n, commands[i]->name);
+        if (!begins_group(commands, i, first, sizeof first))
+            continue;
         mu_buf_clear(&words);
         words_of(commands, first, &words);
         mu_buf_addf(
@@ -155,11 +162,9 @@ void mu_options_zsh(const mu_command_t *const *commands, mu_buf_t *out)
         "        return\n    fi\n",
         words.data);
     for (int i = 0; commands[i]; i++) {
-        size_t n = strcspn(commands[i]->name, " ");
-        if (!commands[i]->name[n] || (i > 0 && strncmp(commands[i - 1]->name, commands[i]->name, n + 1) == 0))
-            continue;
         char first[32];
-        snprintf(first, sizeof first, "%.*s", (int)n, commands[i]->name);
+        if (!begins_group(commands, i, first, sizeof first))
+            continue;
         mu_buf_clear(&words);
         words_of(commands, first, &words);
         mu_buf_addf(

@@ -36,30 +36,60 @@ static const mu_param_t slurm[] = {
     {"step_partition", MU_PARAM_WORD, NULL, 0, 0, NULL, "chain: partition of each step but train", false},
     {0}};
 
+/* The pods of an MPIJob and of a TrainJob. */
+#define POD_ROWS                                                                                             \
+    {"slots", MU_PARAM_NUMBER, NULL, 1, 4096, NULL, "workers of a pod; default: one a GPU, else 1", false},  \
+        {"gpus", MU_PARAM_NUMBER, NULL, 1, 64, NULL, "GPUs of a worker pod (nvidia.com/gpu); default: none", \
+         false},                                                                                             \
+        {"rdma",                                                                                             \
+         MU_PARAM_NUMBER,                                                                                    \
+         NULL,                                                                                               \
+         1,                                                                                                  \
+         64,                                                                                                 \
+         NULL,                                                                                               \
+         "InfiniBand ports of a worker pod (rdma/ib); default: none",                                        \
+         false},                                                                                             \
+        {"gpu_model",                                                                                        \
+         MU_PARAM_VALUE,                                                                                     \
+         NULL,                                                                                               \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         NULL,                                                                                               \
+         "place workers on nodes with this GPU, as gpu_label tells it",                                      \
+         false},                                                                                             \
+        {"gpu_label",                                                                                        \
+         MU_PARAM_KEY,                                                                                       \
+         "nvidia.com/gpu.product",                                                                           \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         NULL,                                                                                               \
+         "the nodes' label that names their GPU",                                                            \
+         false},                                                                                             \
+        {"region", MU_PARAM_VALUE, NULL, 0, 0, NULL, "place all pods in this topology.kubernetes.io/region", \
+         false},                                                                                             \
+        {"cpu", MU_PARAM_CORES, "4", 0, 0, NULL, "cores of a worker pod", false},                            \
+        {"memory", MU_PARAM_MEMORY, "16Gi", 0, 0, NULL, "memory of a worker pod", false},                    \
+        {"launcher_cpu", MU_PARAM_CORES, "2", 0, 0, NULL, "cores of the launcher's pod", false},             \
+        {"launcher_memory", MU_PARAM_MEMORY, "4Gi", 0, 0, NULL, "memory of the launcher's pod", false},      \
+        {"volumes",                                                                                          \
+         MU_PARAM_VOLUMES,                                                                                   \
+         NULL,                                                                                               \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         NULL,                                                                                               \
+         "claims and where they are mounted: runs:/runs,data:/data",                                         \
+         true},                                                                                              \
+        {"user", MU_PARAM_NUMBER, "1000", 1, 65534, NULL, "numeric user of all pods", false},                \
+    {                                                                                                        \
+        "home", MU_PARAM_PATH, "/var/lib/muster", 0, 0, NULL, "that user's home in the image", false         \
+    }
+
 static const mu_param_t mpijob[] = {
     {"name", MU_PARAM_LABEL, NULL, 0, 63, NULL, "name of the MPIJob; default: the config's file name", false},
     {"namespace", MU_PARAM_LABEL, NULL, 0, 63, NULL, "namespace; default: kubectl's", false},
     {"image", MU_PARAM_WORD, NULL, 0, 0, NULL, "image with muster, Open MPI and sshd", true},
     {"workers", MU_PARAM_NUMBER, "2", 1, 10000, NULL, "worker pods", false},
-    {"slots", MU_PARAM_NUMBER, NULL, 1, 4096, NULL, "workers of a pod; default: one a GPU, else 1", false},
-    {"gpus", MU_PARAM_NUMBER, NULL, 1, 64, NULL, "GPUs of a worker pod (nvidia.com/gpu); default: none",
-     false},
-    {"rdma", MU_PARAM_NUMBER, NULL, 1, 64, NULL, "InfiniBand ports of a worker pod (rdma/ib); default: none",
-     false},
-    {"gpu_model", MU_PARAM_VALUE, NULL, 0, 0, NULL,
-     "place workers on nodes with this GPU, as gpu_label tells it", false},
-    {"gpu_label", MU_PARAM_KEY, "nvidia.com/gpu.product", 0, 0, NULL, "the nodes' label that names their GPU",
-     false},
-    {"region", MU_PARAM_VALUE, NULL, 0, 0, NULL, "place all pods in this topology.kubernetes.io/region",
-     false},
-    {"cpu", MU_PARAM_CORES, "4", 0, 0, NULL, "cores of a worker pod", false},
-    {"memory", MU_PARAM_MEMORY, "16Gi", 0, 0, NULL, "memory of a worker pod", false},
-    {"launcher_cpu", MU_PARAM_CORES, "2", 0, 0, NULL, "cores of the launcher's pod", false},
-    {"launcher_memory", MU_PARAM_MEMORY, "4Gi", 0, 0, NULL, "memory of the launcher's pod", false},
-    {"volumes", MU_PARAM_VOLUMES, NULL, 0, 0, NULL,
-     "claims and where they are mounted: runs:/runs,data:/data", true},
-    {"user", MU_PARAM_NUMBER, "1000", 1, 65534, NULL, "numeric user of all pods", false},
-    {"home", MU_PARAM_PATH, "/var/lib/muster", 0, 0, NULL, "that user's home in the image", false},
+    POD_ROWS,
     {"launcher_creation", MU_PARAM_CHOICE, "AtStartup", 0, 0, "AtStartup|WaitForWorkersReady",
      "when the launcher pod is made; it waits for the workers itself", false},
     {"launcher_restart", MU_PARAM_CHOICE, "Never", 0, 0, "Never|OnFailure",
@@ -88,25 +118,7 @@ static const mu_param_t trainjob[] = {
     {"launcher_as_node", MU_PARAM_CHOICE, "false", 0, 0, "true|false",
      "true: the launcher's pod is one of the nodes", false},
     {"workers", MU_PARAM_NUMBER, "2", 1, 10000, NULL, "nodes: pods with workers", false},
-    {"slots", MU_PARAM_NUMBER, NULL, 1, 4096, NULL, "workers of a pod; default: one a GPU, else 1", false},
-    {"gpus", MU_PARAM_NUMBER, NULL, 1, 64, NULL, "GPUs of a worker pod (nvidia.com/gpu); default: none",
-     false},
-    {"rdma", MU_PARAM_NUMBER, NULL, 1, 64, NULL, "InfiniBand ports of a worker pod (rdma/ib); default: none",
-     false},
-    {"gpu_model", MU_PARAM_VALUE, NULL, 0, 0, NULL,
-     "place workers on nodes with this GPU, as gpu_label tells it", false},
-    {"gpu_label", MU_PARAM_KEY, "nvidia.com/gpu.product", 0, 0, NULL, "the nodes' label that names their GPU",
-     false},
-    {"region", MU_PARAM_VALUE, NULL, 0, 0, NULL, "place all pods in this topology.kubernetes.io/region",
-     false},
-    {"cpu", MU_PARAM_CORES, "4", 0, 0, NULL, "cores of a worker pod", false},
-    {"memory", MU_PARAM_MEMORY, "16Gi", 0, 0, NULL, "memory of a worker pod", false},
-    {"launcher_cpu", MU_PARAM_CORES, "2", 0, 0, NULL, "cores of the launcher's pod", false},
-    {"launcher_memory", MU_PARAM_MEMORY, "4Gi", 0, 0, NULL, "memory of the launcher's pod", false},
-    {"volumes", MU_PARAM_VOLUMES, NULL, 0, 0, NULL,
-     "claims and where they are mounted: runs:/runs,data:/data", true},
-    {"user", MU_PARAM_NUMBER, "1000", 1, 65534, NULL, "numeric user of all pods", false},
-    {"home", MU_PARAM_PATH, "/var/lib/muster", 0, 0, NULL, "that user's home in the image", false},
+    POD_ROWS,
     {"backoff", MU_PARAM_NUMBER, "20", 0, 1000, NULL,
      "how often Kubernetes starts the launcher again; a clean stop (75) counts too", false},
     {"deadline", MU_PARAM_NUMBER, NULL, 1, 315360000, NULL,
