@@ -73,7 +73,7 @@ mu_status_t mu_hosts_build_add(mu_hosts_build_t *build, mu_host_t *host, mu_orig
     return MU_OK;
 }
 
-/* By name, then by position: of two equal names the second one in the file is told. */
+/* By name, then by position: of two equal names the second one in the file is reported. */
 static int by_name(const void *a, const void *b, void *arg)
 {
     const mu_host_t *host = arg;

@@ -36,7 +36,7 @@ int mu_rundir_writer_fd(const mu_rundir_writer_t *writer);
 mu_stop_t mu_rundir_writer_stop(mu_rundir_writer_t *writer);
 /* Whether the directory has been moved, removed or replaced since it was claimed. Nothing is written from then on. */
 bool mu_rundir_writer_moved(mu_rundir_writer_t *writer);
-/* The name of a host that is about to go, once for each that was told; NULL otherwise. Any bytes: escape it.
+/* The name of a host that is about to go, once for each that was announced; NULL otherwise. Any bytes: escape it.
  */
 const char *mu_rundir_writer_drain(mu_rundir_writer_t *writer);
 /* Waits at most 5 s for what is queued to be written. NULL is fine. */

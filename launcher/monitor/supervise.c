@@ -38,9 +38,9 @@ typedef struct attempt {
     int64_t failure_ns, kill_ns, all_dead_ns, gone_ns, state_ns;
     int64_t turned_ns; /* the end of the last turn */
     int64_t
-        retransmitting_ns; /* when it was told that the network loses packets; 0: not, since ranks moved last */
-    int64_t judged_ns;     /* 0: a death was told, which cannot wait */
-    bool mpirun_killed;    /* by us */
+        retransmitting_ns; /* when it was reported that the network loses packets; 0: not, since ranks moved last */
+    int64_t judged_ns;  /* 0: a death was reported, which cannot wait */
+    bool mpirun_killed; /* by us */
     int drains_before;
     int64_t stalls; /* that events.jsonl has */
     mu_order_t order;
