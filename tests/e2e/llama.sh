@@ -34,7 +34,7 @@ train 1x2 2 1 zero_optimization.stage=1
 for other in 2x1 1x2; do
     same_losses "$scratch/1x1.losses" "$scratch/$other.losses" 1e-4 || fail "1x1 and $other differ"
 done
-awk 'NR == 1 { a = $2 } END { exit !($2 < a - 0.3) }' "$scratch/1x1.losses" || fail "nothing was learned: $(cat "$scratch/1x1.losses")"
+awk 'NR == 1 { a = $2 } END { exit !($2 < a - 0.15) }' "$scratch/1x1.losses" || fail "nothing was learned: $(cat "$scratch/1x1.losses")"
 train mixed 2 2 lr_decay_iters=12 exit_interval=8
 train mixed 1 1 lr_decay_iters=12
 same_losses "$scratch/1x1.losses" "$scratch/mixed.losses" 1e-4 || fail "resumed in another layout, the losses differ"
