@@ -1,10 +1,10 @@
-/* Every operation of the CUDA device (unit/kernel_cases/), and what only it promises: the same bits every
+/* Every operation of the CUDA device (unit/kernels/cases/), and what only it promises: the same bits every
  * time, buffers that may be reused, streams in order, and words for what is missing. Runs against a GPU
  * (label gpu), and against a stand-in on the CPU (label standin), as MUSTER_CUDA_LIBRARY says; without either
  * it exits with 77. */
 #include "common/log.h"
 #include "kernels/cuda_load.h"
-#include "tests/unit/kernel_cases/support.h"
+#include "tests/unit/kernels/cases/support.h"
 
 static mu_device_t *make(const void *arg)
 {

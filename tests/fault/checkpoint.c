@@ -5,7 +5,7 @@
  * leaves nothing behind.
  */
 #include "common/num.h"
-#include "tests/unit/checkpoint_help.h"
+#include "tests/unit/common/checkpoint/checkpoint_help.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>

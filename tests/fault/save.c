@@ -1,7 +1,7 @@
 /* fault_save DIR STEP ATTEMPT SALT KEEP: what a controller and two workers do at a save, in one process, from
  * the cleaning at the start of an attempt to the pruning. Exits with the status of the first that fails. */
 #include "common/num.h"
-#include "tests/unit/checkpoint_help.h"
+#include "tests/unit/common/checkpoint/checkpoint_help.h"
 
 int main(int argc, char **argv)
 {

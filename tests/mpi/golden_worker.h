@@ -5,7 +5,7 @@
 #ifndef MU_TESTS_GOLDEN_WORKER_H
 #define MU_TESTS_GOLDEN_WORKER_H
 
-#include "tests/unit/golden_model.h"
+#include "tests/unit/worker/model/golden_model.h"
 #include "worker/comm/comm_mpi.h"
 #include "worker/model/init.h"
 #include "worker/model/replicas.h"

@@ -2,7 +2,7 @@
 """Families of tokenizers, made with the tokenizers library itself, beside `muster tokenizer`: ids and decoded text.
 
 usage: families.py MUSTER [--chars N] [--seed S] [--only NAME...] [--file TOKENIZER_JSON...]
-       families.py MUSTER --write DIR     small ones with golden ids, for tests/unit/tokenizer_families.c
+       families.py MUSTER --write DIR     small ones with golden ids, for tests/unit/dataset/tokenizer
 
 Each family has the normalizer, pre-tokenizer, decoder, post-processor, model settings and flags of added tokens that its
 published files have; the vocabulary is trained here on generated text. Then N characters (default 1,000,000 in all) of

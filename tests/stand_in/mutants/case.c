@@ -1,6 +1,6 @@
-/* Runs one case of unit/kernel_cases/ on the CUDA device: the program that a mutant must turn red. */
+/* Runs one case of unit/kernels/cases/ on the CUDA device: the program that a mutant must turn red. */
 #include "kernels/cuda_load.h"
-#include "tests/unit/kernel_cases/cases.h"
+#include "tests/unit/kernels/cases/cases.h"
 
 static mu_device_t *make(const void *arg)
 {

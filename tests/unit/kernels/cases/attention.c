@@ -1,0 +1,186 @@
+/* Attention and rotary positions. */
+#include "tests/unit/kernels/cases/support.h"
+
+typedef struct plain {
+    double *out, *lse, *dqkv;
+} plain_t;
+
+/* softmax(scale q k^T) v of one head, its log-sums, and the gradients, from the definition. */
+static void plain_head(const mu_attention_t *s, const float *qkv, const float *dout, int64_t b, int64_t h,
+                       plain_t *o)
+{
+    int64_t n = s->seq, d = s->head_dim, stride = 3 * s->heads * d, ostride = s->heads * d;
+    const float *q = qkv + b * n * stride + h * 3 * d, *k = q + d, *v = k + d;
+    const float *go = dout + b * n * ostride + h * d;
+    double *out = o->out + b * n * ostride + h * d, *dq = o->dqkv + (q - qkv), *dk = dq + d, *dv = dk + d;
+    double *p = doubles(n);
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0, delta = 0, top = -INFINITY;
+        for (int64_t j = 0; j <= i; j++) {
+            double score = 0;
+            for (int64_t c = 0; c < d; c++)
+                score += (double)q[i * stride + c] * (double)k[j * stride + c];
+            p[j] = score * s->scale;
+            top = fmax(top, p[j]);
+        }
+        for (int64_t j = 0; j <= i; j++) {
+            p[j] = exp(p[j] - top);
+            sum += p[j];
+        }
+        o->lse[(b * s->heads + h) * n + i] = top + log(sum);
+        for (int64_t j = 0; j <= i; j++) {
+            p[j] /= sum;
+            for (int64_t c = 0; c < d; c++)
+                out[i * ostride + c] += p[j] * (double)v[j * stride + c];
+        }
+        for (int64_t c = 0; c < d; c++)
+            delta += (double)go[i * ostride + c] * out[i * ostride + c];
+        for (int64_t j = 0; j <= i; j++) {
+            double dp = 0;
+            for (int64_t c = 0; c < d; c++) {
+                dp += (double)go[i * ostride + c] * (double)v[j * stride + c];
+                dv[j * stride + c] += p[j] * (double)go[i * ostride + c];
+            }
+            double ds = p[j] * (dp - delta) * s->scale;
+            for (int64_t c = 0; c < d; c++) {
+                dq[i * stride + c] += ds * (double)k[j * stride + c];
+                dk[j * stride + c] += ds * (double)q[i * stride + c];
+            }
+        }
+    }
+}
+
+static void attention_at(int64_t batch, int64_t seq, int64_t heads, int64_t d, double size)
+{
+    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), 0};
+    int64_t rows = batch * seq, wide = 3 * heads * d, width = heads * d;
+    float *host = noisy(rows * wide, size), *host_dout = noisy(rows * width, 1);
+    plain_t want = {doubles(rows * width), doubles(rows * heads), doubles(rows * wide)};
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t h = 0; h < heads; h++)
+            plain_head(&s, host, host_dout, b, h, &want);
+    mu_array_t qkv = put(host, rows * wide), out = room(rows * width), dqkv = room(rows * wide);
+    float *lse = put_floats(floats(rows * heads), rows * heads);
+    op->attention_forward(dev, out, lse, qkv, &s);
+    assert_near(get(out, rows * width), want.out, rows * width, 2e-6, 1 + slack);
+    assert_near_float(get_floats(lse, rows * heads), want.lse, rows * heads, 2e-6);
+    /* out as stored may stand in for what is summed again: one rounding more */
+    op->attention_backward(dev, dqkv, put(host_dout, rows * width), qkv, out, lse, &s);
+    assert_near(get(dqkv, rows * wide), want.dqkv, rows * wide, 5e-6, 2 + 2 * slack);
+
+    /* the first sequence again, in pieces against a cache */
+    mu_array_t cache = put(noisy(seq * heads * 2 * d, 9), seq * heads * 2 * d), pieces = room(seq * width);
+    for (int64_t at = 0, n = 1; at < seq; at += n, n = 2 * n + 1) {
+        n = at + n > seq ? seq - at : n;
+        mu_attention_t part = {1, n, heads, d, s.scale, 0};
+        op->attention_cached(dev, mu_array_at(pieces, at * width), cache, mu_array_at(qkv, at * wide), at,
+                             &part);
+    }
+    assert_near(get(pieces, seq * width), want.out, seq * width, 2e-6, 1 + slack);
+}
+
+void attention_test(void)
+{
+    attention_at(1, 1, 1, 8, 1);
+    attention_at(2, 17, 3, 20, 1);
+    attention_at(1, 64, 2, 16, 3);
+    attention_at(2, 145, 1, 32, 1);
+    attention_at(1, 200, 2, 80, 2);
+    attention_at(1, 140, 1, 128, 1);
+    attention_at(1, 33, 1, 96, 1);
+    attention_at(1, 70, 1, 256, 1);
+}
+
+/* Scores far apart: nothing overflows, and a token may attend to one key alone. */
+void steep_test(void)
+{
+    attention_at(1, 130, 1, 16, 12);
+}
+
+void rotary_test(void)
+{
+    enum { ROWS = 33, SEQ = 11, FIRST = 4, HEADS = 3, D = 24, N = ROWS * HEADS * 3 * D };
+    static const int64_t dims[] = {2, 6, 8, 20, 24};
+    for (int k = 0; k < 5; k++) {
+        int64_t r = dims[k];
+        float *host = noisy(N, 1), *table = floats(20 * r);
+        double *want = doubles(N), *same = doubles(N);
+        plain_table(20, r, table);
+        for (int64_t i = 0; i < N; i++) {
+            int64_t row = i / (HEADS * 3 * D), part = i / D % 3, c = i % D;
+            double x = (double)host[i],
+                   angle = (double)(FIRST + row % SEQ) * pow(10000, -2.0 * (double)(c % (r / 2)) / (double)r);
+            same[i] = want[i] = x;
+            if (part == 2 || c >= r)
+                continue;
+            double other = c < r / 2 ? -(double)host[i + r / 2] : (double)host[i - r / 2];
+            want[i] = x * cos(angle) + other * sin(angle);
+        }
+        mu_array_t qkv = put(host, N);
+        mu_rotary_t turn = {put_floats(table, 20 * r), ROWS, SEQ, FIRST, HEADS, D, r, 0};
+        op->rotary(dev, qkv, &turn, false);
+        assert_near(get(qkv, N), want, N, 2e-7, 1);
+        op->rotary(dev, qkv, &turn, true);
+        assert_near(get(qkv, N), same, N, 2e-7, 2);
+    }
+}
+
+/* Grouped queries are single ones whose keys and values are copies: rotary, forward, backward (the gradients of
+ * the copies are summed), and against a cache. */
+static void grouped_at(int64_t batch, int64_t seq, int64_t heads, int64_t kv, int64_t d)
+{
+    int64_t group = heads / kv, rows = batch * seq, wide = (heads + 2 * kv) * d, single = 3 * heads * d;
+    int64_t width = heads * d, n = rows * wide, capacity = seq * kv * 2 * d;
+    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), kv};
+    float *host = noisy(n, 1), *dout = noisy(rows * width, 1), *table = floats(seq * d);
+    plain_table(seq, d, table);
+    mu_array_t qkv = put(host, n), out = room(rows * width), dqkv = room(n);
+    float *lse = put_floats(floats(rows * heads), rows * heads);
+    mu_rotary_t turn = {put_floats(table, seq * d), rows, seq, 0, heads, d, d, kv};
+    op->rotary(dev, qkv, &turn, false);
+    float *turned = get(qkv, n), *copies = floats(rows * single);
+    double *want_turned = doubles(n), *want_dqkv = doubles(n);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = i / wide, part = i % wide / d % (group + 2), c = i % d;
+        double angle = (double)(row % seq) * pow(10000, -2.0 * (double)(c % (d / 2)) / (double)d);
+        double other = c < d / 2 ? -(double)host[i + d / 2] : (double)host[i - d / 2];
+        want_turned[i] = part > group ? (double)host[i] : (double)host[i] * cos(angle) + other * sin(angle);
+    }
+    assert_near(turned, want_turned, n, 3e-7, 1);
+    for (int64_t i = 0; i < rows * single; i++) {
+        int64_t row = i / single, h = i % single / (3 * d), part = i / d % 3, c = i % d;
+        int64_t at = part == 0 ? h % group : group + part - 1;
+        copies[i] = turned[row * wide + (h / group * (group + 2) + at) * d + c];
+    }
+    plain_t want = {doubles(rows * width), doubles(rows * heads), doubles(rows * single)};
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t h = 0; h < heads; h++)
+            plain_head(&s, copies, dout, b, h, &want);
+    for (int64_t i = 0; i < rows * single; i++) {
+        int64_t row = i / single, h = i % single / (3 * d), part = i / d % 3, c = i % d;
+        int64_t at = part == 0 ? h % group : group + part - 1;
+        want_dqkv[row * wide + (h / group * (group + 2) + at) * d + c] += want.dqkv[i];
+    }
+    op->attention_forward(dev, out, lse, qkv, &s);
+    assert_near(get(out, rows * width), want.out, rows * width, 2e-6, 1 + slack);
+    assert_near_float(get_floats(lse, rows * heads), want.lse, rows * heads, 2e-6);
+    op->attention_backward(dev, dqkv, put(dout, rows * width), qkv, out, lse, &s);
+    assert_near(get(dqkv, n), want_dqkv, n, 5e-6, 2 + 2 * slack);
+    mu_array_t cache = put(noisy(capacity, 9), capacity), pieces = room(seq * width);
+    for (int64_t at = 0, m = 1; at < seq; at += m, m = 2 * m + 1) {
+        m = at + m > seq ? seq - at : m;
+        mu_attention_t part = {1, m, heads, d, s.scale, kv};
+        op->attention_cached(dev, mu_array_at(pieces, at * width), cache, mu_array_at(qkv, at * wide), at,
+                             &part);
+    }
+    assert_near(get(pieces, seq * width), want.out, seq * width, 2e-6, 1 + slack);
+}
+
+void grouped_test(void)
+{
+    if (!op->llama)
+        return;
+    grouped_at(2, 17, 9, 3, 20);
+    grouped_at(1, 70, 4, 1, 80);
+    grouped_at(2, 130, 4, 2, 16);
+}
