@@ -49,10 +49,26 @@ static void choices(const char *list, mu_buf_t *out)
         mu_buf_addc(out, *list == '|' ? ' ' : *list);
 }
 
+/* What the first operand can be, where its row lists it ("slurm|mpijob CONFIG") or is a verb; "" : files. */
+static void first_operands(const mu_command_t *command, const mu_buf_t *verbs, mu_buf_t *out)
+{
+    mu_buf_clear(out);
+    for (const mu_option_t *o = command->options; o->name; o++) {
+        size_t n = strcspn(o->name, " ");
+        if (o->type != MU_OPTION_OPERANDS)
+            continue;
+        if (strcmp(o->name, "VERB") == 0)
+            mu_buf_adds(out, verbs->data);
+        for (size_t i = 0; memchr(o->name, '|', n) && i < n; i++)
+            mu_buf_addc(out, o->name[i] == '|' ? ' ' : o->name[i]);
+    }
+}
+
 /* ---- bash ---- */
 
-static void bash_command(const mu_command_t *command, mu_buf_t *out)
+static void bash_command(const mu_command_t *command, const mu_buf_t *verbs, mu_buf_t *out)
 {
+    mu_buf_t first = MU_BUF_INIT;
     mu_buf_addf(out, "    '%s')\n        case $prev in\n", command->name);
     for (const mu_option_t *o = command->options; o->name; o++) {
         if (!shown(o) || o->type == MU_OPTION_FLAG)
@@ -75,21 +91,25 @@ static void bash_command(const mu_command_t *command, mu_buf_t *out)
     for (const mu_option_t *o = command->options; o->name; o++)
         if (shown(o))
             mu_buf_addf(out, " %s", o->name);
+    first_operands(command, verbs, &first);
+    if (first.len > 0)
+        mu_buf_addf(out, "'\n        first='%s", first.data);
     mu_buf_adds(out, "' ;;\n");
+    mu_buf_release(&first);
 }
 
 void mu_options_bash(const mu_command_t *const *commands, mu_buf_t *out)
 {
-    mu_buf_t words = MU_BUF_INIT;
-    words_of(commands, NULL, &words);
+    mu_buf_t words = MU_BUF_INIT, verbs = MU_BUF_INIT;
+    words_of(commands, NULL, &verbs);
     mu_buf_adds(out, "# bash completion of muster; made by `muster completion bash`\n_muster()\n{\n"
                      "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} "
-                     "verb=${COMP_WORDS[1]} options=''\n"
+                     "verb=${COMP_WORDS[1]} options='' first='' at=2\n"
                      "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n");
     mu_buf_addf(out,
                 "        COMPREPLY=($(compgen -W '%s --help --version' -- \"$cur\"))\n        return\n    "
                 "fi\n    case $verb in\n",
-                words.data);
+                verbs.data);
     for (int i = 0; commands[i]; i++) {
         char first[32];
         if (!begins_group(commands, i, first, sizeof first))
@@ -100,17 +120,20 @@ void mu_options_bash(const mu_command_t *const *commands, mu_buf_t *out)
             out,
             "    %s)\n        if [ \"$COMP_CWORD\" -eq 2 ]; then\n"
             "            COMPREPLY=($(compgen -W '%s --help' -- \"$cur\"))\n            return\n        fi\n"
-            "        verb=\"$verb ${COMP_WORDS[2]}\" ;;\n",
+            "        verb=\"$verb ${COMP_WORDS[2]}\" at=3 ;;\n",
             first, words.data);
     }
     mu_buf_adds(out, "    esac\n    case $verb in\n");
     for (; *commands; commands++)
-        bash_command(*commands, out);
+        bash_command(*commands, &verbs, out);
     mu_buf_adds(out, "    esac\n    if [[ $cur == -* ]]; then\n        COMPREPLY=($(compgen -W \"$options\" "
                      "-- \"$cur\"))\n"
+                     "    elif [ -n \"$first\" ] && [ \"$COMP_CWORD\" -eq $at ]; then\n"
+                     "        COMPREPLY=($(compgen -W \"$first\" -- \"$cur\"))\n"
                      "    else\n        COMPREPLY=($(compgen -f -- \"$cur\"))\n    fi\n}\n"
                      "complete -o filenames -F _muster muster\n");
     mu_buf_release(&words);
+    mu_buf_release(&verbs);
 }
 
 /* ---- zsh ---- */
@@ -124,8 +147,9 @@ static void brief(const char *help, mu_buf_t *out)
             mu_buf_addc(out, *p);
 }
 
-static void zsh_command(const mu_command_t *command, mu_buf_t *out)
+static void zsh_command(const mu_command_t *command, const mu_buf_t *verbs, mu_buf_t *out)
 {
+    mu_buf_t first = MU_BUF_INIT;
     mu_buf_addf(out, "    '%s')\n        _arguments -s '--help[all options]'", command->name);
     for (const mu_option_t *o = command->options; o->name; o++) {
         if (!shown(o))
@@ -148,19 +172,23 @@ static void zsh_command(const mu_command_t *command, mu_buf_t *out)
         }
         mu_buf_addc(out, '\'');
     }
+    first_operands(command, verbs, &first);
+    if (first.len > 0)
+        mu_buf_addf(out, " \\\n            '1: :(%s)'", first.data);
     mu_buf_adds(out, " \\\n            '*: :_files' ;;\n");
+    mu_buf_release(&first);
 }
 
 void mu_options_zsh(const mu_command_t *const *commands, mu_buf_t *out)
 {
-    mu_buf_t words = MU_BUF_INIT;
-    words_of(commands, NULL, &words);
+    mu_buf_t words = MU_BUF_INIT, verbs = MU_BUF_INIT;
+    words_of(commands, NULL, &verbs);
     mu_buf_addf(
         out,
         "#compdef muster\n# zsh completion of muster; made by `muster completion zsh`\n_muster() {\n"
         "    local verb=$words[2]\n    if (( CURRENT == 2 )); then\n        compadd -- %s --help --version\n"
         "        return\n    fi\n",
-        words.data);
+        verbs.data);
     for (int i = 0; commands[i]; i++) {
         char first[32];
         if (!begins_group(commands, i, first, sizeof first))
@@ -176,7 +204,8 @@ void mu_options_zsh(const mu_command_t *const *commands, mu_buf_t *out)
     }
     mu_buf_adds(out, "    shift words\n    (( CURRENT-- ))\n    case $verb in\n");
     for (; *commands; commands++)
-        zsh_command(*commands, out);
+        zsh_command(*commands, &verbs, out);
     mu_buf_adds(out, "    *) _files ;;\n    esac\n}\n_muster \"$@\"\n");
     mu_buf_release(&words);
+    mu_buf_release(&verbs);
 }

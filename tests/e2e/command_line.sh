@@ -23,8 +23,22 @@ grep -q 'did you mean status' "$scratch/err" || fail "a verb that is nearly one:
 muster completion bash | bash -n || fail "muster completion bash is no bash"
 muster completion zsh >"$scratch/zsh"
 grep -q '^#compdef muster' "$scratch/zsh" || fail "muster completion zsh"
-offered=$(bash -c '. <(muster completion bash); COMP_WORDS=(muster prepare --split-by ""); COMP_CWORD=3; _muster; echo "${COMPREPLY[*]}"')
-[ "$offered" = "order hash" ] || fail "completion of --split-by: $offered"
+offered() { # offered WORD...: what bash offers for the last one
+    bash -c '. <(muster completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _muster; echo "${COMPREPLY[*]}"' bash "$@"
+}
+[ "$(offered muster prepare --split-by "")" = "order hash" ] || fail "completion of --split-by: $(offered muster prepare --split-by "")"
+# the targets of render are those that it takes, and files come after them
+targets=$(offered muster render "")
+for target in $targets; do
+    expect_exit 2 muster render "$target" 2>"$scratch/err"
+    grep -q 'no CONFIG\|=\.\.\. is wanted' "$scratch/err" || fail "render $target: $(cat "$scratch/err")"
+    grep -q "'1: :(.*\b$target\b" "$scratch/zsh" || fail "zsh does not offer render $target"
+done
+[[ $targets == *slurm*argo* && $(offered muster render mp) = mpijob && $(offered muster completion z) = zsh ]] || fail "render offers: $targets"
+cd "$MUSTER_SOURCE"
+[ "$(offered muster render slurm README)" = README.md ] || fail "render slurm offers: $(offered muster render slurm README)"
+cd - >/dev/null
+[ "$(offered muster man inspe)" = inspect ] || fail "man offers: $(offered muster man inspe)"
 muster man --list | while read -r page; do
     muster man $page >"$scratch/page"
     grep -q '^\.SH SYNOPSIS' "$scratch/page" || fail "muster man $page"
