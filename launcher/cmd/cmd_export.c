@@ -49,6 +49,7 @@ static mu_status_t export_and_register(const mu_export_args_t *o, const mu_args_
     mu_secrets_t *secrets = NULL;
     mu_buf_t base = MU_BUF_INIT;
     char *run = NULL;
+    const char *experiment;
     mu_status_t status;
     MU_TRY(mu_secrets_take(&secrets)); /* muster-worker does not get them */
     MU_TRY_GOTO(status, mu_secrets_read_token(secrets), end);
@@ -57,6 +58,7 @@ static mu_status_t export_and_register(const mu_export_args_t *o, const mu_args_
         status = mu_fail(MU_USAGE, "export: --register wants a server: --mlflow URI, or MLFLOW_TRACKING_URI");
         goto end;
     }
+    MU_TRY_GOTO(status, mu_mlflow_experiment_name(&experiment), end);
     MU_TRY_GOTO(status, mu_cmd_worker_wait(worker->n, worker->v), end);
     run = run_of(o->model.item[0]);
     status = mu_register(&(mu_register_t){.dir = o->output,
@@ -64,6 +66,7 @@ static mu_status_t export_and_register(const mu_export_args_t *o, const mu_args_
                                           .mlflow = base.data,
                                           .name = o->name,
                                           .alias = o->alias,
+                                          .experiment = experiment,
                                           .secrets = secrets});
 end:
     free(run);

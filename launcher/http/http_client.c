@@ -195,8 +195,10 @@ static void set_up(mu_http_client_t *client, const char *url, call_t *call)
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_for_stop);
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, client);
-    if (o->ca_file)
-        curl_easy_setopt(curl, CURLOPT_CAINFO, o->ca_file);
+    /* as programs of OpenSSL take the variable; libcurl itself does not */
+    const char *ca_file = o->ca_file ? o->ca_file : getenv("SSL_CERT_FILE");
+    if (ca_file && *ca_file)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, ca_file);
     if (o->insecure) {
         curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);

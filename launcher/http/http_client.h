@@ -27,9 +27,9 @@ typedef struct mu_http_credentials {
 typedef struct mu_http_client_options {
     const char *base; /* "http[s]://HOST[:PORT][/PATH]", without credentials; mu_http_split_url() makes one */
     mu_http_credentials_t credentials;
-    const char *ca_file;               /* certificates to trust; NULL: the system's */
-    bool insecure;                     /* the server's certificate is not checked */
-    int timeout_ms;                    /* of one call with everything; files: without a byte moved */
+    const char *ca_file; /* certificates to trust; NULL: those of SSL_CERT_FILE, else the system's */
+    bool insecure;       /* the server's certificate is not checked */
+    int timeout_ms;      /* of one call with everything; files: without a byte moved */
     const volatile sig_atomic_t *stop; /* not 0: calls end at once; NULL: never */
 } mu_http_client_options_t;
 

@@ -92,26 +92,32 @@ static mu_status_t judge(mu_mlflow_t *m, const char *path, json_t **out)
     return status;
 }
 
-/* body is released. */
-static mu_status_t call(mu_mlflow_t *m, const char *method, const char *path, json_t *body, json_t **out)
+static mu_status_t get(mu_mlflow_t *m, const char *path, json_t **out)
+{
+    mu_http_call(m->client, "GET", path, NULL, NULL, &m->reply);
+    return judge(m, path, out);
+}
+
+/* body is released. NULL is one that could not be made: a text in it is not UTF-8. */
+static mu_status_t post(mu_mlflow_t *m, const char *path, json_t *body, json_t **out)
 {
     mu_buf_t text = MU_BUF_INIT;
-    if (body) {
-        char *dumped = json_dumps(body, JSON_COMPACT);
-        mu_buf_adds(&text, dumped ? dumped : "{}");
-        free(dumped);
-        json_decref(body);
-    }
-    mu_http_call(m->client, method, path, "application/json", body ? &text : NULL, &m->reply);
+    char *dumped = json_dumps(body, JSON_COMPACT);
+    json_decref(body);
+    if (!dumped)
+        return fail(m, MU_DATA, path, "not sent: a text of the call is not UTF-8");
+    mu_buf_adds(&text, dumped);
+    free(dumped);
+    mu_http_call(m->client, "POST", path, "application/json", &text, &m->reply);
     mu_buf_release(&text);
     return judge(m, path, out);
 }
 
 /* A call whose answer says nothing further. */
-static mu_status_t tell(mu_mlflow_t *m, const char *method, const char *path, json_t *body)
+static mu_status_t tell(mu_mlflow_t *m, const char *path, json_t *body)
 {
     json_t *answer;
-    MU_TRY(call(m, method, path, body, &answer));
+    MU_TRY(post(m, path, body, &answer));
     json_decref(answer);
     return MU_OK;
 }
@@ -143,7 +149,7 @@ static mu_status_t get_experiment(mu_mlflow_t *m, const char *name, char id[MU_M
     json_t *answer;
     mu_buf_adds(&path, API "experiments/get-by-name?experiment_name=");
     mu_http_escape(name, &path);
-    mu_status_t status = call(m, "GET", path.data, NULL, &answer);
+    mu_status_t status = get(m, path.data, &answer);
     if (status == MU_OK) {
         const json_t *experiment = json_object_get(answer, "experiment");
         const char *stage = json_string_value(json_object_get(experiment, "lifecycle_stage"));
@@ -164,7 +170,7 @@ mu_status_t mu_mlflow_experiment(mu_mlflow_t *m, const char *name, char id[MU_ML
     mu_status_t status = get_experiment(m, name, id);
     if (status != MU_NOINPUT)
         return status;
-    status = call(m, "POST", path, json_pack("{s:s}", "name", name), &answer);
+    status = post(m, path, json_pack("{s:s}", "name", name), &answer);
     if (status == MU_DATA && was_refused_as(m, "RESOURCE_ALREADY_EXISTS")) /* another one made it meanwhile */
         return get_experiment(m, name, id);
     if (status == MU_OK) {
@@ -180,7 +186,7 @@ mu_status_t mu_mlflow_find_run(mu_mlflow_t *m, const char *experiment, const cha
     static const char path[] = API "runs/search";
     char *filter = mu_format("tags.`%s` = '%s'", key, value);
     json_t *answer, *first;
-    mu_status_t status = call(m, "POST", path,
+    mu_status_t status = post(m, path,
                               json_pack("{s:[s], s:s, s:i, s:[s]}", "experiment_ids", experiment, "filter",
                                         filter, "max_results", 1, "order_by", "attributes.start_time DESC"),
                               &answer);
@@ -202,7 +208,7 @@ mu_status_t mu_mlflow_create_run(mu_mlflow_t *m, const char *experiment, const c
     json_t *answer;
     json_t *tags = json_array(), *run_name = json_string(name);
     mu_mlflow_add_pair(tags, key, value);
-    MU_TRY(call(m, "POST", path,
+    MU_TRY(post(m, path,
                 json_pack("{s:s, s:o, s:I, s:o}", "experiment_id", experiment, "run_name",
                           run_name ? run_name : json_string(value), "start_time", (json_int_t)start, "tags",
                           tags),
@@ -218,7 +224,7 @@ mu_status_t mu_mlflow_params(mu_mlflow_t *m, const char *run, json_t **out)
     char *path = mu_format(API "runs/get?run_id=%s", run);
     json_t *answer, *param;
     size_t i;
-    mu_status_t status = call(m, "GET", path, NULL, &answer);
+    mu_status_t status = get(m, path, &answer);
     free(path);
     if (status != MU_OK)
         return status;
@@ -243,7 +249,7 @@ mu_status_t mu_mlflow_log(mu_mlflow_t *m, const char *run, json_t *metrics, json
         json_object_set(body, "params", params);
     if (tags)
         json_object_set(body, "tags", tags);
-    return tell(m, "POST", API "runs/log-batch", body);
+    return tell(m, API "runs/log-batch", body);
 }
 
 mu_status_t mu_mlflow_set_status(mu_mlflow_t *m, const char *run, const char *word, int64_t end)
@@ -251,7 +257,7 @@ mu_status_t mu_mlflow_set_status(mu_mlflow_t *m, const char *run, const char *wo
     json_t *body = json_pack("{s:s, s:s}", "run_id", run, "status", word);
     if (end > 0)
         json_object_set_new(body, "end_time", json_integer((json_int_t)end));
-    return tell(m, "POST", API "runs/update", body);
+    return tell(m, API "runs/update", body);
 }
 
 /* ---- artifacts and models ---- */
@@ -289,7 +295,7 @@ mu_status_t mu_mlflow_find_version(mu_mlflow_t *m, const char *name, const char 
     mu_buf_adds(&path, API "model-versions/search?max_results=1&filter=");
     mu_http_escape(filter.data, &path);
     *version = '\0';
-    mu_status_t status = call(m, "GET", path.data, NULL, &answer);
+    mu_status_t status = get(m, path.data, &answer);
     if (status == MU_OK) {
         const json_t *first = json_array_get(json_object_get(answer, "model_versions"), 0);
         if (first)
@@ -307,7 +313,7 @@ mu_status_t mu_mlflow_register(mu_mlflow_t *m, const char *name, const char *exp
 {
     static const char path[] = API "model-versions/create";
     json_t *answer, *tags = json_array();
-    mu_status_t status = tell(m, "POST", API "registered-models/create", json_pack("{s:s}", "name", name));
+    mu_status_t status = tell(m, API "registered-models/create", json_pack("{s:s}", "name", name));
     mu_mlflow_add_pair(tags, key, value);
     if (status != MU_OK && !(status == MU_DATA && was_refused_as(m, "RESOURCE_ALREADY_EXISTS"))) {
         json_decref(tags);
@@ -315,7 +321,7 @@ mu_status_t mu_mlflow_register(mu_mlflow_t *m, const char *name, const char *exp
     }
     char *source = mu_format("mlflow-artifacts:/%s/%s/artifacts/%s", experiment, run, artifact);
     status =
-        call(m, "POST", path,
+        post(m, path,
              json_pack("{s:s, s:s, s:s, s:o}", "name", name, "source", source, "run_id", run, "tags", tags),
              &answer);
     free(source);
@@ -328,7 +334,7 @@ mu_status_t mu_mlflow_register(mu_mlflow_t *m, const char *name, const char *exp
 
 mu_status_t mu_mlflow_alias(mu_mlflow_t *m, const char *name, const char *alias, const char *version)
 {
-    return tell(m, "POST", API "registered-models/alias",
+    return tell(m, API "registered-models/alias",
                 json_pack("{s:s, s:s, s:s}", "name", name, "alias", alias, "version", version));
 }
 

@@ -1,7 +1,9 @@
 #include "launcher/track/mlflow_address.h"
 #include "common/log.h"
 
+#include <jansson.h>
 #include <sodium.h>
+#include <stdlib.h>
 
 mu_status_t mu_mlflow_address(const char *verb, const char *option, mu_secrets_t *secrets, mu_buf_t *base)
 {
@@ -37,4 +39,15 @@ void mu_mlflow_credentials(const mu_secrets_t *secrets, mu_http_client_options_t
                                                    mu_secrets_get(secrets, "MLFLOW_TRACKING_PASSWORD")};
     if ((options->credentials.token || options->credentials.password) && mu_http_is_open(options->base))
         mu_warn("%s: credentials go there unencrypted: use https", options->base);
+}
+
+mu_status_t mu_mlflow_experiment_name(const char **name)
+{
+    const char *wanted = getenv("MLFLOW_EXPERIMENT_NAME");
+    *name = wanted && *wanted ? wanted : "muster";
+    json_t *text = json_string(*name);
+    if (!text)
+        return mu_fail(MU_USAGE, "MLFLOW_EXPERIMENT_NAME is not UTF-8, which MLflow's calls have to be");
+    json_decref(text);
+    return MU_OK;
 }

@@ -13,5 +13,8 @@ mu_status_t mu_mlflow_address(const char *verb, const char *option, mu_secrets_t
 /* Sets options->credentials, which point into `secrets` (NULL: none). A warning when they would go to options->base, which
  * is set before, unencrypted. */
 void mu_mlflow_credentials(const mu_secrets_t *secrets, mu_http_client_options_t *options);
+/* The experiment that MLFLOW_EXPERIMENT_NAME names, "muster" without it. Errors: MU_USAGE (it is not UTF-8, and MLflow's
+ * calls are JSON). */
+mu_status_t mu_mlflow_experiment_name(const char **name);
 
 #endif

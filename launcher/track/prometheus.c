@@ -1,6 +1,7 @@
 #include "launcher/track/prometheus.h"
 #include "common/file.h"
 #include "common/rundir.h"
+#include "launcher/report/accounting.h"
 #include "launcher/track/points.h"
 
 #include <math.h>
@@ -14,6 +15,7 @@ struct mu_prometheus {
     mu_track_point_t last;  /* step 0: none yet */
     double valid_loss;      /* the newest; NaN: none yet */
     double samples, tokens; /* counters: what was trained on, repeated steps included */
+    mu_history_t *history;  /* for where the time went; NULL until the first scrape */
 };
 
 /* ---- metrics.jsonl ---- */
@@ -70,6 +72,7 @@ void mu_prometheus_close(mu_prometheus_t *p)
 {
     if (!p)
         return;
+    mu_history_close(p->history);
     free(p->dir);
     free(p->metrics);
     free(p);
@@ -206,6 +209,56 @@ static void add_step(const mu_prometheus_t *p, const mu_run_state_t *s, mu_buf_t
     }
 }
 
+/* Least, median and most, in seconds. `label`: "what=\"compute\"," or "". */
+static void add_spread(const char *name, const char *label, const double ms[3], mu_buf_t *out)
+{
+    static const char *const stats[] = {"min", "median", "max"};
+    for (int i = 0; i < 3; i++)
+        mu_buf_addf(out, "%s{%sstat=\"%s\"} %.17g\n", name, label, stats[i], ms[i] * 1e-3);
+}
+
+static void add_ranks(const mu_run_state_t *s, mu_buf_t *out)
+{
+    const struct {
+        const char *label;
+        const mu_spread_t *spread;
+    } rows[] = {{"what=\"compute\",", &s->rank_compute_ms},
+                {"what=\"communication\",", &s->rank_comm_ms},
+                {"what=\"data_wait\",", &s->rank_data_wait_ms}};
+    if (s->rank_compute_ms.rank == 0)
+        return;
+    add_head("muster_rank_seconds", "gauge",
+             "Of a step, over the workers: time in which one computes, waits for others, waits for tokens.",
+             out);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        add_spread("muster_rank_seconds", rows[i].label,
+                   (double[3]){rows[i].spread->min, rows[i].spread->median, rows[i].spread->max}, out);
+}
+
+/* Where the time went, as `muster status` says it. */
+static void add_account(mu_prometheus_t *p, mu_buf_t *out)
+{
+    mu_account_t a;
+    if ((p->history ? mu_history_update(p->history) : mu_history_open(p->dir, &p->history)) != MU_OK)
+        return; /* it was logged */
+    mu_accounting(p->history, &a);
+    add_head("muster_time_seconds", "gauge",
+             "Where the wall time went; the parts add up to muster_wall_seconds.", out);
+    for (int i = 0; i < MU_PARTS; i++)
+        mu_buf_addf(out, "muster_time_seconds{part=\"%s\"} %.17g\n", mu_part_name(i), a.part[i]);
+    add_one("muster_wall_seconds", "gauge", "Time in which a launcher worked on the run.", a.wall, out);
+    add_one("muster_goodput_ratio", "gauge", "Useful time / wall time.", mu_account_goodput(&a), out);
+    add_one("muster_lost_steps", "gauge", "Steps that were done twice, or must be done again.",
+            (double)a.lost_steps, out);
+    add_one("muster_stalls_total", "counter", "Steps and checkpoints that took more than three medians.",
+            (double)a.stalls, out);
+    if (a.steps > 0) {
+        add_head("muster_step_time_seconds", "gauge", "Time of a step, of those that count.", out);
+        add_spread("muster_step_time_seconds", "",
+                   (double[3]){a.step_ms_min, a.step_ms_median, a.step_ms_max}, out);
+    }
+}
+
 bool mu_prometheus_text(mu_prometheus_t *p, mu_buf_t *out)
 {
     mu_run_state_t state;
@@ -215,6 +268,8 @@ bool mu_prometheus_text(mu_prometheus_t *p, mu_buf_t *out)
     add_run(p, &state, out);
     add_checkpoint(p, &state, out);
     add_step(p, &state, out);
+    add_ranks(&state, out);
+    add_account(p, out);
     return true;
 }
 

@@ -1,5 +1,6 @@
 /*
- * A run as Prometheus reads it: text of version 0.0.4, made anew for each scrape from run.json and metrics.jsonl.
+ * A run as Prometheus reads it: text of version 0.0.4, made anew for each scrape from run.json, metrics.jsonl and
+ * events.jsonl. From the first scrape on it keeps about 130 bytes a step (launcher/report/history.h).
  *
  *     mu_prometheus_open(run_dir, &prometheus)      reads what is there of metrics.jsonl
  *     mu_prometheus_text(prometheus, &out)          one scrape; not from two threads at once

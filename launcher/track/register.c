@@ -87,15 +87,14 @@ static void find_tracked(const mu_register_t *ask, char experiment[MU_MLFLOW_ID]
     free(path);
 }
 
-static mu_status_t own_run(mu_mlflow_t *m, const char *name, const char *digest,
+static mu_status_t own_run(const mu_register_t *ask, mu_mlflow_t *m, const char *digest,
                            char experiment[MU_MLFLOW_ID], char run[MU_MLFLOW_ID])
 {
-    const char *wanted = getenv("MLFLOW_EXPERIMENT_NAME");
     int64_t now = (int64_t)(mu_wall_seconds() * 1000);
-    MU_TRY(mu_mlflow_experiment(m, wanted && *wanted ? wanted : "muster", experiment));
+    MU_TRY(mu_mlflow_experiment(m, ask->experiment, experiment));
     MU_TRY(mu_mlflow_find_run(m, experiment, digest_tag, digest, run));
     if (!*run)
-        MU_TRY(mu_mlflow_create_run(m, experiment, name, now, digest_tag, digest, run));
+        MU_TRY(mu_mlflow_create_run(m, experiment, ask->name, now, digest_tag, digest, run));
     return mu_mlflow_set_status(m, run, "FINISHED", now);
 }
 
@@ -107,7 +106,7 @@ static mu_status_t find_run(const mu_register_t *ask, mu_mlflow_t *m, const char
     mu_status_t status =
         *run ? mu_mlflow_params(m, run, &params) : MU_NOINPUT; /* whether it is still there */
     json_decref(params);
-    return status == MU_NOINPUT ? own_run(m, ask->name, digest, experiment, run) : status;
+    return status == MU_NOINPUT ? own_run(ask, m, digest, experiment, run) : status;
 }
 
 /* ---- upload ---- */

@@ -14,6 +14,7 @@ typedef struct mu_register {
                             run of MLflow of its own */
     const char *mlflow;       /* address, without credentials */
     const char *name, *alias; /* alias NULL: none */
+    const char *experiment;   /* of a run of MLflow of its own */
     const mu_secrets_t *secrets;
 } mu_register_t;
 

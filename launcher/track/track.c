@@ -291,12 +291,13 @@ static mu_status_t take_lock(tracker_t *t)
 
 static mu_status_t open_mlflow(tracker_t *t, mu_sink_t *out)
 {
-    const char *experiment = getenv("MLFLOW_EXPERIMENT_NAME"), *slash = strrchr(t->run.dir, '/');
+    const char *experiment, *slash = strrchr(t->run.dir, '/');
+    MU_TRY(mu_mlflow_experiment_name(&experiment));
     mu_sink_mlflow_t options = {
         .http = {.base = t->ask->mlflow,
                  .timeout_ms = t->ask->call_ms > 0 ? t->ask->call_ms : CALL_MS,
                  .stop = t->ask->stop},
-        .experiment = experiment && *experiment ? experiment : "muster",
+        .experiment = experiment,
         .run_name = slash && slash[1] ? slash + 1 : t->run.dir,
     };
     mu_mlflow_tls(&options.http);

@@ -33,7 +33,7 @@ typedef struct mu_track {
 /* The signal by which a launcher ends its tracker: no scheduler sends it. */
 #define MU_TRACK_END_SIGNAL (SIGRTMIN + 7)
 
-/* Errors: MU_NOINPUT (no run there), MU_DATA (run.json, metrics.jsonl or track.json damaged, or a server refused what was
+/* Errors: MU_USAGE (MLFLOW_EXPERIMENT_NAME), MU_NOINPUT (no run there), MU_DATA (run.json, metrics.jsonl or track.json damaged, or a server refused what was
  * sent), MU_RUNDIR (another tracker has the run; a folder cannot be made), MU_IO (storage), MU_UNREADY (a server does not
  * answer, or the address to listen at cannot be had), MU_AUTH (a server refused the credentials), MU_STOPPED (stop). MU_IO,
  * MU_UNREADY and MU_AUTH of a destination only with `once` or after the run's end: until then they are logged and tried

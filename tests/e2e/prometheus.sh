@@ -15,6 +15,7 @@ address=$(sed -nE 's,.*http://([^/]+)/metrics,\1,p' "$run/logs/track.log" | head
 curl -sf "http://$address/metrics" >"$scratch/metrics"
 promtool check metrics <"$scratch/metrics" || fail "promtool refuses the metrics"
 for name in muster_step muster_tokens_total muster_train_loss muster_checkpoint_timestamp_seconds muster_restarts_total \
+    muster_goodput_ratio 'muster_time_seconds{part="compute"}' 'muster_rank_seconds{what="compute",stat="median"}' \
     'muster_run_info{' 'muster_run_active' 'muster_scalar{name="train/lm_loss"}'; do
     grep -qF "$name" "$scratch/metrics" || fail "no $name"
 done

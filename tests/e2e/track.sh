@@ -15,7 +15,7 @@ kill_ours() { # of the test's end
 hang() {
     /usr/bin/env python3 -c 'import socket, sys, time
 s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(64); print(s.getsockname()[1], flush=True); time.sleep(600)' >"$scratch/port" &
-    server=$!
+    server="$server $!"
     wait_for 20 test -s "$scratch/port"
     port=$(cat "$scratch/port")
 }
@@ -40,6 +40,7 @@ for uri in http://127.0.0.1:9 "http://127.0.0.1:$port"; do
 done
 [ "$(ls "$scratch/board" | wc -l)" -eq 2 ] || fail "a server that is down keeps points from TensorBoard"
 kill $server
+server=
 
 # an address that is no server's is a warning
 MLFLOW_TRACKING_URI=sqlite:///x.db expect_exit 0 run_of other
@@ -67,6 +68,25 @@ ended 75
 last=$(tail -n 1 "$run/metrics.jsonl" | sed -E 's/^\{"step": ([0-9]+),.*/\1/')
 grep -q "\"step\": $last" "$run/track.json" || fail "step $last is not delivered: $(cat "$run/track.json")"
 
+# TLS with an authority of one's own: refused until it is trusted
+serve() { # serve NAME OPTION...: a stand-in of MLflow; its port is in $port
+    python3 "$MUSTER_SOURCE/tests/e2e/mlflow_server.py" "$scratch/$1" "${@:2}" >"$scratch/$1.log" 2>&1 &
+    server="$server $!"
+    wait_for 20 test -s "$scratch/$1"
+    port=$(cat "$scratch/$1")
+}
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -addext subjectAltName=IP:127.0.0.1 \
+    -keyout "$scratch/key.pem" -out "$scratch/ca.pem" 2>"$scratch/openssl.err" || fail "$(cat "$scratch/openssl.err")"
+serve tls --tls "$scratch/ca.pem" "$scratch/key.pem"
+once() { muster track "$scratch/no_wandb" --mlflow "https://127.0.0.1:$port" --once >"$scratch/once" 2>&1; }
+expect_exit 69 once
+grep -q 'certificate' "$scratch/once" || fail "$(cat "$scratch/once")"
+for trust in SSL_CERT_FILE="$scratch/ca.pem" MLFLOW_TRACKING_SERVER_CERT_PATH="$scratch/ca.pem" MLFLOW_TRACKING_INSECURE_TLS=true; do
+    (export "$trust" && once) || fail "$trust: $(cat "$scratch/once")"
+    rm "$scratch/no_wandb/track.json"
+done
+expect_exit 69 once
+
 # a launcher that is killed takes its tracker along
 begin gone muster.metrics_listen=0
 wait_for 20 grep -q 'metrics for Prometheus' "$run/logs/track.log"
@@ -77,6 +97,13 @@ wait_for 20 none_left
 
 # a token in the environment is in no argv, environment or memory of a rank, log, file, or core
 token=tok-$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
+# nor in the error of a server that repeats what it was sent
+serve refuses --refuse
+MLFLOW_TRACKING_TOKEN=$token expect_exit 65 muster export "$scratch/no_wandb" --output "$scratch/hf" --register m --alias a \
+    --mlflow "http://127.0.0.1:$port" >"$scratch/register.out" 2>&1
+grep -q 'no such thing' "$scratch/register.out" || fail "which error? $(cat "$scratch/register.out")"
+MLFLOW_TRACKING_TOKEN=$token expect_exit 65 muster track "$scratch/no_wandb" --mlflow "http://127.0.0.1:$port" --once >"$scratch/refused.out" 2>&1
+grep -q 'no such thing' "$scratch/refused.out" || fail "which error? $(cat "$scratch/refused.out")"
 hang
 export MLFLOW_TRACKING_URI=http://user:pw-$token@127.0.0.1:$port MLFLOW_TRACKING_TOKEN=$token WANDB_API_KEY=$token
 cd "$scratch"
@@ -114,4 +141,8 @@ kill -ABRT $(children) # no core of a tracker
 muster stop "$run" 2>/dev/null || true
 wait $launcher || true
 kill -ABRT $server 2>/dev/null || true
+case $(cat /proc/sys/kernel/core_pattern) in
+\|* | /*) ;; # cores go elsewhere
+*) [ "$(ulimit -c)" = 0 ] || [ -n "$(find "$scratch" -name 'core*' -type f)" ] || fail "a rank that aborts leaves no core to look at" ;;
+esac
 ! grep -rlaFf <(echo "$token") "$scratch" || fail "the token is in a file"

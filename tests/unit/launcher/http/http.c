@@ -1,4 +1,5 @@
 /* The HTTP server against the HTTP client; addresses taken apart; a run as Prometheus reads it. */
+#include "common/account.h"
 #include "common/file.h"
 #include "common/listen.h"
 #include "common/log.h"
@@ -6,6 +7,7 @@
 #include "launcher/http/http_server.h"
 #include "launcher/track/prometheus.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -204,6 +206,45 @@ static double value_of(const mu_buf_t *text, const char *name)
     return value;
 }
 
+/* The parts add up to the wall time, from the launcher's start at 1000 to its end at 1004. */
+static void where_the_time_went(void **state)
+{
+    (void)state;
+    mu_prometheus_t *prometheus;
+    mu_buf_t text = MU_BUF_INIT;
+    snprintf(dir, sizeof dir, "/tmp/muster-prometheus-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    write_file("run.json",
+               "{\"state\": \"done\", \"started\": 1000.0, \"time\": 1004.0, \"last_checkpoint\": 3, "
+               "\"ranks\": {\"compute_ms\": {\"min\": 10, \"median\": 20, \"max\": 250, \"rank\": 2}}}");
+    write_file("events.jsonl", "{\"time\": 1000.0, \"kind\": \"launcher\", \"text\": \"\"}\n"
+                               "{\"time\": 1000.5, \"kind\": \"attempt\", \"text\": \"\"}\n"
+                               "{\"time\": 1002.5, \"kind\": \"stall\", \"text\": \"\"}\n"
+                               "{\"time\": 1004.0, \"kind\": \"end\", \"text\": \"\"}\n");
+    write_file("metrics.jsonl", "{\"step\": 1, \"step_ms\": 250, \"time\": 1001}\n"
+                                "{\"step\": 2, \"step_ms\": 250, \"data_wait_ms\": 50, \"time\": 1002}\n"
+                                "{\"step\": 3, \"step_ms\": 500, \"time\": 1003}\n");
+    mu_prometheus_open(dir, &prometheus);
+    assert_true(mu_prometheus_text(prometheus, &text));
+    double sum = 0;
+    for (int i = 0; i < MU_PARTS; i++) {
+        char *name = mu_format("muster_time_seconds{part=\"%s\"}", mu_part_name(i));
+        sum += value_of(&text, name);
+        free(name);
+    }
+    assert_true(value_of(&text, "muster_wall_seconds") == 4 && fabs(sum - 4) < 1e-9);
+    assert_true(fabs(value_of(&text, "muster_time_seconds{part=\"compute\"}") - 0.95) < 1e-9);
+    assert_true(fabs(value_of(&text, "muster_time_seconds{part=\"data_wait\"}") - 0.05) < 1e-9);
+    assert_true(fabs(value_of(&text, "muster_goodput_ratio") - 0.95 / 4) < 1e-9);
+    assert_true(value_of(&text, "muster_lost_steps") == 0);
+    assert_true(value_of(&text, "muster_stalls_total") == 1);
+    assert_true(value_of(&text, "muster_step_time_seconds{stat=\"median\"}") == 0.25);
+    assert_true(value_of(&text, "muster_rank_seconds{what=\"compute\",stat=\"max\"}") == 0.25);
+    mu_buf_release(&text);
+    mu_prometheus_close(prometheus);
+    assert_int_equal(mu_remove_tree(dir), MU_OK);
+}
+
 static void a_run_as_prometheus_reads_it(void **state)
 {
     (void)state;
@@ -259,6 +300,7 @@ static void a_run_as_prometheus_reads_it(void **state)
     assert_true(value_of(&text, "muster_tokens_total") == 640);
     assert_true(value_of(&text, "muster_samples_total") == 16);
     assert_true(value_of(&text, "muster_step_duration_seconds") == 0.5);
+    assert_true(value_of(&text, "muster_lost_steps") == 2); /* 2 and 3 were done before */
     assert_true(value_of(&text, "muster_checkpoint_step") == 2);
     assert_true(value_of(&text, "muster_checkpoint_timestamp_seconds") > 1e9);
     mu_buf_release(&text);
@@ -272,7 +314,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_reach_the_handler),   cmocka_unit_test(secrets_are_blanked),
         cmocka_unit_test(addresses_are_taken_apart),    cmocka_unit_test(places_to_listen_at),
-        cmocka_unit_test(a_run_as_prometheus_reads_it),
+        cmocka_unit_test(a_run_as_prometheus_reads_it), cmocka_unit_test(where_the_time_went),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -395,6 +395,21 @@ static void nobody_listens(void **state)
     assert_null(strstr(said.data, "again")); /* it is not tried again */
 }
 
+/* MLflow's calls are JSON: a name that is not UTF-8 is refused, and nothing is sent. */
+static void an_experiment_that_is_not_utf8(void **state)
+{
+    (void)state;
+    add_steps(3);
+    setenv("MLFLOW_EXPERIMENT_NAME", "caf\xe9", 1);
+    assert_int_equal(track(), MU_USAGE);
+    assert_non_null(strstr(said.data, "MLFLOW_EXPERIMENT_NAME"));
+    assert_int_equal(fake.calls, 0);
+    setenv("MLFLOW_EXPERIMENT_NAME", "caf\xc3\xa9", 1);
+    assert_int_equal(track(), MU_OK);
+    expect_points(3);
+    unsetenv("MLFLOW_EXPERIMENT_NAME");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,6 +427,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_line_with_zeros_is_passed_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_signal_ends_a_call_that_hangs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_listens, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_experiment_that_is_not_utf8, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
