@@ -321,33 +321,37 @@ static mu_mesh_result_t too_late(step_t step)
 
 /* ---- the loop ---- */
 
+/* Open ones only: poll refuses more entries than the process may have files, whatever is in them. */
 int mu_mesh_gather(const mu_mesh_t *mesh, struct pollfd *fds)
 {
     int n = 0;
     fds[n++] = (struct pollfd){mesh->fd, POLLIN, 0};
-    for (int i = 0; i < MU_MESH_CONNECTIONS; i++)
-        fds[n++] = (struct pollfd){mesh->connection[i].fd, POLLIN, 0};
-    for (int i = 0; i < MU_MESH_PEERS; i++) {
+    for (int i = 0; i < mesh->dials; i++) {
         const dial_t *dial = &mesh->dial[i];
         bool writes = dial->step == STEP_CONNECT || dial->step == STEP_BYTES;
-        fds[n++] = (struct pollfd){i < mesh->dials ? dial->fd : -1, writes ? POLLOUT : POLLIN, 0};
+        if (dial->fd >= 0)
+            fds[n++] = (struct pollfd){dial->fd, writes ? POLLOUT : POLLIN, 0};
     }
+    for (int i = 0; i < MU_MESH_CONNECTIONS; i++)
+        if (mesh->connection[i].fd >= 0)
+            fds[n++] = (struct pollfd){mesh->connection[i].fd, POLLIN, 0};
     return n;
 }
 
+/* The order is that of mu_mesh_gather(), since which nothing was opened or closed. */
 void mu_mesh_serve(mu_mesh_t *mesh, const struct pollfd *fds)
 {
-    const struct pollfd *connections = fds + 1, *dials = connections + MU_MESH_CONNECTIONS;
+    const struct pollfd *next = fds + 1;
     bool late = mu_now_ns() >= mesh->deadline_ns;
     for (int i = 0; i < mesh->dials; i++) {
         dial_t *dial = &mesh->dial[i];
-        if (dial->fd >= 0 && dials[i].revents)
+        if (dial->fd >= 0 && next++->revents)
             advance(mesh, dial);
         if (dial->fd >= 0 && late)
             end_dial(dial, too_late(dial->step));
     }
     for (int i = 0; i < MU_MESH_CONNECTIONS; i++)
-        if (mesh->connection[i].fd >= 0 && connections[i].revents && !take(mesh, &mesh->connection[i]))
+        if (mesh->connection[i].fd >= 0 && next++->revents && !take(mesh, &mesh->connection[i]))
             dismiss(&mesh->connection[i]);
     welcome(mesh);
 }

@@ -73,9 +73,9 @@ bool mu_mesh_new(const char *interfaces, const char *instead, int port, int port
 mu_mesh_peer_t mu_mesh_self(const mu_mesh_t *mesh);
 /* Dials at most MU_MESH_PEERS peers, once; who has not answered at deadline_ns (mu_now_ns()) has failed. */
 void mu_mesh_dial(mu_mesh_t *mesh, const mu_mesh_peer_t *peer, int n, int64_t deadline_ns);
-/* Fills MU_MESH_FDS entries for poll, some of which poll ignores; returns their number. */
+/* Fills at most MU_MESH_FDS entries for poll; returns their number. */
 int mu_mesh_gather(const mu_mesh_t *mesh, struct pollfd *fds);
-/* Goes on with what poll told, and with the deadline. */
+/* Goes on with what poll told of these entries, before anything else is done with the mesh, and with the deadline. */
 void mu_mesh_serve(mu_mesh_t *mesh, const struct pollfd *fds);
 /* Whether every peer has its result; true before anyone is dialed. */
 bool mu_mesh_done(const mu_mesh_t *mesh);

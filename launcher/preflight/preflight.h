@@ -42,6 +42,7 @@ typedef struct mu_finding {
     bool fatal;        /* false: a warning */
     const char *check; /* "storage.same_volume"; the names are in docs/readiness.md */
     char *found, *wanted, *fix;
+    const char *after; /* the check of the same host whose failure explains this one; NULL: a cause of its own */
 } mu_finding_t;
 
 typedef struct mu_preflight_report {
@@ -65,8 +66,8 @@ mu_status_t mu_preflight_run(mu_ready_t *ready, const mu_preflight_want_t *want,
 /* Whether no fatal finding names host i; one without any facts is unfit. */
 bool mu_preflight_fit(const mu_preflight_report_t *report, int host);
 void mu_preflight_print(const mu_preflight_report_t *report);
-/* {"checks", "seconds", "findings": [{"host", "check", "fatal", "found", "wanted", "fix"}], "facts": {host:
- * {}}} */
+/* {"checks", "seconds", "findings": [{"host", "check", "fatal", "found", "wanted", "fix", "after"}],
+ * "facts": {host: {}}} */
 json_t *mu_preflight_json(const mu_preflight_report_t *report);
 void mu_preflight_free(mu_preflight_report_t *report);
 

@@ -8,8 +8,37 @@ void mu_judge_find(mu_judge_t *judge, int host, bool fatal, const char *check, c
 {
     mu_preflight_report_t *report = judge->report;
     report->finding = mu_realloc(report->finding, (size_t)(report->count + 1) * sizeof *report->finding);
-    report->finding[report->count++] = (mu_finding_t){host, fatal, check, found, wanted, mu_strdup(fix)};
+    report->finding[report->count++] =
+        (mu_finding_t){host, fatal, check, found, wanted, mu_strdup(fix), NULL};
     report->fatal += fatal;
+}
+
+/* What fails by itself, and what fails with it. */
+static const struct {
+    const char *cause, *follower;
+} follows[] = {
+    {"limits.nofile", "net.back"},        {"limits.nofile", "net.mesh"},
+    {"limits.nofile", "storage.write"},   {"limits.nofile", "tmp.write"},
+    {"versions.machine", "versions.mpi"}, {"versions.machine", "versions.library"},
+};
+
+static bool is_found(const mu_preflight_report_t *report, int host, const char *check)
+{
+    for (int i = 0; i < report->count; i++)
+        if (report->finding[i].host == host && report->finding[i].fatal &&
+            strcmp(report->finding[i].check, check) == 0)
+            return true;
+    return false;
+}
+
+void mu_judge_fold(mu_preflight_report_t *report)
+{
+    for (int i = 0; i < report->count; i++) {
+        mu_finding_t *f = &report->finding[i];
+        for (size_t k = 0; !f->after && k < sizeof follows / sizeof *follows; k++)
+            if (strcmp(f->check, follows[k].follower) == 0 && is_found(report, f->host, follows[k].cause))
+                f->after = follows[k].cause;
+    }
 }
 
 const json_t *mu_judge_at(const json_t *facts, const char *path)

@@ -34,6 +34,8 @@ char *mu_preflight_network(const mu_preflight_report_t *report, int host);
 
 void mu_judge_find(mu_judge_t *judge, int host, bool fatal, const char *check, char *found, char *wanted,
                    const char *fix);
+/* Sets `after` of the findings: those that another one of their host explains. */
+void mu_judge_fold(mu_preflight_report_t *report);
 /* The value at "resources.shm"; NULL if absent. */
 const json_t *mu_judge_at(const json_t *facts, const char *path);
 /* A text of the facts; "unknown" if absent. */

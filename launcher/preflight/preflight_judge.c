@@ -254,4 +254,5 @@ void mu_preflight_judge(mu_judge_t *judge)
     mu_preflight_judge_devices(judge);
     if (judge->mesh)
         mu_preflight_mesh_judge(judge->mesh, judge);
+    mu_judge_fold(judge->report);
 }

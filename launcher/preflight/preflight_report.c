@@ -40,6 +40,24 @@ static int by_size(const void *a, const void *b)
     return (x->first > y->first) - (x->first < y->first);
 }
 
+static bool is_after(const mu_finding_t *f, const mu_finding_t *cause)
+{
+    return f->after && f->host == cause->host && strcmp(f->after, cause->check) == 0;
+}
+
+/* The checks that fail with a group's own, each once. */
+static void add_followers(const mu_preflight_report_t *report, const mu_finding_t *first, mu_buf_t *text)
+{
+    const mu_finding_t *end = report->finding + report->count;
+    size_t begin = text->len;
+    for (const mu_finding_t *cause = first; cause < end; cause++)
+        for (const mu_finding_t *f = report->finding; is_same(cause, first) && f < end; f++) {
+            if (!is_after(f, cause) || strstr(text->data + begin, f->check))
+                continue;
+            mu_buf_addf(text, "%s%s", text->len > begin ? ", " : "\n      and with it: ", f->check);
+        }
+}
+
 static void report_group(const mu_preflight_report_t *report, const group_t *group)
 {
     const mu_finding_t *first = group->first;
@@ -53,6 +71,7 @@ static void report_group(const mu_preflight_report_t *report, const group_t *gro
         mu_buf_addf(&text, " and %d more", group->count - shown);
     mu_buf_addf(&text, "\n      found: %s; wanted: %s\n      fix: %s", first->found, first->wanted,
                 first->fix);
+    add_followers(report, first, &text);
     mu_log(first->fatal ? MU_LOG_ERROR : MU_LOG_WARN, "%s", text.data);
     mu_buf_release(&text);
 }
@@ -107,6 +126,8 @@ void mu_preflight_print(const mu_preflight_report_t *report)
     int n = 0;
     for (int i = 0; i < report->count; i++) {
         int g = 0;
+        if (report->finding[i].after)
+            continue;
         while (g < n && !is_same(groups[g].first, &report->finding[i]))
             g++;
         if (g == n)
@@ -133,10 +154,10 @@ json_t *mu_preflight_json(const mu_preflight_report_t *report)
     json_t *findings = json_array(), *facts = json_object();
     for (int i = 0; i < report->count; i++) {
         const mu_finding_t *f = &report->finding[i];
-        json_array_append_new(findings,
-                              json_pack("{s:s, s:s, s:b, s:s, s:s, s:s}", "host", name_of(report, f->host),
-                                        "check", f->check, "fatal", f->fatal, "found", f->found, "wanted",
-                                        f->wanted, "fix", f->fix));
+        json_array_append_new(findings, json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:s?}", "host",
+                                                  name_of(report, f->host), "check", f->check, "fatal",
+                                                  f->fatal, "found", f->found, "wanted", f->wanted, "fix",
+                                                  f->fix, "after", f->after));
     }
     for (int i = 0; i < report->hosts->count; i++)
         if (report->facts[i])

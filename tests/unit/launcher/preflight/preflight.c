@@ -407,6 +407,38 @@ static void report_reads_well(void **state)
     mu_preflight_free(report);
 }
 
+/* What too few files make fail too is named with that, and no finding of its own on the screen. */
+static void followers_are_folded(void **state)
+{
+    (void)state;
+    mu_preflight_want_t want = usual_want();
+    mu_preflight_report_t *report = judge("resources.nofile", "64", &want, NULL);
+    mu_judge_t more = {.report = report};
+    for (int host = 1; host < 3; host++) {
+        mu_judge_find(&more, host, true, "net.mesh", mu_format("is not reached by h%d", host),
+                      mu_strdup("all"), "x");
+        mu_judge_find(&more, host, true, "net.mesh", mu_strdup("its login ended"), mu_strdup("its word"),
+                      "x");
+    }
+    mu_judge_fold(report);
+    said[0] = '\0';
+    mu_preflight_print(report);
+    assert_non_null(strstr(said, "and with it: net.mesh"));
+    assert_null(strstr(said, "is not reached by h2"));
+    assert_non_null(
+        strstr(said, "is not reached by h1")); /* of a host with files enough: a cause of its own */
+    json_t *json = mu_preflight_json(report), *finding;
+    size_t i;
+    json_array_foreach(json_object_get(json, "findings"), i, finding)
+    {
+        const char *after = json_string_value(json_object_get(finding, "after"));
+        assert_int_equal(after != NULL, i > 2);
+        assert_true(!after || strcmp(after, "limits.nofile") == 0);
+    }
+    json_decref(json);
+    mu_preflight_free(report);
+}
+
 /* ---- the probe's eyes ---- */
 
 static json_t *facts_for(const char *format, ...)
@@ -640,6 +672,7 @@ int main(void)
         cmocka_unit_test(rdma_by_need),
         cmocka_unit_test(rdma_is_told),
         cmocka_unit_test(report_reads_well),
+        cmocka_unit_test(followers_are_folded),
         cmocka_unit_test(probe_sees_storage),
         cmocka_unit_test(probe_sees_tmp),
         cmocka_unit_test(probe_survives_dead_storage),
