@@ -42,7 +42,8 @@ typedef struct mu_finding {
     bool fatal;        /* false: a warning */
     const char *check; /* "storage.same_volume"; the names are in docs/readiness.md */
     char *found, *wanted, *fix;
-    const char *after; /* the check of the same host whose failure explains this one; NULL: a cause of its own */
+    const char
+        *after; /* the check of the same host whose failure explains this one; NULL: a cause of its own */
 } mu_finding_t;
 
 typedef struct mu_preflight_report {
