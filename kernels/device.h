@@ -94,6 +94,12 @@ typedef struct mu_attention {
     int64_t kv_heads; /* divides heads; 0: as many as heads */
 } mu_attention_t;
 
+/* `rows` lines of qkv from `row` on: positions first, first + 1, ... of one sequence, whose keys and values lie in a
+ * cache from its token `base` on. */
+typedef struct mu_cached_piece {
+    int64_t row, rows, first, base;
+} mu_cached_piece_t;
+
 /* Where `rows` lines of qkv sit: row r is position first + r % seq. Table: mu_rotary_table(). */
 typedef struct mu_rotary {
     const float *table;
@@ -224,6 +230,13 @@ typedef struct mu_device_ops {
     /* dqkv, from dout and what forward had and made. Writes all of dqkv. */
     void (*attention_backward)(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv,
                                mu_array_t out, const float *lse, const mu_attention_t *shape);
+    /* Generation of many sequences at once, where a row's bits must not depend on the others: NULL on a device that
+     * cannot promise that, where linear_forward and attention_cached do the work. As linear_forward; */
+    void (*linear_rows)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
+                        mu_array_t plus, int64_t rows, int64_t in, int64_t out);
+    /* as attention_cached of each piece; `pieces` are the host's. shape->seq: rows of all. */
+    void (*attention_pieces)(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
+                             const mu_cached_piece_t *pieces, int64_t count, const mu_attention_t *shape);
     /* One sequence against a cache: shape->batch 1, shape->seq new tokens at positions first, first + 1, ....
      * Their k and v are appended to the cache [capacity][kv_heads][k, v][head_dim]; out as in forward.
      * first + seq <= capacity. */

@@ -154,6 +154,12 @@ void mu_cpu_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dou
 void mu_cpu_attention_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
                              int64_t first, const mu_attention_t *shape);
 
+/* decode.c */
+void mu_cpu_linear_rows(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
+                        mu_array_t plus, int64_t rows, int64_t in, int64_t out);
+void mu_cpu_attention_pieces(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
+                             const mu_cached_piece_t *pieces, int64_t count, const mu_attention_t *shape);
+
 /* loss.c */
 void mu_cpu_cross_entropy_max(mu_device_t *dev, float *max, mu_array_t logits, int64_t rows, int64_t vocab);
 void mu_cpu_cross_entropy_exp(mu_device_t *dev, mu_array_t logits, float *sums, const float *max,

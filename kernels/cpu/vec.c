@@ -26,3 +26,10 @@ int64_t mu_vec_attention_scratch(int64_t keys, int64_t head_dim, bool backward)
     int64_t backward_floats = 4 * keys * pad + 5 * tile * pad + 2 * keys * tile + 3 * tile;
     return ((backward ? backward_floats : forward_floats) + 15) / 16 * 16;
 }
+
+/* The layout at the head of vec_attend(). */
+int64_t mu_vec_attend_scratch(int64_t keys, int64_t head_dim)
+{
+    int64_t pad = (head_dim + 15) / 16 * 16;
+    return (2 * MU_VEC_ATTEND + 1) * pad + MU_VEC_ATTEND * ((keys + 15) / 16 * 16);
+}

@@ -30,6 +30,8 @@ typedef struct mu_vec_attention {
     float *scratch;
 } mu_vec_attention_t;
 
+enum { MU_VEC_ATTEND = 4 };
+
 typedef struct mu_vec {
     const char *name;
 
@@ -70,6 +72,12 @@ typedef struct mu_vec {
     void (*attention)(const mu_vec_attention_t *a);
     void (*attention_backward)(const mu_vec_attention_t *a);
 
+    /* Generation. y[r * y_row + c] = x[r] . w[c], x [rows][in] floats, w [cols][in] of any type; attend: as attention,
+     * of n <= MU_VEC_ATTEND queries, scratch: mu_vec_attend_scratch() floats. The bits of a row depend on it alone. */
+    void (*dots)(float *y, int64_t y_row, const float *x, mu_array_t w, int64_t rows, int64_t cols,
+                 int64_t in);
+    void (*attend)(const mu_vec_attention_t *a);
+
     void (*row_max)(float *max, const float *x, int64_t rows, int64_t cols);
     /* x = exp(x - max); sum */
     void (*row_exp)(float *x, float *sum, const float *max, int64_t rows, int64_t cols);
@@ -77,6 +85,7 @@ typedef struct mu_vec {
 
 /* Floats of scratch that attention of n keys needs. */
 int64_t mu_vec_attention_scratch(int64_t keys, int64_t head_dim, bool backward);
+int64_t mu_vec_attend_scratch(int64_t keys, int64_t head_dim);
 
 /* The widest that this processor runs; `most` (a name: "base", "avx2", "avx512"; NULL for any) may hold it
  * back. */

@@ -10,6 +10,7 @@
 #include "kernels/cpu/vec_rows.h"
 #include "kernels/cpu/vec_tile.h"
 #include "kernels/cpu/vec_attention.h"
+#include "kernels/cpu/vec_decode.h"
 
 #define MU_VEC_TEXT_(x) #x
 #define MU_VEC_TEXT(x)  MU_VEC_TEXT_(x)
@@ -37,6 +38,8 @@ const mu_vec_t MU_VEC_TABLE = {
     .rotary = vec_rotary,
     .attention = vec_attention,
     .attention_backward = vec_attention_backward,
+    .dots = vec_dots,
+    .attend = vec_attend,
     .row_max = vec_row_max,
     .row_exp = vec_row_exp,
 };

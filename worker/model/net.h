@@ -135,7 +135,31 @@ mu_status_t mu_net_take_loss(mu_net_t *net, mu_net_loss_t *out);
  * host, [micro_batch][seq_length][vocab]. tp-collective; every worker gets all of it. */
 mu_status_t mu_net_logits(mu_net_t *net, const int32_t *tokens, float *out);
 
-/* Generation, one sequence at a time, with a key/value cache.
+/* Generation of many sequences, each in a slot of a key/value cache.
+ *     mu_net_slots(net, slots, capacity);
+ *     mu_net_step(net, pieces, n, tokens, logits);        some tokens of some sequences
+ * A piece adds tokens to a slot, whose sequence is then first + count tokens long; first 0 begins it anew, and a
+ * smaller `first` than before forgets what came after. A slot is in one piece of a step at most. On CPUs a sequence's
+ * logits have the same bits however its tokens are cut into pieces, whatever else is in a step, and with any number of
+ * threads. */
+typedef struct mu_net_piece {
+    int64_t slot;   /* 0 .. slots - 1 */
+    int64_t first;  /* tokens that its sequence has before these */
+    int64_t count;  /* >= 1; those of all pieces together: at most mu_net_rows() */
+    int64_t wanted; /* logits are wanted after each of the last `wanted` of them, 0 .. count */
+} mu_net_piece_t;
+
+/* Room for `slots` sequences of at most `capacity` tokens (at most max_positions); what it was is lost where the cache is
+ * made anew. Errors: MU_CONFIG, MU_NOMEM. Not a collective. */
+mu_status_t mu_net_slots(mu_net_t *net, int64_t slots, int64_t capacity);
+/* Bytes of that cache on this worker. */
+int64_t mu_net_slots_bytes(const mu_net_t *net, int64_t slots, int64_t capacity);
+int64_t mu_net_rows(const mu_net_t *net); /* micro_batch * seq_length */
+/* tokens: host, those of the pieces one after the other; logits: host, [wanted of all pieces][vocab]. tp-collective. */
+mu_status_t mu_net_step(mu_net_t *net, const mu_net_piece_t *pieces, int n, const int32_t *tokens,
+                        float *logits);
+
+/* The same of one sequence, in slot 0.
  *     mu_net_decode_begin(net, capacity);
  *     mu_net_decode(net, prompt, n, logits);  pick a token;  mu_net_decode(net, &token, 1, logits);  ...
  * begin: an empty sequence of at most `capacity` tokens (at most max_positions; the cache is kept when it is

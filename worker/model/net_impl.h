@@ -92,9 +92,10 @@ struct mu_net {
     mu_net_loss_t taken; /* what has been read already */
 
     /* generation */
-    mu_array_t *cache; /* [layers], each [capacity][kv_heads][2][head_dim] */
-    int64_t capacity, length;
-    mu_array_t slice; /* [chunk][vocab_most]: another worker's logits; tp > 1, from the first use on */
+    mu_array_t *cache;       /* [layers], each [slots][capacity][kv_heads][2][head_dim] */
+    int64_t slots, capacity; /* capacity: tokens of a slot */
+    int64_t length;          /* of the one sequence of mu_net_decode() */
+    mu_array_t slice;        /* [chunk][vocab_most]: another worker's logits; tp > 1, from the first use on */
 
     void **memory; /* what mu_net_free() gives back */
     int memory_count, memory_cap;
@@ -125,11 +126,12 @@ mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, vo
 mu_status_t mu_net_get_array(mu_net_t *net, mu_memory_t kind, int64_t elements, mu_array_t *out);
 mu_status_t mu_net_get_floats(mu_net_t *net, mu_memory_t kind, int64_t elements, float **out);
 
-/* Where the rows of a call sit. Training and evaluation: batch sequences from position 0. Generation: one
- * sequence, `seq` rows from position `first`, against the cache. */
+/* Where the rows of a call sit. Training and evaluation: batch sequences from position 0. Generation: `seq` rows, those
+ * of the pieces one after the other, against the cache. */
 typedef struct mu_net_place {
-    int64_t batch, seq, first;
-    bool cached;
+    int64_t batch, seq;
+    const mu_net_piece_t *piece; /* NULL: training, evaluation */
+    int pieces;
 } mu_net_place_t;
 
 /* ids (device) -> net->hidden; the head's weights may be read then, too. Layer inputs are kept when training. */
@@ -138,8 +140,12 @@ mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place);
 mu_status_t mu_net_trunk_backward(mu_net_t *net);
 /* Final norm of rows from .. from + rows - 1 of net->hidden into the same rows of net->normed. */
 void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows);
-/* The whole vocabulary's logits of rows from .. from + rows - 1 of net->normed, rows <= chunk; out: host. */
-mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out);
+/* The whole vocabulary's logits of rows from .. from + rows - 1 of net->normed, rows <= chunk; out: host. each: a row's
+ * bits depend on that row alone, where the device promises it. */
+mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, bool each, float *out);
+/* y = x w^T (+ bias) (+ plus); each: as above. */
+void mu_net_linear(mu_net_t *net, bool each, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
+                   mu_array_t plus, int64_t rows, int64_t in, int64_t out);
 /* Of a layer: its norms are of the first group. */
 #define MU_GROUP_ATTENTION(layer) (1 + 2 * (int)(layer))
 #define MU_GROUP_MLP(layer)       (2 + 2 * (int)(layer))

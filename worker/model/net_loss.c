@@ -48,17 +48,16 @@ static mu_status_t put_samples(mu_net_t *net, const int32_t *tokens, int64_t bat
     return MU_OK;
 }
 
-static void head_logits(mu_net_t *net, int64_t from, int64_t rows)
+static void head_logits(mu_net_t *net, int64_t from, int64_t rows, bool each)
 {
-    net->ops->linear_forward(net->dev, net->logits, mu_array_at(net->normed, from * net->model.hidden),
-                             net->embed_out->weight, MU_NO_ARRAY, MU_NO_ARRAY, rows, net->model.hidden,
-                             net->vocab);
+    mu_net_linear(net, each, net->logits, mu_array_at(net->normed, from * net->model.hidden),
+                  net->embed_out->weight, MU_NO_ARRAY, MU_NO_ARRAY, rows, net->model.hidden, net->vocab);
 }
 
 /* Rows from .. from + rows - 1: adds to *loss; net->logits are left as exp, net->sums as reduced. */
 static mu_status_t chunk_loss(mu_net_t *net, int64_t from, int64_t rows, double *loss)
 {
-    head_logits(net, from, rows);
+    head_logits(net, from, rows, false);
     net->ops->cross_entropy_max(net->dev, net->max, net->logits, rows, net->vocab);
     MU_TRY(mu_comm_allreduce(net->tp, MU_MAX, MU_TYPE_F32, net->max, rows));
     net->ops->cross_entropy_exp(net->dev, net->logits, net->sums, net->max, net->labels + from, rows,
@@ -179,7 +178,7 @@ static mu_status_t get_logits(mu_net_t *net, mu_array_t from, int64_t rows, int 
     return MU_OK;
 }
 
-mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, float *out)
+mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, bool each, float *out)
 {
     int64_t row = rows * mu_dtype_size(net->logits.type); /* bytes of a column of logits */
     mu_array_t slice = net->logits;
@@ -189,7 +188,7 @@ mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, floa
     if (net->tp->size > 1)
         slice = net->slice;
     void *host = mu_alloc((size_t)(row * net->vocab_most));
-    head_logits(net, from, rows);
+    head_logits(net, from, rows, each);
     for (int root = 0; status == MU_OK && root < net->tp->size; root++) {
         int64_t bytes = row * mu_net_vocab_of(net, root);
         if (net->tp->size > 1 && root == net->tp->rank)
@@ -209,7 +208,7 @@ mu_status_t mu_net_logits(mu_net_t *net, const int32_t *tokens, float *out)
     mu_net_final_norm(net, 0, net->rows);
     for (int64_t from = 0; from < net->rows; from += net->chunk) {
         int64_t n = net->rows - from < net->chunk ? net->rows - from : net->chunk;
-        MU_TRY(mu_net_gather_logits(net, from, n, out + from * net->model.vocab));
+        MU_TRY(mu_net_gather_logits(net, from, n, false, out + from * net->model.vocab));
     }
     return MU_OK;
 }

@@ -6,6 +6,7 @@
  * the sum: one message for both norms, with the gradients of their weights after it (a second message when
  * activations are not float).
  */
+#include "common/buf.h"
 #include "worker/model/net_impl.h"
 
 #include <math.h>
@@ -26,6 +27,15 @@ static mu_attention_t attention_shape(const mu_net_t *net, const mu_net_place_t 
     return (mu_attention_t){place->batch, place->seq, net->heads, d, 1.0 / sqrt((double)d), net->kv_heads};
 }
 
+void mu_net_linear(mu_net_t *net, bool each, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
+                   mu_array_t plus, int64_t rows, int64_t in, int64_t out)
+{
+    if (each && net->ops->linear_rows)
+        net->ops->linear_rows(net->dev, y, x, w, bias, plus, rows, in, out);
+    else
+        net->ops->linear_forward(net->dev, y, x, w, bias, plus, rows, in, out);
+}
+
 static void rotate(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, bool inverse)
 {
     if (!net->rotary)
@@ -33,12 +43,61 @@ static void rotate(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, b
     mu_rotary_t r = {net->rotary,
                      place->batch * place->seq,
                      place->seq,
-                     place->first,
+                     0,
                      net->heads,
                      mu_model_head_dim(&net->model),
                      net->model.rotary_dims,
                      net->kv_heads};
-    net->ops->rotary(net->dev, qkv, &r, inverse);
+    if (!place->piece)
+        net->ops->rotary(net->dev, qkv, &r, inverse);
+    for (int i = 0; i < place->pieces; i++) {
+        r.rows = r.seq = place->piece[i].count;
+        r.first = place->piece[i].first;
+        net->ops->rotary(net->dev, qkv, &r, inverse);
+        qkv = mu_array_at(qkv, r.rows * net->qkv);
+    }
+}
+
+static void add_positions(mu_net_t *net, mu_array_t x, const mu_net_place_t *place)
+{
+    int64_t h = net->model.hidden;
+    if (!net->embed_pos)
+        return;
+    if (!place->piece)
+        net->ops->position_forward(net->dev, x, net->embed_pos->weight, place->batch * place->seq, place->seq,
+                                   0, h);
+    for (int i = 0; i < place->pieces; i++) {
+        const mu_net_piece_t *p = &place->piece[i];
+        net->ops->position_forward(net->dev, x, net->embed_pos->weight, p->count, p->count, p->first, h);
+        x = mu_array_at(x, p->count * h);
+    }
+}
+
+/* The pieces' rows against their slots of the cache. */
+static void attention_cached(mu_net_t *net, int64_t l, const mu_net_place_t *place,
+                             const mu_attention_t *shape)
+{
+    mu_layer_saved_t *s = &net->saved[l];
+    mu_array_t qkv = s->qkv, ctx = s->ctx;
+    int64_t token = 2 * net->kv_heads * shape->head_dim, row = 0;
+    if (net->ops->attention_pieces) {
+        mu_cached_piece_t *piece = mu_alloc((size_t)place->pieces * sizeof *piece);
+        for (int i = 0; i < place->pieces; row += place->piece[i++].count)
+            piece[i] = (mu_cached_piece_t){row, place->piece[i].count, place->piece[i].first,
+                                           place->piece[i].slot * net->capacity};
+        net->ops->attention_pieces(net->dev, ctx, net->cache[l], qkv, piece, place->pieces, shape);
+        free(piece);
+        return;
+    }
+    for (int i = 0; i < place->pieces; i++) {
+        const mu_net_piece_t *p = &place->piece[i];
+        mu_attention_t one = *shape;
+        one.seq = p->count;
+        net->ops->attention_cached(net->dev, ctx, mu_array_at(net->cache[l], p->slot * net->capacity * token),
+                                   qkv, p->first, &one);
+        qkv = mu_array_at(qkv, p->count * net->qkv);
+        ctx = mu_array_at(ctx, p->count * net->width);
+    }
 }
 
 static mu_qk_norm_t qk_shape(const mu_net_t *net, int64_t rows)
@@ -80,37 +139,43 @@ static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *pl
         if (both_norms(net))
             mu_net_norm(net, s->ln2, s->mean1, s->rstd1, s->x, p->ln2_w, p->ln2_b, rows);
     }
-    net->ops->linear_forward(net->dev, p->q_norm ? s->raw : s->qkv, s->ln1, p->qkv_w->weight,
-                             mu_net_weight(p->qkv_b), MU_NO_ARRAY, rows, h, net->qkv);
+    mu_net_linear(net, place->piece, p->q_norm ? s->raw : s->qkv, s->ln1, p->qkv_w->weight,
+                  mu_net_weight(p->qkv_b), MU_NO_ARRAY, rows, h, net->qkv);
     if (p->q_norm) {
         mu_qk_norm_t norm = qk_shape(net, rows);
         net->ops->qk_norm_forward(net->dev, s->qkv, s->rstd_qk, s->raw, p->q_norm->weight, p->k_norm->weight,
                                   &norm);
     }
     rotate(net, s->qkv, place, false);
-    if (place->cached)
-        net->ops->attention_cached(net->dev, s->ctx, net->cache[l], s->qkv, place->first, &shape);
+    if (place->piece)
+        attention_cached(net, l, place, &shape);
     else
         net->ops->attention_forward(net->dev, s->ctx, s->lse, s->qkv, &shape);
 }
 
 /* mid, or the norm that attention_forward() made -> act */
-static void mlp_forward(mu_net_t *net, int64_t l, int64_t rows)
+static void mlp_forward(mu_net_t *net, int64_t l, int64_t rows, bool each)
 {
     const mu_layer_params_t *p = &net->layer[l];
     mu_layer_saved_t *s = &net->saved[l];
     int64_t h = net->model.hidden;
     if (net->model.residual == MU_RESIDUAL_SEQUENTIAL)
         mu_net_norm(net, s->ln2, s->mean2, s->rstd2, s->mid, p->ln2_w, p->ln2_b, rows);
+    if (!mu_model_gated(&net->model) && each && net->ops->linear_rows) {
+        net->ops->linear_rows(net->dev, s->pre, s->ln2, p->fc1_w->weight, mu_net_weight(p->fc1_b),
+                              MU_NO_ARRAY, rows, h, net->ffn);
+        net->ops->gelu_forward(net->dev, s->act, s->pre, rows * net->ffn, net->model.activation);
+        return;
+    }
     if (!mu_model_gated(&net->model)) {
         net->ops->linear_gelu_forward(net->dev, s->act, s->pre, s->ln2, p->fc1_w->weight,
                                       mu_net_weight(p->fc1_b), rows, h, net->ffn, net->model.activation);
         return;
     }
-    net->ops->linear_forward(net->dev, s->gate, s->ln2, p->gate_w->weight, mu_net_weight(p->gate_b),
-                             MU_NO_ARRAY, rows, h, net->ffn);
-    net->ops->linear_forward(net->dev, s->pre, s->ln2, p->fc1_w->weight, mu_net_weight(p->fc1_b), MU_NO_ARRAY,
-                             rows, h, net->ffn);
+    mu_net_linear(net, each, s->gate, s->ln2, p->gate_w->weight, mu_net_weight(p->gate_b), MU_NO_ARRAY, rows,
+                  h, net->ffn);
+    mu_net_linear(net, each, s->pre, s->ln2, p->fc1_w->weight, mu_net_weight(p->fc1_b), MU_NO_ARRAY, rows, h,
+                  net->ffn);
     net->ops->swiglu_forward(net->dev, s->act, s->gate, s->pre, rows * net->ffn);
 }
 
@@ -123,11 +188,11 @@ static void layer_forward_alone(mu_net_t *net, int64_t l, const mu_net_place_t *
     bool sequential = net->model.residual == MU_RESIDUAL_SEQUENTIAL;
     mu_array_t out = layer_output(net, l), mid = sequential ? s->mid : out;
     attention_forward(net, l, place);
-    net->ops->linear_forward(net->dev, mid, s->ctx, p->dense_w->weight, mu_net_weight(p->dense_b), s->x, rows,
-                             net->width, h);
-    mlp_forward(net, l, rows);
-    net->ops->linear_forward(net->dev, out, s->act, p->fc2_w->weight, mu_net_weight(p->fc2_b), mid, rows,
-                             net->ffn, h);
+    mu_net_linear(net, place->piece, mid, s->ctx, p->dense_w->weight, mu_net_weight(p->dense_b), s->x, rows,
+                  net->width, h);
+    mlp_forward(net, l, rows, place->piece);
+    mu_net_linear(net, place->piece, out, s->act, p->fc2_w->weight, mu_net_weight(p->fc2_b), mid, rows,
+                  net->ffn, h);
 }
 
 static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
@@ -141,16 +206,16 @@ static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t 
         return MU_OK;
     }
     attention_forward(net, l, place);
-    net->ops->linear_forward(net->dev, net->branch, s->ctx, p->dense_w->weight, MU_NO_ARRAY, MU_NO_ARRAY,
-                             rows, net->width, h);
+    mu_net_linear(net, place->piece, net->branch, s->ctx, p->dense_w->weight, MU_NO_ARRAY, MU_NO_ARRAY, rows,
+                  net->width, h);
     if (sequential) {
         MU_TRY(reduce(net, net->branch, rows * h));
         net->ops->residual(net->dev, s->mid, s->x, net->branch, mu_net_weight(p->dense_b), MU_NO_ARRAY, rows,
                            h);
     }
-    mlp_forward(net, l, rows);
-    net->ops->linear_forward(net->dev, net->branch, s->act, p->fc2_w->weight, MU_NO_ARRAY,
-                             sequential ? MU_NO_ARRAY : net->branch, rows, net->ffn, h);
+    mlp_forward(net, l, rows, place->piece);
+    mu_net_linear(net, place->piece, net->branch, s->act, p->fc2_w->weight, MU_NO_ARRAY,
+                  sequential ? MU_NO_ARRAY : net->branch, rows, net->ffn, h);
     MU_TRY(reduce(net, net->branch, rows * h));
     net->ops->residual(net->dev, layer_output(net, l), sequential ? s->mid : s->x, net->branch,
                        mu_net_weight(p->fc2_b), sequential ? MU_NO_ARRAY : mu_net_weight(p->dense_b), rows,
@@ -166,8 +231,7 @@ mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place)
     net->ops->embedding_forward(net->dev, x, net->embed_in->weight, net->ids, rows, h, net->vocab_first,
                                 net->vocab);
     MU_TRY(reduce(net, x, rows * h));
-    if (net->embed_pos)
-        net->ops->position_forward(net->dev, x, net->embed_pos->weight, rows, place->seq, place->first, h);
+    add_positions(net, x, place);
     for (int64_t l = 0; l < net->model.layers; l++) {
         MU_TRY(mu_net_group_need(net, MU_GROUP_ATTENTION(l)));
         MU_TRY(mu_net_group_need(net, MU_GROUP_MLP(l)));
@@ -358,7 +422,7 @@ static mu_status_t layer_backward(mu_net_t *net, int64_t l, const mu_net_place_t
 {
     if (net->options.checkpoint_activations) {
         attention_forward(net, l, place);
-        mlp_forward(net, l, net->rows);
+        mlp_forward(net, l, net->rows, false);
     }
     mlp_backward(net, l);
     MU_TRY(mu_net_group_whole(net, MU_GROUP_MLP(l)));
