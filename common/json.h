@@ -15,6 +15,7 @@ enum {
     MU_JSON_HEADER = 2 << 20,     /* safetensors: 100 k tensors */
     MU_JSON_CONFIG = 1 << 20,     /* config.json, an index of shards */
     MU_JSON_DATA = 4 << 20,       /* a data set's manifest */
+    MU_JSON_CHAT = 1 << 20,       /* one conversation: 100 k messages */
     MU_JSON_CHECKPOINT = 16 << 20 /* a checkpoint's manifest: 600 tensors in 1,000 slices each */
 };
 

@@ -1,4 +1,4 @@
-/* Ids to text. */
+/* Ids to text, and where in it they end. */
 #include "dataset/tokenizer/tokenizer_impl.h"
 #include "common/log.h"
 
@@ -68,4 +68,54 @@ mu_status_t mu_tokenizer_decode(const mu_tokenizer_t *tok, const int32_t *ids, s
         out->len = before;
     mu_decoder_free(d);
     return status;
+}
+
+/* The bytes that token `id` stands for; without byte level, \u2581 is a space and <0xHH> a byte. */
+static void add_bytes(const mu_tokenizer_t *tok, int32_t id, mu_buf_t *out)
+{
+    const char *p = mu_piece_bytes(tok, id), *end = p + tok->pieces[id].len;
+    unsigned byte;
+    int used = 0;
+    mu_buf_clear(out);
+    if (tok->pre.byte_level || tok->pieces[id].added) {
+        mu_buf_add(out, p, (size_t)(end - p));
+        return;
+    }
+    if (end - p == 6 && sscanf(p, "<0x%2X>%n", &byte, &used) == 1 && used == 6) {
+        mu_buf_addc(out, (char)byte);
+        return;
+    }
+    while (p < end) {
+        if (end - p >= 3 && memcmp(p, "\xE2\x96\x81", 3) == 0) {
+            mu_buf_addc(out, ' ');
+            p += 3;
+        } else {
+            mu_buf_addc(out, *p++);
+        }
+    }
+}
+
+static bool stands(const mu_buf_t *bytes, size_t from, const char *text, size_t n)
+{
+    return bytes->len - from <= n && memcmp(bytes->data + from, text, bytes->len - from) == 0;
+}
+
+bool mu_tokenizer_ends(const mu_tokenizer_t *tok, const char *text, size_t n, const int32_t *ids,
+                       size_t count, size_t *ends)
+{
+    mu_buf_t bytes = MU_BUF_INIT;
+    size_t at = 0, i = 0;
+    mu_buf_reserve(&bytes, 0);
+    for (; i < count; i++) {
+        add_bytes(tok, ids[i], &bytes);
+        if (stands(&bytes, 0, text + at, n - at))
+            at += bytes.len;
+        else if (bytes.len > 0 && bytes.data[0] == ' ' && stands(&bytes, 1, text + at, n - at))
+            at += bytes.len - 1; /* the tokenizer put the space there */
+        else
+            break;
+        ends[i] = at;
+    }
+    mu_buf_release(&bytes);
+    return i == count && at == n;
 }
