@@ -13,7 +13,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEEP_OPEN = 256, BLOCK = 4 << 20, TOKENIZER_LIMIT = 256 << 20 };
+enum {
+    KEEP_OPEN = 256,
+    BLOCK = 4 << 20,
+    AHEAD = 16 << 20, /* bytes that the volume is asked for before they are read */
+    TOKENIZER_LIMIT = 256 << 20
+};
 
 struct mu_checkpoint {
     char *path;
@@ -234,6 +239,23 @@ static void copy_wanted(const mu_slice_t *slice, int64_t first, int64_t n, const
     }
 }
 
+/* The volume begins to read; nobody waits. A hint: an error shows when the bytes are read. */
+static void read_ahead(int fd, const mu_stored_t *stored, uint64_t from)
+{
+    uint64_t total = mu_slice_bytes(&stored->slice), n = total - from < AHEAD ? total - from : AHEAD;
+    (void)posix_fadvise(fd, (off_t)(stored->at + from), (off_t)n, POSIX_FADV_WILLNEED);
+}
+
+/* Where `n` values of a slice from its value number `first` on lie in what is wanted, when they lie there in one piece; else
+ * NULL. Then they are read to their place, and not copied. */
+static float *place_wanted(const mu_slice_t *slice, int64_t first, int64_t n, const mu_want_t *want)
+{
+    if (!want || slice->offset[1] != want->offset[1] || slice->count[1] != want->count[1])
+        return NULL;
+    int64_t at = (slice->offset[0] - want->offset[0]) * want->count[1] + first;
+    return at >= 0 && at + n <= want->count[0] * want->count[1] ? want->out + at : NULL;
+}
+
 /* Reads a slice once, digesting every byte and copying what is wanted (NULL: nothing). */
 static mu_status_t read_slice(const mu_checkpoint_t *c, int fd, const mu_shard_t *shard,
                               const mu_stored_t *stored, const mu_want_t *want, float *block, mu_buf_t *why)
@@ -246,14 +268,17 @@ static mu_status_t read_slice(const mu_checkpoint_t *c, int fd, const mu_shard_t
         n = mu_min_i64(most, total - done);
         size_t bytes = sizeof(float) * (size_t)n;
         uint64_t at = stored->at + sizeof(float) * (uint64_t)done;
-        if (!mu_pread_all(fd, block, bytes, (off_t)at)) {
+        float *place = place_wanted(&stored->slice, done, n, want), *to = place ? place : block;
+        if (total > most)
+            read_ahead(fd, stored, sizeof(float) * (uint64_t)done);
+        if (!mu_pread_all(fd, to, bytes, (off_t)at)) {
             mu_buf_addf(why, "'%s' cannot be read at byte %llu: %s", shard->name, (unsigned long long)at,
                         errno == EPROTO ? "the file has been cut off" : strerror(errno));
             status = errno == EPROTO ? MU_DATA : MU_IO;
             goto out;
         }
-        mu_digest_add(running, block, bytes);
-        if (want)
+        mu_digest_add(running, to, bytes);
+        if (want && !place)
             copy_wanted(&stored->slice, done, n, block, want);
     }
     mu_digest_hex(running, digest);
@@ -298,6 +323,22 @@ static mu_status_t read_wanted(const mu_checkpoint_t *c, int group, const mu_wan
     }
     free(block);
     return status;
+}
+
+void mu_checkpoint_expect(const mu_checkpoint_t *c, const char *tensor, mu_state_t state,
+                          const int64_t offset[2], const int64_t count[2])
+{
+    mu_want_t want = {{offset[0], offset[1]}, {count[0], count[1]}, NULL};
+    int index = mu_checkpoint_find(c, tensor);
+    if (index < 0)
+        return;
+    int group = index * MU_STATE_COUNT + (int)state;
+    for (int i = c->index.begin[group]; i < c->index.begin[group + 1]; i++) {
+        const mu_index_entry_t *entry = &c->index.entries[i];
+        int fd = atomic_load(&c->fds[entry->shard]);
+        if (fd >= 0 && meets(&entry->stored->slice, &want))
+            read_ahead(fd, entry->stored, 0);
+    }
 }
 
 mu_status_t mu_checkpoint_read(const mu_checkpoint_t *c, const char *tensor, mu_state_t state,

@@ -51,6 +51,10 @@ int mu_checkpoint_find(const mu_checkpoint_t *checkpoint, const char *tensor);
 mu_status_t mu_checkpoint_read(const mu_checkpoint_t *checkpoint, const char *tensor, mu_state_t state,
                                const int64_t offset[2], const int64_t count[2], float *out);
 
+/* The same part will be read soon: the volume may begin with it. Waits for nothing, and fails in silence. */
+void mu_checkpoint_expect(const mu_checkpoint_t *checkpoint, const char *tensor, mu_state_t state,
+                          const int64_t offset[2], const int64_t count[2]);
+
 /* Whether the checkpoint's tensors are exactly `model`'s. Errors: MU_CONFIG with each difference (name, shape
  * found, shape wanted). */
 mu_status_t mu_checkpoint_match(const mu_checkpoint_t *checkpoint, const mu_model_t *model);

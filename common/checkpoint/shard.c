@@ -3,16 +3,30 @@
 #include "common/log.h"
 #include "common/meter.h"
 #include "common/num.h"
-#include "common/checkpoint/frame.h"
-#include "common/checkpoint/hdf5.h"
+#include "common/checkpoint/block_writer.h"
+#include "common/checkpoint/outline.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are stored as they lie in memory");
+
+enum {
+    BLOCK = 4 << 20, /* of one write */
+    BUFFERS = 3,     /* one is filled, one written, one waits */
+    STEP = 1 << 20   /* filled, then digested while it is in the core's cache */
+};
+
+struct mu_shard_copy {
+    mu_outline_t outline;
+    char *dir;
+    size_t block;
+    const char *image; /* the whole file */
+    _Atomic uint64_t written;
+};
 
 void mu_shard_release(mu_shard_t *shard)
 {
@@ -38,155 +52,160 @@ static mu_status_t create_with_room(const char *path, uint64_t size, int *out)
     return MU_OK;
 }
 
-/* Copies the bytes [from, to) that libhdf5 laid out, digesting them as frame. */
-static mu_status_t write_gap(const char *path, int fd, int memory, uint64_t from, uint64_t to,
-                             mu_digest_t *frame)
+/* Makes the bytes [from, to) of the file from the plan's values, and digests them. */
+static mu_status_t make_bytes(const mu_shard_plan_t *plan, mu_outline_t *outline, uint64_t from, uint64_t to,
+                              char *out)
 {
-    char block[MU_SHARD_HEADER];
-    for (size_t n; from < to; from += n) {
-        n = to - from < sizeof block ? (size_t)(to - from) : sizeof block;
-        if (!mu_pread_all(memory, block, n, (off_t)from))
-            return mu_fail(MU_IO, "%s: cannot read its outline: %s", path, strerror(errno));
-        mu_digest_add(frame, block, n);
-        if (!mu_pwrite_all(fd, block, n, (off_t)from))
-            return mu_fail(MU_IO, "%s: cannot write at byte %llu: %s", path, (unsigned long long)from,
-                           strerror(errno));
+    for (uint64_t at = from, n; at < to; at += n) {
+        n = to - at < STEP ? to - at : STEP;
+        MU_TRY(mu_outline_fill(outline, plan, at, at + n, out + (at - from)));
+        mu_outline_digest(outline, at, at + n, out + (at - from));
+        mu_meter_add(n);
     }
     return MU_OK;
 }
 
-/* Copies the values of one slice from the source to the file, whole rows at a time. */
-static mu_status_t write_slice(const mu_shard_plan_t *plan, const char *path, int fd, mu_stored_t *stored,
-                               float *staging)
+static size_t block_bytes(size_t wanted)
 {
-    const mu_slice_t *slice = &stored->slice;
-    size_t row = (size_t)slice->count[1] * sizeof(float);
-    int64_t rows = mu_max_i64(1, (int64_t)(MU_SHARD_STAGING / row));
-    mu_digest_t *digest = mu_digest_new();
+    return wanted ? (wanted + MU_BLOCK_ALIGN - 1) / MU_BLOCK_ALIGN * MU_BLOCK_ALIGN : BLOCK;
+}
+
+/* From the plan's values: block by block, each filled while the one before is written. */
+static mu_status_t write_values(const mu_shard_plan_t *plan, mu_outline_t *outline, mu_block_writer_t *writer)
+{
+    size_t block = block_bytes(plan->block);
+    uint64_t size = outline->shard.size;
+    char *buffers = aligned_alloc(MU_BLOCK_ALIGN, BUFFERS * block);
     mu_status_t status = MU_OK;
-    for (int64_t done = 0; status == MU_OK && done < slice->count[0]; done += rows) {
-        int64_t offset[2] = {slice->offset[0] + done, slice->offset[1]};
-        int64_t count[2] = {mu_min_i64(rows, slice->count[0] - done), slice->count[1]};
-        size_t bytes = (size_t)count[0] * row;
-        status = plan->read(plan->arg, slice->tensor, slice->state, offset, count, staging);
-        if (status != MU_OK)
-            break;
-        mu_digest_add(digest, staging, bytes);
-        off_t at = (off_t)(stored->at + (uint64_t)done * row);
-        if (!mu_pwrite_all(fd, staging, bytes, at))
-            status =
-                mu_fail(MU_IO, "%s: cannot write at byte %lld: %s", path, (long long)at, strerror(errno));
-        mu_meter_add(bytes);
+    if (!buffers)
+        return mu_fail(MU_NOMEM, "%s: no memory for %zu bytes of staging", writer->path, BUFFERS * block);
+    for (uint64_t at = 0, n, i = 0; status == MU_OK && at < size; at += n, i++) {
+        char *buffer = buffers + i % BUFFERS * block;
+        n = size - at < block ? size - at : block;
+        MU_TRY_GOTO(status, mu_block_writer_room(writer, BUFFERS - 1), out);
+        MU_TRY_GOTO(status, make_bytes(plan, outline, at, at + n, buffer), out);
+        status = mu_block_writer_put(writer, buffer, (size_t)n, at);
+        if (plan->progress)
+            plan->progress(plan->arg);
     }
-    mu_digest_hex(digest, stored->digest);
-    mu_digest_free(digest);
+out:
+    (void)mu_block_writer_room(writer, 0); /* none of the buffers is read any more */
+    free(buffers);
     return status;
 }
 
-static size_t staging_bytes(const mu_shard_t *shard)
+/* From a copy: the file's own bytes, as they lie there. */
+static mu_status_t write_copy(mu_shard_copy_t *copy, mu_block_writer_t *writer)
 {
-    size_t bytes = MU_SHARD_STAGING;
-    for (int i = 0; i < shard->count; i++) {
-        size_t row = (size_t)shard->slices[i].slice.count[1] * sizeof(float);
-        bytes = row > bytes ? row : bytes;
+    uint64_t size = copy->outline.shard.size;
+    for (uint64_t at = 0, n; at < size; at += n) {
+        n = size - at < copy->block ? size - at : copy->block;
+        mu_outline_digest(&copy->outline, at, at + n, copy->image + at);
+        MU_TRY(mu_block_writer_put(writer, copy->image + at, (size_t)n, at));
+        atomic_store(&copy->written, at);
     }
-    return (bytes + 63) / 64 * 64;
+    return MU_OK;
 }
 
-/* The whole file from its first byte to its last, in one pass: outline and values as they come. */
-static mu_status_t write_bytes(const mu_shard_plan_t *plan, const char *path, int fd, int memory,
-                               const int *order, mu_shard_t *shard)
-{
-    float *staging = aligned_alloc(64, staging_bytes(shard));
-    if (!staging)
-        return mu_fail(MU_NOMEM, "%s: no memory for %zu bytes of staging", path, staging_bytes(shard));
-    mu_digest_t *frame = mu_digest_new();
-    mu_status_t status = MU_OK;
-    uint64_t from = 0;
-    for (int i = 0; status == MU_OK && i < shard->count; i++) {
-        mu_stored_t *stored = &shard->slices[order[i]];
-        status = write_gap(path, fd, memory, from, stored->at, frame);
-        if (status == MU_OK)
-            status = write_slice(plan, path, fd, stored, staging);
-        from = stored->at + mu_slice_bytes(&stored->slice);
-    }
-    if (status == MU_OK)
-        status = write_gap(path, fd, memory, from, shard->size, frame);
-    mu_digest_hex(frame, shard->frame);
-    mu_digest_free(frame);
-    free(staging);
-    return status;
-}
-
-/* The slices of this worker, where libhdf5 puts them in a file of its own in memory. */
-static mu_status_t lay_out(const mu_shard_plan_t *plan, int memory, mu_shard_t *shard)
-{
-    char header[MU_SHARD_HEADER];
-    struct stat st;
-    mu_slice_t *slices = mu_slices_of(plan->model, plan->tp, plan->dp, plan->tp_rank, plan->dp_rank,
-                                      plan->optimizer, &shard->count);
-    uint64_t *at = mu_calloc((size_t)shard->count, sizeof *at);
-    shard->slices = mu_calloc((size_t)shard->count, sizeof *shard->slices);
-    mu_status_t status = mu_hdf5_lay_out(memory, plan, slices, shard->count, at);
-    for (int i = 0; status == MU_OK && i < shard->count; i++)
-        shard->slices[i] = (mu_stored_t){.slice = slices[i], .at = at[i]};
-    mu_shard_header(plan->run_id, plan->step, plan->attempt, shard->name, header);
-    if (status == MU_OK && (!mu_pwrite_all(memory, header, sizeof header, 0) || fstat(memory, &st) != 0))
-        status = mu_fail(MU_IO, "%s: cannot write its header in memory: %s", shard->name, strerror(errno));
-    if (status == MU_OK)
-        shard->size = (uint64_t)st.st_size;
-    free(at);
-    free(slices);
-    return status;
-}
-
-static mu_status_t write_durably(const mu_shard_plan_t *plan, const char *path, int memory, mu_shard_t *shard)
+/* One of the two makes the bytes. */
+static mu_status_t write_durably(const char *dir, mu_outline_t *outline, const mu_shard_plan_t *plan,
+                                 mu_shard_copy_t *copy)
 {
     mu_status_t status;
-    int fd = -1, bad, *order = mu_frame_order(shard);
-    if (!mu_frame_fits(shard, order, &bad)) {
-        status = mu_fail(MU_BUG, "%s: HDF5 laid slice %d over another or past the end", path, bad);
+    mu_block_writer_t writer;
+    int fd = -1;
+    char *path = mu_path_join(dir, outline->shard.name);
+    /* the controller has made it; on a network volume asking again refreshes a stale view of the parent */
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        status = mu_fail(MU_IO, "%s: cannot make directory: %s", dir, strerror(errno));
         goto out;
     }
-    MU_TRY_GOTO(status, create_with_room(path, shard->size, &fd), out);
-    status = write_bytes(plan, path, fd, memory, order, shard);
+    MU_TRY_GOTO(status, create_with_room(path, outline->shard.size, &fd), out);
+    status = mu_block_writer_begin(&writer, fd, path);
+    if (status == MU_OK) {
+        status = plan ? write_values(plan, outline, &writer) : write_copy(copy, &writer);
+        mu_status_t written = mu_block_writer_end(&writer);
+        status = status == MU_OK ? written : status;
+    }
     if (status == MU_OK && fsync(fd) != 0)
         status = mu_fail(MU_IO, "%s: cannot sync: %s", path, strerror(errno));
     if (close(fd) != 0 && status == MU_OK)
         status = mu_fail(MU_IO, "%s: cannot close: %s", path, strerror(errno));
     if (status == MU_OK)
-        status = mu_sync_dir(plan->dir);
+        status = mu_sync_dir(dir);
     if (status != MU_OK)
         unlink(path); /* gives the room back, which a full disk needs */
 out:
-    free(order);
+    free(path);
     return status;
+}
+
+static void hand_over(mu_outline_t *outline, mu_shard_t *out)
+{
+    *out = outline->shard;
+    outline->shard = (mu_shard_t){.slices = NULL};
 }
 
 mu_status_t mu_shard_write(const mu_shard_plan_t *plan, mu_shard_t *out)
 {
-    mu_status_t status;
-    mu_shard_t shard = {.slices = NULL};
-    snprintf(shard.name, sizeof shard.name, "shard-tp%02d-dp%02d.h5", plan->tp_rank, plan->dp_rank);
-    char *path = mu_path_join(plan->dir, shard.name);
-    int memory = memfd_create(shard.name, MFD_CLOEXEC);
-    if (memory < 0) {
-        status = mu_fail(MU_IO, "%s: cannot get memory to lay it out: %s", path, strerror(errno));
-        goto out;
-    }
-    /* the controller has made it; on a network volume asking again refreshes a stale view of the parent */
-    if (mkdir(plan->dir, 0700) != 0 && errno != EEXIST) {
-        status = mu_fail(MU_IO, "%s: cannot make directory: %s", plan->dir, strerror(errno));
-        goto out;
-    }
-    MU_TRY_GOTO(status, lay_out(plan, memory, &shard), out);
-    MU_TRY_GOTO(status, write_durably(plan, path, memory, &shard), out);
-    *out = shard;
-    shard = (mu_shard_t){.slices = NULL};
-out:
-    if (memory >= 0)
-        close(memory);
-    mu_shard_release(&shard);
-    free(path);
+    mu_outline_t outline = {.frame = NULL};
+    mu_status_t status = mu_outline_make(plan, &outline);
+    if (status == MU_OK)
+        status = write_durably(plan->dir, &outline, plan, NULL);
+    if (status == MU_OK)
+        hand_over(&outline, out);
+    mu_outline_release(&outline);
     return status;
+}
+
+mu_status_t mu_shard_copy_bytes(const mu_shard_plan_t *plan, uint64_t *out)
+{
+    mu_outline_t outline;
+    MU_TRY(mu_outline_make(plan, &outline));
+    *out = (outline.shard.size + MU_BLOCK_ALIGN - 1) / MU_BLOCK_ALIGN * MU_BLOCK_ALIGN;
+    mu_outline_release(&outline);
+    return MU_OK;
+}
+
+mu_status_t mu_shard_copy(const mu_shard_plan_t *plan, void *memory, uint64_t bytes, mu_shard_copy_t **out)
+{
+    mu_shard_copy_t *copy = mu_calloc(1, sizeof *copy);
+    mu_status_t status;
+    MU_TRY_GOTO(status, mu_outline_make(plan, &copy->outline), fail);
+    uint64_t size = copy->outline.shard.size;
+    if (size > bytes) {
+        status = mu_fail(MU_BUG, "%s: %llu bytes do not fit the %llu of its copy", copy->outline.shard.name,
+                         (unsigned long long)size, (unsigned long long)bytes);
+        goto fail;
+    }
+    MU_TRY_GOTO(status, mu_outline_fill(&copy->outline, plan, 0, size, memory), fail);
+    copy->dir = mu_strdup(plan->dir);
+    copy->block = block_bytes(plan->block);
+    copy->image = memory;
+    *out = copy;
+    return MU_OK;
+fail:
+    mu_shard_copy_free(copy);
+    return status;
+}
+
+mu_status_t mu_shard_write_copy(mu_shard_copy_t *copy, mu_shard_t *out)
+{
+    MU_TRY(write_durably(copy->dir, &copy->outline, NULL, copy));
+    hand_over(&copy->outline, out);
+    return MU_OK;
+}
+
+uint64_t mu_shard_copy_written(const mu_shard_copy_t *copy)
+{
+    return atomic_load(&copy->written);
+}
+
+void mu_shard_copy_free(mu_shard_copy_t *copy)
+{
+    if (!copy)
+        return;
+    mu_outline_release(&copy->outline);
+    free(copy->dir);
+    free(copy);
 }

@@ -10,7 +10,7 @@
  *     mu_shard_release(&shard);
  * and on the controller, for each worker: mu_shard_unpack(), then mu_checkpoint_commit() (commit.h).
  *
- * libhdf5 is used by mu_shard_write() only, and by one thread of a process at a time. The format is
+ * libhdf5 is used by mu_shard_write() and mu_shard_copy() only, and by one thread of a process at a time. The format is
  * docs/format-checkpoint.md.
  */
 #ifndef MU_COMMON_SHARD_H
@@ -23,14 +23,11 @@
 #define MU_SHARD_NAME   129  /* bytes of a file name in a checkpoint, with the NUL */
 #define MU_SHARD_HEADER 4096 /* bytes of our own before the HDF5 superblock (HDF5's user block) */
 
-/* Copies the values of a part of a tensor, row-major fp32, into `out` (host memory). offset and count are in
- * the global tensor and lie in a slice that mu_slices_of() gives this worker; whole rows of that slice are
- * asked for, in order, at most MU_SHARD_STAGING bytes at a time (one row if a row is larger). `out` is
- * aligned to 64 bytes and may be registered with a device by address: it stays the same during one
- * mu_shard_write(). An error is logged by the callback and ends the write with that status. */
-typedef mu_status_t (*mu_shard_source_t)(void *arg, int tensor, mu_state_t state, const int64_t offset[2],
-                                         const int64_t count[2], float *out);
-#define MU_SHARD_STAGING ((size_t)8 << 20)
+/* Copies `n` values of a slice that mu_slices_of() gives this worker, row-major fp32, from its value number `first` on, into
+ * `out` (host memory). The values of a file are asked for in the order in which they lie in it. An error is logged by the
+ * callback and ends the write with that status. */
+typedef mu_status_t (*mu_shard_source_t)(void *arg, const mu_slice_t *slice, int64_t first, int64_t n,
+                                         float *out);
 
 typedef struct mu_shard_plan {
     const char *dir; /* mu_checkpoint_begin()'s directory */
@@ -43,6 +40,8 @@ typedef struct mu_shard_plan {
     int attempt;
     mu_shard_source_t read;
     void *arg;
+    void (*progress)(void *arg); /* after each block; NULL: nobody asks */
+    size_t block;                /* bytes of one write to the volume; 0: 4 MiB */
 } mu_shard_plan_t;
 
 typedef struct mu_stored {
@@ -62,6 +61,22 @@ typedef struct mu_shard {
 /* Writes DIR/shard-tpTT-dpDD.h5 and syncs it. Errors: MU_IO (the path and the reason; a full disk is found
  * before the data is written), and what the source returns. */
 mu_status_t mu_shard_write(const mu_shard_plan_t *plan, mu_shard_t *out);
+
+/* The same in two halves: a copy of the values in memory, then the file from that copy, by any thread, while the values go
+ * on. The bytes and the order of operations on the volume are those of mu_shard_write(). */
+typedef struct mu_shard_copy mu_shard_copy_t;
+
+/* The memory that a copy takes. It does not depend on the step. Errors: as of mu_shard_copy(). */
+mu_status_t mu_shard_copy_bytes(const mu_shard_plan_t *plan, uint64_t *out);
+/* memory: aligned to 4096 bytes; the copy's until mu_shard_copy_free(). Calls libhdf5. Errors: what the source returns,
+ * MU_BUG (it does not fit `bytes`), MU_IO. */
+mu_status_t mu_shard_copy(const mu_shard_plan_t *plan, void *memory, uint64_t bytes, mu_shard_copy_t **out);
+/* The file, durable. Calls no libhdf5. Once for each copy. Errors: MU_IO, MU_NOMEM. */
+mu_status_t mu_shard_write_copy(mu_shard_copy_t *copy, mu_shard_t *out);
+/* Bytes handed to the volume so far, of mu_shard_write_copy() in another thread. */
+uint64_t mu_shard_copy_written(const mu_shard_copy_t *copy);
+void mu_shard_copy_free(mu_shard_copy_t *copy); /* NULL is nothing */
+
 void mu_shard_release(mu_shard_t *shard);
 
 /* The result as text (the manifest's entry of this file), and back. Errors: MU_DATA. */

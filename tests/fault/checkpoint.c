@@ -5,7 +5,7 @@
  * leaves nothing behind.
  */
 #include "common/num.h"
-#include "tests/unit/common/checkpoint/checkpoint_help.h"
+#include "tests/fault/attempt.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -15,18 +15,18 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
-enum { OLD = 101, NEW = 202 };
+enum { OLD = 101, NEW = 202, NEXT = NEW + 1 /* the second of a background save */ };
 static char *dir;
+static bool background; /* two checkpoints, written from copies by two threads */
 
-/* Runs fault_save; the wait status. Its messages go to /dev/null, or fill `log`'s file. */
+/* Runs fault_save; the wait status. Its messages go to /dev/null. */
 static int run_save(int64_t step, int attempt, int salt, const char *mode, long at, const char *trace)
 {
-    char number[5][32];
+    char number[4][32];
     snprintf(number[0], 32, "%lld", (long long)step);
     snprintf(number[1], 32, "%d", attempt);
     snprintf(number[2], 32, "%d", salt);
-    snprintf(number[3], 32, "%d", 1);
-    snprintf(number[4], 32, "%ld", at);
+    snprintf(number[3], 32, "%ld", at);
     pid_t child = fork();
     if (child == 0) {
         int null = open("/dev/null", O_WRONLY);
@@ -34,10 +34,11 @@ static int run_save(int64_t step, int attempt, int salt, const char *mode, long 
         setenv("LD_PRELOAD", FAULT_LIBRARY, 1);
         setenv("FAULT_DIR", dir, 1);
         setenv("FAULT_MODE", mode, 1);
-        setenv("FAULT_AT", number[4], 1);
+        setenv("FAULT_AT", number[3], 1);
         if (trace)
             setenv("FAULT_TRACE", trace, 1);
-        execl(FAULT_SAVE, FAULT_SAVE, dir, number[0], number[1], number[2], number[3], (char *)NULL);
+        execl(FAULT_SAVE, FAULT_SAVE, dir, number[0], number[1], number[2],
+              background ? "background" : (char *)NULL, (char *)NULL);
         _exit(126);
     }
     int status = -1;
@@ -75,10 +76,10 @@ static int newest_salt(int64_t *step)
         return 0;
     *step = mu_checkpoint_manifest(checkpoint)->info.step;
     if (mu_checkpoint_verify(checkpoint, 0, 1) == MU_OK) {
-        if (compare_rank(checkpoint, &model, OLD, 1, 0, false) == MU_OK)
-            salt = OLD;
-        else if (compare_rank(checkpoint, &model, NEW, 1, 0, false) == MU_OK)
-            salt = NEW;
+        static const int salts[] = {OLD, NEW, NEXT};
+        for (size_t i = 0; salt == 0 && i < sizeof salts / sizeof *salts; i++)
+            if (compare_rank(checkpoint, &model, salts[i], 1, 0, false) == MU_OK)
+                salt = salts[i];
     }
     mu_checkpoint_close(checkpoint);
     return salt;
@@ -107,10 +108,19 @@ static int leftovers(void)
     return found;
 }
 
+/* Step 1 is there before; where it is saved again, either of the two may be found. */
+static bool belongs(int64_t found, int64_t step, int salt)
+{
+    return found == step + 1 ? salt == NEXT
+           : step == 1       ? salt == OLD || salt == NEW
+                             : salt == (found == step ? NEW : OLD);
+}
+
 /* One save with one fault, and what must hold afterwards. */
 static void one_fault(const char *mode, long at, int64_t step)
 {
-    int64_t found = -1;
+    int64_t found = -1, last = background ? step + 1 : step;
+    int done = background ? NEXT : NEW;
     bool kills = mode[0] == 'k' || mode[0] == 't';
     start_over();
     int status = run_save(step, 2, NEW, mode, at, NULL);
@@ -122,15 +132,15 @@ static void one_fault(const char *mode, long at, int64_t step)
     int salt = newest_salt(&found);
     if (salt == 0)
         fail_msg("%s at %ld: no valid checkpoint any more", mode, at);
-    if ((found == step && step != 1) != (salt == NEW) && step != 1)
-        fail_msg("%s at %ld: step %lld has the values of the other", mode, at, (long long)found);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && salt != NEW)
+    if (!belongs(found, step, salt))
+        fail_msg("%s at %ld: step %lld has the values of another", mode, at, (long long)found);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && salt != done)
         fail_msg("%s at %ld: the save said done, the checkpoint is not valid", mode, at);
     if (halves() != 0)
         fail_msg("%s at %ld: a checkpoint that is not whole can be seen", mode, at);
-    if (run_save(step, 3, NEW, "", 0, NULL) != 0)
+    if (run_attempt(dir, step, 3, NEW, background) != MU_OK)
         fail_msg("%s at %ld: the next attempt cannot save", mode, at);
-    if (newest_salt(&found) != NEW || found != step)
+    if (newest_salt(&found) != done || found != last)
         fail_msg("%s at %ld: the next attempt's checkpoint is not valid", mode, at);
     if (leftovers() != 0)
         fail_msg("%s at %ld: the next attempt leaves %d old names", mode, at, leftovers());
@@ -166,37 +176,53 @@ static void every_fault(const char *mode)
     enum { LAST = 45 };
     for (int64_t step = 2; step >= 1; step--) {
         long n = operations(step), first = step == 1 ? n - LAST : 1;
-        assert_true(n > 2 * LAST);
+        assert_true(n > LAST);
         for (long at = first; at <= n; at++)
             one_fault(mode, at, step);
         print_message("%s: operations %ld to %ld of a save of step %lld\n", mode, first, n, (long long)step);
     }
 }
 
+/* Two checkpoints, one after the other, each in the background. */
+static void every_fault_of_two(const char *mode)
+{
+    background = true;
+    long n = operations(2);
+    for (long at = 1; at <= n; at++)
+        one_fault(mode, at, 2);
+    background = false;
+    print_message("%s: operations 1 to %ld of two saves in the background\n", mode, n);
+}
+
 static void killed_before_any_operation(void **state)
 {
     (void)state;
     every_fault("kill");
+    every_fault_of_two("kill");
 }
 static void killed_in_the_middle_of_any_operation(void **state)
 {
     (void)state;
     every_fault("tear");
+    every_fault_of_two("tear");
 }
 static void any_operation_fails(void **state)
 {
     (void)state;
     every_fault("eio");
+    every_fault_of_two("eio");
 }
 static void the_disk_is_full_from_any_operation_on(void **state)
 {
     (void)state;
     every_fault("enospc");
+    every_fault_of_two("enospc");
 }
 static void any_write_is_short(void **state)
 {
     (void)state;
     every_fault("short");
+    every_fault_of_two("short");
 }
 
 static long line_of(char **lines, long n, long from, const char *what, const char *part)
@@ -215,50 +241,73 @@ static long last_of(char **lines, long n, const char *what, const char *part)
     return found;
 }
 
-/* A kill keeps what the kernel has; a power cut does not. So the order itself is looked at: whatever is
- * renamed was synced after its last write, and nothing is removed before the new name was. */
-static void what_becomes_visible_is_durable_before(void **state)
+/* The operations of an attempt that nothing troubles. free() the text. */
+static long read_trace(char *lines[4096], char **text)
 {
-    (void)state;
-    static const char *const files[] = {"shard-tp00-dp00.h5", "shard-tp00-dp01.h5", "manifest.json.tmp"};
-    char *trace = mu_format("%s.trace", dir), *lines[4096];
-    mu_buf_t text = MU_BUF_INIT;
+    char *trace = mu_format("%s.trace", dir);
+    mu_buf_t all = MU_BUF_INIT;
     long n = 0;
     unlink(trace);
     start_over();
     assert_int_equal(run_save(2, 2, NEW, "", 0, trace), 0);
-    assert_int_equal(mu_file_read(trace, 1 << 26, &text), MU_OK);
-    for (char *p = text.data; *p && n < 4096; n++) {
+    assert_int_equal(mu_file_read(trace, 1 << 26, &all), MU_OK);
+    unlink(trace);
+    free(trace);
+    *text = mu_buf_detach(&all);
+    for (char *p = *text; *p && n < 4096; n++) {
         lines[n] = p;
         p = strchr(p, '\n');
         *p++ = '\0';
     }
-    char *publish_to = mu_format("%s/step-00000002", dir), *tmp = mu_format("%s/step-00000002.tmp-2 -", dir),
-         *parent = mu_format("%s -", dir);
+    return n;
+}
+
+/* A kill keeps what the kernel has; a power cut does not. So the order itself is looked at: whatever is
+ * renamed was synced after its last write, and nothing is removed before the new name was. */
+static void is_durable_before(char **lines, long n, int64_t step)
+{
+    char *publish_to = mu_format("%s/step-%08lld", dir, (long long)step),
+         *tmp = mu_format("%s/step-%08lld.tmp-2", dir, (long long)step), *in_tmp = mu_format("%s -", tmp),
+         *parent = mu_format("%s -", dir), *older = mu_format("%s/step-%08lld ", dir, (long long)step - 1);
+    const char *const files[] = {"shard-tp00-dp00.h5", "shard-tp00-dp01.h5", "manifest.json.tmp"};
     long published = -1;
     for (long i = 0; i < n; i++)
         if (strncmp(lines[i], "rename ", 7) == 0 && strcmp(strrchr(lines[i], ' ') + 1, publish_to) == 0)
             published = i;
     assert_true(published > 0);
-    long last_change = -1;
     for (size_t f = 0; f < 3; f++) {
-        long written = last_of(lines, n, "write", files[f]);
-        long synced = line_of(lines, n, written, "fsync", files[f]);
+        char *file = mu_format("%s/%s", tmp, files[f]);
+        long written = last_of(lines, n, "write", file);
+        long synced = line_of(lines, n, written, "fsync", file);
         assert_true(written > 0 && synced > written && synced < published);
+        free(file);
     }
-    last_change = last_of(lines, published, "rename", "manifest.json");
-    long names = line_of(lines, n, last_change, "fsync", tmp);
+    long last_change = last_of(lines, published, "rename", "manifest.json");
+    long names = line_of(lines, n, last_change, "fsync", in_tmp);
     assert_true(last_change > 0 && names > last_change && names < published);
     long visible = line_of(lines, n, published, "fsync", parent);
-    long hint = line_of(lines, n, 0, "create", "latest.tmp-");
-    long removed = line_of(lines, n, 0, "unlink", "step-00000001");
+    long hint = line_of(lines, n, published, "create", "latest.tmp-");
+    long removed = line_of(lines, n, 0, "rename", older); /* out of sight, then gone */
     assert_true(visible > published && hint > visible && removed > hint);
-    mu_buf_release(&text);
-    unlink(trace);
     free(publish_to);
     free(parent);
+    free(in_tmp);
+    free(older);
     free(tmp);
-    free(trace);
+}
+
+static void what_becomes_visible_is_durable_before(void **state)
+{
+    (void)state;
+    char *lines[4096], *text;
+    for (int two = 0; two < 2; two++) {
+        background = two;
+        long n = read_trace(lines, &text);
+        for (int64_t step = 2; step <= 2 + two; step++)
+            is_durable_before(lines, n, step);
+        free(text);
+    }
+    background = false;
 }
 
 /* The real thing: a volume of a few hundred KiB. Every size from none to enough is tried. */

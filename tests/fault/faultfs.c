@@ -23,13 +23,16 @@ enum mode { NONE, KILL, TEAR, EIO_ONCE, ENOSPC_ON, SHORT };
 static struct {
     bool ready;
     const char *dir;
-    long at, count;
+    long at;
+    _Atomic long count; /* several threads may write */
     enum mode mode;
     int trace;
 } fault;
 
-static void start(void)
+__attribute__((constructor)) static void start(void)
 {
+    if (fault.ready)
+        return;
     static const char *const names[] = {"", "kill", "tear", "eio", "enospc", "short"};
     const char *mode = getenv("FAULT_MODE"), *at = getenv("FAULT_AT"), *trace = getenv("FAULT_TRACE");
     fault.ready = true;
@@ -63,15 +66,15 @@ static enum mode turn(const char *what, const char *path, const char *second, bo
         start();
     if (!fault.dir || strncmp(path, fault.dir, strlen(fault.dir)) != 0)
         return NONE;
-    fault.count++;
+    long count = ++fault.count;
     if (fault.trace >= 0) {
         char line[2 * PATH_MAX + 64];
         int n = snprintf(line, sizeof line, "%s %s %s\n", what, path, second ? second : "-");
         syscall(SYS_write, fault.trace, line, (size_t)n);
     }
-    if (fault.mode == ENOSPC_ON && fault.at > 0 && fault.count >= fault.at && writes)
+    if (fault.mode == ENOSPC_ON && fault.at > 0 && count >= fault.at && writes)
         return ENOSPC_ON;
-    if (fault.count != fault.at || (fault.mode == ENOSPC_ON && !writes))
+    if (count != fault.at || (fault.mode == ENOSPC_ON && !writes))
         return NONE;
     if (fault.mode == KILL)
         raise(SIGKILL);

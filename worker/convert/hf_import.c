@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/num.h"
 #include "dataset/tokenizer/tokenizer.h"
 #include "common/checkpoint/commit.h"
 #include "common/checkpoint/checkpoint_reader.h"
@@ -120,6 +121,7 @@ typedef struct grown {
     mu_import_t *import;
     mu_resize_t growth;
     int tensor;
+    float *row;         /* one that is cut */
     int64_t *nonfinite; /* of each tensor: values that are no finite numbers */
 } grown_t;
 
@@ -130,19 +132,36 @@ static mu_status_t read_old_rows(void *arg, int64_t first, int64_t n, float *out
     return g->import->read(g->import, g->tensor, MU_STATE_WEIGHT, offset, count, out);
 }
 
-static mu_status_t read_grown(void *arg, int tensor, mu_state_t state, const int64_t offset[2],
-                              const int64_t count[2], float *out)
+static mu_status_t read_rows(grown_t *g, const mu_slice_t *slice, int64_t row, int64_t rows, float *out)
+{
+    int64_t offset[2] = {slice->offset[0] + row, slice->offset[1]}, count[2] = {rows, slice->count[1]};
+    mu_tensor_t t;
+    mu_model_tensor(&g->import->config->model, slice->tensor, &t);
+    g->tensor = slice->tensor;
+    if (g->growth.rows > 0 && (t.kind == MU_T_EMBED_IN || t.kind == MU_T_EMBED_OUT))
+        return mu_resize_read(&g->growth, count[1], read_old_rows, g, offset[0], rows, out);
+    return g->import->read(g->import, slice->tensor, slice->state, offset, count, out);
+}
+
+/* A mu_shard_source_t. Files are read by whole rows: of one that is cut, the part. */
+static mu_status_t read_grown(void *arg, const mu_slice_t *slice, int64_t first, int64_t n, float *out)
 {
     grown_t *g = arg;
-    mu_tensor_t t;
-    mu_model_tensor(&g->import->config->model, tensor, &t);
-    g->tensor = tensor;
-    if (g->growth.rows > 0 && (t.kind == MU_T_EMBED_IN || t.kind == MU_T_EMBED_OUT))
-        MU_TRY(mu_resize_read(&g->growth, count[1], read_old_rows, g, offset[0], count[0], out));
-    else
-        MU_TRY(g->import->read(g->import, tensor, state, offset, count, out));
-    for (int64_t i = 0; i < count[0] * count[1]; i++)
-        g->nonfinite[tensor] += !isfinite(out[i]);
+    int64_t columns = slice->count[1];
+    for (int64_t done = 0, part; done < n; done += part) {
+        int64_t row = (first + done) / columns, column = (first + done) % columns;
+        part = column == 0 ? (n - done) / columns * columns : 0;
+        if (part > 0) {
+            MU_TRY(read_rows(g, slice, row, part / columns, out + done));
+            continue;
+        }
+        part = mu_min_i64(columns - column, n - done);
+        g->row = mu_realloc(g->row, (size_t)columns * sizeof *g->row);
+        MU_TRY(read_rows(g, slice, row, 1, g->row));
+        memcpy(out + done, g->row + column, (size_t)part * sizeof *out);
+    }
+    for (int64_t i = 0; i < n; i++)
+        g->nonfinite[slice->tensor] += !isfinite(out[i]);
     return MU_OK;
 }
 
@@ -183,6 +202,7 @@ static mu_status_t write_shard(mu_import_t *import, const char *dir, const mu_re
     if (status == MU_OK)
         import->config->model.vocab = grown.vocab;
     free(g.nonfinite);
+    free(g.row);
     return status;
 }
 

@@ -17,14 +17,18 @@
 #include "worker/convert/hf_model.h"
 #include "worker/convert/hf_tensors.h"
 
+/* Reads a part of a weight, whole rows of it, row-major fp32; count[0] * count[1] values. An error is logged. */
+typedef mu_status_t (*mu_import_rows_t)(void *import, int tensor, mu_state_t state, const int64_t offset[2],
+                                        const int64_t count[2], float *out);
+
 typedef struct mu_import {
     mu_config_t *config; /* made from theirs; model.vocab is set */
     const char *what;    /* "GPTNeoXForCausalLM" */
     const char *dir;     /* what the user named, for the lineage; not the import's own; NULL: unknown */
     mu_foreign_t list;
-    char *companions;       /* files to keep (hf_companions.h); NULL: none */
-    char *tokenizer;        /* path of a tokenizer.json, or a folder with vocab.json and merges.txt; NULL */
-    mu_shard_source_t read; /* reads weights; its argument is the mu_import_t */
+    char *companions;      /* files to keep (hf_companions.h); NULL: none */
+    char *tokenizer;       /* path of a tokenizer.json, or a folder with vocab.json and merges.txt; NULL */
+    mu_import_rows_t read; /* its first argument is the mu_import_t */
     mu_hf_family_t family;
     const mu_foreign_tensor_t **of; /* [tensor of the model's list][slice] */
     bool by_layer;                  /* gpt-neox: a file a layer; else a file a slice */

@@ -12,13 +12,21 @@ static int64_t largest_param(mu_net_t *net)
 }
 
 /* Moments are kept of the owned elements alone. */
+static void owned_part(const mu_net_param_t *param, int64_t offset[2], int64_t count[2])
+{
+    int64_t columns = param->count[1];
+    offset[0] = param->offset[0] + param->own / columns;
+    offset[1] = param->offset[1];
+    count[0] = param->owned / columns;
+    count[1] = columns;
+}
+
 static mu_status_t load_moment(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_net_param_t *param,
                                mu_state_t state, float *to, float *host)
 {
     mu_device_t *device = mu_net_device(net);
-    int64_t columns = param->count[1];
-    int64_t offset[2] = {param->offset[0] + param->own / columns, param->offset[1]};
-    int64_t count[2] = {param->owned / columns, columns};
+    int64_t offset[2], count[2];
+    owned_part(param, offset, count);
     if (param->owned == 0)
         return MU_OK;
     MU_TRY(mu_checkpoint_read(checkpoint, param->tensor.name, state, offset, count, host));
@@ -26,10 +34,24 @@ static mu_status_t load_moment(mu_net_t *net, const mu_checkpoint_t *checkpoint,
     return MU_OK;
 }
 
+/* While one parameter is taken, the volume reads the next. */
+static void expect_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, int index, bool optimizer)
+{
+    if (index >= mu_net_param_count(net))
+        return;
+    const mu_net_param_t *param = mu_net_param(net, index);
+    int64_t offset[2], count[2];
+    mu_checkpoint_expect(checkpoint, param->tensor.name, MU_STATE_WEIGHT, param->offset, param->count);
+    owned_part(param, offset, count);
+    for (int state = MU_STATE_EXP_AVG; optimizer && state < MU_STATE_COUNT; state++)
+        mu_checkpoint_expect(checkpoint, param->tensor.name, (mu_state_t)state, offset, count);
+}
+
 static mu_status_t load_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, int index, bool optimizer,
                               float *host)
 {
     const mu_net_param_t *param = mu_net_param(net, index);
+    expect_param(net, checkpoint, index + 1, optimizer);
     MU_TRY(mu_checkpoint_read(checkpoint, param->tensor.name, MU_STATE_WEIGHT, param->offset, param->count,
                               host));
     mu_net_put_weight(net, index, 0, param->elements, host);
@@ -88,18 +110,17 @@ mu_status_t mu_state_load_resized(mu_net_t *net, const mu_checkpoint_t *checkpoi
     return status;
 }
 
-mu_status_t mu_state_read(void *arg, int tensor, mu_state_t state, const int64_t offset[2],
-                          const int64_t count[2], float *out)
+mu_status_t mu_state_read(void *arg, const mu_slice_t *slice, int64_t first, int64_t n, float *out)
 {
     mu_net_t *net = arg;
     mu_device_t *device = mu_net_device(net);
-    const mu_net_param_t *param = mu_net_param(net, tensor);
+    const mu_net_param_t *param = mu_net_param(net, slice->tensor);
     /* whole rows of the local slice: one run of memory, within what is owned (common/checkpoint/slices.h) */
-    int64_t first = (offset[0] - param->offset[0]) * param->count[1];
-    int64_t at = first - param->own;
-    const float *from = state == MU_STATE_EXP_AVG      ? param->m + at
-                        : state == MU_STATE_EXP_AVG_SQ ? param->v + at
-                        : param->master                ? param->master + at
-                                                       : (const float *)param->weight.data + first;
-    return device->ops->get(device, out, from, count[0] * count[1] * (int64_t)sizeof(float));
+    int64_t local = (slice->offset[0] - param->offset[0]) * param->count[1] + first;
+    int64_t at = local - param->own;
+    const float *from = slice->state == MU_STATE_EXP_AVG      ? param->m + at
+                        : slice->state == MU_STATE_EXP_AVG_SQ ? param->v + at
+                        : param->master                       ? param->master + at
+                                                              : (const float *)param->weight.data + local;
+    return device->ops->get(device, out, from, n * (int64_t)sizeof(float));
 }

@@ -21,7 +21,6 @@ mu_status_t mu_state_load_resized(mu_net_t *net, const mu_checkpoint_t *checkpoi
                                   const mu_resize_t *growth);
 
 /* A mu_shard_source_t whose `arg` is the net. */
-mu_status_t mu_state_read(void *net, int tensor, mu_state_t state, const int64_t offset[2],
-                          const int64_t count[2], float *out);
+mu_status_t mu_state_read(void *net, const mu_slice_t *slice, int64_t first, int64_t n, float *out);
 
 #endif

@@ -263,11 +263,10 @@ static void a_shard_that_the_controller_cannot_see_is_not_committed(void **state
     free(tmp);
 }
 
-static mu_status_t refuse(void *arg, int tensor, mu_state_t kind, const int64_t offset[2],
-                          const int64_t count[2], float *out)
+static mu_status_t refuse(void *arg, const mu_slice_t *slice, int64_t first, int64_t n, float *out)
 {
-    (void)arg, (void)kind, (void)offset, (void)count, (void)out;
-    return tensor == 3 ? MU_GPU : MU_OK;
+    (void)arg, (void)first, (void)n, (void)out;
+    return slice->tensor == 3 ? MU_GPU : MU_OK;
 }
 
 static void an_error_of_the_source_ends_the_write(void **state)

@@ -9,6 +9,7 @@
 #include "common/checkpoint/checkpoint_reader.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -60,10 +61,15 @@ static inline void fill_values(int64_t salt, int tensor, mu_state_t state, const
     }
 }
 
-static inline mu_status_t source_values(void *arg, int tensor, mu_state_t state, const int64_t offset[2],
-                                        const int64_t count[2], float *out)
+static inline mu_status_t source_values(void *arg, const mu_slice_t *slice, int64_t first, int64_t n,
+                                        float *out)
 {
-    fill_values(*(int64_t *)arg, tensor, state, offset, count, out);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = (first + i) / slice->count[1], column = (first + i) % slice->count[1];
+        uint32_t bits = value_bits(*(int64_t *)arg, slice->tensor, slice->state, slice->offset[0] + row,
+                                   slice->offset[1] + column);
+        memcpy(&out[i], &bits, sizeof bits);
+    }
     return MU_OK;
 }
 
@@ -73,6 +79,8 @@ typedef struct save {
     int tp, dp, attempt;
     int64_t step, salt;
     bool weights_only, best;
+    bool background; /* by copies that two threads write while the values change */
+    size_t block;    /* of mu_shard_plan_t */
     const char *tokenizer;
 } save_t;
 
@@ -100,33 +108,95 @@ static inline mu_checkpoint_info_t save_info(const save_t *save)
         .data_version = mu_strdup("00112233445566778899aabbccddeeff")};
 }
 
-/* Every worker writes its shard, one after the other, and the controller gets what they packed. */
+static inline mu_shard_plan_t save_plan(const save_t *save, const char *tmp, int worker, int64_t *salt)
+{
+    return (mu_shard_plan_t){.dir = tmp,
+                             .model = &save->model,
+                             .tp = save->tp,
+                             .dp = save->dp,
+                             .tp_rank = worker % save->tp,
+                             .dp_rank = worker / save->tp,
+                             .optimizer = !save->weights_only,
+                             .run_id = "run-1",
+                             .step = save->step,
+                             .attempt = save->attempt,
+                             .read = source_values,
+                             .arg = salt,
+                             .block = save->block};
+}
+
+/* What the controller gets is what a worker packed. */
+static inline mu_status_t send_shard(mu_shard_t *shard, mu_shard_t *out)
+{
+    mu_buf_t packed = MU_BUF_INIT;
+    mu_shard_pack(shard, &packed);
+    mu_shard_release(shard);
+    mu_status_t status = mu_shard_unpack(packed.data, packed.len, out);
+    mu_buf_release(&packed);
+    return status;
+}
+
+typedef struct copied {
+    mu_shard_copy_t *copy;
+    void *memory;
+    pthread_t thread;
+    mu_shard_t shard;
+    mu_status_t status;
+} copied_t;
+
+static inline void *write_copied(void *arg)
+{
+    copied_t *c = arg;
+    c->status = mu_shard_write_copy(c->copy, &c->shard);
+    return NULL;
+}
+
+static inline mu_status_t save_copies(const save_t *save, const char *tmp, mu_shard_t *shards)
+{
+    int64_t salt = save->salt;
+    int workers = save->tp * save->dp;
+    mu_status_t status = MU_OK;
+    copied_t *c = mu_calloc((size_t)workers, sizeof *c);
+    for (int w = 0; status == MU_OK && w < workers; w++) {
+        mu_shard_plan_t plan = save_plan(save, tmp, w, &salt);
+        uint64_t bytes = 0;
+        status = mu_shard_copy_bytes(&plan, &bytes);
+        c[w].memory = aligned_alloc(4096, bytes);
+        if (status == MU_OK)
+            status = mu_shard_copy(&plan, c[w].memory, bytes, &c[w].copy);
+    }
+    salt = ~salt; /* training goes on */
+    for (int w = 0; status == MU_OK && w < workers; w++)
+        if (pthread_create(&c[w].thread, NULL, write_copied, &c[w]) != 0)
+            abort();
+    for (int w = 0; status == MU_OK && w < workers; w++)
+        pthread_join(c[w].thread, NULL);
+    for (int w = 0; w < workers; w++) {
+        status = status == MU_OK ? c[w].status : status;
+        if (status == MU_OK)
+            status = send_shard(&c[w].shard, &shards[w]);
+        else
+            mu_shard_release(&c[w].shard);
+        mu_shard_copy_free(c[w].copy);
+        free(c[w].memory);
+    }
+    free(c);
+    return status;
+}
+
+/* Every worker writes its shard, one after the other. */
 static inline mu_status_t save_shards(const save_t *save, const char *tmp, mu_shard_t *shards)
 {
     mu_status_t status = MU_OK;
     int64_t salt = save->salt;
+    if (save->background)
+        return save_copies(save, tmp, shards);
     for (int w = 0; status == MU_OK && w < save->tp * save->dp; w++) {
-        mu_shard_plan_t plan = {.dir = tmp,
-                                .model = &save->model,
-                                .tp = save->tp,
-                                .dp = save->dp,
-                                .tp_rank = w % save->tp,
-                                .dp_rank = w / save->tp,
-                                .optimizer = !save->weights_only,
-                                .run_id = "run-1",
-                                .step = save->step,
-                                .attempt = save->attempt,
-                                .read = source_values,
-                                .arg = &salt};
+        mu_shard_plan_t plan = save_plan(save, tmp, w, &salt);
         mu_shard_t shard;
-        mu_buf_t packed = MU_BUF_INIT;
         status = mu_shard_write(&plan, &shard);
-        if (status != MU_OK)
-            break;
-        mu_shard_pack(&shard, &packed);
-        mu_shard_release(&shard);
-        status = mu_shard_unpack(packed.data, packed.len, &shards[w]);
-        mu_buf_release(&packed);
+        if (status == MU_OK)
+            status = send_shard(&shard, &shards[w]);
     }
     return status;
 }
