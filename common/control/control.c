@@ -19,7 +19,8 @@ static const uint8_t magic[MAGIC] = {'m', 'u', 's', 't', 'e', 'r'};
 
 typedef enum stage { STAGE_HELLO, STAGE_FRAMES, STAGE_DEAD } stage_t;
 
-/* Lives in locked memory: it holds keys. The buffers hold no secrets that matter after their frame. */
+/* Lives in memory that is locked and left out of core files (sodium_malloc): it holds keys. The buffers hold no secrets
+ * that matter after their frame. */
 struct mu_control {
     mu_control_role_t role;
     stage_t stage;
@@ -313,11 +314,10 @@ bool mu_control_send(mu_control_t *c, const mu_message_t *message)
 
 mu_control_t *mu_control_new(mu_control_role_t role, const uint8_t key[MU_CONTROL_KEY_BYTES])
 {
-    mu_control_t *c = sodium_init() < 0 ? NULL : mu_calloc(1, sizeof *c);
+    mu_control_t *c = sodium_init() < 0 ? NULL : sodium_malloc(sizeof *c);
     if (!c)
-        abort(); /* no source of random bytes: nothing can be secured */
-    sodium_mlock(c, sizeof *c);
-    c->role = role;
+        abort(); /* no source of random bytes, or no memory: nothing can be secured */
+    *c = (mu_control_t){.role = role};
     memcpy(c->key, key, sizeof c->key);
     if (role == MU_CONTROL_GUARD)
         make_hello(c, NULL);
@@ -330,8 +330,7 @@ void mu_control_free(mu_control_t *c)
         return;
     mu_buf_release(&c->in);
     mu_buf_release(&c->out);
-    sodium_munlock(c, sizeof *c); /* zeroes too */
-    free(c);
+    sodium_free(c); /* zeroes too */
 }
 
 void mu_control_feed(mu_control_t *c, const void *bytes, size_t n)
@@ -383,6 +382,19 @@ void mu_control_wrote(mu_control_t *c, size_t n)
 }
 
 /* ---- keys ---- */
+
+uint8_t *mu_control_key_room(void)
+{
+    uint8_t *key = sodium_init() < 0 ? NULL : sodium_malloc(MU_CONTROL_KEY_BYTES);
+    if (!key)
+        abort();
+    return key;
+}
+
+void mu_control_key_free(uint8_t *key)
+{
+    sodium_free(key);
+}
 
 void mu_control_key_new(uint8_t key[MU_CONTROL_KEY_BYTES])
 {

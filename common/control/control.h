@@ -157,6 +157,10 @@ bool mu_control_send(mu_control_t *control, const mu_message_t *message);
 const void *mu_control_output(const mu_control_t *control, size_t *n);
 void mu_control_wrote(mu_control_t *control, size_t n);
 
+/* Memory for a key that is locked, and left out of core files of this process and those that it forks; freeing zeroes it,
+ * and NULL is fine. */
+uint8_t *mu_control_key_room(void);
+void mu_control_key_free(uint8_t *key);
 /* A fresh random key; and its text, 64 hex digits with a NUL after. Decoding is strict; false otherwise. */
 void mu_control_key_new(uint8_t key[MU_CONTROL_KEY_BYTES]);
 void mu_control_key_hex(const uint8_t key[MU_CONTROL_KEY_BYTES], char out[2 * MU_CONTROL_KEY_BYTES + 1]);

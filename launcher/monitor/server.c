@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sodium.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -26,7 +25,7 @@ typedef struct peer {
 
 struct mu_server {
     int door, epoll;
-    uint8_t key[MU_CONTROL_KEY_BYTES];
+    const uint8_t *key;
     char address[64];
     peer_t **peer; /* all */
     int count, cap, unproven;
@@ -96,7 +95,7 @@ mu_status_t mu_server_open(const char *text, const uint8_t key[MU_CONTROL_KEY_BY
     server->epoll = epoll;
     server->ranks = ranks;
     server->of_rank = mu_calloc((size_t)ranks, sizeof *server->of_rank);
-    memcpy(server->key, key, sizeof server->key);
+    server->key = key;
     mu_address_format(&address, server->address, sizeof server->address);
     *out = server;
     return MU_OK;
@@ -181,7 +180,6 @@ void mu_server_close(mu_server_t *server)
         drop(server, server->peer[server->count - 1]);
     close(server->door);
     close(server->epoll);
-    sodium_memzero(server->key, sizeof server->key);
     free(server->peer);
     free(server->of_rank);
     free(server->ended);

@@ -22,7 +22,8 @@ typedef struct mu_server mu_server_t;
  * the connection is that rank's), for others the return value does not matter. */
 typedef bool (*mu_server_handler_t)(void *arg, int rank, const mu_message_t *message);
 
-/* Takes a free port of launcher/mpi/ports.h. ranks: 0 to ranks - 1 may be welcome. Errors: MU_NETWORK;
+/* Takes a free port of launcher/mpi/ports.h. ranks: 0 to ranks - 1 may be welcome. The key must outlive the
+ * server. Errors: MU_NETWORK;
  * MU_PREFLIGHT (too few open files are allowed). */
 mu_status_t mu_server_open(const char *address, const uint8_t key[MU_CONTROL_KEY_BYTES], int ranks,
                            mu_server_t **out);

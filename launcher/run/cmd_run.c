@@ -43,7 +43,7 @@ typedef struct run {
     char *config_path, *hostfile, *key_path;
     bool *fit; /* of each host: it may be used */
     int *gpus; /* of each host */
-    uint8_t key[MU_CONTROL_KEY_BYTES];
+    uint8_t *key;
     char config_digest[MU_DIGEST_HEX], file_digest[MU_DIGEST_HEX];
     char verdict_digest[MU_DIGEST_HEX]; /* of all that was asked for: config, workers, hosts */
     char hosts_digest[MU_DIGEST_HEX];   /* of that and the hosts that were given */
@@ -558,8 +558,8 @@ static mu_status_t start_and_watch(run_t *r, mu_outcome_t *outcome)
     MU_TRY(gather(r));
     MU_TRY(fit(r));
     say_plan(r);
-    prctl(PR_SET_DUMPABLE, 0); /* no core file holds the key; programs that are started are not affected */
-    sodium_mlock(r->key, sizeof r->key);
+    prctl(PR_SET_DUMPABLE, 0); /* no core file at all; programs that are started are not affected */
+    r->key = mu_control_key_room();
     mu_control_key_new(r->key);
     MU_TRY(mu_server_open(r->plan.places.route.address, r->key, r->plan.places.ranks, &r->supervisor.server));
     mu_note_data_version(r->plan.config->data_path, &r->state);
@@ -667,7 +667,8 @@ static void clean_up(run_t *r)
         close(r->tmp_fd);
     mu_orphan_cleanup_folders(r->state.token);
     mu_rundir_writer_end(r->supervisor.writer);
-    sodium_munlock(r->key, sizeof r->key); /* and zeroes it */
+    mu_control_key_free(r->key);
+    r->key = NULL;
 }
 
 static void name_files(run_t *r)

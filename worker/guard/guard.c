@@ -58,13 +58,6 @@ mu_status_t mu_guard_env_read(mu_guard_env_t *out)
         env.supervised = true;
         if (!mu_address_parse(address, &env.launcher))
             return mu_fail(MU_USAGE, "MUSTER_CONTROL='%s': not ADDRESS:PORT with a numeric address", address);
-        const char *hex = getenv("MUSTER_CONTROL_KEY");
-        env.key_file = copy_env("MUSTER_CONTROL_KEY_FILE");
-        if (!env.key_file && (!hex || !mu_control_key_parse(hex, env.key))) {
-            return mu_fail(
-                MU_AUTH, "MUSTER_CONTROL is set, but neither MUSTER_CONTROL_KEY_FILE nor MUSTER_CONTROL_KEY "
-                         "holds a key of 64 hex digits");
-        }
         if (lease && (!mu_parse_f64(lease, &env.lease) || env.lease <= 0))
             return mu_fail(MU_USAGE, "MUSTER_LEASE='%s': not a number of seconds", lease);
         env.run_dir = copy_env("MUSTER_RUN_DIR");
@@ -74,6 +67,15 @@ mu_status_t mu_guard_env_read(mu_guard_env_t *out)
             return mu_fail(MU_USAGE, "MUSTER_RUN_TOKEN='%s': not 32 hex digits", env.token);
         if (env.shm_dir && (env.shm_dir[0] != '/' || !strstr(env.shm_dir, "/muster-")))
             return mu_fail(MU_USAGE, "MUSTER_SHM_DIR='%s': not a folder made for this run", env.shm_dir);
+        const char *hex = getenv("MUSTER_CONTROL_KEY");
+        env.key_file = copy_env("MUSTER_CONTROL_KEY_FILE");
+        env.key = mu_control_key_room();
+        if (!env.key_file && (!hex || !mu_control_key_parse(hex, env.key))) {
+            mu_control_key_free(env.key);
+            return mu_fail(
+                MU_AUTH, "MUSTER_CONTROL is set, but neither MUSTER_CONTROL_KEY_FILE nor MUSTER_CONTROL_KEY "
+                         "holds a key of 64 hex digits");
+        }
     }
     *out = env;
     return MU_OK;
@@ -81,26 +83,31 @@ mu_status_t mu_guard_env_read(mu_guard_env_t *out)
 
 void mu_guard_env_scrub(void)
 {
-    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
+        char *text = getenv(secrets[i]);
+        if (text)
+            sodium_memzero(text, strlen(text)); /* where the kernel put it, which a core file shows */
         unsetenv(secrets[i]);
+    }
 }
 
+/* Not by mu_file_read(), whose buffer grows and leaves copies in memory that the rank inherits. */
 static mu_status_t read_key(mu_guard_env_t *env)
 {
     if (!env->key_file)
         return MU_OK;
-    mu_buf_t text = MU_BUF_INIT;
-    mu_status_t status = mu_file_read(env->key_file, 256, &text);
-    if (status == MU_OK) {
-        while (text.len > 0 && text.data[text.len - 1] == '\n')
-            text.data[--text.len] = '\0';
-        if (!mu_control_key_parse(text.data, env->key))
-            status = mu_fail(MU_AUTH, "%s: not a key of 64 hex digits", env->key_file);
-        sodium_memzero(text.data, text.len);
-    } else {
-        status = MU_AUTH;
-    }
-    mu_buf_release(&text);
+    char text[2 * MU_CONTROL_KEY_BYTES + 2] = "";
+    int fd = open(env->key_file, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    mu_status_t status = MU_OK;
+    if (n < 0)
+        status = mu_fail(MU_AUTH, "%s: cannot read: %s", env->key_file, strerror(errno));
+    text[strcspn(text, "\n")] = '\0';
+    if (status == MU_OK && !mu_control_key_parse(text, env->key))
+        status = mu_fail(MU_AUTH, "%s: not a key of 64 hex digits", env->key_file);
+    sodium_memzero(text, sizeof text);
+    if (fd >= 0)
+        close(fd);
     return status;
 }
 
@@ -199,7 +206,6 @@ static void become_rank(const mu_guard_env_t *env, pid_t guard_pid, int log_fd, 
     char tag[32];
     snprintf(tag, sizeof tag, "rank %d", env->rank);
     mu_log_tag(tag);
-    mu_guard_env_scrub();
 }
 
 /* The guard's half: never returns. */
@@ -210,7 +216,9 @@ static void become_guard(mu_guard_t *guard, mu_guard_env_t *env, mu_guard_log_t 
     snprintf(tag, sizeof tag, "guard %d", env->rank);
     mu_log_tag(tag);
     prctl(PR_SET_NAME, "muster-guard");
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}); /* it holds the key */
+    /* It holds the key, which is in no core file whatever the limit: a core file that goes to a program has none, and
+     * PR_SET_DUMPABLE would hide the environment by which the run's processes are found. */
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     signal(SIGPIPE, SIG_IGN);
     if (log->write_fd >= 0)
         close(log->write_fd);
@@ -226,7 +234,7 @@ static void become_guard(mu_guard_t *guard, mu_guard_env_t *env, mu_guard_log_t 
                 "run` has "
                 "these. SIGTERM saves and stops");
     int code = mu_guard_watch(guard);
-    sodium_memzero(env->key, sizeof env->key);
+    mu_control_key_free(env->key);
     /* the log's writer ends with the rank; on a host whose first process does not reap it would stay a zombie
      */
     for (int i = 0; i < 30 && log->pid > 0 && waitpid(log->pid, NULL, WNOHANG) == 0; i++)
@@ -273,6 +281,7 @@ mu_status_t mu_guard_start(const mu_guard_config_t *config, mu_page_t **page)
 
     /* The key and the digest only matter to the guard, but a failure must be seen before there is a rank. */
     MU_TRY(read_key(&env));
+    mu_guard_env_scrub();
     char digest[MU_DIGEST_HEX];
     if (env.supervised && config && config->config_path &&
         mu_digest_file(config->config_path, digest) == MU_OK)
@@ -293,7 +302,7 @@ mu_status_t mu_guard_start(const mu_guard_config_t *config, mu_page_t **page)
     }
     if (guard.rank_pid > 0)
         become_guard(&guard, &env, &log, shm_fd, &set);
-    sodium_memzero(env.key, sizeof env.key);
+    mu_control_key_free(env.key);
     become_rank(&env, self, log.write_fd, &old);
     if (log.line_fd >= 0)
         close(log.line_fd);

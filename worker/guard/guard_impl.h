@@ -11,7 +11,7 @@ typedef struct mu_guard_env {
     bool supervised; /* a launcher is there */
     mu_address_t launcher;
     char *key_file;
-    uint8_t key[MU_CONTROL_KEY_BYTES];
+    uint8_t *key; /* of mu_control_key_room(); NULL: not supervised */
     double lease; /* seconds */
     int rank, world_size, attempt;
     char *run_dir, *shm_dir; /* NULL: not given */
