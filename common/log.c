@@ -45,7 +45,9 @@ void mu_log_sink_set(mu_log_sink_t sink, void *arg)
 void mu_log_newest_error(char *out, size_t size)
 {
     pthread_mutex_lock(&state.lock);
-    snprintf(out, size, "%.*s", (int)strcspn(state.newest_error, "\n"), state.newest_error);
+    const char *line =
+        state.newest_error + strspn(state.newest_error, " "); /* a line of a list is indented */
+    snprintf(out, size, "%.*s", (int)strcspn(line, "\n"), line);
     pthread_mutex_unlock(&state.lock);
 }
 

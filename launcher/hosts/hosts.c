@@ -147,7 +147,10 @@ mu_status_t mu_hosts_find(const mu_hosts_query_t *query, mu_hosts_t **out)
                          nodes);
         goto done;
     }
-    if ((nodes = env("SLURM_JOB_NODELIST")) && *nodes) {
+    nodes = env("SLURM_JOB_NODELIST");
+    if (!nodes || !*nodes)
+        nodes = env("SLURM_NODELIST"); /* its name in older Slurm, and all that some sites pass on */
+    if (nodes && *nodes) {
         status =
             mu_hosts_parse_slurm(nodes, env("SLURM_TASKS_PER_NODE"), env("SLURM_JOB_CPUS_PER_NODE"), &hosts);
         goto done;

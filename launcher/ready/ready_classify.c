@@ -112,6 +112,19 @@ static mu_reason_t without_hello(int exit_code, const char *said, const char *no
     return MU_REASON_BROKEN;
 }
 
+/* The last line. That the connection was closed says less than what the server said before: PAM's reason, a banner. */
+static void add_last_word(const char *text, mu_buf_t *out)
+{
+    const char *closed = strstr(text, "Connection closed by ");
+    char *before = closed ? mu_format("%.*s", (int)(closed - text), text) : NULL;
+    if (before && !is_blank_text(before)) {
+        add_line(before, NULL, out);
+        mu_buf_adds(out, "; ");
+    }
+    free(before);
+    add_line(text, NULL, out);
+}
+
 mu_reason_t mu_ready_classify(int exit_code, const char *stderr_text, const char *noise, mu_buf_t *detail)
 {
     mu_buf_adds(detail, "");
@@ -126,9 +139,9 @@ mu_reason_t mu_ready_classify(int exit_code, const char *stderr_text, const char
             add_line(stderr_text, of_ssh[i].said, detail);
         return of_ssh[i].reason;
     }
-    if (!is_blank_text(stderr_text))
-        add_line(stderr_text, NULL, detail);
-    else
+    if (is_blank_text(stderr_text))
         mu_buf_addf(detail, "ended with %d", exit_code);
+    else
+        add_last_word(stderr_text, detail);
     return MU_REASON_LOGIN;
 }

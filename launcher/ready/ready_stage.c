@@ -123,11 +123,18 @@ static bool is_own_address(const mu_ready_t *ready, const struct sockaddr_storag
     return false;
 }
 
-/* Debian gives the own name 127.0.1.1, which is on no interface. */
+/* "n1.lan" and "N1" on a machine whose host name is n1 or n1.example. */
+static bool is_own_name(const mu_ready_t *ready, const char *name)
+{
+    size_t n = strcspn(name, "."), m = strcspn(ready->self, ".");
+    return n > 0 && n == m && strncasecmp(name, ready->self, n) == 0;
+}
+
+/* Debian gives the own name and the own full name 127.0.1.1, which is on no interface. */
 static bool is_own_loopback(const mu_ready_t *ready, const char *name, const struct sockaddr_storage *address)
 {
     const struct sockaddr_in *a4 = (const struct sockaddr_in *)address;
-    return strcasecmp(name, ready->self) == 0 && address->ss_family == AF_INET &&
+    return is_own_name(ready, name) && address->ss_family == AF_INET &&
            ntohl(a4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
@@ -236,13 +243,6 @@ static bool ask_where(mu_ready_t *ready, int index, mu_reason_t reason)
     mu_ssh_argv_ask(ready->ssh, index, &ask);
     look_up(ready, index, ask);
     return true;
-}
-
-/* "n1.lan" and "N1" on a machine whose host name is n1 or n1.example. */
-static bool is_own_name(const mu_ready_t *ready, const char *name)
-{
-    size_t n = strcspn(name, "."), m = strcspn(ready->self, ".");
-    return n > 0 && n == m && strncasecmp(name, ready->self, n) == 0;
 }
 
 /* Whether a host is this machine, by its addresses: if all are ours. One that is ours among others proves nothing: a

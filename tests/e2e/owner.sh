@@ -5,16 +5,37 @@
 . "$(dirname "$0")/watch.sh"
 make_data "$scratch/data"
 
-# moved: the run ends with 73, and writes nothing where a new one begins
+# weights RUN: the digest of every value of its newest checkpoint
+weights() {
+    grep -hoE '^\[[0-9,]+,"[0-9a-f]{32}"\]' "$1/checkpoints/$(cat "$1/checkpoints/latest")/manifest.json" | cut -d, -f1-6,8 | sort
+}
+# undisturbed RUN: it ended as a run that was alone, bit for bit
+undisturbed() {
+    [ "$(losses "$1" | wc -l)" -eq 400 ] || fail "$1: $(losses "$1" | wc -l) steps"
+    cmp <(losses "$scratch/alone") <(losses "$1") || fail "$1: the losses are not those of a run that was alone"
+    [ "$(weights "$1" | wc -l)" -gt 10 ] || fail "$1: no digests in its manifest"
+    cmp <(weights "$scratch/alone") <(weights "$1") || fail "$1: the weights are not those of a run that was alone"
+    grep -q '"restarts": 0' "$1/run.json" || fail "$1 was started again"
+}
+steps=(train_iters=400 lr_decay_iters=400)
+begin alone "${steps[@]}"
+ended 0
+
+# moved: the run ends with 73, and writes nothing where a new one begins, which it does not disturb
 begin moved
+before=$(losses "$run" | wc -l)
 mv "$run" "$run.old"
-mkdir "$run"
+old=$launcher
+begin moved "${steps[@]}"
+new=$launcher
 got=0
-wait "$launcher" || got=$?
+wait "$old" || got=$?
 [ $got -eq 73 ] || { cat "$run.err" >&2; fail "exit $got, wanted 73"; }
-[ -z "$(ls -A "$run")" ] || fail "the new directory holds $(ls -A "$run")"
 [ ! -e "$run.old/verdict.json" ] || fail "a verdict was written"
-[ -z "$(ours)" ] || fail "processes are left"
+[ "$(losses "$run.old" | wc -l)" -ge "$before" ] || fail "the moved run has lost its records"
+launcher=$new
+ended 0
+undisturbed "$run"
 
 # a copy has a mark of its own
 mkdir -p "$scratch/one"
@@ -25,17 +46,19 @@ rm "$scratch/two/run.json"
 expect_exit 0 muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/two" train_iters=4 2>"$scratch/log"
 [ "$(token "$scratch/one")" != "$(token "$scratch/two")" ] || fail "a copy has the mark of its original"
 
-# the same path in another mount namespace: the second start touches nothing of the first
+# the same path in another mount namespace: neither run touches anything of the other
 if [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; then
-    begin shared
-    expect_exit 0 unshare -m bash -c "mount -t tmpfs none '$run' &&
-        muster run '$scratch/model.yml' --workers 1 --run-dir '$run' train_iters=4" 2>"$scratch/second"
-    ! grep -q 'ended [0-9]* process' "$scratch/second" || fail "$(cat "$scratch/second")"
-    before=$(wc -l <"$run/metrics.jsonl")
-    wait_for 20 steps_done $((before + 20))
-    grep -q '"restarts": 0' "$run/run.json" || fail "the first run was disturbed"
-    kill -TERM "$launcher"
-    ended 75
+    begin shared "${steps[@]}"
+    expect_exit 0 unshare -m bash -c "mount -t tmpfs none '$run' && cd '$scratch' &&
+        muster run '$scratch/model.yml' --workers 2 --run-dir '$run' ${steps[*]} eval_interval=1000000 checkpoint_factor=1000000 &&
+        cp -r '$run' '$scratch/second'" >"$scratch/log" 2>&1
+    ! grep -q 'ended [0-9]* process' "$scratch/log" || fail "$(cat "$scratch/log")"
+    ended 0
+    undisturbed "$run"
+    undisturbed "$scratch/second"
+    first_ended=$(event_time end)
+    run=$scratch/second
+    awk -v a="$(event_time launcher)" -v b="$first_ended" 'BEGIN { exit !(a < b) }' || fail "the two did not run at once"
 fi
 
 # damaged: set aside, reported, not counted; the step that was resumed stays until a newer one is saved

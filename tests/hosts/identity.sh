@@ -1,13 +1,13 @@
 # Which machine a host is follows from what its login answers: two names of one machine are 78, a name that is also an
 # address of this machine is 78, two machines with one host name are 80, and a name of this machine that resolves to
-# 127.0.1.1 is this machine, without an sshd that ranks would need.
+# 127.0.1.1 is this machine; its own full name is without any sshd, as Debian's /etc/hosts has it.
 . "$(dirname "$0")/lab.sh"
 lab_begin
 for name in head one two; do lab_host $name; done
 for name in head one two; do lab_sshd $name; done
 {
     echo "${LAB_ADDRESS[one]} alias"
-    echo "127.0.1.1 full.lan"
+    echo "127.0.1.1 full.lan head.lan"
     echo "172.30.0.1 bridged"
     echo "${LAB_ADDRESS[two]} bridged"
 } >>"$LAB/etc/hosts"
@@ -27,5 +27,7 @@ expect 78 "names already" one:1,alias:1
 expect 78 "names already" head:1,full.lan:1
 expect 78 "172.30.0.1 is also an address of this machine" one:1,bridged:1
 expect 0 "2 of 2 hosts are fit" full.lan:1,one:1
+lab_sshd_stop head
+expect 0 "2 of 2 hosts are fit" head.lan:1,one:1
 lab_in two hostname one
 expect 80 "host name of another machine" one:1,two:1

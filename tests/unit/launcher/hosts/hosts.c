@@ -497,6 +497,7 @@ static void order_of_sources(void **state)
                                "s[1-2]",
                                NULL};
     const char *const slurm[] = {"SLURM_JOB_NODELIST", "s[1-2]", "SLURM_TASKS_PER_NODE", "5(x2)", NULL};
+    const char *const older[] = {"SLURM_JOB_NODELIST", "", "SLURM_NODELIST", "s[1-2]", NULL};
     const char *const lost[] = {"PRTE_MCA_prte_default_hostfile", absent, NULL};
     const struct {
         const char *hosts, *hostfile, *config, *mpi;
@@ -510,6 +511,7 @@ static void order_of_sources(void **state)
                  {NULL, NULL, absent, absent, mpi, MU_HOSTS_MPI, "two", 6},
                  {NULL, NULL, NULL, f1, slurm, MU_HOSTS_MPI, "one", 3},
                  {NULL, NULL, "/mock_path", absent, slurm, MU_HOSTS_SLURM, "s1", 5},
+                 {NULL, NULL, NULL, absent, older, MU_HOSTS_SLURM, "s1", 0},
                  {NULL, NULL, "/mock_path", absent, nothing, MU_HOSTS_LOCAL, NULL, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mu_hosts_t *hosts = NULL;
