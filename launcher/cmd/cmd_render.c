@@ -1,4 +1,5 @@
 #include "launcher/cmd/cmd.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/stdio_setup.h"
 #include "launcher/plan/start_check.h"
@@ -24,7 +25,8 @@ static int target_of(const char *word)
 
 typedef struct request {
     mu_words_t words,
-        keys; /* as given: the target and the config's files; parameters and the config's keys */
+        keys;           /* as given: the target and the config's files; parameters and the config's keys */
+    const char *output; /* NULL: stdout */
     mu_params_t params;
     char **files;         /* the words after the target */
     mu_words_t overrides; /* the keys that are no parameters */
@@ -35,6 +37,10 @@ typedef struct request {
 static const mu_option_t options[] = {
     MU_OPT("slurm|mpijob|trainjob|storage|argo CONFIG", NULL, MU_OPTION_OPERANDS, offsetof(request_t, words),
            "where it shall run, then GPT-NeoX YAML files", .required = true),
+    MU_OPT(
+        "--output", "DIR", MU_OPTION_TEXT, offsetof(request_t, output),
+        "storage and argo: numbered files there, 01-claims.yaml to 06-alert.rules, for kubectl apply -f DIR",
+        .choices = "DIR"),
     MU_OPT("key=value", NULL, MU_OPTION_OVERRIDES, offsetof(request_t, keys),
            "a parameter below, else a key of the config", ),
     MU_OPT_END};
@@ -56,7 +62,9 @@ const mu_command_t mu_render_command = {
         "account and Secret of a workflow; Argo's WorkflowTemplate. docs/slurm.md, docs/kubernetes.md",
     .options = options,
     .more = list_parameters,
-    .exits = "0; 2 bad command line or parameter; 66 file missing; 78 config invalid, or it does not fit",
+    .exits =
+        "0; 2 bad command line or parameter; 66 file missing; 73 DIR cannot be made; 74 a file cannot be "
+        "written; 78 config invalid, or it does not fit",
     .is_override = mu_config_is_override};
 
 /* Words that name a secret and are no key of a config. */
@@ -81,6 +89,9 @@ static mu_status_t read_arguments(request_t *r)
                        "render: '%s': say where it shall run, slurm, mpijob, trainjob, storage or argo: "
                        "see muster render --help",
                        r->words.item[0]);
+    if (r->output && target != MU_RENDER_STORAGE && target != MU_RENDER_ARGO)
+        return mu_fail(MU_USAGE, "render: --output is for storage and argo: %s is one file, on stdout",
+                       targets[target]);
     mu_params_init(&r->params, (mu_render_target_t)target);
     for (int i = 0; i < r->keys.count; i++) {
         char *key = r->keys.item[i];
@@ -146,7 +157,8 @@ static mu_status_t load_config(const request_t *r, mu_args_t *keys, mu_config_t 
     return mu_config_load(r->files, r->nfiles, keys->v, keys->n, config);
 }
 
-static mu_status_t render_loaded(request_t *r, const mu_args_t *keys, mu_config_t *config, mu_buf_t *out)
+static mu_status_t render_loaded(request_t *r, const mu_args_t *keys, mu_config_t *config,
+                                 mu_render_files_t *out)
 {
     mu_plan_query_t query = {.files = r->files,
                              .nfiles = r->nfiles,
@@ -156,19 +168,19 @@ static mu_status_t render_loaded(request_t *r, const mu_args_t *keys, mu_config_
                              .workers = mu_params_number(&r->params, "workers")};
     switch (r->params.target) {
     case MU_RENDER_SLURM:
-        return render_slurm(r, config, out);
+        return render_slurm(r, config, mu_render_file(out, "job.sbatch"));
     case MU_RENDER_STORAGE:
         return mu_render_storage(&r->params, &query, out);
     case MU_RENDER_ARGO:
         return mu_render_argo(&r->params, config, out);
     case MU_RENDER_TRAINJOB:
-        return mu_render_trainjob(&r->params, config, out);
+        return mu_render_trainjob(&r->params, config, mu_render_file(out, "trainjob.yaml"));
     default:
-        return mu_render_mpijob(&r->params, config, out);
+        return mu_render_mpijob(&r->params, config, mu_render_file(out, "mpijob.yaml"));
     }
 }
 
-static mu_status_t render(request_t *r, mu_buf_t *out)
+static mu_status_t render(request_t *r, mu_render_files_t *out)
 {
     mu_config_t *config = NULL;
     mu_args_t keys = {0};
@@ -185,19 +197,34 @@ static mu_status_t render(request_t *r, mu_buf_t *out)
     return status;
 }
 
+static mu_status_t write_files(const char *dir, const mu_render_files_t *files)
+{
+    MU_TRY(mu_make_dirs(dir, 0777));
+    for (int i = 0; i < files->count; i++) {
+        char *path = mu_path_join(dir, files->name[i]);
+        mu_status_t status = mu_file_replace(path, files->text[i].data, files->text[i].len, 0666);
+        if (status == MU_OK)
+            mu_info("%s", path);
+        free(path);
+        MU_TRY(status);
+    }
+    return MU_OK;
+}
+
 mu_status_t mu_cmd_render(int argc, char **argv)
 {
-    mu_buf_t out = MU_BUF_INIT;
+    mu_render_files_t files = {.count = 0};
     request_t r = {.nfiles = 0};
     bool help;
     mu_status_t status = mu_options_parse(&mu_render_command, argc, argv, &r, NULL, &help);
     if (status != MU_OK || help)
         goto out;
     MU_TRY_GOTO(status, read_arguments(&r), out);
-    MU_TRY_GOTO(status, render(&r, &out), out);
-    status = mu_stdio_write(&out);
+    files.apart = r.output != NULL;
+    MU_TRY_GOTO(status, render(&r, &files), out);
+    status = r.output ? write_files(r.output, &files) : mu_stdio_write(&files.text[0]);
 out:
-    mu_buf_release(&out);
+    mu_render_files_release(&files);
     mu_params_release(&r.params);
     for (int i = 0; r.paths && i < r.nfiles; i++)
         free(r.paths[i]);

@@ -63,12 +63,27 @@ mu_status_t mu_render_chain(const mu_params_t *params, const mu_config_t *config
 mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_buf_t *out);
 /* The same run for Kubeflow Trainer v2. Errors: as of an MPIJob. */
 mu_status_t mu_render_trainjob(const mu_params_t *params, mu_config_t *config, mu_buf_t *out);
-/* The claims, the account or the Secret's place of a workflow. Errors: those of mu_plan_make(); MU_CONFIG (a claim's size
- * does not hold what the plan asks for, a path lies outside every volume). */
-mu_status_t mu_render_storage(const mu_params_t *params, const mu_plan_query_t *query, mu_buf_t *out);
+/* What a target makes: one text, or, where the parts are to be files of their own, a text each, in their order. */
+enum { MU_RENDER_FILES = 6 };
+typedef struct mu_render_files {
+    bool apart; /* set before: a text a file */
+    int count;
+    const char *name[MU_RENDER_FILES]; /* "01-claims.yaml": static */
+    mu_buf_t text[MU_RENDER_FILES];
+} mu_render_files_t;
+
+/* Where the part that is called `name` goes: a new text, or, without `apart`, the end of the only one. */
+mu_buf_t *mu_render_file(mu_render_files_t *files, const char *name);
+void mu_render_files_release(mu_render_files_t *files);
+
+/* 01-claims.yaml, 02-account.yaml, 03-secret.yaml, or the one that `part` names. Errors: those of mu_plan_make(); MU_CONFIG
+ * (a claim's size does not hold what the plan asks for, a path lies outside every volume). */
+mu_status_t mu_render_storage(const mu_params_t *params, const mu_plan_query_t *query,
+                              mu_render_files_t *out);
 /* What the parameters say of the config, as key=value: to be loaded with it. */
 void mu_argo_overrides(const mu_params_t *params, mu_args_t *out);
-/* The workflow, or what submits it again. Errors: MU_USAGE; MU_CONFIG, as of an MPIJob. */
-mu_status_t mu_render_argo(const mu_params_t *params, mu_config_t *config, mu_buf_t *out);
+/* 04-workflow.yaml, or what submits it again: 05-retrain.yaml and 06-alert.rules, which also follow the workflow with
+ * `apart` and retrain_below=. Errors: MU_USAGE; MU_CONFIG, as of an MPIJob. */
+mu_status_t mu_render_argo(const mu_params_t *params, mu_config_t *config, mu_render_files_t *out);
 
 #endif

@@ -49,8 +49,20 @@ static const struct {
     {"wandb_secret_name", false, "its key token becomes WANDB_API_KEY of the launcher; empty: none"},
     {"wandb_project", false, "empty: none"},
     {"wandb_group", false, "empty: none"},
+    {"register_name", false, "the model in MLflow's registry"},
+    {"register_alias", false, "its new version gets this alias; empty: none"},
+    {"mlflow_tracking_uri", false, "the registry's server, without a password"},
+    {"mlflow_secret_name", false, "its key token becomes MLFLOW_TRACKING_TOKEN of that step; empty: none"},
     {"image", false, "of all pods"},
 };
+
+/* Those of the step `register` are there where it is. */
+static bool is_given(const mu_params_t *p, size_t i)
+{
+    const char *name = given[i].name;
+    return *mu_params_text(p, "register_name") ||
+           (strncmp(name, "register_", 9) != 0 && strncmp(name, "mlflow_", 7) != 0);
+}
 
 /* The two claims and mounts of `volumes`: claim, mount, claim, mount; free() each. */
 static mu_status_t two_volumes(const mu_params_t *p, char *out[4])
@@ -83,6 +95,8 @@ static void add_parameters(const mu_params_t *p, char *volumes[4], const char *c
 {
     mu_buf_adds(out, "  arguments:\n    parameters:\n");
     for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        if (!is_given(p, i))
+            continue;
         const char *value = default_of(p, (int)i, volumes, config_map);
         mu_buf_addf(out, "      - name: %s\n        description: \"%s\"\n", given[i].name, given[i].what);
         if (given[i].choice)
@@ -94,17 +108,30 @@ static void add_parameters(const mu_params_t *p, char *volumes[4], const char *c
 
 /* ---- the steps that are a container ---- */
 
-static void add_variables(mu_buf_t *out)
+typedef struct step {
+    const char *name, *script, *mutex; /* mutex: the parameter that names what the step writes, or NULL */
+    bool fetches, gpus;
+    const char *token,
+        *secret; /* a variable and the parameter that names the Secret that holds it; NULL: none */
+} step_t;
+
+static void add_variables(const mu_params_t *p, const step_t *step, mu_buf_t *out)
 {
     mu_buf_adds(out, "        env:\n");
     for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
-        if (strncmp(given[i].name, "pvc_", 4) == 0 || strcmp(given[i].name, "image") == 0)
+        if (!is_given(p, i) || strncmp(given[i].name, "pvc_", 4) == 0 || strcmp(given[i].name, "image") == 0)
             continue;
         mu_buf_adds(out, "          - {name: ");
         for (const char *c = given[i].name; *c; c++)
             mu_buf_addc(out, (char)(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c));
         mu_buf_addf(out, ", value: \"" GIVEN("%s") "\"}\n", given[i].name);
     }
+    if (step->token)
+        mu_buf_addf(out,
+                    "          - name: %s\n"
+                    "            valueFrom: {secretKeyRef: {name: \"{{=sprig.default('none', "
+                    "workflow.parameters.%s)}}\", key: token, optional: true}}\n",
+                    step->token, step->secret);
 }
 
 /* The work of one place is done by one workflow at a time. */
@@ -116,11 +143,6 @@ static void add_mutex(const char *parameter, const char *more, mu_buf_t *out)
                 "          - name: \"{{=sprig.replace('/', '-', workflow.parameters.%s)}}%s\"\n",
                 parameter, more);
 }
-
-typedef struct step {
-    const char *name, *script, *mutex; /* mutex: the parameter that names what the step writes, or NULL */
-    bool fetches, gpus;
-} step_t;
 
 static void add_step(const mu_params_t *p, char *volumes[4], const step_t *step, mu_buf_t *out)
 {
@@ -148,7 +170,7 @@ static void add_step(const mu_params_t *p, char *volumes[4], const step_t *step,
     if (step->fetches)
         mu_yaml_indent(mu_argo_get, 12, out);
     mu_yaml_indent(step->script, 12, out);
-    add_variables(out);
+    add_variables(p, step, out);
     mu_buf_adds(out,
                 "        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n"
                 "        resources:\n");
@@ -261,7 +283,7 @@ static void add_train(const mu_params_t *p, char *volumes[4], bool own_ssh, mu_b
 
 /* ---- the whole ---- */
 
-static void add_graph(mu_buf_t *out)
+static void add_graph(const mu_params_t *p, mu_buf_t *out)
 {
     static const char *const task[][2] = {{"parameters", NULL},
                                           {"fetch-model", "parameters"},
@@ -270,9 +292,11 @@ static void add_graph(mu_buf_t *out)
                                           {"prepare", "import && fetch-data"},
                                           {"train", "prepare"},
                                           {"gate", "train"},
-                                          {"export", "gate"}};
+                                          {"export", "gate"},
+                                          {"register", "export"}};
+    size_t count = sizeof task / sizeof *task - !*mu_params_text(p, "register_name");
     mu_buf_adds(out, "    - name: main\n      dag:\n        tasks:\n");
-    for (size_t i = 0; i < sizeof task / sizeof *task; i++) {
+    for (size_t i = 0; i < count; i++) {
         mu_buf_addf(out, "          - {name: %s, template: %s", task[i][0], task[i][0]);
         if (task[i][1])
             mu_buf_addf(out, ", depends: \"%s\"", task[i][1]);
@@ -284,13 +308,22 @@ static void add_template(const mu_params_t *p, char *volumes[4], const char *con
                          mu_buf_t *out)
 {
     static const step_t steps[] = {
-        {"parameters", mu_argo_parameters, NULL, false, false},
-        {"fetch-model", mu_argo_fetch_model, "pretrained_checkpoint_path", true, false},
-        {"fetch-data", mu_argo_fetch_data, "dataset_file", true, false},
-        {"import", mu_argo_import, "pretrained_checkpoint_path", false, false},
-        {"prepare", mu_argo_prepare, "tokenized_dataset_path", false, false},
-        {"gate", mu_argo_gate, NULL, false, true},
-        {"export", mu_argo_export, NULL, false, false}};
+        {.name = "parameters", .script = mu_argo_parameters},
+        {.name = "fetch-model",
+         .script = mu_argo_fetch_model,
+         .mutex = "pretrained_checkpoint_path",
+         .fetches = true},
+        {.name = "fetch-data", .script = mu_argo_fetch_data, .mutex = "dataset_file", .fetches = true},
+        {.name = "import", .script = mu_argo_import, .mutex = "pretrained_checkpoint_path"},
+        {.name = "prepare", .script = mu_argo_prepare, .mutex = "tokenized_dataset_path"},
+        {.name = "gate", .script = mu_argo_gate, .gpus = true},
+        {.name = "export", .script = mu_argo_export},
+        {.name = "register",
+         .script = mu_argo_register,
+         .mutex = "register_name",
+         .token = "MLFLOW_TRACKING_TOKEN",
+         .secret = "mlflow_secret_name"}};
+    size_t count = sizeof steps / sizeof *steps - !*mu_params_text(p, "register_name");
     const char *user = mu_params_text(p, "user");
     mu_buf_adds(out, "---\napiVersion: argoproj.io/v1alpha1\nkind: WorkflowTemplate\n");
     mu_render_meta(p, "", out);
@@ -319,8 +352,8 @@ static void add_template(const mu_params_t *p, char *volumes[4], const char *con
                                                                 "{claimName: \"" GIVEN(
                                                                     "pvc_data_name") "\"}}\n"
                                                                                      "  templates:\n");
-    add_graph(out);
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    add_graph(p, out);
+    for (size_t i = 0; i < count; i++) {
         if (strcmp(steps[i].name, "gate") == 0)
             add_train(p, volumes, own_ssh, out);
         add_step(p, volumes, &steps[i], out);
@@ -376,32 +409,58 @@ static void add_all(const mu_params_t *p, char *volumes[4], bool own_ssh, const 
     free(suffix);
 }
 
-mu_status_t mu_render_argo(const mu_params_t *p, mu_config_t *config, mu_buf_t *out)
+/* As `muster export --register` takes them. */
+static mu_status_t check_register(const mu_params_t *p)
+{
+    static const char *const words[] = {"register_name", "register_alias"};
+    const char *name = mu_params_text(p, "register_name");
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        const char *word = mu_params_text(p, words[i]);
+        if (word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")])
+            return mu_fail(MU_USAGE, "render: %s wants letters, digits and ._-, not '%s'", words[i], word);
+    }
+    if (*name && !mu_params_text(p, "mlflow_tracking_uri"))
+        return mu_fail(MU_USAGE, "render: register_name=%s wants mlflow_tracking_uri=, the registry's server",
+                       name);
+    return MU_OK;
+}
+
+/* The parts that are wanted, to their files. */
+static mu_status_t add_parts(const mu_params_t *p, char *volumes[4], bool own_ssh, const mu_buf_t *yaml,
+                             mu_render_files_t *files)
+{
+    const char *part = mu_params_text(p, "part");
+    bool retrain = mu_params_text(p, "retrain_below") != NULL, whole = strcmp(part, "workflow") == 0;
+    if (!whole && !retrain)
+        return mu_fail(
+            MU_USAGE, "render: part=%s wants retrain_below=, the mean of the feedback that is too low", part);
+    if (whole)
+        add_all(p, volumes, own_ssh, yaml, mu_render_file(files, "04-workflow.yaml"));
+    if (strcmp(part, "retrain") == 0 || (whole && retrain && files->apart))
+        mu_argo_retrain(p, mu_render_file(files, "05-retrain.yaml"));
+    if (strcmp(part, "alert") == 0 || (whole && retrain && files->apart))
+        mu_argo_alert(p, mu_render_file(files, "06-alert.rules"));
+    return MU_OK;
+}
+
+mu_status_t mu_render_argo(const mu_params_t *p, mu_config_t *config, mu_render_files_t *files)
 {
     int64_t slots = mu_params_number(p, "slots");
     mu_world_t world = {.workers = (int)(mu_params_number(p, "trainer_nodes") * slots),
                         .slots_per_host = (int)slots,
                         .device_has_fp16 = true};
-    const char *part = mu_params_text(p, "part");
     char *volumes[4] = {0};
     mu_buf_t yaml = MU_BUF_INIT;
     mu_status_t status;
     MU_TRY_GOTO(status, two_volumes(p, volumes), out);
     MU_TRY_GOTO(status, check_name(p), out);
+    MU_TRY_GOTO(status, check_register(p), out);
     MU_TRY_GOTO(status, mu_render_check_gpus(p, config), out);
     MU_TRY_GOTO(status, mu_render_check_paths(p, config), out);
     mu_render_warn_of_tag(mu_params_text(p, "image"));
     mu_config_write_yaml(config, false, &yaml);
     MU_TRY_GOTO(status, mu_config_resolve(config, &world), out);
-    if (strcmp(part, "workflow") != 0 && !mu_params_text(p, "retrain_below"))
-        status = mu_fail(
-            MU_USAGE, "render: part=%s wants retrain_below=, the mean of the feedback that is too low", part);
-    else if (strcmp(part, "retrain") == 0)
-        mu_argo_retrain(p, out);
-    else if (strcmp(part, "alert") == 0)
-        mu_argo_alert(p, out);
-    else
-        add_all(p, volumes, mu_config_given(config, "muster.ssh_args"), &yaml, out);
+    status = add_parts(p, volumes, mu_config_given(config, "muster.ssh_args"), &yaml, files);
 out:
     mu_buf_release(&yaml);
     for (int i = 0; i < 4; i++)

@@ -7,7 +7,7 @@
 /* Each step's script is the head and its own part; those that fetch have mu_argo_get between them. */
 extern const char mu_argo_head[], mu_argo_get[];
 extern const char mu_argo_parameters[], mu_argo_fetch_model[], mu_argo_fetch_data[], mu_argo_import[],
-    mu_argo_prepare[], mu_argo_gate[], mu_argo_export[];
+    mu_argo_prepare[], mu_argo_gate[], mu_argo_export[], mu_argo_register[];
 
 /* What submits the workflow again when the mean of the feedback falls: an account for Alertmanager's webhook and the
  * event's binding; and the rule for Prometheus, which is no object of Kubernetes. */

@@ -43,13 +43,18 @@ const char mu_argo_parameters[] =
     "choice download_dataset \"$DOWNLOAD_DATASET\"\n"
     "choice tokenize_dataset \"$TOKENIZE_DATASET\"\n"
     "choice use_ib \"$USE_IB\"\n"
+    "word() { case $2 in *[!A-Za-z0-9._-]*) wrong \"$1\" \"a name of letters, digits and ._-\" \"$2\" ;; "
+    "esac; }\n"
+    "word register_name \"${REGISTER_NAME-}\"\n"
+    "word register_alias \"${REGISTER_ALIAS-}\"\n"
     "number trainer_nodes \"$TRAINER_NODES\"\n"
     "number micro_batch_size \"$MICRO_BATCH_SIZE\"\n"
     "number gradient_accumulation_steps \"$GRADIENT_ACCUMULATION_STEPS\"\n"
     "# layout, global batch, memory, checkpoints: before anything is fetched; 78 if it does not fit\n"
     "exec muster plan \"$@\" --workers $((TRAINER_NODES * slots))\n";
 
-/* curl goes on where it was cut off. What it was told once for all (no such file, not allowed) ends it. */
+/* curl goes on where it was cut off. What it was told once for all (no such file, not allowed) ends it. 416 answers a
+ * part that is as long as the file, which is whole, or longer, which is of another one; for curl that is no failure. */
 const char mu_argo_get[] =
     "get() { # ADDRESS FILE: 66 where the server has none\n"
     "  [ ! -s \"$2\" ] || return 0\n"
@@ -59,17 +64,20 @@ const char mu_argo_get[] =
     "    code=0\n"
     "    http=$(curl --fail --location --silent --show-error --connect-timeout 30 "
     "--speed-limit 1 --speed-time 60 \\\n"
-    "      --continue-at - --write-out '%{http_code}' --output \"$2.part\" \"$1\" "
+    "      --continue-at - --write-out '%{http_code} %header{content-range}' --output \"$2.part\" \"$1\" "
     "2>\"${TMPDIR:-/tmp}/curl.log\") || code=$?\n"
     "    case $code:$http in\n"
+    "    0:416* | 22:416*)\n"
+    "      [ \"${http#*/}\" != \"$(wc -c <\"$2.part\")\" ] || break\n"
+    "      rm -f \"$2.part\"\n"
+    "      ;;\n"
     "    0:*) break ;;\n"
-    "    22:416) rm -f \"$2.part\" ;; # as long as the file or longer: of another one, maybe\n"
-    "    22:40[1345] | 22:410 | 37:*) echo \"$1: HTTP $http\" >&2; return 66 ;;\n"
+    "    22:40[1345]* | 22:410* | 37:*) echo \"$1: HTTP ${http%% *}\" >&2; return 66 ;;\n"
     "    23:*) cat \"${TMPDIR:-/tmp}/curl.log\" >&2; return 74 ;;\n"
     "    33:* | 36:*) rm -f \"$2.part\" ;;\n"
     "    esac\n"
     "    tries=$((tries + 1))\n"
-    "    echo \"$1: try $tries: $(cat \"${TMPDIR:-/tmp}/curl.log\")\" >&2\n"
+    "    echo \"$1: try $tries: HTTP ${http%% *}: $(cat \"${TMPDIR:-/tmp}/curl.log\")\" >&2\n"
     "    [ $tries -lt 6 ] || return 69\n"
     "    sleep $((tries * ${PAUSE:-10}))\n"
     "  done\n"
@@ -167,3 +175,10 @@ const char mu_argo_gate[] =
     "exec muster \"$@\"\n";
 
 const char mu_argo_export[] = "exec muster export \"$save@$MODEL\" --output \"$save.hf\"\n";
+
+/* The export is there: this only makes a version of it. */
+const char mu_argo_register[] =
+    "set -- export \"$save@$MODEL\" --output \"$save.hf\" --register \"$REGISTER_NAME\" --mlflow "
+    "\"$MLFLOW_TRACKING_URI\"\n"
+    "[ -z \"$REGISTER_ALIAS\" ] || set -- \"$@\" --alias \"$REGISTER_ALIAS\"\n"
+    "exec muster \"$@\"\n";

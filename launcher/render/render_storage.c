@@ -129,9 +129,8 @@ static void add_account(const mu_params_t *p, mu_buf_t *out)
     }
 }
 
-static void add_secret(const mu_params_t *p, mu_buf_t *out)
+static void add_secret(const mu_params_t *p, const char *name, mu_buf_t *out)
 {
-    const char *name = mu_params_text(p, "wandb_secret_name");
     if (!*name)
         return;
     mu_buf_addf(out,
@@ -146,20 +145,34 @@ static void add_secret(const mu_params_t *p, mu_buf_t *out)
     mu_buf_adds(out, "type: Opaque\n");
 }
 
-mu_status_t mu_render_storage(const mu_params_t *params, const mu_plan_query_t *query, mu_buf_t *out)
+/* NULL where `part` leaves it out. */
+static mu_buf_t *begin(const mu_params_t *params, const char *part, const char *file,
+                       mu_render_files_t *files)
 {
-    const char *part = mu_params_text(params, "part");
+    const char *wanted = mu_params_text(params, "part");
+    if (strcmp(wanted, "all") != 0 && strcmp(wanted, part) != 0)
+        return NULL;
+    mu_buf_t *out = mu_render_file(files, file);
+    if (out->len == 0)
+        mu_buf_adds(out, "# Written by `muster render storage`. kubectl apply -f THIS-FILE\n");
+    return out;
+}
+
+mu_status_t mu_render_storage(const mu_params_t *params, const mu_plan_query_t *query,
+                              mu_render_files_t *files)
+{
     mu_plan_t plan;
-    mu_status_t status = MU_OK;
+    mu_buf_t *out;
     MU_TRY(mu_plan_make(query, &plan));
-    status = mu_render_check_paths(params, plan.config);
-    mu_buf_adds(out, "# Written by `muster render storage`. kubectl apply -f THIS-FILE\n");
-    if (status == MU_OK && (strcmp(part, "all") == 0 || strcmp(part, "claims") == 0))
+    mu_status_t status = mu_render_check_paths(params, plan.config);
+    if (status == MU_OK && (out = begin(params, "claims", "01-claims.yaml", files)))
         status = add_claims(params, &plan, out);
-    if (strcmp(part, "all") == 0 || strcmp(part, "account") == 0)
+    if ((out = begin(params, "account", "02-account.yaml", files)))
         add_account(params, out);
-    if (strcmp(part, "all") == 0 || strcmp(part, "secret") == 0)
-        add_secret(params, out);
+    if ((out = begin(params, "secret", "03-secret.yaml", files))) {
+        add_secret(params, mu_params_text(params, "wandb_secret_name"), out);
+        add_secret(params, mu_params_text(params, "mlflow_secret_name"), out);
+    }
     mu_plan_free(&plan);
     return status;
 }

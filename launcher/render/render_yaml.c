@@ -16,6 +16,21 @@ const char *mu_yaml_scalar(const char *word, char *room, size_t size)
     return room;
 }
 
+mu_buf_t *mu_render_file(mu_render_files_t *files, const char *name)
+{
+    int i = files->apart ? files->count : 0;
+    if (i == files->count)
+        files->name[files->count++] = name;
+    return &files->text[i];
+}
+
+void mu_render_files_release(mu_render_files_t *files)
+{
+    for (int i = 0; i < files->count; i++)
+        mu_buf_release(&files->text[i]);
+    files->count = 0;
+}
+
 void mu_render_meta(const mu_params_t *p, const char *suffix, mu_buf_t *out)
 {
     const char *space = mu_params_text(p, "namespace");

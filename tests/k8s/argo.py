@@ -12,7 +12,7 @@ import yaml
 from check import BOOL, DEFINITIONS, META, NUMBER, TEXT, TEXTS, check, core, fail, failures, fields, listed, word
 
 OPEN = {}
-VARIABLE = fields(name=TEXT, value=TEXT)
+VARIABLE = fields(name=TEXT, value=TEXT, valueFrom=fields(secretKeyRef=fields(name=TEXT, key=TEXT, optional=BOOL)))
 MUTEXES = fields(mutexes=listed(fields(name=TEXT)))
 SCRIPT = fields(
     image=TEXT, command=listed(TEXT), args=listed(TEXT), env=listed(VARIABLE),
@@ -138,7 +138,10 @@ def rules(template, objects, where):
                 fail(where, "the step fails before the job does")  # D10
             if not step["resource"].get("setOwnerReference"):
                 fail(where, "the job outlives the workflow")
-        if step["name"] in ("train", "fetch-model", "fetch-data", "import", "prepare") and not step.get("synchronization"):
+        for v in step.get("container", {}).get("env", []):
+            if re.search(r"TOKEN$|KEY$|PASSWORD", v["name"]) and "value" in v:
+                fail(where, f"{step['name']}: {v['name']} is a literal")
+        if step["name"] in ("train", "fetch-model", "fetch-data", "import", "prepare", "register") and not step.get("synchronization"):
             fail(where, f"{step['name']}: two workflows may write the same place")
     return steps
 
@@ -164,7 +167,7 @@ def write_step(step, values, order, where_to):
     with open(base + ".sh", "w") as f:
         f.write(put_in(c["args"][0], values, step["name"]))
     with open(base + ".env", "w") as f:
-        f.writelines(f"{v['name']}={put_in(v['value'], values, step['name'])}\0" for v in c["env"])
+        f.writelines(f"{v['name']}={put_in(v['value'], values, step['name'])}\0" for v in c["env"] if "value" in v)
 
 
 def main():

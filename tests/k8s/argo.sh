@@ -26,6 +26,16 @@ muster render storage "$neox" class=neox-checkpoints:shared-nvme-las1,neox-data:
 muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' >"$scratch/argo.yaml"
 muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' part=retrain retrain_below=0.8 >"$scratch/retrain.yaml"
 muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' part=alert retrain_below=0.8 >"$scratch/alert.rules"
+# the same as numbered files, which kubectl applies in their order; a second time writes the same
+for _ in 1 2; do
+    muster render storage "$neox" class=neox-checkpoints:shared-nvme-las1,neox-data:shared-hdd-las1 --output "$scratch/k8s/files" 2>/dev/null
+    muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' retrain_below=0.8 --output "$scratch/k8s/files" 2>/dev/null
+done
+[ "$(ls "$scratch/k8s/files" | paste -sd' ')" = "01-claims.yaml 02-account.yaml 03-secret.yaml 04-workflow.yaml 05-retrain.yaml 06-alert.rules" ] ||
+    fail "the files: $(ls "$scratch/k8s/files")"
+cmp "$scratch/argo.yaml" "$scratch/k8s/files/04-workflow.yaml" && cmp "$scratch/retrain.yaml" "$scratch/k8s/files/05-retrain.yaml" &&
+    cmp "$scratch/alert.rules" "$scratch/k8s/files/06-alert.rules" || fail "a file is not what is printed"
+cat "$scratch"/k8s/files/0[123]*.yaml | grep -v '^# Written by' | cmp - <(grep -v '^# Written by' "$scratch/storage.yaml") || fail "storage as files"
 promtool check rules "$scratch/alert.rules" >"$scratch/promtool" || fail "promtool: $(cat "$scratch/promtool")"
 a40=(run_name=a40 trainer_gpu=A40 use_ib=false micro_batch_size=4 gradient_accumulation_steps=192)
 for case in "run_name=finetune_gpt_neox" "${a40[*]}"; do
@@ -73,6 +83,11 @@ refused 2 'gate' argo "$neox" image=i:1 gate='pplx<2'
 refused 2 'volumes' argo "$neox" image=i:1 'gate=ppl<2' volumes=a:/a
 refused 2 'retrain_below' argo "$neox" image=i:1 'gate=ppl<2' part=alert
 refused 2 'name' argo "$neox" image=i:1 'gate=ppl<2' name=a-name-that-is-far-too-long-for-pods
+refused 2 'mlflow_tracking_uri' argo "$neox" image=i:1 'gate=ppl<2' register_name=m
+refused 2 'register_alias' argo "$neox" image=i:1 'gate=ppl<2' register_name=m register_alias=a/b mlflow_tracking_uri=http://m
+refused 2 'password' argo "$neox" image=i:1 'gate=ppl<2' register_name=m mlflow_tracking_uri=http://me:word@m
+refused 2 'output' mpijob "$neox" image=i:1 --output "$scratch/none"
+[ ! -e "$scratch/none" ] || fail "a refused command makes a folder"
 refused 2 'true|false' argo "$neox" image=i:1 'gate=ppl<2' use_ib=True
 
 # the nine mistakes of the article's file (values that are no texts), and others: the check can fail
@@ -114,14 +129,21 @@ echo key >"$scratch/home/.ssh/id_rsa.pub"
 echo "localhost slots=1" >"$scratch/hosts"
 "$python" "$MUSTER_SOURCE/tests/k8s/file_server.py" "$scratch/www" "$scratch/port" &
 server=$!
-trap 'kill $server 2>/dev/null; finish' EXIT
-for ((i = 0; i < 200; i++)); do [ ! -s "$scratch/port" ] || break; sleep 0.05; done
+python3 "$MUSTER_SOURCE/tests/e2e/mlflow_server.py" "$scratch/mlflow" &
+registry=$!
+trap 'kill $server $registry 2>/dev/null; finish' EXIT
+for ((i = 0; i < 200; i++)); do [ ! -s "$scratch/port" ] || [ ! -s "$scratch/mlflow" ] || break; sleep 0.05; done
 url=http://127.0.0.1:$(cat "$scratch/port")
 
 muster render argo "$scratch/model.yml" name=small image=i:1 volumes="ckpts:$scratch/c,data:$scratch/d" gpus=0 trainer_nodes=1 \
     micro_batch_size=8 gradient_accumulation_steps=1 region=none trainer_gpu=none home="$scratch/home" cpu=1 memory=1Gi \
     model_weights_url="$url/cut-hf/" pretrained_checkpoint_path=base tokenizer_file=base/tokenizer.json finetuned_checkpoint_path=runs \
-    dataset_url="$url/busy-cut.txt" dataset_file=a.txt tokenized_dataset_path=sets/a gate='ppl<1e6,tokens>0' >"$scratch/argo.yaml"
+    dataset_url="$url/busy-cut.txt" dataset_file=a.txt tokenized_dataset_path=sets/a gate='ppl<1e6,tokens>0' \
+    register_name=tuned register_alias=production mlflow_tracking_uri="http://127.0.0.1:$(cat "$scratch/mlflow")" \
+    mlflow_secret_name=mlflow-token >"$scratch/argo.yaml"
+grep -q 'secretKeyRef: {name: .*mlflow_secret_name.*key: token' "$scratch/argo.yaml" || fail "no token for the registry"
+muster render storage "$scratch/model.yml" name=small volumes="ckpts:$scratch/c,data:$scratch/d" part=secret mlflow_secret_name=mlflow-token \
+    micro_batch_size=8 gradient_accumulation_steps=1 | grep -q 'name: mlflow-token' || fail "no place for the registry's token"
 rm -rf "$scratch/steps"
 mkdir "$scratch/steps"
 argo "$scratch/argo.yaml" -- "$scratch/steps" run_name=first || fail "the small workflow"
@@ -132,7 +154,7 @@ train() { # as the launcher's container has it, but for its mounts
     sh "$scratch/train.sh" >"$scratch/train.out" 2>&1
 }
 order=$(cd "$scratch/steps" && ls *.sh | sed -E 's/^[0-9]+-(.*)\.sh$/\1/' | paste -sd' ')
-[ "$order" = "parameters fetch-model fetch-data import prepare train gate export" ] || fail "the graph's order is: $order"
+[ "$order" = "parameters fetch-model fetch-data import prepare train gate export register" ] || fail "the graph's order is: $order"
 all_steps() {
     local step
     for step in $order; do
@@ -144,6 +166,12 @@ cmp "$scratch/www/cut-hf/model.safetensors" "$scratch/c/base/model.safetensors" 
 cmp "$scratch/www/busy-cut.txt" "$scratch/d/datasets/a.txt" || fail "the text is not what was served"
 grep -q "try 1" "$scratch/fetch-model.out" && grep -q "try 1" "$scratch/fetch-data.out" || fail "nothing was cut off: $(cat "$scratch/fetch-data.out")"
 [ -s "$scratch/c/runs/first.hf/model.safetensors" ] || fail "nothing is exported"
+registered() {
+    grep -qE '^\{"tuned": \{"aliases": \{"production": "1"\}, "versions": \{"1": "[^"]*"\}\}\}$' "$scratch/mlflow.models" ||
+        fail "the registry has: $(cat "$scratch/mlflow.models")"
+}
+registered
+cmp "$scratch/c/runs/first.hf/model.safetensors" "$(find "$scratch/mlflow.artifacts" -name model.safetensors)" || fail "another model is registered"
 weights=$(sed -n 's/.*model_weights_sha256=//p' "$scratch/fetch-model.out")
 text=$(sed -n 's/.*dataset_sha256=//p' "$scratch/fetch-data.out")
 echo "the commands in order: fetched through cuts, trained, gated, exported"
@@ -152,8 +180,31 @@ before=$(find "$scratch/c" "$scratch/d" -name '*.safetensors' -o -name 'manifest
 all_steps "again"
 [ "$before" = "$(find "$scratch/c" "$scratch/d" -name '*.safetensors' -o -name 'manifest.json' | LC_ALL=C sort | xargs sha256sum)" ] ||
     fail "a second time makes other files"
+registered
 expect_exit 87 runs gate GATE='ppl<1e6,ppl<=1.01'
 grep -q ppl "$scratch/gate.out" || fail "the gate is not named"
+
+# what a fetch that was killed left: it goes on at its end; a part that is whole is not fetched again; one that is longer
+# than the file, of a server that has no ranges, or of which nothing is said, is fetched anew
+resumed() { # NAME FILE: what lies in FILE is the part; prints where the requests began
+    : >"$scratch/port.log"
+    cp "$2" "$scratch/d/datasets/$1.part"
+    runs fetch-data DATASET_URL="$url/$1" DATASET_FILE="$1" || fail "$1 after $(stat -c %s "$2") bytes: $(cat "$scratch/fetch-data.out")"
+    cmp "$scratch/www/busy-cut.txt" "$scratch/d/datasets/$1" || fail "$1 after $(stat -c %s "$2") bytes is another file"
+    rm "$scratch/d/datasets/$1"
+    cut -d' ' -f2 "$scratch/port.log" | paste -sd' '
+}
+size=$(stat -c %s "$scratch/www/busy-cut.txt")
+for name in b.txt whole.txt terse.txt; do ln "$scratch/www/busy-cut.txt" "$scratch/www/$name"; done
+head -c 1000 "$scratch/www/busy-cut.txt" >"$scratch/some"
+head -c $((size + 1)) /dev/zero >"$scratch/longer"
+for case in "b.txt some:1000" "b.txt busy:$size" "b.txt longer:$((size + 1)) 0" "whole.txt some:0 0" "terse.txt busy:$size 0"; do
+    read -r name part <<<"${case%%:*}"
+    [ "$part" = busy ] && part=$scratch/www/busy-cut.txt || part=$scratch/$part
+    found=$(resumed "$name" "$part") || exit 1
+    [ "$found" = "${case#*:}" ] || fail "$case: requests began at $found"
+done
+echo "a fetch goes on where it was cut off"
 
 # what is skipped is verified
 skip=(DOWNLOAD_CHECKPOINT=false DOWNLOAD_DATASET=false TOKENIZE_DATASET=false)

@@ -1,5 +1,6 @@
 """file_server.py DIR FILE: serves DIR, with ranges and listings, on a free port of this machine that it writes to FILE. The first
-answer with a body for each path that holds "cut" ends half way; the first one for "busy" is 503."""
+answer with a body for each path that holds "cut" ends half way; the first one for "busy" is 503. "whole" knows no ranges, and
+"terse" does not say in a 416 how long the file is. FILE.log has a line for each GET of a file: its name and where it begins."""
 import http.server
 import os
 import sys
@@ -28,9 +29,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             return
         with open(path, "rb") as f:
             body = f.read()
-        begin = int(self.headers.get("Range", "bytes=0-")[6:].split("-")[0])
+        begin = 0 if "whole" in self.path else int(self.headers.get("Range", "bytes=0-")[6:].split("-")[0])
+        with open(sys.argv[2] + ".log", "a") as log:
+            log.write(f"{os.path.basename(path)} {begin}\n")
         if begin >= len(body) > 0:
-            self.send_error(416)
+            self.send_response(416)
+            self.send_header("Content-Length", "0")
+            if "terse" not in self.path:
+                self.send_header("Content-Range", f"bytes */{len(body)}")
+            self.end_headers()
             return
         self.send_response(206 if begin else 200)
         self.send_header("Content-Length", str(len(body) - begin))
