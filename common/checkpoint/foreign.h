@@ -15,7 +15,8 @@ typedef enum mu_foreign_kind {
 
 mu_foreign_kind_t mu_foreign_kind(const char *path);
 
-/* Fails with MU_NOINPUT because `path` holds no checkpoint: what it is instead, and what to do. `subject` begins the
+/* Fails with MU_NOINPUT because `path` holds no checkpoint: what it is instead, and the command for a
+ * shell that makes a checkpoint of it. `subject` begins the
  * message ("load (a.yml:3:1)"), or is NULL. */
 mu_status_t mu_foreign_refuse(const char *subject, const char *path);
 

@@ -92,6 +92,10 @@ static mu_status_t refuse_foreign(const char *name, const char *head, size_t n)
         {"%PDF-", 5, "a PDF document", "extract its text first"},
         {"version https://git-lfs.github.com/spec/", 40, "a Git LFS pointer",
          "it stands for a file that was not fetched: run git lfs pull"},
+        {"\x28\x1E\x34\x01", 4, "a file of tokens as llm.c writes them",
+         "give the text that it was made from"},
+        {"\x41\x1F\x34\x01", 4, "a file of tokens as llm.c writes them",
+         "give the text that it was made from"},
         {"PAR1\x15", 5, "a Parquet file", "convert it to JSONL first"},
         {"\x89HDF\r\n", 6, "an HDF5 file", "give the text that it was made from"},
         {"\xFF\xFE", 2, "UTF-16 text", "convert it with iconv -f UTF-16 -t UTF-8"},
@@ -107,7 +111,7 @@ static mu_status_t refuse_foreign(const char *name, const char *head, size_t n)
         return mu_fail(
             MU_DATA,
             "%s: this is binary data, not UTF-8 text: more than %d %% of its first bytes are control "
-            "characters",
+            "characters; of tokens (nanoGPT's .bin) give the text that they were made from",
             name, BINARY_PERCENT);
     return MU_OK;
 }

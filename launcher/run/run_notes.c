@@ -40,8 +40,11 @@ void mu_note_data_version(const char *data_path, mu_run_state_t *state)
 void mu_note_account(const char *run_dir, mu_rundir_writer_t *writer, mu_run_state_t *state)
 {
     mu_account_t account;
+    char *state_file = mu_path_join(run_dir, "run.json");
+    bool begun = mu_is_file(state_file); /* what is refused before hosts are contacted leaves none */
+    free(state_file);
     /* a volume that does not take the newest entries now may not give the older ones either */
-    if (mu_rundir_writer_flush(writer, FLUSH_MS) && mu_accounting_of(run_dir, &account) == MU_OK)
+    if (begun && mu_rundir_writer_flush(writer, FLUSH_MS) && mu_accounting_of(run_dir, &account) == MU_OK)
         state->account = account;
 }
 

@@ -31,6 +31,7 @@ everywhere() {
         [ "$got" -eq "$code" ] && grep -qE -- "$pattern" "$scratch/verb.out" ||
             { cat "$scratch/verb.out" >&2; fail "muster $verb $*: exit $got, wanted $code and: $pattern"; }
         ! grep -qs '"attempt 1' "$scratch/none/events.jsonl" || fail "muster $verb $* started ranks"
+        ! grep -q 'no run.json' "$scratch/verb.out" || fail "muster $verb $*: $(cat "$scratch/verb.out")"
         rm -rf "$scratch/none"
     done
 }
@@ -55,6 +56,15 @@ for line in "eval $scratch/hf --data $scratch/data" "generate $scratch/hf --prom
     expect_exit 66 muster $line >"$scratch/verb.out" 2>&1
     grep -q 'muster import' "$scratch/verb.out" || fail "muster $line: $(cat "$scratch/verb.out")"
 done
+# the command in the message works as it stands, also with a name that a shell would take apart
+muster export "$scratch/interval" --output "$scratch/it's a model" 2>"$scratch/verb.out" || fail "$(cat "$scratch/verb.out")"
+expect_exit 66 muster eval "$scratch/it's a model/" --data "$scratch/data" 2>"$scratch/verb.out"
+command=$(sed -n 's/.*`\(muster import .*\)`, and name .*/\1/p' "$scratch/verb.out")
+made=$(sed -n 's/.*`, and name //p' "$scratch/verb.out")
+bash -c "$command" 2>"$scratch/import.out" || fail "$command: $(cat "$scratch/import.out")"
+bash -c "muster eval $made --data '$scratch/data' --seq-length 64 --json" >"$scratch/imported.json" 2>"$scratch/verb.out" || fail "$made: $(cat "$scratch/verb.out")"
+muster eval "$scratch/interval" --data "$scratch/data" --seq-length 64 --json 2>/dev/null | sed 's/"step".*//' | cmp - <(sed 's/"step".*//' "$scratch/imported.json") ||
+    fail "the imported model has another loss"
 
 # model references, wherever a model is named
 sed 's/^checkpoint_factor: 4/checkpoint_factor: 1/; s/^eval_interval: 6/eval_interval: 2/' "$scratch/model.yml" >"$scratch/many.yml"

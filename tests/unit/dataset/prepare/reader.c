@@ -236,7 +236,7 @@ static void what_is_not_text_is_refused(void **state)
     for (size_t i = 0; i < sizeof tokens; i++)
         tokens[i] = (unsigned char)(i * 7919 % 251 % (i % 2 ? 196 : 256));
     assert_int_equal(status_of("train.bin", (const char *)tokens, sizeof tokens, &defaults), MU_DATA);
-    assert_said("binary data");
+    assert_said("nanoGPT");
     char z[64], twice[128];
     size_t n = gzip_bytes("hello", 5, false, z, sizeof z);
     n = gzip_bytes(z, n, false, twice, sizeof twice);
