@@ -30,18 +30,7 @@ done
 scripts/install-dependencies --test || exit
 exec </dev/null
 
-# What the stage parity needs comes over the network: it is fetched while the stages before it build and test.
-parity_log=build/test-parity.install.log parity_venv=build/parity-python
-fetch_parity() { scripts/install-dependencies --test python3-torch python3-venv && tests/parity/install $parity_venv; }
-mkdir -p build
-parity_fetch=
-if [[ " ${stages[*]} " = *" parity "* ]]; then
-    fetch_parity >$parity_log 2>&1 &
-    parity_fetch=$!
-fi
-
 jobs=$(nproc)
-slots=$((2 * jobs)) # for ctest: a test that computes takes two (PROCESSORS), one that waits takes one
 passed=0 failed=0 skipped=0
 failures=() skips=() table=()
 options=(-DMUSTER_WERROR=ON)
@@ -78,7 +67,7 @@ build() {
 run_ctest() {
     local stage=$1 dir=${build_dir:-build/test-$1} log=build/test-$1.log name how line before=$failed
     shift
-    "${fixed_layout[@]}" ctest --test-dir "$dir" --no-tests=error --output-on-failure -j "$slots" "$@" 2>&1 |
+    "${fixed_layout[@]}" ctest --test-dir "$dir" --no-tests=error --output-on-failure -j "$jobs" "$@" 2>&1 |
         tee "$log" | grep --line-buffered -vE '^ +Start +[0-9]+:|^Internal ctest'
     while read -r name how; do
         case $how in
@@ -125,20 +114,19 @@ stage_gcc() {
 }
 
 stage_parity() {
-    local build_dir=build/test-gcc fetched=0
-    wait $parity_fetch || fetched=$?
-    cat $parity_log
-    if [ $fetched -ne 0 ]; then
+    local build_dir=build/test-gcc venv=build/parity-python log=build/test-parity.install.log
+    if ! { scripts/install-dependencies --test python3-torch python3-venv && tests/parity/install $venv; } 2>&1 |
+        tee $log; then
         if [ -n "${CI:-}" ]; then
-            fail "parity: PyTorch with Transformers could not be installed: $parity_log"
+            fail "parity: PyTorch with Transformers could not be installed: $log"
         else
             skipped=$((skipped + 1))
-            skips+=("parity: all of it, since PyTorch with Transformers could not be installed: $parity_log")
+            skips+=("parity: all of it, since PyTorch with Transformers could not be installed: $log")
         fi
         return
     fi
     build parity release muster muster-worker parity_dump -- -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ -DMUSTER_PARITY_QUICK=ON \
-        -DMUSTER_PARITY_PYTHON="$PWD/$parity_venv/bin/python" && built && run_ctest parity -L '^parity$'
+        -DMUSTER_PARITY_PYTHON="$PWD/$venv/bin/python" && built && run_ctest parity -L '^parity$'
 }
 
 stage_asan() {
@@ -152,6 +140,7 @@ stage_tsan() {
 
 built() { built_at=$SECONDS; }
 
+mkdir -p build
 for stage in "${stages[@]}"; do
     printf '\n== %s\n' "$stage"
     began=$SECONDS built_at=$SECONDS before=($passed $failed $skipped)

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         mu_model_t model = config->model;
         model.vocab = config->padded_vocab_size;
         if (mu_hf_type("c", &model, MU_TYPE_AUTO, &type) == MU_OK) {
-            mu_hf_config_write(&model, type, -1, NULL, 0, &json);
+            mu_hf_config_write(&model, type, &(mu_hf_special_t){-1, -1, NULL, 0}, &json);
             FUZZ_CHECK(mu_hf_config_read("back", json.data, json.len, &family, &back) == MU_OK);
             FUZZ_CHECK(family == mu_hf_family(type));
         }

@@ -95,19 +95,33 @@ bool mu_hf_companions_fit(const mu_hf_companions_t *c)
     return c->fit && text_of(c, "tokenizer_config.json");
 }
 
-int mu_hf_companions_id(const mu_hf_companions_t *c, const char *key)
+bool mu_hf_companions_known(const mu_hf_companions_t *c)
 {
-    const json_t *id = json_object_get(c->config, key);
+    return c->config != NULL;
+}
+
+static int id_of(const json_t *object, const char *key)
+{
+    const json_t *id = json_object_get(object, key);
     return json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < INT32_MAX
                ? (int)json_integer_value(id)
                : -1;
 }
 
-char *mu_hf_companions_template(const mu_hf_companions_t *c)
+int mu_hf_companions_id(const mu_hf_companions_t *c, const char *key)
+{
+    json_t *generation = parse(c, "generation_config.json");
+    int id = id_of(c->config, key);
+    id = id >= 0 ? id : id_of(generation, key);
+    json_decref(generation);
+    return id;
+}
+
+char *mu_hf_companions_setting(const mu_hf_companions_t *c, const char *key)
 {
     json_t *settings = parse(c, "tokenizer_config.json");
-    const json_t *chat = json_object_get(settings, "chat_template");
-    char *text = chat ? json_dumps(chat, JSON_ENCODE_ANY) : NULL;
+    const json_t *value = json_object_get(settings, key);
+    char *text = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
     json_decref(settings);
     return text;
 }

@@ -25,10 +25,12 @@ mu_hf_companions_t *mu_hf_companions_open(const char *text, const char *tokenize
 void mu_hf_companions_close(mu_hf_companions_t *companions);
 /* Whether the tokenizer's settings are the present tokenizer's. */
 bool mu_hf_companions_fit(const mu_hf_companions_t *companions);
-/* An id of the model's config.json ("bos_token_id"); -1: there is none. */
+/* Whether the model's config.json is known: its ids stand then, also those that it does not have. */
+bool mu_hf_companions_known(const mu_hf_companions_t *companions);
+/* An id of config.json ("bos_token_id"), else of generation_config.json; -1: there is none. */
 int mu_hf_companions_id(const mu_hf_companions_t *companions, const char *key);
-/* The chat template as a JSON string; NULL: it has none, or in a file of its own. free() it. */
-char *mu_hf_companions_template(const mu_hf_companions_t *companions);
+/* A member of tokenizer_config.json as JSON ("chat_template"); NULL: it has none. free() it. */
+char *mu_hf_companions_setting(const mu_hf_companions_t *companions, const char *key);
 /* Writes the files into `dir`: generation_config.json with the ids `end` as its eos_token_id, if it is there (then
  * *generation is true); the chat template; the tokenizer's settings, where they fit. Errors: MU_IO. */
 mu_status_t mu_hf_companions_write(const mu_hf_companions_t *companions, const char *dir, const int32_t *end,

@@ -175,14 +175,20 @@ void mu_hf_ids(const int32_t *ids, int n, mu_buf_t *out)
         mu_buf_adds(out, "]");
 }
 
-void mu_hf_config_write(const mu_model_t *m, mu_model_type_t type, int bos, const int32_t *end, int ends,
-                        mu_buf_t *out)
+void mu_hf_special_write(const mu_hf_special_t *ids, mu_buf_t *out)
 {
-    char id[16] = "null";
-    mu_buf_t eos = MU_BUF_INIT;
-    if (bos >= 0)
-        snprintf(id, sizeof id, "%d", bos);
-    mu_hf_ids(end, ends, &eos);
+    int32_t bos = ids->bos;
+    mu_buf_adds(out,
+                "  \"bos_token_id\": "); /* also null: a class of Transformers has a default of its own */
+    mu_hf_ids(&bos, bos >= 0, out);
+    if (ids->pad >= 0)
+        mu_buf_addf(out, ",\n  \"pad_token_id\": %d", ids->pad);
+    mu_buf_adds(out, ",\n  \"eos_token_id\": ");
+    mu_hf_ids(ids->end, ids->ends, out);
+}
+
+void mu_hf_config_write(const mu_model_t *m, mu_model_type_t type, const mu_hf_special_t *ids, mu_buf_t *out)
+{
     mu_buf_adds(out, "{\n");
     if (type == MU_TYPE_GPT_NEOX)
         write_neox(m, out);
@@ -191,10 +197,8 @@ void mu_hf_config_write(const mu_model_t *m, mu_model_type_t type, int bos, cons
     else
         mu_hf_llama_write(m, type, out);
     mu_buf_addf(out,
-                "  \"vocab_size\": %lld,\n  \"tie_word_embeddings\": %s,\n  \"initializer_range\": %.17g,\n"
-                "  \"bos_token_id\": %s,\n  \"eos_token_id\": %s,\n  \"use_cache\": true,\n"
-                "  \"torch_dtype\": \"float32\"\n}\n",
-                (long long)m->vocab, m->tied_head ? "true" : "false", m->init_std > 0 ? m->init_std : 0.02,
-                id, eos.data);
-    mu_buf_release(&eos);
+                "  \"vocab_size\": %lld,\n  \"tie_word_embeddings\": %s,\n  \"initializer_range\": %.17g,\n",
+                (long long)m->vocab, m->tied_head ? "true" : "false", m->init_std > 0 ? m->init_std : 0.02);
+    mu_hf_special_write(ids, out);
+    mu_buf_adds(out, ",\n  \"use_cache\": true,\n  \"torch_dtype\": \"float32\"\n}\n");
 }

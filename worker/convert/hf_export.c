@@ -55,6 +55,20 @@ static mu_status_t write_text(const export_t *e, const char *name, const mu_buf_
     return status;
 }
 
+/* The settings that the model came with, where they still mean something beside another tokenizer.json. */
+static void add_settings(const export_t *e, mu_buf_t *out)
+{
+    static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "pad_token", "chat_template"};
+    const char *preset = mu_tokenizer_eod(e->tokenizer) >= 0 ? "\"<|endoftext|>\"" : NULL;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char *own = mu_hf_companions_setting(e->companions, keys[i]);
+        const char *value = own ? own : i < 3 ? preset : NULL;
+        if (value)
+            mu_buf_addf(out, ",\n  \"%s\": %s", keys[i], value);
+        free(own);
+    }
+}
+
 static mu_status_t copy_tokenizer(export_t *e)
 {
     mu_buf_t text = MU_BUF_INIT;
@@ -70,13 +84,7 @@ static mu_status_t copy_tokenizer(export_t *e)
     mu_buf_clear(&text);
     mu_buf_addf(&text, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"model_max_length\": %lld",
                 (long long)e->model->max_positions);
-    if (mu_tokenizer_eod(e->tokenizer) >= 0)
-        mu_buf_adds(&text, ",\n  \"bos_token\": \"<|endoftext|>\",\n  \"eos_token\": \"<|endoftext|>\",\n"
-                           "  \"unk_token\": \"<|endoftext|>\"");
-    char *chat = mu_hf_companions_template(e->companions);
-    if (chat)
-        mu_buf_addf(&text, ",\n  \"chat_template\": %s", chat);
-    free(chat);
+    add_settings(e, &text);
     mu_buf_adds(&text, "\n}\n");
     if (!mu_hf_companions_fit(e->companions))
         status = write_text(e, "tokenizer_config.json", &text);
@@ -99,17 +107,20 @@ static void take_ends(export_t *e)
 static mu_status_t write_config(const export_t *e)
 {
     mu_buf_t text = MU_BUF_INIT;
-    int bos = mu_hf_companions_id(e->companions, "bos_token_id");
-    if (bos < 0 && e->tokenizer)
-        bos = mu_tokenizer_eod(e->tokenizer);
-    mu_hf_config_write(e->model, e->type, bos, e->end, e->ends, &text);
+    mu_hf_special_t ids = {.bos = mu_hf_companions_id(e->companions, "bos_token_id"),
+                           .pad = mu_hf_companions_id(e->companions, "pad_token_id"),
+                           .end = e->end,
+                           .ends = e->ends};
+    if (!mu_hf_companions_known(e->companions) && e->tokenizer)
+        ids.bos = mu_tokenizer_eod(e->tokenizer);
+    mu_hf_config_write(e->model, e->type, &ids, &text);
     mu_status_t status = write_text(e, "config.json", &text);
     bool generation = false;
     if (status == MU_OK)
         status = mu_hf_companions_write(e->companions, e->dir, e->end, e->ends, &generation);
     mu_buf_clear(&text);
-    mu_buf_adds(&text, "{\n  \"_from_model_config\": true,\n  \"eos_token_id\": ");
-    mu_hf_ids(e->end, e->ends, &text);
+    mu_buf_adds(&text, "{\n  \"_from_model_config\": true,\n");
+    mu_hf_special_write(&ids, &text);
     mu_buf_adds(&text, "\n}\n");
     if (status == MU_OK && e->ends > 0 && !generation)
         status = write_text(e, "generation_config.json", &text);

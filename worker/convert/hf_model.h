@@ -30,9 +30,18 @@ mu_status_t mu_hf_type(const char *subject, const mu_model_t *model, mu_model_ty
 mu_hf_family_t mu_hf_family(mu_model_type_t type);
 /* "LlamaForCausalLM". */
 const char *mu_hf_class(mu_model_type_t type);
-/* Its config.json. bos: the id that a text begins with, -1 when there is none; end, ends: the ids that end one. */
-void mu_hf_config_write(const mu_model_t *model, mu_model_type_t type, int bos, const int32_t *end, int ends,
+/* The ids of a model's config.json. */
+typedef struct mu_hf_special {
+    int bos, pad;       /* that a text begins with, that fills one up; -1: none */
+    const int32_t *end; /* [ends] that end one */
+    int ends;
+} mu_hf_special_t;
+
+/* Its config.json. */
+void mu_hf_config_write(const mu_model_t *model, mu_model_type_t type, const mu_hf_special_t *ids,
                         mu_buf_t *out);
+/* Their members in it, without a comma at the end. */
+void mu_hf_special_write(const mu_hf_special_t *ids, mu_buf_t *out);
 /* "98", "[98, 100]" or "null": ids as JSON. */
 void mu_hf_ids(const int32_t *ids, int n, mu_buf_t *out);
 

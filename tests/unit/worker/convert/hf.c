@@ -6,6 +6,7 @@
 #include "worker/convert/hf_import.h"
 #include "worker/convert/hf_model.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <sys/stat.h>
 
@@ -174,7 +175,7 @@ static void what_is_written_is_read_back(void **state)
             if (d > 64 && rotary % 6 != 0)
                 continue;
             assert_int_equal(mu_hf_type("m", &m, MU_TYPE_AUTO, &type), MU_OK);
-            mu_hf_config_write(&m, type, 3, (const int32_t[]){3}, 1, &json);
+            mu_hf_config_write(&m, type, &(mu_hf_special_t){3, -1, (const int32_t[]){3}, 1}, &json);
             assert_int_equal(read_config(json.data, &family, &c), MU_OK);
             assert_int_equal(c->model.rotary_dims, rotary);
             assert_true(c->model.rotary_base == m.rotary_base && c->model.norm_eps == m.norm_eps);
@@ -521,6 +522,45 @@ static void the_end_of_a_text_goes_along(void **state)
     mu_buf_release(&is);
 }
 
+/* Of config.json, else of generation_config.json; none where the model has none, although <|endoftext|> is there. */
+static void where_a_text_begins_and_what_fills_it_up(void **state)
+{
+    (void)state;
+    mu_buf_t is = MU_BUF_INIT;
+    json_t *config = NULL;
+    char *letters = mu_format(LETTERS, 2);
+    copy_model("neox", "special");
+    config = json_load_file("special/config.json", 0, NULL);
+    write_text("special/tokenizer.json", letters);
+    json_object_set_new(config, "bos_token_id", json_integer(4));
+    json_object_set_new(config, "pad_token_id", json_integer(6));
+    assert_int_equal(json_dump_file(config, "special/config.json", 0), 0);
+    assert_int_equal(import_dir("special", "special.ckpt"), MU_OK);
+    assert_int_equal(export_dir("special.ckpt", "special-out"), MU_OK);
+    for (int i = 0; i < 2; i++) {
+        read_all(i ? "special-out/generation_config.json" : "special-out/config.json", &is);
+        assert_non_null(strstr(is.data, "\"bos_token_id\": 4"));
+        assert_non_null(strstr(is.data, "\"pad_token_id\": 6"));
+    }
+    json_object_del(config, "bos_token_id");
+    json_object_del(config, "pad_token_id");
+    assert_int_equal(json_dump_file(config, "special/config.json", 0), 0);
+    assert_int_equal(import_dir("special", "special.ckpt2"), MU_OK);
+    assert_int_equal(export_dir("special.ckpt2", "special-out2"), MU_OK);
+    read_all("special-out2/config.json", &is);
+    assert_non_null(strstr(is.data, "\"bos_token_id\": null"));
+    assert_null(strstr(is.data, "pad_token_id"));
+    write_text("special/generation_config.json", "{\"bos_token_id\": 5, \"pad_token_id\": 7}");
+    assert_int_equal(import_dir("special", "special.ckpt3"), MU_OK);
+    assert_int_equal(export_dir("special.ckpt3", "special-out3"), MU_OK);
+    read_all("special-out3/config.json", &is);
+    assert_non_null(strstr(is.data, "\"bos_token_id\": 5"));
+    assert_non_null(strstr(is.data, "\"pad_token_id\": 7"));
+    json_decref(config);
+    free(letters);
+    mu_buf_release(&is);
+}
+
 /* A tokenizer's settings, the chat template and the settings of generation are kept byte for byte, unless the
  * tokenizer changes: then its settings are made anew, with the template. */
 static void what_lies_beside_a_model_goes_along(void **state)
@@ -540,7 +580,7 @@ static void what_lies_beside_a_model_goes_along(void **state)
     copy_model("llama", "beside");
     write_text("beside/tokenizer.json", text);
     write_text("beside/tokenizer_config.json",
-               "{\"chat_template\": \"{{ \\\"x\\\" }}\", \"add_bos_token\": true}");
+               "{\"chat_template\": \"{{ \\\"x\\\" }}\", \"add_bos_token\": true, \"eos_token\": \"a\"}");
     write_text("beside/chat_template.jinja", "{% for m in messages %}\n");
     write_text("beside/generation_config.json", "{\"eos_token_id\": 7, \"temperature\": 0.25}\n");
     write_text("beside/special_tokens_map.json", "{}");
@@ -560,6 +600,7 @@ static void what_lies_beside_a_model_goes_along(void **state)
     read_all("beside-out2/tokenizer_config.json", &is);
     assert_non_null(strstr(is.data, "\"chat_template\": \"{{ \\\"x\\\" }}\""));
     assert_null(strstr(is.data, "add_bos_token"));
+    assert_non_null(strstr(is.data, "\"eos_token\": \"a\""));
     assert_false(mu_is_file("beside-out2/special_tokens_map.json"));
     assert_true(mu_is_file("beside-out2/chat_template.jinja"));
     write_text("beside/chat_template.jinja", "another"); /* other files: another import */
@@ -642,6 +683,7 @@ int main(void)
         cmocka_unit_test(nothing_is_overwritten),
         cmocka_unit_test(a_damaged_checkpoint_is_not_exported),
         cmocka_unit_test(the_end_of_a_text_goes_along),
+        cmocka_unit_test(where_a_text_begins_and_what_fills_it_up),
         cmocka_unit_test(what_lies_beside_a_model_goes_along),
         cmocka_unit_test(the_tokenizer_goes_along),
         cmocka_unit_test(command_lines_are_checked),

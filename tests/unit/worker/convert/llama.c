@@ -286,7 +286,7 @@ static void config_json_is_read_and_written_back(void **state)
         assert_int_equal(m->ffn, 96);
         assert_true(m->rotary_base == row[i].base && m->norm_eps == 1e-6);
         assert_int_equal(mu_hf_type("c", m, row[i].type, &type), MU_OK);
-        mu_hf_config_write(m, type, 1, (const int32_t[]){2}, 1, &json);
+        mu_hf_config_write(m, type, &(mu_hf_special_t){1, -1, (const int32_t[]){2}, 1}, &json);
         again = read_json(json.data);
         again->model.head_dim = m->head_dim; /* written out where it need not be */
         assert_memory_equal(&again->model, m, sizeof *m);
