@@ -1,6 +1,6 @@
 /* Conversations from JSON, chat templates, and which tokens are answers. */
 #include "dataset/chat/chat_ids.h"
-#include "tests/unit/data_support.h"
+#include "tests/unit/dataset/data_support.h"
 
 static mu_tokenizer_t *tok;
 
