@@ -106,8 +106,8 @@ static inline bool mu_model_gated(const mu_model_t *model)
     return model->activation == MU_SWIGLU;
 }
 
-/* The key and value of a part that not every device computes (kernels/device.h, `llama`): "norm: rmsnorm"; NULL
- * when the model has none. */
+/* The key and value of a part that Hugging Face's GPT-NeoX and GPT-2 lack: "norm: rmsnorm"; NULL when the model has
+ * none. */
 const char *mu_model_llama_part(const mu_model_t *model);
 
 /* How tp divides a tensor: not at all (each worker has all), by rows (dim 0), or by columns (dim 1). */

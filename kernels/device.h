@@ -117,9 +117,6 @@ typedef struct mu_device mu_device_t;
 
 typedef struct mu_device_ops {
     const char *name; /* "cpu", "cuda" */
-    /* Has grouped queries (kv_heads less than heads), rmsnorm_*, qk_norm_*, swiglu_* and biases that are absent. A
-     * device without them has those operations NULL. */
-    bool llama;
     bool (*supports)(const mu_device_t *dev, mu_dtype_t type);
     void (*close)(mu_device_t *dev);
 
@@ -137,7 +134,7 @@ typedef struct mu_device_ops {
     /* y = x w^T (+ bias[out]) (+ plus). bias and plus may be absent; plus may be y. */
     void (*linear_forward)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
                            mu_array_t plus, int64_t rows, int64_t in, int64_t out);
-    /* pre = x w^T + bias; y = gelu(pre). bias may be absent where `llama`. */
+    /* pre = x w^T + bias; y = gelu(pre). bias may be absent. */
     void (*linear_gelu_forward)(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
                                 mu_array_t bias, int64_t rows, int64_t in, int64_t out, mu_activation_t act);
     /* dx = dy w (+ dx when accumulate). */

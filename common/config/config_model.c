@@ -131,16 +131,6 @@ static mu_status_t check_lengths(const mu_config_source_t *s)
     return MU_OK;
 }
 
-/* No CUDA device has these operations (kernels/device.h, `llama`). */
-static mu_status_t check_device(const mu_config_source_t *s)
-{
-    const char *part = mu_model_llama_part(&s->config.model);
-    if (s->config.muster.device != MU_DEVICE_CUDA || !part)
-        return MU_OK;
-    return mu_fail(MU_CONFIG, "%s: muster.device cuda does not compute a model with %s: use cpu",
-                   mu_config_where(s, "muster.device"), part);
-}
-
 mu_status_t mu_config_derive_model(mu_config_source_t *s)
 {
     enum { SWIGLU = 1 }; /* its place in the choices of `activation` */
@@ -157,6 +147,5 @@ mu_status_t mu_config_derive_model(mu_config_source_t *s)
     also(&status, derive_heads(s));
     also(&status, derive_norms(s));
     also(&status, check_lengths(s));
-    also(&status, check_device(s));
     return status;
 }

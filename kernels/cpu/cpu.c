@@ -67,7 +67,6 @@ static void cpu_close(mu_device_t *dev)
 
 static const mu_device_ops_t cpu_ops = {
     .name = "cpu",
-    .llama = true,
     .supports = cpu_supports,
     .close = cpu_close,
     .alloc = cpu_alloc,

@@ -1,48 +1,6 @@
-/* Rotary positions; causal attention in float for any type and any width of head up to 256. Narrow types
- * whose heads fit the matrix units go to attention_mma.cu. */
+/* Causal attention in float for any type and any width of head up to 256. Narrow types whose heads fit the matrix
+ * units go to attention_mma.cu. */
 #include "kernels/cuda/cu.h"
-
-/* --- rotary: a thread turns N pairs --- */
-
-enum { TURN_THREADS = 256 };
-
-template <class T, int N> __global__ void turn(T *qkv, mu_rotary_t r, float sign)
-{
-    int64_t half = r.dims / 2, pieces = half / N;
-    int64_t i = (int64_t)blockIdx.x * TURN_THREADS + threadIdx.x;
-    int64_t at = i % pieces * N, part = i / pieces % 2, head = i / (2 * pieces) % r.heads,
-            row = i / (2 * pieces * r.heads);
-    if (row >= r.rows)
-        return;
-    const float *cosines = r.table + (r.first + row % r.seq) * r.dims + at;
-    T *x = qkv + ((row * r.heads + head) * 3 + part) * r.head_dim + at;
-    mu_pack<T, N> a = mu_load<T, N>(x), b = mu_load<T, N>(x + half);
-    for (int k = 0; k < N; k++) {
-        float c = cosines[k], s = sign * cosines[half + k], old = a.v[k];
-        a.v[k] = old * c - b.v[k] * s;
-        b.v[k] = b.v[k] * c + old * s;
-    }
-    mu_store(x, a);
-    mu_store(x + half, b);
-}
-
-void mu_cuda_rotary(mu_device_t *dev, mu_array_t qkv, const mu_rotary_t *r, bool inverse)
-{
-    mu_by_type(qkv.type, [&](auto t) {
-        using T = decltype(t);
-        constexpr int N = 16 / sizeof(T);
-        mu_rotary_t shape = *r;
-        float sign = inverse ? -1.0F : 1.0F;
-        int64_t threads = r->rows * r->heads * r->dims; /* twice half of dims */
-        if (mu_wide<T>(r->dims / 2, qkv.data) && mu_wide<T>(r->head_dim, qkv.data))
-            MU_LAUNCH((turn<T, N>), mu_grid(mu_blocks(threads / N, TURN_THREADS)), TURN_THREADS, 0,
-                      mu_stream(dev), (T *)qkv.data, shape, sign);
-        else
-            MU_LAUNCH((turn<T, 1>), mu_grid(mu_blocks(threads, TURN_THREADS)), TURN_THREADS, 0,
-                      mu_stream(dev), (T *)qkv.data, shape, sign);
-    });
-    mu_cuda_check(dev, "rotary positions");
-}
 
 /* --- attention, in tiles of TILE queries by TILE keys ---
  *
@@ -51,18 +9,18 @@ void mu_cuda_rotary(mu_device_t *dev, mu_array_t qkv, const mu_rotary_t *r, bool
  * that eight rows read at one column meet eight banks. The element type is looked at only when memory is
  * read or written: one kernel serves all. */
 
-enum { SHARE = 8, MAX_DIM = 256, MAX_OWN = MAX_DIM / SHARE };
+enum { SHARE = 8, MAX_DIM = MU_CUDA_MAX_DIM, MAX_OWN = MAX_DIM / SHARE };
 
 typedef struct lines {
     void *data;
-    int64_t row, head, batch; /* elements from one token, head, sequence to the next */
+    int64_t row, group, head, batch; /* elements from one token, group, head of it, sequence to the next */
 } lines_t;
 
 typedef struct plain {
     mu_dtype_t type;
     lines_t q, k, v, out, dout, dq, dk, dv;
-    float *lse, *delta, *unit;           /* [batch][heads][queries] */
-    int64_t heads, queries, keys, first; /* query i sits at position first + i */
+    float *lse, *delta, *unit;                  /* [batch][heads][queries] */
+    int64_t heads, group, queries, keys, first; /* heads of queries, to a key; query i sits at first + i */
     int dim;
     float scale;
 } plain_t;
@@ -86,28 +44,30 @@ __device__ static inline void put(mu_dtype_t type, void *p, int64_t i, float x)
         ((__half *)p)[i] = mu_from<__half>(x);
 }
 
-/* Where this block's sequence and head begin: blockIdx.y is batch * heads + head. */
-__device__ static inline int64_t base(const plain_t &a, const lines_t &l)
+/* Where head number `which` of batch * heads begins, counted by queries. */
+__device__ static inline int64_t base(const plain_t &a, const lines_t &l, int64_t which)
 {
-    return blockIdx.y / a.heads * l.batch + blockIdx.y % a.heads * l.head;
+    int64_t head = which % a.heads;
+    return which / a.heads * l.batch + head / a.group * l.group + head % a.group * l.head;
 }
 
-/* Rows from .. from + TILE - 1 of l into shared memory, zeros after it `count`. */
+/* Rows from .. from + TILE - 1 of head `which` of l into shared memory, zeros from row `count` on. */
 template <int TILE>
-__device__ static void load_tile(float *tile, const plain_t &a, const lines_t &l, int64_t from, int64_t count)
+__device__ static void load_tile(float *tile, const plain_t &a, const lines_t &l, int64_t which, int64_t from,
+                                 int64_t count)
 {
-    int64_t at = base(a, l);
+    int64_t at = base(a, l, which);
     for (int i = threadIdx.x; i < TILE * a.dim; i += TILE * SHARE) {
         int r = i / a.dim, c = i % a.dim;
         tile[r * (a.dim + 1) + c] = from + r < count ? get(a.type, l.data, at + (from + r) * l.row + c) : 0;
     }
 }
 
-/* Row `row` of l = this thread's columns of x, times factor. */
-__device__ static inline void store_row(const plain_t &a, const lines_t &l, int64_t row, int share,
-                                        const float *x, float factor)
+/* Row `row` of head `which` of l = this thread's columns of x, times factor. */
+__device__ static inline void store_row(const plain_t &a, const lines_t &l, int64_t which, int64_t row,
+                                        int share, const float *x, float factor)
 {
-    int64_t at = base(a, l) + row * l.row;
+    int64_t at = base(a, l, which) + row * l.row;
     for (int i = 0; i < MAX_OWN; i++)
         if (share + SHARE * i < a.dim)
             put(a.type, l.data, at + share + SHARE * i, x[i] * factor);
@@ -151,10 +111,10 @@ template <int TILE> __global__ void plain_forward(plain_t a)
     float own[MAX_OWN], max = -INFINITY, sum = 0;
     for (int i = 0; i < MAX_OWN; i++)
         own[i] = 0;
-    load_tile<TILE>(q, a, a.q, from, a.queries);
+    load_tile<TILE>(q, a, a.q, blockIdx.y, from, a.queries);
     for (int64_t key = 0; key < end; key += TILE) {
         __syncthreads(); /* nobody reads the last values any more */
-        load_tile<TILE>(kv, a, a.k, key, a.keys);
+        load_tile<TILE>(kv, a, a.k, blockIdx.y, key, a.keys);
         __syncthreads();
         float score[TILE / SHARE], top = max;
         for (int j = 0; j < TILE / SHARE; j++) {
@@ -177,13 +137,13 @@ template <int TILE> __global__ void plain_forward(plain_t a)
         for (int i = 0; i < MAX_OWN; i++)
             own[i] *= shrink;
         __syncthreads();
-        load_tile<TILE>(kv, a, a.v, key, a.keys);
+        load_tile<TILE>(kv, a, a.v, blockIdx.y, key, a.keys);
         __syncthreads();
         add_rows<TILE>(own, p + row * (TILE + 1), kv, a.dim, share);
     }
     if (from + row >= a.queries)
         return;
-    store_row(a, a.out, from + row, share, own, 1 / sum);
+    store_row(a, a.out, blockIdx.y, from + row, share, own, 1 / sum);
     if (a.lse && share == 0)
         a.lse[blockIdx.y * a.queries + from + row] = max + logf(sum);
 }
@@ -202,13 +162,13 @@ template <int TILE> __global__ void plain_backward_q(plain_t a)
     float lse = there ? a.lse[blockIdx.y * a.queries + i] : 0, total = 0, delta = 0, own[MAX_OWN];
     for (int c = 0; c < MAX_OWN; c++)
         own[c] = 0;
-    load_tile<TILE>(q, a, a.q, from, a.queries);
-    load_tile<TILE>(g, a, a.dout, from, a.queries);
+    load_tile<TILE>(q, a, a.q, blockIdx.y, from, a.queries);
+    load_tile<TILE>(g, a, a.dout, blockIdx.y, from, a.queries);
     for (int pass = 0; pass < 2; pass++) {
         for (int64_t key = 0; key < end; key += TILE) {
             __syncthreads();
-            load_tile<TILE>(k, a, a.k, key, a.keys);
-            load_tile<TILE>(v, a, a.v, key, a.keys);
+            load_tile<TILE>(k, a, a.k, blockIdx.y, key, a.keys);
+            load_tile<TILE>(v, a, a.v, blockIdx.y, key, a.keys);
             __syncthreads();
             for (int j = share; j < TILE; j += SHARE) {
                 bool seen = there && key + j <= i;
@@ -232,51 +192,55 @@ template <int TILE> __global__ void plain_backward_q(plain_t a)
     }
     if (!there)
         return;
-    store_row(a, a.dq, i, share, own, a.scale / total);
+    store_row(a, a.dq, blockIdx.y, i, share, own, a.scale / total);
     if (share == 0) {
         a.delta[blockIdx.y * a.queries + i] = delta;
         a.unit[blockIdx.y * a.queries + i] = 1 / total;
     }
 }
 
-/* Backward to keys: a thread's row is a key, and the queries from there on pass by. */
+/* Backward to keys: a thread's row is a key, and the queries from there on pass by, head by head of those that
+ * share it. blockIdx.y is batch * key/value heads + key/value head. */
 template <int TILE> __global__ void plain_backward_kv(plain_t a)
 {
     MU_SHARED(float, k);
     int width = a.dim + 1, row = threadIdx.x / SHARE, share = threadIdx.x % SHARE;
     float *v = k + TILE * width, *q = v + TILE * width, *g = q + TILE * width, *p = g + TILE * width;
     float *ds = p + TILE * (TILE + 1);
-    int64_t from = (int64_t)blockIdx.x * TILE, j = from + row;
-    const float *lse = a.lse + blockIdx.y * a.queries, *delta = a.delta + blockIdx.y * a.queries,
-                *unit = a.unit + blockIdx.y * a.queries;
+    int64_t from = (int64_t)blockIdx.x * TILE, j = from + row, first = blockIdx.y * a.group;
     float own_k[MAX_OWN], own_v[MAX_OWN];
     for (int c = 0; c < MAX_OWN; c++)
         own_k[c] = own_v[c] = 0;
-    load_tile<TILE>(k, a, a.k, from, a.keys);
-    load_tile<TILE>(v, a, a.v, from, a.keys);
-    for (int64_t query = from; query < a.queries; query += TILE) {
-        __syncthreads();
-        load_tile<TILE>(q, a, a.q, query, a.queries);
-        load_tile<TILE>(g, a, a.dout, query, a.queries);
-        __syncthreads();
-        for (int i = share; i < TILE; i += SHARE) {
-            bool seen = query + i < a.queries && j <= query + i;
-            float weight = seen
-                               ? expf(a.scale * dot(k + row * width, q + i * width, a.dim) - lse[query + i]) *
-                                     unit[query + i]
-                               : 0;
-            p[row * (TILE + 1) + i] = weight;
-            ds[row * (TILE + 1) + i] =
-                seen ? weight * (dot(v + row * width, g + i * width, a.dim) - delta[query + i]) : 0;
+    load_tile<TILE>(k, a, a.k, first, from, a.keys);
+    load_tile<TILE>(v, a, a.v, first, from, a.keys);
+    for (int64_t head = first; head < first + a.group; head++) {
+        const float *lse = a.lse + head * a.queries, *delta = a.delta + head * a.queries,
+                    *unit = a.unit + head * a.queries;
+        for (int64_t query = from; query < a.queries; query += TILE) {
+            __syncthreads();
+            load_tile<TILE>(q, a, a.q, head, query, a.queries);
+            load_tile<TILE>(g, a, a.dout, head, query, a.queries);
+            __syncthreads();
+            for (int i = share; i < TILE; i += SHARE) {
+                bool seen = query + i < a.queries && j <= query + i;
+                float weight = 0, gradient = 0;
+                if (seen) {
+                    float score = a.scale * dot(k + row * width, q + i * width, a.dim);
+                    weight = expf(score - lse[query + i]) * unit[query + i];
+                    gradient = weight * (dot(v + row * width, g + i * width, a.dim) - delta[query + i]);
+                }
+                p[row * (TILE + 1) + i] = weight;
+                ds[row * (TILE + 1) + i] = gradient;
+            }
+            __syncwarp();
+            add_rows<TILE>(own_v, p + row * (TILE + 1), g, a.dim, share);
+            add_rows<TILE>(own_k, ds + row * (TILE + 1), q, a.dim, share);
         }
-        __syncwarp();
-        add_rows<TILE>(own_v, p + row * (TILE + 1), g, a.dim, share);
-        add_rows<TILE>(own_k, ds + row * (TILE + 1), q, a.dim, share);
     }
     if (j >= a.keys)
         return;
-    store_row(a, a.dk, j, share, own_k, a.scale);
-    store_row(a, a.dv, j, share, own_v, 1);
+    store_row(a, a.dk, first, j, share, own_k, a.scale);
+    store_row(a, a.dv, first, j, share, own_v, 1);
 }
 
 /* --- launching them --- */
@@ -294,8 +258,9 @@ typedef struct by_tile {
     void (*of32)(plain_t), (*of16)(plain_t), (*of8)(plain_t);
 } by_tile_t;
 
+/* rows: of each of `heads` heads (of all sequences). */
 static void launch(mu_device_t *dev, const by_tile_t &kernels, int tiles, int squares, const plain_t &a,
-                   int64_t rows, int64_t batch, const char *doing)
+                   int64_t rows, int64_t heads, const char *doing)
 {
     int limit = mu_cuda(dev)->shared_limit;
     if (a.dim > MAX_DIM) {
@@ -311,26 +276,43 @@ static void launch(mu_device_t *dev, const by_tile_t &kernels, int tiles, int sq
     void (*kernel)(plain_t) = tile == 32 ? kernels.of32 : tile == 16 ? kernels.of16 : kernels.of8;
     if (!mu_cuda_shared(dev, (const void *)kernel, shared, doing))
         return;
-    MU_LAUNCH(kernel, mu_grid(mu_blocks(rows, tile), batch * a.heads), tile * SHARE, shared, mu_stream(dev),
-              a);
+    MU_LAUNCH(kernel, mu_grid(mu_blocks(rows, tile), heads), tile * SHARE, shared, mu_stream(dev), a);
     mu_cuda_check(dev, doing);
 }
 
-/* Lines of x laid out as [tokens][heads][parts][dim]; `part` is the one meant. */
-static lines_t lines(mu_array_t x, const mu_attention_t *s, int parts, int part)
+/* Lines of x laid out as [tokens][groups][parts][dim]: part number `part` of a group for its first head, and for
+ * the next ones the same (`apart` 0) or `apart` parts further. */
+static lines_t lines(mu_array_t x, const mu_attention_t *s, int64_t parts, int64_t part, int64_t apart)
 {
-    int64_t d = s->head_dim, row = s->heads * parts * d;
-    return {mu_array_at(x, part * d).data, row, parts * d, s->seq * row};
+    int64_t d = s->head_dim, row = mu_attention_kv_heads(s) * parts * d;
+    return {mu_array_at(x, part * d).data, row, parts * d, apart * d, s->seq * row};
+}
+static int64_t group_of(const mu_attention_t *s)
+{
+    return s->heads / mu_attention_kv_heads(s);
+}
+/* The queries, keys or values in lines of qkv. */
+enum { QUERY, KEY, VALUE };
+static lines_t lines_in(mu_array_t qkv, const mu_attention_t *s, int which)
+{
+    int64_t group = group_of(s);
+    return lines(qkv, s, group + 2, which == QUERY ? 0 : group + which - 1, which == QUERY ? 1 : 0);
+}
+/* Attention's output. */
+static lines_t lines_out(mu_array_t out, const mu_attention_t *s)
+{
+    return lines(out, s, group_of(s), 0, 1);
 }
 
 static plain_t plain(mu_array_t qkv, const mu_attention_t *s)
 {
     plain_t a = {};
     a.type = qkv.type;
-    a.q = lines(qkv, s, 3, 0);
-    a.k = lines(qkv, s, 3, 1);
-    a.v = lines(qkv, s, 3, 2);
+    a.q = lines_in(qkv, s, QUERY);
+    a.k = lines_in(qkv, s, KEY);
+    a.v = lines_in(qkv, s, VALUE);
     a.heads = s->heads;
+    a.group = group_of(s);
     a.queries = a.keys = s->seq;
     a.dim = (int)s->head_dim;
     a.scale = (float)s->scale;
@@ -343,10 +325,10 @@ void mu_cuda_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_
     if (mu_cuda_mma_forward(dev, out, lse, qkv, shape))
         return;
     plain_t a = plain(qkv, shape);
-    a.out = lines(out, shape, 1, 0);
+    a.out = lines_out(out, shape);
     a.lse = lse;
-    launch(dev, {plain_forward<32>, plain_forward<16>, plain_forward<8>}, 2, 1, a, shape->seq, shape->batch,
-           "attention");
+    launch(dev, {plain_forward<32>, plain_forward<16>, plain_forward<8>}, 2, 1, a, shape->seq,
+           shape->batch * shape->heads, "attention");
 }
 
 void mu_cuda_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv,
@@ -357,109 +339,29 @@ void mu_cuda_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t do
     if (!delta || mu_cuda_mma_backward(dev, dqkv, dout, qkv, out, lse, delta, shape))
         return;
     plain_t a = plain(qkv, shape);
-    a.dout = lines(dout, shape, 1, 0);
-    a.dq = lines(dqkv, shape, 3, 0);
-    a.dk = lines(dqkv, shape, 3, 1);
-    a.dv = lines(dqkv, shape, 3, 2);
+    a.dout = lines_out(dout, shape);
+    a.dq = lines_in(dqkv, shape, QUERY);
+    a.dk = lines_in(dqkv, shape, KEY);
+    a.dv = lines_in(dqkv, shape, VALUE);
     a.lse = const_cast<float *>(lse); /* read only */
     a.delta = delta;
     a.unit = delta + count;
     launch(dev, {plain_backward_q<32>, plain_backward_q<16>, plain_backward_q<8>}, 4, 1, a, shape->seq,
-           shape->batch, "attention backward");
+           shape->batch * shape->heads, "attention backward");
     launch(dev, {plain_backward_kv<32>, plain_backward_kv<16>, plain_backward_kv<8>}, 4, 2, a, shape->seq,
-           shape->batch, "attention backward");
+           shape->batch * mu_attention_kv_heads(shape), "attention backward");
 }
 
-/* --- generation --- */
-
-template <class T>
-__global__ void append(T *cache, const T *qkv, int64_t tokens, int64_t first, int64_t heads, int64_t dim)
+/* Many queries against a cache whose keys and values are there already. */
+void mu_cuda_plain_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv, int64_t first,
+                          const mu_attention_t *shape)
 {
-    int64_t i = (int64_t)blockIdx.x * TURN_THREADS + threadIdx.x, pair = i % (2 * dim),
-            head = i / (2 * dim) % heads, token = i / (2 * dim * heads);
-    if (token < tokens)
-        cache[((first + token) * heads + head) * 2 * dim + pair] =
-            qkv[((token * heads + head) * 3 + 1) * dim + pair];
-}
-
-enum { FEW = 8, FEW_THREADS = 256, FEW_WARPS = FEW_THREADS / MU_WARP, FEW_KEYS = 8192 };
-
-/* For the few queries of a step of generation a tile would stay nearly empty. So: a block a head and query
- * (blockIdx.y), its warps share the keys, its scores with all keys fit into shared memory. */
-template <class T>
-__global__ void attend_few(T *out, const T *qkv, const T *cache, int64_t first, int64_t heads, int dim,
-                           float scale)
-{
-    MU_SHARED(float, score); /* [keys] */
-    __shared__ float each[FEW_WARPS], part[FEW_WARPS * MAX_DIM];
-    constexpr int OWN = MAX_DIM / MU_WARP;
-    int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP;
-    int64_t head = blockIdx.x, query = blockIdx.y, keys = first + query + 1;
-    const T *q = qkv + (query * heads + head) * 3 * dim;
-    const T *k = cache + head * 2 * dim, *v = k + dim;
-    int64_t apart = heads * 2 * dim;
-    float mine[OWN], max = -INFINITY, sum = 0;
-    for (int i = 0; i < OWN; i++)
-        mine[i] = lane + MU_WARP * i < dim ? scale * mu_float(q[lane + MU_WARP * i]) : 0;
-    for (int64_t j = warp; j < keys; j += FEW_WARPS) {
-        float product = 0;
-        for (int i = 0; i < OWN; i++)
-            if (lane + MU_WARP * i < dim)
-                product += mine[i] * mu_float(k[j * apart + lane + MU_WARP * i]);
-        product = mu_warp_sum(product);
-        if (lane == 0)
-            score[j] = product;
-    }
-    __syncthreads();
-    for (int64_t j = threadIdx.x; j < keys; j += FEW_THREADS)
-        max = fmaxf(max, score[j]);
-    max = mu_block_max(max, each);
-    for (int64_t j = threadIdx.x; j < keys; j += FEW_THREADS) {
-        score[j] = expf(score[j] - max);
-        sum += score[j];
-    }
-    sum = mu_block_sum(sum, each); /* after which all see all scores */
-    for (int i = 0; i < OWN; i++)
-        mine[i] = 0;
-    for (int64_t j = warp; j < keys; j += FEW_WARPS)
-        for (int i = 0; i < OWN; i++)
-            if (lane + MU_WARP * i < dim)
-                mine[i] += score[j] * mu_float(v[j * apart + lane + MU_WARP * i]);
-    for (int i = 0; i < OWN; i++)
-        part[warp * MAX_DIM + lane + MU_WARP * i] = mine[i];
-    __syncthreads();
-    for (int c = threadIdx.x; c < dim; c += FEW_THREADS) {
-        float total = 0;
-        for (int w = 0; w < FEW_WARPS; w++)
-            total += part[w * MAX_DIM + c];
-        out[(query * heads + head) * dim + c] = mu_from<T>(total / sum);
-    }
-}
-
-void mu_cuda_attention_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
-                              int64_t first, const mu_attention_t *shape)
-{
-    int64_t keys = first + shape->seq;
-    bool few = shape->seq <= FEW && keys <= FEW_KEYS && shape->head_dim <= MAX_DIM;
-    mu_by_type(qkv.type, [&](auto t) {
-        using T = decltype(t);
-        int64_t n = shape->seq * shape->heads * 2 * shape->head_dim;
-        MU_LAUNCH(append<T>, mu_grid(mu_blocks(n, TURN_THREADS)), TURN_THREADS, 0, mu_stream(dev),
-                  (T *)cache.data, (const T *)qkv.data, shape->seq, first, shape->heads, shape->head_dim);
-        if (few)
-            MU_LAUNCH(attend_few<T>, mu_grid(shape->heads, shape->seq), FEW_THREADS,
-                      keys * (int64_t)sizeof(float), mu_stream(dev), (T *)out.data, (const T *)qkv.data,
-                      (const T *)cache.data, first, shape->heads, (int)shape->head_dim, (float)shape->scale);
-    });
-    mu_cuda_check(dev, "attention");
-    if (few)
-        return;
     plain_t a = plain(qkv, shape);
-    a.k = lines(cache, shape, 2, 0);
-    a.v = lines(cache, shape, 2, 1);
-    a.out = lines(out, shape, 1, 0);
+    a.k = lines(cache, shape, 2, 0, 0);
+    a.v = lines(cache, shape, 2, 1, 0);
+    a.out = lines_out(out, shape);
     a.first = first;
-    a.keys = keys;
-    launch(dev, {plain_forward<32>, plain_forward<16>, plain_forward<8>}, 2, 1, a, shape->seq, 1,
+    a.keys = first + shape->seq;
+    launch(dev, {plain_forward<32>, plain_forward<16>, plain_forward<8>}, 2, 1, a, shape->seq, shape->heads,
            "attention");
 }

@@ -13,10 +13,12 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) forw
     MU_SHARED(T, sq);
     T *sk = sq + ROWS * W, *sv = sk + KEYS * W;
     int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP;
-    int64_t b = blockIdx.y / h.heads, head = blockIdx.y % h.heads, apart = (int64_t)3 * h.heads * h.dim;
+    int head = (int)(blockIdx.y % h.heads);
+    int64_t b = blockIdx.y / h.heads, apart = token_of(h);
     int from = (int)(gridDim.x - 1 - blockIdx.x) * ROWS; /* long rows first */
     int own = from + warp * 16 * M, end = from + ROWS < h.seq ? from + ROWS : h.seq;
-    const T *q = (const T *)h.qkv + b * h.seq * apart + head * 3 * h.dim, *k = q + h.dim, *v = k + h.dim;
+    const T *q = (const T *)h.qkv + b * h.seq * apart + query_at(h, head), *k = q + key_after(h, head),
+            *v = k + h.dim;
     copy_tile<ROWS, T, D>(sq, q, from, apart, h);
     copy_tile<KEYS, T, D>(sk, k, 0, apart, h);
     mu_copy_commit();

@@ -29,12 +29,12 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
         return;
     MU_SHARED(T, sq);
     T *sg = sq + ROWS * W, *passing_k = sg + ROWS * W, *passing_v = passing_k + 2 * K * W;
-    int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP;
-    int64_t b = blockIdx.y / h.heads, head = blockIdx.y % h.heads, apart = (int64_t)3 * h.heads * h.dim;
-    int64_t start = b * h.seq * apart + head * 3 * h.dim, line = (int64_t)h.heads * h.dim;
+    int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP, head = (int)(blockIdx.y % h.heads);
+    int64_t b = blockIdx.y / h.heads, apart = token_of(h);
+    int64_t start = b * h.seq * apart + query_at(h, head), line = (int64_t)h.heads * h.dim;
     int from = (int)(gridDim.x - 1 - blockIdx.x) * ROWS; /* long rows first */
     int own = from + warp * 16 * M, end = from + ROWS < h.seq ? from + ROWS : h.seq;
-    const T *q = (const T *)h.qkv + start, *k = q + h.dim, *v = k + h.dim;
+    const T *q = (const T *)h.qkv + start, *k = q + key_after(h, head), *v = k + h.dim;
     const T *g = (const T *)h.dout + (b * h.seq * h.heads + head) * h.dim;
     const T *out = (const T *)h.out + (b * h.seq * h.heads + head) * h.dim;
     copy_tile<ROWS, T, D>(sq, q, from, apart, h);
@@ -101,8 +101,9 @@ template <int D> static constexpr int QUERIES = D <= 64 ? 64 : D <= 128 ? 32 : 1
 template <int D> static constexpr int MANY_Q = D <= 128 ? 2 : 1;
 template <int D> static constexpr int MANY_KV = D <= 64 ? 2 : 1;
 
-/* Gradients of keys and values: dk = scale sum over queries of p (dp - delta) q, dv = sum of p dout. Scores
- * are made transposed, keys by queries, 16 queries at a time, so that they too go from register to register;
+/* Gradients of keys and values: dk = scale sum over queries of p (dp - delta) q, dv = sum of p dout, over the queries
+ * of all heads that share the keys, one head after the other. blockIdx.y is batch * key/value heads + key/value head.
+ * Scores are made transposed, keys by queries, 16 queries at a time, so that they too go from register to register;
  * the warp's keys and values stay in registers where they fit. Two tiles of queries are in shared memory: one
  * in use, one coming. */
 template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(THREADS) backward_kv(heads_t h)
@@ -113,13 +114,14 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
         return;
     MU_SHARED(T, sk);
     T *sv = sk + ROWS * W, *passing_q = sv + ROWS * W, *passing_g = passing_q + 2 * Q * W;
-    int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP;
-    int64_t b = blockIdx.y / h.heads, head = blockIdx.y % h.heads, apart = (int64_t)3 * h.heads * h.dim;
-    int64_t start = b * h.seq * apart + head * 3 * h.dim, line = (int64_t)h.heads * h.dim;
+    int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP, kv_heads = h.heads / h.group;
+    int head = (int)(blockIdx.y % kv_heads) * h.group; /* the first that shares the keys */
+    int64_t b = blockIdx.y / kv_heads, apart = token_of(h);
+    int64_t start = b * h.seq * apart + query_at(h, head), line = (int64_t)h.heads * h.dim;
     int from = (int)blockIdx.x * ROWS, own = from + warp * 16 * M;
-    const T *q = (const T *)h.qkv + start, *k = q + h.dim, *v = k + h.dim;
+    const T *q = (const T *)h.qkv + start, *k = q + key_after(h, head), *v = k + h.dim;
     const T *g = (const T *)h.dout + (b * h.seq * h.heads + head) * h.dim;
-    const float *lse = h.lse + (int64_t)blockIdx.y * h.seq, *delta = h.delta + (int64_t)blockIdx.y * h.seq;
+    const float *lse = h.lse + (b * h.heads + head) * h.seq, *delta = h.delta + (b * h.heads + head) * h.seq;
     copy_tile<ROWS, T, D>(sk, k, from, apart, h);
     copy_tile<ROWS, T, D>(sv, v, from, apart, h);
     mu_copy_commit();
@@ -139,13 +141,20 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
         }
     }
     float dk[K_TOO ? M : 1][D / 8][4] = {}, dv[V_TOO ? M : 1][D / 8][4] = {}, c = h.scale * LOG2E;
-    int turn = 0;
-    for (int tile = from; tile < h.seq; tile += Q, turn ^= 1) {
+    int turn = 0, left = h.group; /* heads that have not passed */
+    for (int tile = from, next; left > 0; tile = next, turn ^= 1) {
         mu_copy_wait<0>();
-        __syncthreads(); /* this tile is here, and the one before is done with */
-        if (tile + Q < h.seq) {
-            copy_tile<Q, T, D>(passing_q + (turn ^ 1) * Q * W, q, tile + Q, apart, h);
-            copy_tile<Q, T, D>(passing_g + (turn ^ 1) * Q * W, g, tile + Q, line, h);
+        __syncthreads();               /* this tile is here, and the one before is done with */
+        bool last = tile + Q >= h.seq; /* of its head */
+        next = last ? from : tile + Q;
+        if (last) {
+            q += h.dim;
+            g += h.dim;
+            left--;
+        }
+        if (left > 0) {
+            copy_tile<Q, T, D>(passing_q + (turn ^ 1) * Q * W, q, next, apart, h);
+            copy_tile<Q, T, D>(passing_g + (turn ^ 1) * Q * W, g, next, line, h);
             mu_copy_commit();
         }
         for (int query = tile; query < tile + Q; query += 8 * N) {
@@ -180,6 +189,10 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
             if constexpr (K_TOO)
                 scores_by_rows<M, N, T, D>(dk, ds, sq, lane);
         }
+        if (last) {
+            lse += h.seq;
+            delta += h.seq;
+        }
     }
     float factor[M][2], one[M][2];
     MU_UNROLL
@@ -187,11 +200,11 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
         factor[i / 2][i % 2] = h.scale;
         one[i / 2][i % 2] = 1;
     }
-    T *to = (T *)h.dqkv + start;
+    T *to = (T *)h.dqkv + start + key_after(h, head);
     if constexpr (K_TOO)
-        store_rows<M, T, D>(to + h.dim, apart, dk, own, factor, h, lane);
+        store_rows<M, T, D>(to, apart, dk, own, factor, h, lane);
     if constexpr (V_TOO)
-        store_rows<M, T, D>(to + 2 * h.dim, apart, dv, own, one, h, lane);
+        store_rows<M, T, D>(to + h.dim, apart, dv, own, one, h, lane);
 }
 
 /* --- launching them --- */
@@ -212,7 +225,7 @@ static void launch_q(mu_device_t *dev, const heads_t &h, const mu_attention_t *s
 template <class T, int D, int M, int PARTS>
 static void launch_kv(mu_device_t *dev, const heads_t &h, const mu_attention_t *shape)
 {
-    dim3 grid = mu_grid(mu_blocks(shape->seq, BLOCK_ROWS<M>), shape->batch * shape->heads);
+    dim3 grid = mu_grid(mu_blocks(shape->seq, BLOCK_ROWS<M>), shape->batch * mu_attention_kv_heads(shape));
     if (mu_cuda_shared(dev, (const void *)backward_kv<T, D, M, PARTS>, shared_kv<T, D, M>,
                        "attention backward"))
         MU_LAUNCH((backward_kv<T, D, M, PARTS>), grid, THREADS, (shared_kv<T, D, M>), mu_stream(dev), h);

@@ -59,6 +59,7 @@ enum {
     MU_CUDA_SLOTS = 16, /* of pinned memory, for small transfers that nobody waits for */
     MU_CUDA_SLOT_BYTES = 1 << 18,
     MU_CUDA_WORKSPACE = 32 << 20, /* of cuBLASLt */
+    MU_CUDA_MAX_DIM = 256,        /* the widest head of attention */
 };
 
 typedef struct mu_cuda_plans
@@ -291,8 +292,14 @@ __device__ static inline float mu_gelu_slope(float x, mu_activation_t act)
     X(layernorm_backward)                                                                                    \
     X(layernorm_pair_forward)                                                                                \
     X(layernorm_pair_backward)                                                                               \
+    X(rmsnorm_forward)                                                                                       \
+    X(rmsnorm_backward)                                                                                      \
+    X(qk_norm_forward)                                                                                       \
+    X(qk_norm_backward)                                                                                      \
     X(gelu_forward)                                                                                          \
     X(gelu_backward)                                                                                         \
+    X(swiglu_forward)                                                                                        \
+    X(swiglu_backward)                                                                                       \
     X(residual)                                                                                              \
     X(add)                                                                                                   \
     X(scale)                                                                                                 \
@@ -312,6 +319,13 @@ __device__ static inline float mu_gelu_slope(float x, mu_activation_t act)
 MU_CUDA_OPS(MU_CUDA_DECLARE)
 #undef MU_CUDA_DECLARE
 
+/* attention.cu: shape->seq queries of one sequence against the first + shape->seq keys and values of a cache. */
+void mu_cuda_plain_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv, int64_t first,
+                          const mu_attention_t *shape);
+/* norm.cu: each of the `count` arrays to[i] [width] += the sum over b of partial [blocks][count][width], in order. */
+enum { MU_CUDA_MOST_SUMS = 4 };
+void mu_cuda_add_blocks(mu_device_t *dev, float *const *to, int count, const float *partial, int64_t blocks,
+                        int64_t width);
 /* attention_mma.cu: whether the matrix units can do it; then it is enqueued. delta: [batch][heads][seq]. */
 bool mu_cuda_mma_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
                          const mu_attention_t *shape);

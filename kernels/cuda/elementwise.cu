@@ -75,6 +75,58 @@ void mu_cuda_gelu_backward(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_ar
     mu_cuda_check(dev, "gelu backward");
 }
 
+/* silu(gate) up, with silu(x) = x / (1 + exp(-x)) */
+template <class T, int N> __global__ void swiglu(T *y, const T *gate, const T *up, int64_t n)
+{
+    int64_t i = flat_index(N);
+    if (i >= n)
+        return;
+    mu_pack<T, N> g = mu_load<T, N>(gate + i), u = mu_load<T, N>(up + i);
+    for (int k = 0; k < N; k++)
+        g.v[k] = g.v[k] / (1 + expf(-g.v[k])) * u.v[k];
+    mu_store(y + i, g);
+}
+
+void mu_cuda_swiglu_forward(mu_device_t *dev, mu_array_t y, mu_array_t gate, mu_array_t up, int64_t n)
+{
+    flat(y.type, n, {y.data, gate.data, up.data}, [&](auto t, auto each) {
+        using T = decltype(t);
+        constexpr int N = decltype(each)::value;
+        MU_LAUNCH((swiglu<T, N>), flat_grid(n, N), THREADS, 0, mu_stream(dev), (T *)y.data,
+                  (const T *)gate.data, (const T *)up.data, n);
+    });
+    mu_cuda_check(dev, "swiglu");
+}
+
+/* A thread reads all of its elements before it writes any: dgate and dup may be dy. */
+template <class T, int N>
+__global__ void swiglu_backward(T *dgate, T *dup, const T *dy, const T *gate, const T *up, int64_t n)
+{
+    int64_t i = flat_index(N);
+    if (i >= n)
+        return;
+    mu_pack<T, N> d = mu_load<T, N>(dy + i), g = mu_load<T, N>(gate + i), u = mu_load<T, N>(up + i);
+    for (int k = 0; k < N; k++) {
+        float share = 1 / (1 + expf(-g.v[k])), silu = g.v[k] * share, dout = d.v[k];
+        d.v[k] = dout * u.v[k] * (share + silu * (1 - share));
+        u.v[k] = dout * silu;
+    }
+    mu_store(dgate + i, d);
+    mu_store(dup + i, u);
+}
+
+void mu_cuda_swiglu_backward(mu_device_t *dev, mu_array_t dgate, mu_array_t dup, mu_array_t dy,
+                             mu_array_t gate, mu_array_t up, int64_t n)
+{
+    flat(dy.type, n, {dgate.data, dup.data, dy.data, gate.data, up.data}, [&](auto t, auto each) {
+        using T = decltype(t);
+        constexpr int N = decltype(each)::value;
+        MU_LAUNCH((swiglu_backward<T, N>), flat_grid(n, N), THREADS, 0, mu_stream(dev), (T *)dgate.data,
+                  (T *)dup.data, (const T *)dy.data, (const T *)gate.data, (const T *)up.data, n);
+    });
+    mu_cuda_check(dev, "swiglu backward");
+}
+
 /* The types may differ, so an access moves one element; the large sums of one type take `residual`. */
 template <class T, class U> __global__ void add(T *to, const U *from, int64_t n)
 {

@@ -333,7 +333,7 @@ void mu_cuda_linear_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre,
 {
     if (fusible(y, out, act)) {
         product_t p = forward_product(y, x, w, bias, rows, in, out);
-        p.epilogue = CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+        p.epilogue = bias.data ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
         p.aux = pre.data;
         if (try_product(dev, &p))
             return;

@@ -22,12 +22,27 @@
 enum { WARPS = 4, THREADS = WARPS * MU_WARP };
 
 typedef struct heads {
-    const void *qkv, *dout; /* [tokens][heads][3][dim], [tokens][heads][dim] */
+    const void *qkv, *dout; /* [tokens][heads / group][group queries, k, v][dim], [tokens][heads][dim] */
     void *out, *dqkv;       /* out is read on the way back */
     float *lse, *delta;     /* [batch][heads][seq] */
-    int seq, heads, dim;
+    int seq, heads, group, dim;
     float scale;
 } heads_t;
+
+/* Elements of qkv in a token. */
+__device__ static inline int64_t token_of(const heads_t &h)
+{
+    return (int64_t)(h.heads / h.group) * (h.group + 2) * h.dim;
+}
+/* From the beginning of a token to the query of a head; from there to its key and, one dim further, its value. */
+__device__ static inline int64_t query_at(const heads_t &h, int head)
+{
+    return (int64_t)(head / h.group * (h.group + 2) + head % h.group) * h.dim;
+}
+__device__ static inline int64_t key_after(const heads_t &h, int head)
+{
+    return (int64_t)(h.group - head % h.group) * h.dim;
+}
 
 static constexpr float LOG2E = 1.44269504F;
 
@@ -237,6 +252,7 @@ static inline heads_t heads_of(mu_array_t qkv, const mu_attention_t *s)
     h.qkv = qkv.data;
     h.seq = (int)s->seq;
     h.heads = (int)s->heads;
+    h.group = (int)(s->heads / mu_attention_kv_heads(s));
     h.dim = (int)s->head_dim;
     h.scale = (float)s->scale;
     return h;

@@ -42,10 +42,6 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
     if (!dev->ops->supports(dev, options->dtype))
         return mu_fail(MU_CONFIG, "%s has no %s: use another precision", dev->description,
                        mu_dtype_name(options->dtype));
-    const char *part = mu_model_llama_part(m);
-    if (part && !dev->ops->llama)
-        return mu_fail(MU_CONFIG, "%s: the device %s does not compute it: set muster.device to cpu", part,
-                       dev->ops->name);
     if (mu_model_kv_heads(m) % tp->size)
         return mu_fail(MU_CONFIG, "model parallel size %d does not divide %lld key/value heads", tp->size,
                        (long long)mu_model_kv_heads(m));

@@ -178,8 +178,6 @@ static void grouped_at(int64_t batch, int64_t seq, int64_t heads, int64_t kv, in
 
 void grouped_test(void)
 {
-    if (!op->llama)
-        return;
     grouped_at(2, 17, 9, 3, 20);
     grouped_at(1, 70, 4, 1, 80);
     grouped_at(2, 130, 4, 2, 16);

@@ -113,8 +113,6 @@ void linear_test(void)
 void unbiased_test(void)
 {
     enum { R = 70, IN = 40, OUT = 90 };
-    if (!op->llama)
-        return;
     mu_array_t x = put(noisy(R * IN, 1), R * IN), w = put(noisy(OUT * IN, 1), OUT * IN);
     mu_array_t zeros = put(floats(OUT), OUT), pre[2], y[2];
     for (int i = 0; i < 2; i++) {

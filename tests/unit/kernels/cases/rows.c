@@ -220,8 +220,6 @@ static void rmsnorm_at(int64_t rows, int64_t hidden)
 
 void rmsnorm_test(void)
 {
-    if (!op->llama)
-        return;
     rmsnorm_at(1, 16);
     rmsnorm_at(3, 31);
     rmsnorm_at(200, 100);
@@ -279,8 +277,6 @@ static void qk_norm_at(int64_t rows, int64_t heads, int64_t kv, int64_t d)
 
 void qk_norm_test(void)
 {
-    if (!op->llama)
-        return;
     qk_norm_at(1, 1, 1, 8);
     qk_norm_at(70, 9, 3, 20);
     qk_norm_at(33, 4, 1, 80);
