@@ -255,6 +255,31 @@ void mu_tensor_slice(const mu_tensor_t *tensor, int tp, int rank, int64_t offset
     count[d] = mu_min_i64(most, tensor->shape[d] - offset[d]);
 }
 
+mu_model_t mu_model_spread(const mu_model_t *model, int tp)
+{
+    mu_model_t spread = *model;
+    if (mu_model_kv_copies(model, tp) > 1)
+        spread.kv_heads = tp;
+    return spread;
+}
+
+int64_t mu_model_spread_row(const mu_model_t *model, int tp, const mu_tensor_t *tensor, int64_t row,
+                            int64_t *rows, bool *copy)
+{
+    int64_t copies = mu_model_kv_copies(model, tp), d = mu_model_head_dim(model);
+    *copy = false;
+    *rows = tensor->shape[0] - row;
+    if (copies == 1 || (tensor->kind != MU_T_QKV_W && tensor->kind != MU_T_QKV_B))
+        return row;
+    int64_t all = model->heads / mu_model_kv_heads(model),
+            own = all / copies; /* queries: of a head, of a rank */
+    int64_t rank = row / d / (own + 2), part = row / d % (own + 2), turn = rank % copies;
+    int64_t head = rank / copies * (all + 2) + (part < own ? turn * own + part : all + part - own);
+    *rows = ((part < own && turn < copies - 1 ? own : own + 2) - part) * d - row % d;
+    *copy = part >= own && turn < copies - 1;
+    return head * d + row % d;
+}
+
 int64_t mu_part_begin(int64_t n, int64_t part, int64_t parts)
 {
     return n / parts * part + n % parts * part / parts;

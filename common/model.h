@@ -96,6 +96,18 @@ static inline int64_t mu_model_qkv_rows(const mu_model_t *model)
 {
     return (model->heads + 2 * mu_model_kv_heads(model)) * mu_model_head_dim(model);
 }
+/* Whether tp ranks can divide the heads: with fewer key/value heads than ranks each of those is copied. */
+static inline bool mu_model_heads_fit(const mu_model_t *model, int64_t tp)
+{
+    int64_t kv = mu_model_kv_heads(model);
+    return model->heads % tp == 0 && (kv % tp == 0 || tp % kv == 0);
+}
+/* Ranks of a tp group that hold one key/value head; its queries are divided among them. */
+static inline int64_t mu_model_kv_copies(const mu_model_t *model, int64_t tp)
+{
+    int64_t kv = mu_model_kv_heads(model);
+    return tp > kv ? tp / kv : 1;
+}
 /* The longest sequence that the model computes. */
 static inline int64_t mu_model_longest(const mu_model_t *model)
 {
@@ -167,6 +179,15 @@ static inline bool mu_model_vocab_fits(const mu_model_t *model, int64_t tp)
     return model->vocab > mu_model_vocab_most(model, tp) * (tp - 1);
 }
 void mu_tensor_slice(const mu_tensor_t *tensor, int tp, int rank, int64_t offset[2], int64_t count[2]);
+
+/* What the tp ranks divide: the model, with as many key/value heads as ranks where it has fewer. Rows of its
+ * query_key_value are [rank][the rank's queries, k, v][head_dim]. */
+mu_model_t mu_model_spread(const mu_model_t *model, int tp);
+/* Of a tensor of that list, the row of the model's own tensor that its row `row` holds. *rows: how many from there on
+ * are neighbours in both. *copy: another rank's row is the same one, and counts in norms and checkpoints: of copied
+ * keys and values the last rank's, which lie behind its queries in the model's tensor too. */
+int64_t mu_model_spread_row(const mu_model_t *model, int tp, const mu_tensor_t *tensor, int64_t row,
+                            int64_t *rows, bool *copy);
 
 /* Where part `part` of `parts` of `n` things begins: floor(n part / parts), without a product that could
  * overflow. part = parts gives n. */

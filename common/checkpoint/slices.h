@@ -7,6 +7,9 @@
  * elements of a vector): part p of n begins at floor(rows * p / n), so sizes differ by one at most, and a
  * part may be empty. An empty part is not in the list.
  *
+ * With more tp ranks than key/value heads the ranks that hold one head's keys and values hold copies of them: the last
+ * of those ranks stores them (mu_model_spread_row()).
+ *
  * So a worker only ever stores what it holds itself, also when optimizer state is divided over dp
  * (mu_tensor_owned() in common/model.h: of matrices each replica keeps the dp_rank-th of dp parts).
  */

@@ -99,7 +99,7 @@ static bool divides_vocab(const mu_config_source_t *s, int64_t tp)
 static bool divides(const mu_config_source_t *s, int64_t tp)
 {
     const mu_model_t *m = &s->config.model;
-    return m->heads % tp == 0 && mu_model_kv_heads(m) % tp == 0 && m->ffn % tp == 0 && divides_vocab(s, tp);
+    return mu_model_heads_fit(m, tp) && m->ffn % tp == 0 && divides_vocab(s, tp);
 }
 
 /* "tp 1 x dp 4, tp 2 x dp 2": all that this world can run. */
@@ -157,8 +157,9 @@ static mu_status_t check_tp(const mu_config_source_t *s, const mu_world_t *world
     const mu_model_t *m = &s->config.model;
     if (m->heads % tp != 0)
         return unfit(s, world, "does not divide num_attention_heads %lld", (long long)m->heads);
-    if (mu_model_kv_heads(m) % tp != 0)
-        return unfit(s, world, "does not divide num_kv_heads %lld", (long long)mu_model_kv_heads(m));
+    if (!mu_model_heads_fit(m, tp))
+        return unfit(s, world, "neither divides num_kv_heads %lld nor is a multiple of it",
+                     (long long)mu_model_kv_heads(m));
     if (m->ffn % tp != 0)
         return unfit(s, world, "does not divide the MLP's width %lld", (long long)m->ffn);
     if (!divides_vocab(s, tp))

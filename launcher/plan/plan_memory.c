@@ -14,9 +14,10 @@ static int64_t local_parameters(const mu_model_t *model, int tp, int shards, int
 {
     int64_t total = 0, offset[2], count[2], first, n;
     mu_tensor_t t;
+    mu_model_t spread = mu_model_spread(model, tp);
     *owned = 0;
-    for (int i = 0; i < mu_model_tensor_count(model); i++) {
-        mu_model_tensor(model, i, &t);
+    for (int i = 0; i < mu_model_tensor_count(&spread); i++) {
+        mu_model_tensor(&spread, i, &t);
         mu_tensor_slice(&t, tp, 0, offset, count);
         mu_tensor_owned(&t, count, shards - 1, shards, &first, &n);
         total += aligned(count[0] * count[1]);
@@ -25,10 +26,18 @@ static int64_t local_parameters(const mu_model_t *model, int tp, int shards, int
     return total;
 }
 
-void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_memory_t *out)
+/* What the gradients of copied keys and values are summed in: of one layer, those of all heads. */
+static int64_t copies_bytes(const mu_model_t *m, int tp)
 {
+    int64_t columns = m->hidden + (m->unbiased & MU_UNBIASED_QKV ? 0 : 1);
+    return mu_model_kv_copies(m, tp) > 1 ? 4 * mu_model_kv_heads(m) * 2 * mu_model_head_dim(m) * columns : 0;
+}
+
+void mu_plan_memory(const mu_model_t *model, const mu_plan_shape_t *shape, mu_plan_memory_t *out)
+{
+    const mu_model_t spread = mu_model_spread(model, shape->tp), *m = &spread;
     int64_t e = shape->mixed ? 2 : 4, h = m->hidden, owned;
-    int64_t p = local_parameters(m, shape->tp, (int)mu_max_i64(1, shape->shards), &owned);
+    int64_t p = local_parameters(model, shape->tp, (int)mu_max_i64(1, shape->shards), &owned);
     int64_t rows = shape->micro_batch * m->seq_length, w = mu_model_width(m) / shape->tp,
             f = m->ffn / shape->tp, qkv = mu_model_qkv_rows(m) / shape->tp, gates = mu_model_gated(m) ? 1 : 0;
     int64_t vocab = mu_model_vocab_most(m, shape->tp), heads = m->heads / shape->tp;
@@ -49,7 +58,7 @@ void mu_plan_memory(const mu_model_t *m, const mu_plan_shape_t *shape, mu_plan_m
     if (m->position == MU_POSITION_ROTARY)
         out->workspace += 4 * m->max_positions * m->rotary_dims;
     int64_t norm_weights = 4 * h + (m->qk_norm ? 2 * mu_model_head_dim(m) : 0);
-    out->communication = shape->tp > 1 ? e * rows * h + 4 * norm_weights : 0;
+    out->communication = shape->tp > 1 ? e * rows * h + 4 * norm_weights + copies_bytes(model, shape->tp) : 0;
 }
 
 int64_t mu_plan_memory_total(const mu_plan_memory_t *m)

@@ -7,7 +7,7 @@
 static double tensor_norm(worker_t *w, const mu_net_param_t *p)
 {
     double sum = 0;
-    for (int64_t i = p->own; i < p->own + p->owned; i++)
+    for (int64_t i = p->own; i < p->own + p->owned && i < p->counted; i++)
         sum += (double)p->gradient[i] * (double)p->gradient[i];
     if (mu_net_shard(w->net) && p->tensor.dims == 2)
         assert_int_equal(mu_comm_allreduce(w->dp, MU_SUM, MU_TYPE_F64, &sum, 1), MU_OK);
@@ -62,12 +62,29 @@ static void ten_steps_in_every_layout(void **state)
     }
 }
 
-/* The blocks of a Llama, with norms of queries and keys: each layout's loss and gradients are the lone worker's. */
-static void llama_blocks_in_every_layout(void **state)
+/* After an update the copies of keys and values have the same bits. */
+static void assert_copies_agree(worker_t *w)
 {
-    (void)state;
+    const mu_net_param_t *p = mu_net_param(w->net, 3);
+    const mu_model_t *model = mu_net_model(w->net);
+    int64_t copies = mu_model_kv_copies(model, w->tp_size), n = 2 * mu_model_head_dim(model) * p->count[1];
+    assert_int_equal(p->tensor.kind, MU_T_QKV_W);
+    update(w, norm(w), 0);
+    assert_int_equal(mu_replicas_settle(&w->replicas), MU_OK);
+    float *all = calloc((size_t)(n * w->tp_size), sizeof *all);
+    memcpy(all + n * w->tp->rank, (const float *)p->weight.data + p->elements - n, (size_t)n * sizeof *all);
+    assert_int_equal(mu_comm_allreduce(w->tp, MU_SUM, MU_TYPE_F32, all, n * w->tp_size), MU_OK);
+    for (int64_t rank = 0; rank < w->tp_size && copies > 1; rank++)
+        assert_memory_equal(all + n * rank, all + n * (rank / copies * copies), (size_t)n * sizeof *all);
+    free(all);
+}
+
+/* The blocks of a Llama, with norms of queries and keys: each layout's loss and gradients are the lone worker's, also
+ * where workers hold copies of one key/value head. */
+static void llama_blocks_of(int64_t kv_heads)
+{
     mu_model_t model = golden_model(&golden_variants[3]);
-    model.kv_heads = 4;
+    model.kv_heads = kv_heads;
     model.heads = 8;
     model.head_dim = model.rotary_dims = 12;
     model.ffn = 96;
@@ -96,18 +113,29 @@ static void llama_blocks_in_every_layout(void **state)
         assert_int_equal(mu_init_weights(w->net, 5), MU_OK);
         gradients(w, micro);
         assert_close(mean_loss(w), loss.mean_sum, 2e-6);
+        double whole_square = 0;
         for (int k = 0; k < mu_net_param_count(w->net); k++) {
             const mu_net_param_t *p = mu_net_param(alone, k);
             double sum = 0;
             for (int64_t i = 0; i < p->elements; i++)
                 sum += (double)p->gradient[i] * (double)p->gradient[i];
             assert_close(tensor_norm(w, mu_net_param(w->net, k)), sqrt(sum), 3e-5);
+            whole_square += sum;
         }
+        assert_close(norm(w), sqrt(whole_square), 3e-5);
+        assert_copies_agree(w);
         tear_down(w);
     }
     mu_net_free(alone);
     mu_device_close(dev);
     mu_comm_free(self);
+}
+
+static void llama_blocks_in_every_layout(void **state)
+{
+    (void)state;
+    for (int64_t kv_heads = 4; kv_heads >= 1; kv_heads /= 2)
+        llama_blocks_of(kv_heads);
 }
 
 /* What every worker of a group holds whole must stay the same bits on each. */

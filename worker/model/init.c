@@ -77,11 +77,12 @@ static void init_param(mu_net_t *net, int index, uint64_t seed, float *piece, in
     const mu_net_param_t *p = mu_net_param(net, index);
     uint64_t name = hash(p->tensor.name);
     int64_t rows_a_time = mu_max_i64(1, piece_size / p->count[1]);
-    for (int64_t row = 0; row < p->count[0]; row += rows_a_time) {
-        int64_t rows = mu_min_i64(rows_a_time, p->count[0] - row);
+    for (int64_t row = 0, rows; row < p->count[0]; row += rows) {
+        int64_t at = mu_net_tensor_row(net, p, row, &rows);
+        rows = mu_min_i64(rows_a_time, rows);
         for (int64_t r = 0; r < rows; r++)
-            fill(&p->tensor, seed, name, (p->offset[0] + row + r) * p->tensor.shape[1] + p->offset[1],
-                 p->count[1], piece + r * p->count[1]);
+            fill(&p->tensor, seed, name, (at + r) * p->tensor.shape[1] + p->offset[1], p->count[1],
+                 piece + r * p->count[1]);
         mu_net_put_weight(net, index, row * p->count[1], rows * p->count[1], piece);
     }
 }

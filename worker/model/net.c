@@ -42,9 +42,10 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
     if (!dev->ops->supports(dev, options->dtype))
         return mu_fail(MU_CONFIG, "%s has no %s: use another precision", dev->description,
                        mu_dtype_name(options->dtype));
-    if (mu_model_kv_heads(m) % tp->size)
-        return mu_fail(MU_CONFIG, "model parallel size %d does not divide %lld key/value heads", tp->size,
-                       (long long)mu_model_kv_heads(m));
+    if (m->heads % tp->size == 0 && !mu_model_heads_fit(m, tp->size))
+        return mu_fail(MU_CONFIG,
+                       "model parallel size %d neither divides %lld key/value heads nor is a multiple",
+                       tp->size, (long long)mu_model_kv_heads(m));
     if (m->heads % tp->size || m->ffn % tp->size || !mu_model_vocab_fits(m, tp->size))
         return mu_fail(
             MU_CONFIG,
@@ -103,18 +104,42 @@ static void place_params(mu_net_t *net)
     net->flat.elements = at;
 }
 
+int64_t mu_net_tensor_row(const mu_net_t *net, const mu_net_param_t *param, int64_t row, int64_t *rows)
+{
+    bool copy;
+    int64_t at =
+        mu_model_spread_row(&net->model, net->tp->size, &param->tensor, param->offset[0] + row, rows, &copy);
+    *rows = mu_min_i64(*rows, param->count[0] - row);
+    return at;
+}
+
+/* Elements of a slice before those that count elsewhere. */
+static int64_t counted(const mu_net_t *net, const mu_net_param_t *p)
+{
+    int64_t row = 0;
+    bool copy = false;
+    for (int64_t rows; row < p->count[0]; row += rows) {
+        mu_model_spread_row(&net->model, net->tp->size, &p->tensor, p->offset[0] + row, &rows, &copy);
+        if (copy)
+            break;
+    }
+    return mu_min_i64(row, p->count[0]) * p->count[1];
+}
+
 static void describe_params(mu_net_t *net)
 {
     const mu_comm_t *shard = net->options.shard;
+    const mu_model_t spread = mu_model_spread(&net->model, net->tp->size);
     net->param_count = mu_model_tensor_count(&net->model);
     net->param = mu_calloc((size_t)net->param_count, sizeof *net->param);
     for (int i = 0; i < net->param_count; i++) {
         mu_net_param_t *p = &net->param[i];
-        mu_model_tensor(&net->model, i, &p->tensor);
+        mu_model_tensor(&spread, i, &p->tensor);
         mu_tensor_slice(&p->tensor, net->tp->size, net->tp->rank, p->offset, p->count);
         mu_tensor_owned(&p->tensor, p->count, shard ? shard->rank : 0, shard ? shard->size : 1, &p->own,
                         &p->owned);
         p->elements = p->count[0] * p->count[1];
+        p->counted = counted(net, p);
         p->group = group_of(net, &p->tensor);
         net->flat.owned += aligned(p->owned);
     }
@@ -285,7 +310,7 @@ static mu_status_t make_reduced(mu_net_t *net)
     MU_TRY(mu_net_get_memory(net, MU_MEM_COMMUNICATION, bytes + norms * (int64_t)sizeof(float),
                              &net->reduced.data));
     net->reduced_norms = (float *)(void *)((char *)net->reduced.data + bytes);
-    return MU_OK;
+    return mu_net_make_copies(net);
 }
 
 static mu_status_t make_gradients(mu_net_t *net)
@@ -337,9 +362,10 @@ mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *
     net->seq = options->seq_length > 0 ? options->seq_length : model->seq_length;
     net->rows = net->batch * net->seq;
     net->heads = model->heads / tp->size;
-    net->kv_heads = mu_model_kv_heads(model) / tp->size;
+    const mu_model_t spread = mu_model_spread(model, tp->size);
+    net->kv_heads = mu_model_kv_heads(&spread) / tp->size;
     net->width = mu_model_width(model) / tp->size;
-    net->qkv = mu_model_qkv_rows(model) / tp->size;
+    net->qkv = mu_model_qkv_rows(&spread) / tp->size;
     net->ffn = model->ffn / tp->size;
     net->vocab_most = mu_model_vocab_most(model, tp->size);
     net->vocab_first = net->vocab_most * tp->rank;

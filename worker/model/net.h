@@ -50,12 +50,14 @@ typedef struct mu_net_options {
  * the parameter, and `weight` is always its rounded copy; with float there is no master. */
 typedef struct mu_net_param {
     mu_tensor_t tensor;
-    int64_t offset[2], count[2]; /* this worker's slice: mu_tensor_slice() */
-    int64_t elements;            /* count[0] * count[1], dense and row-major */
-    int64_t at;                  /* where it begins in the flat buffers, in elements */
-    int next;                    /* the index of the parameter that lies after it there; -1: none */
-    int64_t own, owned;          /* elements that this worker's optimizer updates */
-    int group;                   /* mu_net_group_count() */
+    int64_t offset[2],
+        count[2];       /* this worker's slice, mu_tensor_slice(), of a tensor of mu_model_spread() */
+    int64_t elements;   /* count[0] * count[1], dense and row-major */
+    int64_t at;         /* where it begins in the flat buffers, in elements */
+    int next;           /* the index of the parameter that lies after it there; -1: none */
+    int64_t own, owned; /* elements that this worker's optimizer updates */
+    int64_t counted;    /* the first so many count in norms; those after are another worker's too */
+    int group;          /* mu_net_group_count() */
     mu_array_t weight;
     float *gradient, *m, *v, *master;
 } mu_net_param_t;
@@ -80,7 +82,7 @@ typedef struct mu_net_loss {
 } mu_net_loss_t;
 
 /* The device, the group and the model outlive the net (the model is copied). Weights are zero. Errors:
- * MU_NOMEM; MU_CONFIG when tp does not divide heads or ffn, or leaves a worker no row of the vocabulary, or the device
+ * MU_NOMEM; MU_CONFIG when tp does not divide heads (mu_model_heads_fit()) or ffn, or leaves a worker no row of the vocabulary, or the device
  * has no such dtype. Not a collective. */
 mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *tp,
                        const mu_net_options_t *options, mu_net_t **out);
@@ -94,6 +96,10 @@ const mu_net_param_t *mu_net_param(const mu_net_t *net, int index);
 const mu_net_flat_t *mu_net_flat(const mu_net_t *net);
 
 mu_comm_t *mu_net_shard(const mu_net_t *net); /* options.shard */
+
+/* The row of the model's own tensor that row `row` of a parameter's slice holds, and how many of the slice from there
+ * on are its neighbours there (mu_model_spread_row()). */
+int64_t mu_net_tensor_row(const mu_net_t *net, const mu_net_param_t *param, int64_t row, int64_t *rows);
 
 /* Numbers on the device for whoever needs a few (worker/model/optimizer.h); NULL without training. */
 enum { MU_NET_NUMBERS = 4 };
@@ -109,6 +115,10 @@ int mu_net_group_count(const mu_net_t *net);
 
 /* The next mu_net_forward_backward() begins the gradients anew; until then they hold nothing of use. */
 void mu_net_zero_gradients(mu_net_t *net);
+
+/* With more tp ranks than key/value heads: adds up the gradients of a group's copied keys and values. Otherwise nothing.
+ * Once, when the gradients of all micro batches are there. tp-collective. */
+mu_status_t mu_net_sum_copies(mu_net_t *net, int group);
 
 /* While set (NULL ends it), called within mu_net_forward_backward() when it adds nothing more to a group's
  * gradients, from the last group to the first; the work may still be enqueued on the device. Its error ends

@@ -51,7 +51,7 @@ struct mu_net {
 
     /* sizes on this worker */
     int64_t batch, seq, rows;     /* of one call: rows = batch * seq */
-    int64_t heads, kv_heads, ffn; /* slices: the model's divided by tp */
+    int64_t heads, kv_heads, ffn; /* slices: those of mu_model_spread() divided by tp */
     int64_t width, qkv;           /* of the slice: of attention's output, of query_key_value's */
     int64_t vocab, vocab_most;    /* rows of the vocabulary here, and of the worker that has the most */
     int64_t vocab_first;
@@ -81,6 +81,8 @@ struct mu_net {
      * (qk_norm only), then [4][hidden]; float dx and those are neighbours */
     mu_array_t reduced;
     float *reduced_norms;
+    float *
+        copies; /* tp > key/value heads: [key/value heads][k, v][head_dim]([hidden], [1]), gradients of one layer */
     mu_array_t dact, dqkv, dctx; /* [rows][ffn], [rows][qkv], [rows][width] */
     mu_array_t dgate;            /* [rows][ffn]; gated only */
 
@@ -125,6 +127,9 @@ void mu_net_norm(mu_net_t *net, mu_array_t y, float *mean, float *rstd, mu_array
 mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, void **out);
 mu_status_t mu_net_get_array(mu_net_t *net, mu_memory_t kind, int64_t elements, mu_array_t *out);
 mu_status_t mu_net_get_floats(mu_net_t *net, mu_memory_t kind, int64_t elements, float **out);
+
+/* Memory for mu_net_sum_copies(). */
+mu_status_t mu_net_make_copies(mu_net_t *net);
 
 /* Where the rows of a call sit. Training and evaluation: batch sequences from position 0. Generation: `seq` rows, those
  * of the pieces one after the other, against the cache. */

@@ -1,4 +1,5 @@
 #include "worker/model/optimizer.h"
+#include "common/num.h"
 
 #include <math.h>
 
@@ -14,9 +15,14 @@ static int sum_of(const mu_net_t *net, const mu_net_param_t *param)
     return by_tp ? BY_TP : WHOLE;
 }
 
+static bool counts_whole(const mu_net_param_t *p)
+{
+    return p->counted == p->elements;
+}
+
 static bool same_sum(const mu_net_t *net, const mu_net_param_t *a, const mu_net_param_t *b)
 {
-    return sum_of(net, a) == sum_of(net, b);
+    return sum_of(net, a) == sum_of(net, b) && counts_whole(a) && counts_whole(b);
 }
 
 static bool same_update(const mu_net_t *net, const mu_net_param_t *a, const mu_net_param_t *b)
@@ -57,8 +63,11 @@ mu_status_t mu_optimizer_norm_begin(mu_net_t *net)
     dev->ops->zero(dev, sums, SUMS * (int64_t)sizeof *sums);
     for (int i = mu_net_flat(net)->first; i >= 0;) {
         run_t run = run_from(net, i, same_sum);
-        dev->ops->sum_squares(dev, sums + sum_of(net, run.first), run.first->gradient + run.first->own,
-                              run.n);
+        if (!counts_whole(run.first))
+            run.n = mu_min_i64(run.first->own + run.first->owned, run.first->counted) - run.first->own;
+        if (run.n > 0)
+            dev->ops->sum_squares(dev, sums + sum_of(net, run.first), run.first->gradient + run.first->own,
+                                  run.n);
         i = run.next;
     }
     if (shard)

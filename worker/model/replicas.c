@@ -45,6 +45,9 @@ static mu_status_t begin_divided(mu_replicas_t *r, int group, int64_t *part)
 static mu_status_t begin_group(void *arg, int group)
 {
     mu_replicas_t *r = arg;
+    MU_TRY(mu_net_sum_copies(r->net, group));
+    if (r->dp->size == 1)
+        return MU_OK;
     if (!mu_net_shard(r->net))
         return begin_sum(r, group, 0);
     int64_t *part = mu_alloc((size_t)(r->dp->size + 1) * sizeof *part);
@@ -61,13 +64,11 @@ void mu_replicas_last(mu_replicas_t *r)
 
 mu_status_t mu_replicas_finish(mu_replicas_t *r)
 {
-    bool begun = r->overlap;
+    bool begun = r->overlap && r->dp->size > 1;
     mu_net_on_whole(r->net, NULL, NULL);
-    if (r->dp->size == 1)
-        return MU_OK;
     for (int group = mu_net_group_count(r->net); !begun && group-- > 0;)
         MU_TRY(begin_group(r, group));
-    return mu_comm_wait(r->dp);
+    return r->dp->size > 1 ? mu_comm_wait(r->dp) : MU_OK;
 }
 
 /* --- weights --- */

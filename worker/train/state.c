@@ -1,6 +1,7 @@
 #include "worker/train/state.h"
 #include "common/buf.h"
 #include "common/log.h"
+#include "common/num.h"
 
 static int64_t largest_param(mu_net_t *net)
 {
@@ -11,25 +12,63 @@ static int64_t largest_param(mu_net_t *net)
     return largest;
 }
 
-/* Moments are kept of the owned elements alone. */
-static void owned_part(const mu_net_param_t *param, int64_t offset[2], int64_t count[2])
+/* A part of a parameter's slice: rows from .. to - 1 of it. The model's own tensor has them in one run, or in a few
+ * (mu_net_tensor_row()). */
+typedef struct part {
+    const mu_net_param_t *param;
+    int64_t from, to;
+} part_t;
+
+static part_t whole_part(const mu_net_param_t *param)
 {
-    int64_t columns = param->count[1];
-    offset[0] = param->offset[0] + param->own / columns;
-    offset[1] = param->offset[1];
-    count[0] = param->owned / columns;
-    count[1] = columns;
+    return (part_t){param, 0, param->count[0]};
+}
+
+/* Moments are kept of the owned elements alone. */
+static part_t owned_part(const mu_net_param_t *param)
+{
+    int64_t first = param->own / param->count[1];
+    return (part_t){param, first, first + param->owned / param->count[1]};
+}
+
+/* The run that begins at row `row`. */
+static void run_at(const mu_net_t *net, const part_t *part, int64_t row, int64_t offset[2], int64_t count[2])
+{
+    int64_t rows;
+    offset[0] = mu_net_tensor_row(net, part->param, row, &rows);
+    offset[1] = part->param->offset[1];
+    count[0] = mu_min_i64(rows, part->to - row);
+    count[1] = part->param->count[1];
+}
+
+static mu_status_t read_part(const mu_net_t *net, const mu_checkpoint_t *checkpoint, part_t part,
+                             mu_state_t state, float *host)
+{
+    int64_t offset[2], count[2];
+    for (int64_t row = part.from; row < part.to; row += count[0]) {
+        float *to = host + (row - part.from) * part.param->count[1];
+        run_at(net, &part, row, offset, count);
+        MU_TRY(mu_checkpoint_read(checkpoint, part.param->tensor.name, state, offset, count, to));
+    }
+    return MU_OK;
+}
+
+static void expect_part(const mu_net_t *net, const mu_checkpoint_t *checkpoint, part_t part, mu_state_t state)
+{
+    int64_t offset[2], count[2];
+    for (int64_t row = part.from; row < part.to; row += count[0]) {
+        run_at(net, &part, row, offset, count);
+        mu_checkpoint_expect(checkpoint, part.param->tensor.name, state, offset, count);
+    }
 }
 
 static mu_status_t load_moment(mu_net_t *net, const mu_checkpoint_t *checkpoint, const mu_net_param_t *param,
                                mu_state_t state, float *to, float *host)
 {
     mu_device_t *device = mu_net_device(net);
-    int64_t offset[2], count[2];
-    owned_part(param, offset, count);
     if (param->owned == 0)
         return MU_OK;
-    MU_TRY(mu_checkpoint_read(checkpoint, param->tensor.name, state, offset, count, host));
+    MU_TRY(read_part(net, checkpoint, owned_part(param), state, host));
     device->ops->put(device, to, host, param->owned * (int64_t)sizeof *host);
     return MU_OK;
 }
@@ -40,11 +79,9 @@ static void expect_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, int i
     if (index >= mu_net_param_count(net))
         return;
     const mu_net_param_t *param = mu_net_param(net, index);
-    int64_t offset[2], count[2];
-    mu_checkpoint_expect(checkpoint, param->tensor.name, MU_STATE_WEIGHT, param->offset, param->count);
-    owned_part(param, offset, count);
+    expect_part(net, checkpoint, whole_part(param), MU_STATE_WEIGHT);
     for (int state = MU_STATE_EXP_AVG; optimizer && state < MU_STATE_COUNT; state++)
-        mu_checkpoint_expect(checkpoint, param->tensor.name, (mu_state_t)state, offset, count);
+        expect_part(net, checkpoint, owned_part(param), (mu_state_t)state);
 }
 
 static mu_status_t load_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, int index, bool optimizer,
@@ -52,8 +89,7 @@ static mu_status_t load_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, 
 {
     const mu_net_param_t *param = mu_net_param(net, index);
     expect_param(net, checkpoint, index + 1, optimizer);
-    MU_TRY(mu_checkpoint_read(checkpoint, param->tensor.name, MU_STATE_WEIGHT, param->offset, param->count,
-                              host));
+    MU_TRY(read_part(net, checkpoint, whole_part(param), MU_STATE_WEIGHT, host));
     mu_net_put_weight(net, index, 0, param->elements, host);
     if (!optimizer)
         return MU_OK;
@@ -116,7 +152,8 @@ mu_status_t mu_state_read(void *arg, const mu_slice_t *slice, int64_t first, int
     mu_device_t *device = mu_net_device(net);
     const mu_net_param_t *param = mu_net_param(net, slice->tensor);
     /* whole rows of the local slice: one run of memory, within what is owned (common/checkpoint/slices.h) */
-    int64_t local = (slice->offset[0] - param->offset[0]) * param->count[1] + first;
+    int64_t rows,
+        local = (slice->offset[0] - mu_net_tensor_row(net, param, 0, &rows)) * param->count[1] + first;
     int64_t at = local - param->own;
     const float *from = slice->state == MU_STATE_EXP_AVG      ? param->m + at
                         : slice->state == MU_STATE_EXP_AVG_SQ ? param->v + at
