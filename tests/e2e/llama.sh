@@ -38,12 +38,22 @@ awk 'NR == 1 { a = $2 } END { exit !($2 < a - 0.15) }' "$scratch/1x1.losses" || 
 train mixed 2 2 lr_decay_iters=12 exit_interval=8
 train mixed 1 1 lr_decay_iters=12
 same_losses "$scratch/1x1.losses" "$scratch/mixed.losses" 1e-4 || fail "resumed in another layout, the losses differ"
+# four workers for two key/value heads: each is held twice, stored once, and goes on where it is held once
+train wide 4 4 lr_decay_iters=12 exit_interval=8
+train wide 4 2 lr_decay_iters=12 zero_optimization.stage=1
+same_losses "$scratch/1x1.losses" "$scratch/wide.losses" 1e-4 || fail "with copied key/value heads the losses differ"
+train back 2 1 lr_decay_iters=12 exit_interval=8 zero_optimization.stage=1
+train back 4 4 lr_decay_iters=12
+same_losses "$scratch/1x1.losses" "$scratch/back.losses" 1e-4 || fail "resumed with copied key/value heads, the losses differ"
+text() { muster generate "$scratch/1x1" --prompt 'static int ' --max-new-tokens 8 "$@" 2>"$scratch/log" | tr '\0' '0'; }
+[ "$(text)" = "$(text --workers 4 model_parallel_size=4)" ] || fail "four workers write another text: $(cat "$scratch/log")"
 train half 2 2 precision=bfloat16
 same_losses "$scratch/1x1.losses" "$scratch/half.losses" 2e-2 || fail "bf16 is too far: $(cat "$scratch/half.losses")"
 
 # what divides nothing is refused before anything starts
-expect_exit 78 muster run "$scratch/model.yml" --workers 4 --run-dir "$scratch/wide" model_parallel_size=4 2>"$scratch/wide"
-grep -q "num_kv_heads 2" "$scratch/wide" || fail "not named: $(cat "$scratch/wide")"
+expect_exit 78 muster run "$scratch/model.yml" --workers 3 --run-dir "$scratch/three" hidden_size=48 num_attention_heads=6 model_parallel_size=3 \
+    2>"$scratch/three"
+grep -q "num_kv_heads 2" "$scratch/three" || fail "not named: $(cat "$scratch/three")"
 expect_exit 78 muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/window" sliding_window_width=63 2>"$scratch/window"
 grep -q "sliding_window_width 63" "$scratch/window" || fail "not named: $(cat "$scratch/window")"
 

@@ -86,12 +86,52 @@ static void slices_cover_each_tensor_once(void **state)
     assert_true(mu_model_vocab_fits(&m, 3));
 }
 
+/* With more ranks than key/value heads: every row of query_key_value counts on one rank, the rows that count are one run,
+ * and each rank holds its queries with their keys and values. */
+static void copied_heads_count_once(void **state)
+{
+    (void)state;
+    enum { HEADS = 12, KV = 2, D = 3, ROWS = (HEADS + 2 * KV) * D };
+    mu_model_t m = {.layers = 1, .hidden = 36, .heads = HEADS, .kv_heads = KV, .ffn = 8, .vocab = 8};
+    for (int tp = 1; tp <= HEADS; tp++) {
+        if (!mu_model_heads_fit(&m, tp)) {
+            assert_true(tp == 3 || HEADS % tp != 0);
+            continue;
+        }
+        mu_model_t spread = mu_model_spread(&m, tp);
+        mu_tensor_t t;
+        int counted[ROWS] = {0};
+        mu_model_tensor(&spread, mu_model_tensor_find(&spread, "layers.0.attention.query_key_value.weight"),
+                        &t);
+        for (int rank = 0; rank < tp; rank++) {
+            int64_t offset[2], count[2], last = -1, queries = 0;
+            mu_tensor_slice(&t, tp, rank, offset, count);
+            for (int64_t row = offset[0], rows; row < offset[0] + count[0]; row += rows) {
+                bool copy;
+                int64_t at = mu_model_spread_row(&m, tp, &t, row, &rows, &copy);
+                rows = rows < offset[0] + count[0] - row ? rows : offset[0] + count[0] - row;
+                assert_true(rows > 0 && at >= 0 && at + rows <= ROWS);
+                for (int64_t r = at; r < at + rows; r++) {
+                    counted[r] += !copy;
+                    queries += r / D % (HEADS / KV + 2) < HEADS / KV;
+                }
+                assert_true(copy || last < 0 || at == last);
+                last = copy ? last : at + rows;
+            }
+            assert_int_equal(queries, HEADS / tp * D);
+        }
+        for (int r = 0; r < ROWS; r++)
+            assert_int_equal(counted[r], 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_are_the_published_ones),
         cmocka_unit_test(names_are_found_where_they_are),
         cmocka_unit_test(slices_cover_each_tensor_once),
+        cmocka_unit_test(copied_heads_count_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

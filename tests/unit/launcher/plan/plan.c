@@ -143,6 +143,9 @@ static void memory_is_what_is_allocated(void **state)
     llama.unbiased = MU_UNBIASED_ALL;
     llama.kv_heads = 2;
     llama.head_dim = llama.rotary_dims = 20;
+    compare(&llama, 4, 1, 2, false); /* two key/value heads on four workers */
+    llama.unbiased = MU_UNBIASED_DENSE | MU_UNBIASED_MLP;
+    compare(&llama, 4, 2, 2, true);
     for (int i = 0; i < 8; i++) {
         llama.qk_norm = i & 1;
         compare(&llama, 1 + (i & 2) / 2, 1 + i / 4, 2, i & 4);

@@ -22,11 +22,16 @@ static void the_ready_files_have_the_published_sizes(void **state)
     static const struct {
         const char *file;
         int64_t parameters;
+        double
+            flops; /* of training a token: 6 a weight of the layers' products, scores and values, 4.5 h V of the head */
         mu_model_type_t type;
     } row[] = {
-        {"llama-3.2-1b", 1235814400, MU_TYPE_LLAMA}, {"llama-3.1-8b", 8030261248, MU_TYPE_LLAMA},
-        {"mistral-7b", 7248023552, MU_TYPE_MISTRAL}, {"qwen2.5-0.5b", 494032768, MU_TYPE_QWEN2},
-        {"qwen3-0.6b", 596049920, MU_TYPE_QWEN3},    {"smollm2-135m", 134515008, MU_TYPE_LLAMA},
+        {"llama-3.2-1b", 1235814400, 7825784832, MU_TYPE_LLAMA},
+        {"llama-3.1-8b", 8030261248, 50682396672, MU_TYPE_LLAMA},
+        {"mistral-7b", 7248023552, 48922361856, MU_TYPE_MISTRAL},
+        {"qwen2.5-0.5b", 494032768, 3288047616, MU_TYPE_QWEN2},
+        {"qwen3-0.6b", 596049920, 4751818752, MU_TYPE_QWEN3},
+        {"smollm2-135m", 134515008, 976748544, MU_TYPE_LLAMA},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char *path = mu_format("%s/configs/%s.yml", MU_SOURCE_DIR, row[i].file);
@@ -37,6 +42,8 @@ static void the_ready_files_have_the_published_sizes(void **state)
             fail_msg("%s: %s", path, heard.data);
         if (mu_model_parameters(&c->model) != row[i].parameters)
             fail_msg("%s: %lld parameters", path, (long long)mu_model_parameters(&c->model));
+        if (fabs(mu_model_flops_per_token(&c->model) - row[i].flops) > 1e-9 * row[i].flops)
+            fail_msg("%s: %.0f FLOPs a token", path, mu_model_flops_per_token(&c->model));
         assert_int_equal(mu_hf_type(path, &c->model, (mu_model_type_t)c->muster.model_type, &type), MU_OK);
         assert_int_equal(type, row[i].type);
         mu_config_free(c);
