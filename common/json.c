@@ -40,3 +40,8 @@ json_t *mu_json_parse_real(const char *text, size_t n, size_t most, json_error_t
 {
     return parse(text, n, most, JSON_DECODE_INT_AS_REAL, error);
 }
+
+json_t *mu_json_parse_nul(const char *text, size_t n, size_t most, json_error_t *error)
+{
+    return parse(text, n, most, JSON_ALLOW_NUL, error);
+}

@@ -1,6 +1,7 @@
 /* muster VERB ARGS...: a table of verbs, and nothing else. */
 #include "common/commands/convert_commands.h"
 #include "common/commands/model_commands.h"
+#include "common/commands/serve_commands.h"
 #include "common/log.h"
 #include "common/stdio_setup.h"
 #include "common/words.h"
@@ -31,6 +32,7 @@ static const verb_t verbs[] = {
     {NULL, NULL, mu_cmd_inspect, &mu_inspect_command},
     {NULL, NULL, mu_cmd_eval, &mu_eval_command},
     {NULL, NULL, mu_cmd_generate, &mu_generate_command},
+    {NULL, NULL, mu_cmd_serve, &mu_serve_command},
     {NULL, NULL, mu_cmd_worker, &mu_import_command},
     {NULL, NULL, mu_cmd_export, &mu_export_command},
     {NULL, NULL, mu_cmd_completion, &mu_completion_command},

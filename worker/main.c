@@ -10,7 +10,7 @@ static const char usage[] =
     "\n"
     "`muster run` starts the ranks with mpirun, watches them and starts them again. By hand the config must "
     "name\n"
-    "`save`, the run directory. The verbs eval, generate, import and export are muster's.\n";
+    "`save`, the run directory. The verbs eval, generate, import, export and serve are muster's.\n";
 
 static mu_status_t obey(int argc, char **argv)
 {
@@ -18,10 +18,8 @@ static mu_status_t obey(int argc, char **argv)
         const char *name;
         mu_status_t (*run)(int argc, char **argv);
     } verbs[] = {
-        {"eval", mu_verb_eval},
-        {"export", mu_verb_export},
-        {"generate", mu_verb_generate},
-        {"import", mu_verb_import},
+        {"eval", mu_verb_eval},     {"export", mu_verb_export}, {"generate", mu_verb_generate},
+        {"import", mu_verb_import}, {"serve", mu_verb_serve},
     };
     const char *word = argc > 1 ? argv[1] : "";
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {

@@ -67,6 +67,10 @@ mu_status_t mu_cmd_inspect(int argc, char **argv);
 mu_status_t mu_cmd_eval(int argc, char **argv);
 mu_status_t mu_cmd_generate(int argc, char **argv);
 
+/* A server in front of an engine that is a child (launcher/serve/serve.h). Its table is mu_serve_command of
+ * common/commands/serve_commands.h. */
+mu_status_t mu_cmd_serve(int argc, char **argv);
+
 /* muster-worker exports, then the directory becomes a version of a registered model (launcher/track/register.h). Its table
  * is mu_export_command of common/commands/convert_commands.h. */
 mu_status_t mu_cmd_export(int argc, char **argv);

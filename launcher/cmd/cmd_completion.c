@@ -1,6 +1,7 @@
 /* What is printed from all tables at once: completions and man pages. */
 #include "common/commands/convert_commands.h"
 #include "common/commands/model_commands.h"
+#include "common/commands/serve_commands.h"
 #include "common/log.h"
 #include "common/stdio_setup.h"
 #include "launcher/cmd/cmd.h"
@@ -24,6 +25,7 @@ const mu_command_t *const mu_commands[] = {&mu_config_command,
                                            &mu_inspect_command,
                                            &mu_eval_command,
                                            &mu_generate_command,
+                                           &mu_serve_command,
                                            &mu_import_command,
                                            &mu_export_command,
                                            &mu_completion_command,

@@ -6,6 +6,7 @@
 #include "worker/train/controller.h"
 #include "worker/infer/evaluation.h"
 #include "worker/infer/generation.h"
+#include "worker/serve/engine.h"
 #include "worker/guard/guard.h"
 #include "worker/train/startup_handshake.h"
 #include "worker/comm/yielding_wait.h"
@@ -20,8 +21,9 @@ static int64_t environment_number(const char *name, int64_t otherwise)
 }
 
 /* CONFIG... [key=value...]; from `muster eval`: --eval SPLIT [--json] [--gated] [--labelled FILE] [--delimiter TEXT];
- * from `muster generate`: --generate and what its own process takes, up to the end; the model is that of load. */
-static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_generate_t *generate)
+ * from `muster generate` and `muster serve`: --generate or --serve and what its own process takes, up to the end; the model is that of load. */
+static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_generate_t *generate,
+                                  mu_serve_args_t *serve)
 {
     char **paths = mu_calloc((size_t)argc, sizeof *paths),
          **overrides = mu_calloc((size_t)argc, sizeof *overrides);
@@ -35,6 +37,10 @@ static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_gener
         } else if (strcmp(argv[i], "--generate") == 0) {
             run->generate = generate;
             status = mu_options_parse_worker(&mu_generate_command, argc - i, argv + i, generate, &help);
+            break;
+        } else if (strcmp(argv[i], "--serve") == 0) {
+            run->serve = serve;
+            status = mu_options_parse_worker(&mu_serve_command, argc - i, argv + i, serve, &help);
             break;
         } else if (strcmp(argv[i], "--labelled") == 0 && i + 1 < argc)
             run->eval_labelled = argv[++i];
@@ -101,6 +107,7 @@ static mu_status_t take_part(mu_run_t *run)
     run->groups = &groups;
     mu_status_t status = run->eval           ? mu_eval_rank(run)
                          : run->generate     ? mu_generate_rank(run)
+                         : run->serve        ? mu_engine_rank(run)
                          : groups.controller ? mu_controller_run(run)
                          : groups.idle       ? mu_handshake_idle(run)
                                              : mu_trainer_run(run);
@@ -121,6 +128,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
     mu_guard_config_t guard = {.config_path = argc > 1 ? argv[1] : NULL};
     mu_run_t run = {.checkpoint = -1};
     mu_generate_t generate = MU_GENERATE_INIT;
+    mu_serve_args_t serve = MU_SERVE_ARGS_INIT;
     int provided;
     char tag[32];
     mu_status_t status;
@@ -128,7 +136,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
     snprintf(tag, sizeof tag, "rank %lld",
              (long long)environment_number("OMPI_COMM_WORLD_RANK", environment_number("PMIX_RANK", 0)));
     mu_log_tag(tag);
-    MU_TRY_GOTO(status, read_arguments(argc, argv, &run, &generate), out);
+    MU_TRY_GOTO(status, read_arguments(argc, argv, &run, &generate, &serve), out);
     MU_TRY_GOTO(status, prepare_run(&run), out);
     mu_page_phase(run.page, MU_PHASE_MPI_INIT);
     mu_comm_mpi_prepare();
@@ -142,6 +150,7 @@ out:
     if (run.page)
         atomic_store(&run.page->status, (int32_t)status);
     mu_options_release(&mu_generate_command, &generate);
+    mu_options_release(&mu_serve_command, &serve);
     mu_config_free(run.config);
     return status;
 }

@@ -19,6 +19,8 @@ mu_status_t mu_verb_generate(int argc, char **argv);
 mu_status_t mu_verb_import(int argc, char **argv);
 /* muster-worker export CKPT --output HF_DIR: one process, no MPI. */
 mu_status_t mu_verb_export(int argc, char **argv);
+/* muster-worker serve CKPT --engine SOCKET ...: one process, no MPI: the engine of `muster serve`. */
+mu_status_t mu_verb_serve(int argc, char **argv);
 /* muster-worker --drain RUN_DIR [SECONDS]: this host goes; returns when the run no longer needs it. One
  * process, no MPI. argv[0] is "--drain". */
 mu_status_t mu_verb_drain(int argc, char **argv);

@@ -19,6 +19,7 @@ typedef struct mu_run {
     const char *eval_labelled,
         *eval_delimiter;          /* examples to measure too, NULL: none; between prompt and choice */
     struct mu_generate *generate; /* what `muster generate` asks instead; NULL: nothing */
+    struct mu_serve_args *serve;  /* what `muster serve` asks; NULL: nothing */
     bool orderly;                 /* set by the controller: every worker has been asked to end */
     int64_t step,
         checkpoint; /* set by the controller: updates done, step of the newest checkpoint (-1: none) */
