@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The commands of the pages on bare metal, Slurm, Kubernetes and planning, as they stand there: indented lines and words in
-# backticks. Whatever stands for something (CONFIG..., RUN_DIR, hosts a and b) is put in; sbatch, scancel, kubectl and podman,
+# The commands of the pages on bare metal, Slurm, Kubernetes, planning, gates and lineage, as they stand there: indented
+# lines, lines between fences, and words in backticks. Whatever stands for something (CONFIG..., RUN_DIR, hosts a and b) is put in; sbatch, scancel, kubectl and podman,
 # which want a cluster or the network, are played, and look at what they are given. A command that is not known here fails.
 . "$(dirname "$0")/lib.sh"
 cd "$MUSTER_SOURCE"
@@ -50,6 +50,7 @@ case "$*" in
 "get mpijob muster -o jsonpath={.metadata.uid}") echo 7f3c2a10-5b1e-4d7c-9a43-0f5e6d7c8b9a ;;
 "delete mpijob muster") grep -q 'uid: "7f3c2a10' "$played/applied.yaml" ;;
 "delete -k "*) ;;
+"apply -f /"*) [ -s "$3/01-claims.yaml" ] && [ -s "$3/04-workflow.yaml" ] ;;
 "apply -k "*) [ -z "$python" ] || "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$3" ;;
 "delete mpijob,"*" -l app.kubernetes.io/instance=muster") # every kind that is rendered, and its label
     kinds=$(sed -n 's/^kind: //p' "$played/applied.yaml" | tr 'A-Z' 'a-z' | sort | paste -sd,)
@@ -70,7 +71,7 @@ export MUSTER_SOURCE PATH=$played:$PATH
 
 # indented lines, without the words after two blanks; and what stands in backticks with an argument
 commands() {
-    sed -nE 's/^    \$? ?((muster|muster-worker|mpirun|sbatch|scancel|kubectl|podman) .*)/\1/p' "$1" |
+    sed -nE '/^```/,/^```/s/^(muster)/    \1/; s/^    \$? ?((muster|muster-worker|mpirun|sbatch|scancel|kubectl|podman) .*)/\1/p' "$1" |
         sed -E 's/^(muster [a-z]+) +/\1 /; s/ {2,}.*//; s/ the very mpirun command$//'
     tr '\n' ' ' <"$1" | sed -E 's/ +/ /g' | grep -oE '`(muster [a-z]|muster-worker --|mpirun -|sbatch -|scancel -|salloc -|kubectl [ad])[^`]*`' | tr -d '`' |
         grep -E ' .* |--help'
@@ -78,7 +79,10 @@ commands() {
 
 # put_in COMMAND: with a file, a directory, a number for each word that stands for one
 put_in() {
-    sed -E -e "s#CONFIG\.\.\.#$scratch/model.yml#; s#RUN_DIR#$scratch/run#; s#\bRUN\b#$scratch/run#; s#--data DIR#--data $scratch/data#" \
+    sed -E -e "s#apply -f DIR#apply -f $scratch/files#; s#\bRUN(_B|@best)#$scratch/gated@best#; s#\bRUN_A\b#$scratch/gated#; s#\bHF_DIR\b#$scratch/hf#; s#\bMODEL\b#$scratch/gated#" \
+        -e "s#'(ppl|loss)<=[0-9.]+'#'\1<=1e9'#g; s#'(tokens|acc)>=[0-9.]+'#'\1>=0'#g; s#test\.jsonl#$scratch/test.jsonl#" \
+        -e 's#--prompt TEXT#--prompt int#; s#--max-new-tokens M#--max-new-tokens 2#; s#--bench N#--bench 2#' \
+        -e "s#CONFIG\.\.\.#$scratch/model.yml#; s#RUN_DIR#$scratch/run#; s#\bRUN\b#$scratch/run#; s#--data DIR#--data $scratch/data#" \
         -e "s#--hostfile FILE#--hostfile $scratch/hosts#; s#a:2,b:2#localhost:2#; s#N\+1#3#; s#--workers N#--workers 2#" \
         -e 's#\[key=value\.\.\.\]#seed=5#; s#\[--gpu NAME \| --device-memory SIZE\]#--gpu A100#; s#--mfu FRACTION#--mfu 0.5#' \
         -e 's# SECONDS# 5#; s#\bJOB\b#17#; s#(instance=|mpijob |pod )NAME#\1muster#; s#worker-I\b#worker-0#; s#\[(--[^]]*)\]#\1#g' \
@@ -101,7 +105,14 @@ ends with $code: $(tail -n 8 "$scratch/err")"
     ran=$((ran + 1))
 }
 
-for page in docs/bare-metal.md docs/slurm.md docs/kubernetes.md docs/plan.md; do
+muster render storage configs/gpt-neox-20b.yml --output "$scratch/files" 2>/dev/null
+muster render argo configs/gpt-neox-20b.yml image=i:1 gate='ppl<=16.53' --output "$scratch/files" 2>/dev/null
+# what gates and lineage want: a run that has evaluated, its export, labelled examples
+muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/gated" eval_interval=1 >"$scratch/out" 2>&1 || fail "$(tail "$scratch/out")"
+muster export "$scratch/gated" --output "$scratch/hf" 2>"$scratch/out" || fail "$(cat "$scratch/out")"
+echo '{"prompt": "int", "choices": ["main", "x"], "answer": 0}' >"$scratch/test.jsonl"
+
+for page in docs/bare-metal.md docs/slurm.md docs/kubernetes.md docs/plan.md docs/gates.md docs/lineage.md; do
     before=$ran
     while IFS= read -r line; do try "$line"; done < <(commands "$page")
     echo "$page: $((ran - before)) commands"
@@ -122,6 +133,10 @@ while IFS= read -r line; do
 done <"$scratch/readme"
 
 # ---- what else the pages say and can be looked up ----
+
+# the example of a gate
+expect_exit 87 muster eval "$scratch/gated@best" --data "$scratch/data" --split test --gate 'ppl<=1.5' 2>"$scratch/err"
+grep -q 'ppl' "$scratch/err" || fail "which gate? $(cat "$scratch/err")"
 
 # the plan that is shown is the plan that is made
 sed -nE '/^    \$ muster plan/,/^$/p' docs/plan.md | sed -E '1d; s/^    //; /^$/d; s/, \.\.\.$//' >"$scratch/shown"

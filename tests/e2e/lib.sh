@@ -19,8 +19,13 @@ kill_ours() {
     [ -z "$pids" ] || kill -9 $pids 2>/dev/null || true
 }
 
+# at_end COMMAND...: what else is done when the test ends, however it ends
+endings=()
+at_end() { endings+=("$(printf '%q ' "$@")"); }
+
 finish() {
-    local code=$?
+    local code=$? ending
+    for ending in "${endings[@]}"; do eval "$ending" 2>/dev/null || true; done
     kill_ours
     if [ $code -ne 0 ] && [ -n "${KEEP:-}" ]; then
         echo "left for you: $scratch" >&2

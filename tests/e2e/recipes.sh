@@ -16,27 +16,58 @@ done
 muster inspect whole/hf --lineage --verify >"$scratch/tree" 2>&1 || fail "$(cat "$scratch/tree")"
 grep -q 'input .*whole/quests.txt  \[same\]' "$scratch/tree" || fail "$(cat "$scratch/tree")"
 
-# all of its processes are killed once a checkpoint is there; what is left of the ranks goes when the run begins again
-setsid make "${arguments[@]}" OUT=killed >"$scratch/killed.log" 2>&1 &
-group=$!
-for ((i = 0; i < 600; i++)); do
-    [ ! -d killed/run/checkpoints/step-00000010 ] || break
-    kill -0 "$group" 2>/dev/null || fail "it ended by itself: $(cat "$scratch/killed.log")"
-    sleep 0.05
-done
-kill -KILL -- "-$group"
-wait "$group" || true
-[ ! -e killed/trained ] || fail "killed too late: $(cat "$scratch/killed.log")"
-build OUT=killed >"$scratch/again.log" 2>&1 || { cat "$scratch/again.log"; fail "make after a kill"; }
-grep -q 'resuming .*killed/run/checkpoints/step-' "$scratch/again.log" || fail "it begins anew: $(cat "$scratch/again.log")"
-for file in data/train-00000.h5 data/tokenizer.json hf/model.safetensors hf/config.json test.json dev.json; do
-    cmp "whole/$file" "killed/$file" || fail "$file differs after a kill"
-done
+# killed FILE...: all processes of a make are killed once a checkpoint is there, and it is called again: each FILE is that of `whole`.
+# What is left of the ranks goes when the run begins again.
+killed() {
+    local group i file
+    setsid make "${arguments[@]}" OUT=killed >"$scratch/killed.log" 2>&1 &
+    group=$!
+    for ((i = 0; i < 1200; i++)); do
+        [ ! -d killed/run/checkpoints/step-00000010 ] || break
+        kill -0 "$group" 2>/dev/null || fail "it ended by itself: $(cat "$scratch/killed.log")"
+        sleep 0.05
+    done
+    kill -KILL -- "-$group"
+    wait "$group" || true
+    [ ! -e killed/trained ] || fail "killed too late: $(cat "$scratch/killed.log")"
+    build OUT=killed >"$scratch/again.log" 2>&1 || { cat "$scratch/again.log"; fail "make after a kill"; }
+    grep -q 'resuming .*killed/run/checkpoints/step-' "$scratch/again.log" || fail "it begins anew: $(cat "$scratch/again.log")"
+    for file; do cmp "whole/$file" "killed/$file" || fail "$file differs after a kill"; done
+}
+killed data/train-00000.h5 data/tokenizer.json hf/model.safetensors hf/config.json test.json dev.json
 
 # a gate that is not met
 code=0
 build OUT=whole GATE='ppl<=1' -W whole/trained >"$scratch/gate.log" 2>&1 || code=$?
 [ "$code" -eq 2 ] && grep -q 'Error 87' "$scratch/gate.log" && [ ! -e whole/test.json ] || fail "$(cat "$scratch/gate.log")"
+
+# the recipes of two runs and of two workers that share each layer, with the tree's own text in place of the dictionary
+gzip -c <"$MUSTER_SOURCE/docs/faults.md" >"$scratch/words.gz"
+cat "$MUSTER_SOURCE"/docs/[a-k]*.md >"$scratch/text.txt"
+small="train_iters=50 lr_decay_iters=50 checkpoint_factor=10 eval_interval=50 eval_iters=1 hidden_size=32 num_layers=1 train_batch_size=4"
+for recipe in shakespeare neox-20b; do
+    cd "$scratch/recipes/$recipe"
+    arguments=(GCIDE="$scratch/words.gz" TEXT="$scratch/text.txt" HN="$scratch/text.txt" GATE='ppl<=1e6' KEYS="$small")
+    build OUT=whole -j2 >"$scratch/whole.log" 2>&1 || { cat "$scratch/whole.log"; fail "make in $recipe"; }
+    build OUT=whole -q || fail "a second make in $recipe has something to do: $(build OUT=whole -n)"
+    killed data/train-00000.h5 hf/model.safetensors hf/config.json gate.json
+done
+
+# conversations of one's own
+cd "$scratch/recipes/answers"
+awk -v n=200 -f text.awk >"$scratch/chats.jsonl"
+make OUT=own CHATS="$scratch/chats.jsonl" own/data/manifest.json >"$scratch/n" 2>&1 || fail "answers, CHATS=: $(cat "$scratch/n")"
+
+# reviews: MLflow takes the run and the model, where it is asked for
+cd "$scratch/recipes/reviews"
+python3 "$MUSTER_SOURCE/tests/e2e/mlflow_server.py" "$scratch/mlflow" &
+server=$!
+at_end kill $server
+for ((i = 0; i < 200; i++)); do [ ! -s "$scratch/mlflow" ] || break; sleep 0.05; done
+arguments=(OUT=registry LINES=300 GATE='acc>=0' KEYS="$small" MLFLOW="http://127.0.0.1:$(cat "$scratch/mlflow")" MODEL=sentiment)
+build registered >"$scratch/whole.log" 2>&1 || { cat "$scratch/whole.log"; fail "make in reviews"; }
+grep -q '"sentiment": {"aliases": {"candidate": "1"}' "$scratch/mlflow.models" || fail "the registry has: $(cat "$scratch/mlflow.models")"
+build registered >"$scratch/whole.log" 2>&1 && ! grep -q '"2"' "$scratch/mlflow.models" || fail "a second version: $(cat "$scratch/mlflow.models")"
 
 # the others are read by make, and their configurations by muster
 for recipe in "$scratch"/recipes/*/; do

@@ -43,7 +43,7 @@ taken=/tmp/muster-0-${token:0:12}
 mkdir "$taken"
 chown 65534 "$taken"
 got=0
-trap 'code=$?; rmdir "$taken" 2>/dev/null || true; (exit $code); finish' EXIT
+at_end rmdir "$taken"
 train 2>"$scratch/log" || got=$?
 still=$(stat -c %u "$taken")
 rmdir "$taken"

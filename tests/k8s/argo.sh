@@ -131,7 +131,7 @@ echo "localhost slots=1" >"$scratch/hosts"
 server=$!
 python3 "$MUSTER_SOURCE/tests/e2e/mlflow_server.py" "$scratch/mlflow" &
 registry=$!
-trap 'kill $server $registry 2>/dev/null; finish' EXIT
+at_end kill $server $registry
 for ((i = 0; i < 200; i++)); do [ ! -s "$scratch/port" ] || [ ! -s "$scratch/mlflow" ] || break; sleep 0.05; done
 url=http://127.0.0.1:$(cat "$scratch/port")
 
