@@ -226,6 +226,8 @@ static void perform(mu_http_client_t *client, call_t *call, mu_http_reply_t *rep
             mu_buf_adds(&reply->why, "no answer before this was told to end");
         else
             add_words(client, words, strlen(words), &reply->why);
+        if (code == CURLE_PEER_FAILED_VERIFICATION)
+            mu_buf_adds(&reply->why, " (SSL_CERT_FILE names a file of certificates to trust)");
         mu_buf_clear(&reply->body);
         return;
     }
