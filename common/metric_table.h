@@ -23,6 +23,8 @@
     I(eval_rows, 0, "") /* `muster eval`: sequences handed out */ \
     I(eval_total, 0, "") /* of so many; a training run has none */ \
     F(checkpoint_s, 0, "") /* that saving has held this attempt up */ \
+    F(checkpoint_write_s, 0, "") /* from the command to the rename, of the newest checkpoint of this attempt */ \
+    I(checkpoints_skipped, 0, "") /* due in this attempt while the one before was still being written */ \
     I(last_checkpoint, -1, "  checkpoint %lld") /* its step */
 
 /* Of each worker: a running mean over its last steps, about eight. run.json has the least, the median and the most. */

@@ -12,12 +12,13 @@ static bool set_direct(int fd, bool on)
     return flags >= 0 && fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
 }
 
-/* Where writing past the page cache was found to be no slower than through it. */
-static bool likes_direct(int fd)
+/* Where writing past the page cache was found to be no slower than through it. A small file waits for the device once, in
+ * fsync(). */
+static bool likes_direct(int fd, uint64_t size)
 {
-    enum { EXT4 = 0xef53, XFS = 0x58465342 };
+    enum { EXT4 = 0xef53, XFS = 0x58465342, LEAST = 1 << 20 };
     struct statfs fs;
-    return fstatfs(fd, &fs) == 0 && (fs.f_type == EXT4 || fs.f_type == XFS);
+    return size >= LEAST && fstatfs(fd, &fs) == 0 && (fs.f_type == EXT4 || fs.f_type == XFS);
 }
 
 static bool write_bytes(mu_block_writer_t *w, const mu_block_t *block, size_t from, size_t to)
@@ -71,12 +72,12 @@ static void *run(void *arg)
     return NULL;
 }
 
-mu_status_t mu_block_writer_begin(mu_block_writer_t *w, int fd, const char *path)
+mu_status_t mu_block_writer_begin(mu_block_writer_t *w, int fd, const char *path, uint64_t size)
 {
     memset(w, 0, sizeof *w);
     w->fd = fd;
     w->path = path;
-    w->direct = likes_direct(fd) && set_direct(fd, true);
+    w->direct = likes_direct(fd, size) && set_direct(fd, true);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     int rc = pthread_create(&w->thread, NULL, run, w);

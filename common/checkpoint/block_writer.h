@@ -2,11 +2,11 @@
  * Writing one file in large blocks, from its first byte to its last, by a thread of its own: while a block is on its way the
  * caller fills the next. The device has work from the first block on, so that little is left for the sync at the end.
  *
- *     mu_block_writer_begin(&writer, fd, path);
+ *     mu_block_writer_begin(&writer, fd, path, size);
  *     for each block: mu_block_writer_room(&writer, 1); fill it; mu_block_writer_put(&writer, bytes, n, at);
  *     mu_block_writer_end(&writer);        all is written, the thread is gone; then fsync, close
  *
- * On a local file system of disks (ext4, XFS) blocks go past the page cache (O_DIRECT): no copy, no pages to find for them,
+ * On a local file system of disks (ext4, XFS) the blocks of a file of 1 MiB or more go past the page cache (O_DIRECT): no copy, no pages to find for them,
  * and training keeps its cache. Elsewhere they go through it, and the kernel is asked to begin with each at once. Either
  * way a file is durable after its fsync() only.
  */
@@ -39,8 +39,8 @@ typedef struct mu_block_writer {
     mu_status_t status;
 } mu_block_writer_t;
 
-/* `path` is for messages and must outlive the writer. Errors: MU_NOMEM (no thread). */
-mu_status_t mu_block_writer_begin(mu_block_writer_t *writer, int fd, const char *path);
+/* `path` is for messages and must outlive the writer. size: of the file. Errors: MU_NOMEM (no thread). */
+mu_status_t mu_block_writer_begin(mu_block_writer_t *writer, int fd, const char *path, uint64_t size);
 /* Waits until at most `pending` blocks are on their way: then the memory of those before can be used again. The first
  * failure of a write is the result of this and of everything after it. Errors: MU_IO. */
 mu_status_t mu_block_writer_room(mu_block_writer_t *writer, int pending);

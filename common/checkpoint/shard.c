@@ -85,8 +85,6 @@ static mu_status_t write_values(const mu_shard_plan_t *plan, mu_outline_t *outli
         MU_TRY_GOTO(status, mu_block_writer_room(writer, BUFFERS - 1), out);
         MU_TRY_GOTO(status, make_bytes(plan, outline, at, at + n, buffer), out);
         status = mu_block_writer_put(writer, buffer, (size_t)n, at);
-        if (plan->progress)
-            plan->progress(plan->arg);
     }
 out:
     (void)mu_block_writer_room(writer, 0); /* none of the buffers is read any more */
@@ -121,7 +119,7 @@ static mu_status_t write_durably(const char *dir, mu_outline_t *outline, const m
         goto out;
     }
     MU_TRY_GOTO(status, create_with_room(path, outline->shard.size, &fd), out);
-    status = mu_block_writer_begin(&writer, fd, path);
+    status = mu_block_writer_begin(&writer, fd, path, outline->shard.size);
     if (status == MU_OK) {
         status = plan ? write_values(plan, outline, &writer) : write_copy(copy, &writer);
         mu_status_t written = mu_block_writer_end(&writer);

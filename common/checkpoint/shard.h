@@ -40,8 +40,7 @@ typedef struct mu_shard_plan {
     int attempt;
     mu_shard_source_t read;
     void *arg;
-    void (*progress)(void *arg); /* after each block; NULL: nobody asks */
-    size_t block;                /* bytes of one write to the volume; 0: 4 MiB */
+    size_t block; /* bytes of one write to the volume; 0: 4 MiB */
 } mu_shard_plan_t;
 
 typedef struct mu_stored {

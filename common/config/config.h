@@ -47,6 +47,7 @@ typedef enum mu_model_type {
     MU_TYPE_QWEN2,
     MU_TYPE_QWEN3
 } mu_model_type_t;
+typedef enum mu_choice_of_three { MU_CHOICE_AUTO, MU_CHOICE_ON, MU_CHOICE_OFF } mu_choice_of_three_t;
 typedef enum mu_device_choice { MU_DEVICE_AUTO, MU_DEVICE_CPU, MU_DEVICE_CUDA } mu_device_choice_t;
 
 /* A list of numbers; value is NULL where the key was not given. */
@@ -126,8 +127,9 @@ typedef struct mu_config {
         char *end_tokens; /* ids that end a text, "98, 100" (mu_config_end_tokens()); NULL: the tokenizer's */
         int model_type;   /* mu_model_type_t */
         bool overlap;     /* gradients are reduced over dp while backward goes on */
-        char *metrics_listen; /* for Prometheus; NULL: nobody listens */
-        double track_wait;    /* seconds */
+        char *metrics_listen;                  /* for Prometheus; NULL: nobody listens */
+        double track_wait;                     /* seconds */
+        mu_choice_of_three_t async_checkpoint; /* checkpoints are written beside the steps */
     } muster;
 
     /* set by mu_config_resolve() */

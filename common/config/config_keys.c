@@ -520,6 +520,10 @@ const mu_key_t mu_keys[] = {
     BOOL("muster.overlap", "true", CONFIG(muster.overlap),
          "replicas exchange gradients beside backward and weights beside forward; false: after, the same "
          "numbers"),
+    ENUM("muster.async_checkpoint", "auto", "auto|on/true|off/false", CONFIG(muster.async_checkpoint),
+         "checkpoints are written beside the steps, from a copy in memory; auto: large ones, where hosts "
+         "have the "
+         "memory"),
     TEXT("muster.metrics_listen", "null", CONFIG(muster.metrics_listen),
          "ADDRESS:PORT at which Prometheus reads the run; 127.0.0.1 when only a port is given"),
     SECONDS("muster.track_wait", "30", 0, 1e6, CONFIG(muster.track_wait),

@@ -167,7 +167,7 @@ static void take_stall(attempt_t *a, const mu_heartbeat_t *b)
 static void take_metrics(attempt_t *a, const mu_heartbeat_t *b)
 {
     mu_run_state_t *state = a->s->state;
-    int64_t iters = state->train_iters, saved = state->last_checkpoint;
+    int64_t iters = state->train_iters, saved = state->last_checkpoint, skipped = state->checkpoints_skipped;
 #define TAKE(name, ...) state->name = b->name;
     MU_METRIC_TABLE(TAKE, TAKE)
 #undef TAKE
@@ -176,7 +176,14 @@ static void take_metrics(attempt_t *a, const mu_heartbeat_t *b)
     if (b->last_checkpoint > saved)
         mu_rundir_writer_event(a->s->writer, "checkpoint", NULL, -1, "step %lld is saved",
                                (long long)b->last_checkpoint);
-    else if (b->phase < MU_PHASE_STEP) /* later: an older one was resumed, or none */
+    if (b->checkpoints_skipped > skipped)
+        mu_rundir_writer_event(
+            a->s->writer, "skipped", NULL, -1,
+            "no checkpoint near step %lld: the one before was still being written; %lld skipped in "
+            "this attempt",
+            (long long)b->step, (long long)b->checkpoints_skipped);
+    if (b->last_checkpoint <= saved &&
+        b->phase < MU_PHASE_STEP) /* later: an older one was resumed, or none */
         state->last_checkpoint = saved;
 }
 

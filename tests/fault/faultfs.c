@@ -4,7 +4,7 @@
  * instead of the operation tear    half of the bytes are written, or the whole operation is done, then
  * SIGKILL eio     it fails with EIO and does nothing enospc  it fails with ENOSPC, and so does every later
  * write and open for writing short   half of the bytes are written, without an error; other operations are
- * left alone FAULT_TRACE names a file that gets one line an operation: name, path, second path.
+ * left alone slow    each write to a shard takes FAULT_AT milliseconds longer FAULT_TRACE names a file that gets one line an operation: name, path, second path.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum mode { NONE, KILL, TEAR, EIO_ONCE, ENOSPC_ON, SHORT };
+enum mode { NONE, KILL, TEAR, EIO_ONCE, ENOSPC_ON, SHORT, SLOW };
 
 static struct {
     bool ready;
@@ -33,12 +33,12 @@ __attribute__((constructor)) static void start(void)
 {
     if (fault.ready)
         return;
-    static const char *const names[] = {"", "kill", "tear", "eio", "enospc", "short"};
+    static const char *const names[] = {"", "kill", "tear", "eio", "enospc", "short", "slow"};
     const char *mode = getenv("FAULT_MODE"), *at = getenv("FAULT_AT"), *trace = getenv("FAULT_TRACE");
     fault.ready = true;
     fault.dir = getenv("FAULT_DIR");
     fault.at = at ? strtol(at, NULL, 10) : 0;
-    for (int i = 1; mode && i <= SHORT; i++)
+    for (int i = 1; mode && i <= SLOW; i++)
         if (strcmp(mode, names[i]) == 0)
             fault.mode = (enum mode)i;
     fault.trace = trace ? (int)syscall(SYS_openat, AT_FDCWD, trace, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
@@ -71,6 +71,11 @@ static enum mode turn(const char *what, const char *path, const char *second, bo
         char line[2 * PATH_MAX + 64];
         int n = snprintf(line, sizeof line, "%s %s %s\n", what, path, second ? second : "-");
         syscall(SYS_write, fault.trace, line, (size_t)n);
+    }
+    if (fault.mode == SLOW) {
+        if (writes && strcmp(what, "write") == 0 && strstr(path, "/shard-"))
+            usleep((useconds_t)fault.at * 1000);
+        return NONE;
     }
     if (fault.mode == ENOSPC_ON && fault.at > 0 && count >= fault.at && writes)
         return ENOSPC_ON;

@@ -41,27 +41,53 @@ static void release(mu_transaction_t *s)
     free(s->shards);
     free(s->tmp);
     free(s->dir);
+    mu_checkpoint_info_release(&s->info);
     memset(s, 0, sizeof *s);
 }
 
-mu_status_t mu_transaction_commit(mu_transaction_t *s, mu_commit_t *commit, int64_t keep)
+static void *commit_and_prune(void *arg)
 {
+    mu_transaction_t *s = arg;
     char size[32];
-    mu_status_t status = s->status;
-    commit->shards = s->shards;
-    commit->shard_count = s->expected;
-    if (status == MU_OK)
-        status = mu_checkpoint_commit(s->dir, s->tmp, commit);
-    if (status == MU_OK) {
-        mu_info("checkpoint step %lld saved: %s in %.2f s%s", (long long)s->step,
+    if (s->status == MU_OK)
+        s->status = mu_checkpoint_commit(s->dir, s->tmp, &s->commit);
+    if (s->status == MU_OK) {
+        mu_info("checkpoint step %lld saved: %s in %.2f s%s%s", (long long)s->step,
                 mu_human_bytes((uint64_t)s->bytes, size, sizeof size),
-                (double)(mu_now_ns() - s->began_ns) * 1e-9, commit->best ? ", the best so far" : "");
-        status = mu_checkpoint_prune(s->dir, keep, commit->info->attempt);
-        release(s);
+                (double)(mu_now_ns() - s->began_ns) * 1e-9, s->background ? ", beside the steps" : "",
+                s->commit.best ? ", the best so far" : "");
+        s->status = mu_checkpoint_prune(s->dir, s->keep, s->info.attempt);
     } else {
         mu_error("checkpoint step %lld could not be saved; earlier ones stand", (long long)s->step);
-        mu_transaction_abandon(s);
+        mu_checkpoint_abandon(s->tmp);
     }
+    atomic_store(&s->done, true);
+    return NULL;
+}
+
+void mu_transaction_commit(mu_transaction_t *s, const mu_commit_t *commit, int64_t keep)
+{
+    s->commit = *commit;
+    s->commit.info = &s->info;
+    s->commit.shards = s->shards;
+    s->commit.shard_count = s->expected;
+    s->keep = keep;
+    s->committing = true;
+    int rc = pthread_create(&s->thread, NULL, commit_and_prune, s);
+    if (rc != 0) {
+        s->status = mu_fail(MU_NOMEM, "no thread can be made to commit a checkpoint: %s", strerror(rc));
+        mu_checkpoint_abandon(s->tmp);
+        s->committing = false;
+        atomic_store(&s->done, true);
+    }
+}
+
+mu_status_t mu_transaction_end(mu_transaction_t *s)
+{
+    if (s->committing)
+        pthread_join(s->thread, NULL);
+    mu_status_t status = s->status;
+    release(s);
     return status;
 }
 
@@ -69,6 +95,10 @@ void mu_transaction_abandon(mu_transaction_t *s)
 {
     if (!s->active)
         return;
+    if (s->committing) {
+        mu_transaction_end(s);
+        return;
+    }
     mu_checkpoint_abandon(s->tmp);
     release(s);
 }

@@ -2,8 +2,11 @@
  * The controller's side of one checkpoint: the directory, the shards as their lists arrive, the commit.
  *
  *     mu_transaction_begin(&transaction, ...);        makes the temporary directory; transaction.name goes into the command
+ *     transaction.info = ...                          once the step's report is there; set `described`
  *     mu_transaction_add(&transaction, message, n);   each worker's SAVED
- *     if (mu_transaction_complete(&transaction)) mu_transaction_commit(&transaction, info, ...);
+ *     if (mu_transaction_complete(&transaction)) mu_transaction_commit(&transaction, &commit, keep);
+ *     while (!mu_transaction_done(&transaction)) ...   the volume is waited for by a thread
+ *     mu_transaction_end(&transaction);
  * One at a time. A shard that failed makes the commit fail with that status; nothing becomes visible then.
  */
 #ifndef MU_WORKER_CHECKPOINT_TRANSACTION_H
@@ -11,15 +14,26 @@
 
 #include "common/checkpoint/commit.h"
 #include "worker/train/train_protocol.h"
+#include <pthread.h>
+#include <stdatomic.h>
 
 typedef struct mu_transaction {
     bool active;
+    bool background; /* the workers go on meanwhile */
     int64_t step, bytes, began_ns;
     char *dir, *tmp;    /* RUN/checkpoints, and the temporary directory in it */
     const char *name;   /* tmp without the directory */
     mu_shard_t *shards; /* [expected] */
     int expected, got;
-    mu_status_t status; /* first failure of a worker */
+    mu_checkpoint_info_t info; /* the transaction's own */
+    bool described;            /* info is there */
+    mu_status_t status;        /* first failure of a worker, then of the commit */
+    /* the commit */
+    mu_commit_t commit;
+    int64_t keep;
+    bool committing;
+    pthread_t thread;
+    _Atomic bool done;
 } mu_transaction_t;
 
 /* Errors: MU_IO. */
@@ -31,9 +45,17 @@ static inline bool mu_transaction_complete(const mu_transaction_t *transaction)
 {
     return transaction->active && transaction->got == transaction->expected;
 }
-/* Commits and prunes; `saving` is idle again whatever the result. Errors: the workers', MU_IO. */
-mu_status_t mu_transaction_commit(mu_transaction_t *transaction, mu_commit_t *commit, int64_t keep);
-/* Drops an unfinished save. */
+/* Begins to commit and prune, in a thread: on a slow volume that takes seconds. `commit` is copied, without info and
+ * shards, which are the transaction's. */
+void mu_transaction_commit(mu_transaction_t *transaction, const mu_commit_t *commit, int64_t keep);
+/* Whether a commit has come to its end. */
+static inline bool mu_transaction_done(const mu_transaction_t *transaction)
+{
+    return transaction->active && atomic_load(&transaction->done);
+}
+/* The result of a commit; waits for it. The transaction is idle again whatever it is. Errors: the workers', MU_IO. */
+mu_status_t mu_transaction_end(mu_transaction_t *transaction);
+/* Drops an unfinished save; a commit under way is waited for. */
 void mu_transaction_abandon(mu_transaction_t *transaction);
 
 #endif

@@ -48,6 +48,7 @@ typedef struct controller {
     /* what was commanded last */
     int64_t step, wanted_tokens; /* TOKENS messages that the commands so far take */
     bool evaluated, saved, ended;
+    bool flushing;                /* the workers wait for what they write in the background */
     mu_train_command_t *commands; /* [dp], in flight */
     MPI_Request *requests;
     mu_status_t failed; /* ends the run */
@@ -89,7 +90,10 @@ static bool commands_delivered(controller_t *c)
     return MPI_Testall(c->config->dp, c->requests, &all, MPI_STATUSES_IGNORE) == MPI_SUCCESS && all;
 }
 
-static mu_status_t command_save(controller_t *c)
+/* What the checkpoint of this step says of it: known once its report is there. */
+static void describe_checkpoint(controller_t *c);
+
+static mu_status_t command_save(controller_t *c, bool background)
 {
     c->saved = true;
     c->checkpoint_wanted = false;
@@ -99,7 +103,10 @@ static mu_status_t command_save(controller_t *c)
         fail(c, status);
         return MU_OK;
     }
-    mu_train_command_t save = {.kind = MU_COMMAND_SAVE, .step = c->step};
+    c->transaction.background = background;
+    if (c->last.step == c->step)
+        describe_checkpoint(c);
+    mu_train_command_t save = {.kind = MU_COMMAND_SAVE, .step = c->step, .background = background};
     snprintf(save.name, sizeof save.name, "%s", c->transaction.name);
     return command(c, &save);
 }
@@ -126,50 +133,93 @@ static void publish_stall(controller_t *c, int64_t step, double ms, double media
     atomic_fetch_add(&page->stalls, 1);
 }
 
+/* A checkpoint held the run up for so long. */
+static void note_hold(controller_t *c, int64_t step, double ms)
+{
+    double median;
+    c->shown.checkpoint_s += ms * 1e-3;
+    if (mu_stall_add(&c->save_times, ms, &median))
+        publish_stall(c, step, ms, median, MU_STALL_CHECKPOINT, ms, -1);
+}
+
 /* The run waits for a checkpoint and does nothing else: how long. */
 static void count_hold(controller_t *c, bool held)
 {
     int64_t now = mu_now_ns(), ns = now - c->held_since_ns;
-    double median;
     if (held && c->held_since_ns == 0)
         c->held_since_ns = now;
     if (held || c->held_since_ns == 0)
         return;
     c->held_since_ns = 0;
     c->held_ns += ns;
-    c->shown.checkpoint_s += (double)ns * 1e-9;
+    note_hold(c, c->step, (double)ns * 1e-6);
     mu_page_metrics(c->run->page, &c->shown);
-    if (mu_stall_add(&c->save_times, (double)ns * 1e-6, &median))
-        publish_stall(c, c->step, (double)ns * 1e-6, median, MU_STALL_CHECKPOINT, (double)ns * 1e-6, -1);
+}
+
+static bool held_by_checkpoint(const controller_t *c)
+{
+    return c->transaction.active && (!c->transaction.background || c->flushing);
+}
+
+/* A checkpoint is due, and the one before is still being written: no step waits for that. */
+static void skip_save(controller_t *c)
+{
+    c->saved = true;
+    c->shown.checkpoints_skipped++;
+    mu_warn("no checkpoint of step %lld: that of step %lld has been written for %.1f s and is not durable "
+            "yet; the "
+            "volume is slower than checkpoints are due",
+            (long long)c->step, (long long)c->transaction.step,
+            (double)(mu_now_ns() - c->transaction.began_ns) * 1e-9);
+    mu_page_metrics(c->run->page, &c->shown);
+}
+
+/* What comes next while the run is in order. *more: false when it is the end. */
+static mu_status_t decide_next(controller_t *c, bool *more)
+{
+    bool over = c->stop_wanted || is_over(c);
+    *more = true;
+    if (!c->evaluated && mu_schedule_eval(c->config, c->step)) {
+        c->evaluated = true;
+        c->wanted_tokens += c->config->eval_iters;
+        return command(c, &(mu_train_command_t){
+                              .kind = MU_COMMAND_EVAL, .step = c->step, .batches = c->config->eval_iters});
+    }
+    if (over && c->transaction.active) { /* the last one waits for the one before */
+        c->flushing = true;
+        return command(c, &(mu_train_command_t){.kind = MU_COMMAND_FLUSH, .step = c->step});
+    }
+    bool scheduled = mu_schedule_save(c->config, c->step);
+    if (!c->saved && (scheduled || c->checkpoint_wanted || c->stop_wanted)) {
+        if (!c->transaction.active)
+            return command_save(c, c->handshake.background && !over);
+        if (scheduled) /* one that was asked for is made when the volume is free */
+            skip_save(c);
+    }
+    if (!over) {
+        c->step++;
+        c->wanted_tokens++;
+        c->evaluated = c->saved = false;
+        return command(c, &(mu_train_command_t){.kind = MU_COMMAND_STEP, .step = c->step});
+    }
+    *more = false;
+    return MU_OK;
 }
 
 /* What comes next, once the workers have begun what was commanded last. Storage that failed once ends the
  * run: what was saved before stands, and a restart may find another disk. */
 static mu_status_t decide(controller_t *c)
 {
+    bool more = false;
     /* until the step's report has come the workers still compute it */
-    count_hold(c, c->transaction.active && c->last.step == c->step);
-    if (mu_token_feed_taken(c->token_feed) < c->wanted_tokens || c->transaction.active ||
+    count_hold(c, held_by_checkpoint(c) && c->last.step == c->step);
+    if (mu_token_feed_taken(c->token_feed) < c->wanted_tokens || held_by_checkpoint(c) ||
         !commands_delivered(c))
         return MU_OK;
-    if (c->failed == MU_OK && !c->stop_now) {
-        if (!c->evaluated && mu_schedule_eval(c->config, c->step)) {
-            c->evaluated = true;
-            c->wanted_tokens += c->config->eval_iters;
-            return command(c, &(mu_train_command_t){.kind = MU_COMMAND_EVAL,
-                                                    .step = c->step,
-                                                    .batches = c->config->eval_iters});
-        }
-        bool due = mu_schedule_save(c->config, c->step) || c->checkpoint_wanted || c->stop_wanted;
-        if (!c->saved && due)
-            return command_save(c);
-        if (!c->stop_wanted && !is_over(c)) {
-            c->step++;
-            c->wanted_tokens++;
-            c->evaluated = c->saved = false;
-            return command(c, &(mu_train_command_t){.kind = MU_COMMAND_STEP, .step = c->step});
-        }
-    }
+    if (c->failed == MU_OK && !c->stop_now)
+        MU_TRY(decide_next(c, &more));
+    if (more)
+        return MU_OK;
     c->ended = true;
     return command(c, &(mu_train_command_t){.kind = MU_COMMAND_END,
                                             .step = c->step,
@@ -243,7 +293,9 @@ static void complete_row(controller_t *c, row_t *row)
     qsort(row->compute, (size_t)dp, sizeof *row->compute, by_value);
     r->compute_ms_min = row->compute[0];
     r->compute_ms_median = (row->compute[dp / 2] + row->compute[(dp - 1) / 2]) / 2;
-    r->checkpoint_ms = (double)c->held_ns * 1e-6;
+    if (r->checkpoint_ms > 0) /* a copy */
+        note_hold(c, r->step - 1, r->checkpoint_ms);
+    r->checkpoint_ms += (double)c->held_ns * 1e-6;
     r->eval_ms = row->got_valid > 0 ? row->valid.step_ms : 0;
     c->held_ns = 0;
     look_for_stall(c, r, slowest);
@@ -281,6 +333,8 @@ static mu_status_t finish_row(controller_t *c, row_t *row)
     }
     c->last = *r;
     c->last_valid = valid ? *valid : NAN;
+    if (c->transaction.active && !c->transaction.described && c->transaction.step == r->step)
+        describe_checkpoint(c);
     mu_status_t status = mu_metrics_add(c->metrics, r, samples, mu_start_tokens(c->run, samples), valid);
     show(c, r, valid);
     *row = (row_t){.compute = row->compute};
@@ -342,9 +396,10 @@ static mu_status_t take_report(controller_t *c, const mu_report_t *r, int replic
 
 /* --- checkpoints --- */
 
-static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
+static void describe_checkpoint(controller_t *c)
 {
     const mu_config_t *config = c->config;
+    mu_checkpoint_info_t *info = &c->transaction.info;
     static const char *const styles[] = {"linear", "cosine", "exponential", "constant"};
     mu_buf_t yaml = MU_BUF_INIT;
     mu_config_write_yaml(config, false, &yaml);
@@ -378,36 +433,44 @@ static void describe_checkpoint(controller_t *c, mu_checkpoint_info_t *info)
     info->companions = c->start.companions ? mu_strdup(c->start.companions) : NULL;
     info->data_version = mu_strdup(mu_mixture_version(c->start.data));
     info->lineage = mu_strdup(c->lineage);
+    c->transaction.described = true;
 }
 
-static mu_status_t commit(controller_t *c)
+/* All shards are durable. */
+static void begin_commit(controller_t *c)
 {
-    mu_checkpoint_info_t info = {0};
-    int64_t step = c->transaction.step;
-    describe_checkpoint(c, &info);
-    mu_commit_t what = {.info = &info,
-                        .model = &c->config->model,
+    mu_transaction_t *t = &c->transaction;
+    if (!t->described) /* a step that never was reported */
+        describe_checkpoint(c);
+    mu_commit_t what = {.model = &c->config->model,
                         .optimizer = !c->config->no_save_optim,
                         .tokenizer = c->start.tokenizer,
-                        .best = info.valid_loss < c->start.best_valid_loss};
-    mu_status_t status = mu_transaction_commit(&c->transaction, &what, c->config->keep_last_n_checkpoints);
-    if (status == MU_OK && what.best)
-        c->start.best_valid_loss = info.valid_loss;
-    if (status == MU_OK)
-        c->committed = step;
-    if (status == MU_OK) {
-        c->shown.last_checkpoint = step;
-        mu_page_metrics(c->run->page, &c->shown);
-    }
-    mu_checkpoint_info_release(&info);
-    return status;
+                        .best = t->info.valid_loss < c->start.best_valid_loss};
+    mu_transaction_commit(t, &what, c->config->keep_last_n_checkpoints);
+}
+
+static void finish_commit(controller_t *c)
+{
+    int64_t step = c->transaction.step, began_ns = c->transaction.began_ns;
+    double valid_loss =
+        c->transaction.commit.best ? c->transaction.info.valid_loss : c->start.best_valid_loss;
+    mu_status_t status = mu_transaction_end(&c->transaction);
+    c->flushing = false;
+    fail(c, status);
+    if (status != MU_OK)
+        return;
+    c->start.best_valid_loss = valid_loss;
+    c->committed = step;
+    c->shown.last_checkpoint = step;
+    c->shown.checkpoint_write_s = (double)(mu_now_ns() - began_ns) * 1e-9;
+    mu_page_metrics(c->run->page, &c->shown);
 }
 
 static mu_status_t take_saved(controller_t *c, const char *message, int n)
 {
     MU_TRY(mu_transaction_add(&c->transaction, message, (size_t)n));
     if (mu_transaction_complete(&c->transaction))
-        fail(c, commit(c));
+        begin_commit(c);
     return MU_OK;
 }
 
@@ -483,6 +546,8 @@ static mu_status_t loop(controller_t *c)
         if (!c->ended)
             MU_TRY(mu_token_feed_work(c->token_feed, &dealt));
         look_for_requests(c);
+        if (mu_transaction_done(&c->transaction))
+            finish_commit(c);
         if (!c->ended)
             MU_TRY(decide(c));
         if (!received && !dealt)

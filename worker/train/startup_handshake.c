@@ -51,6 +51,7 @@ static mu_status_t collect_ready(mu_run_t *run, mu_handshake_t *out)
                 w, mu_dtype_name((mu_dtype_t)ready.dtype), mu_dtype_name((mu_dtype_t)out->memory.dtype));
         if (w == 0 || total(&ready) > total(&out->memory))
             out->memory = ready;
+        out->background = ready.copy > 0 && (w == 0 || out->background);
         if (w == 0) {
             out->threads = ready.threads;
             snprintf(out->device, sizeof out->device, "%s", ready.device);
@@ -98,6 +99,9 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_h
             mu_human_bytes((uint64_t)m->optimizer, o, sizeof o),
             mu_human_bytes((uint64_t)m->activations, x, sizeof x),
             mu_human_bytes((uint64_t)m->workspace, w, sizeof w));
+    if (handshake->background)
+        mu_info("saving     beside the steps, from copies of %s of the host's memory a worker",
+                mu_human_bytes((uint64_t)m->copy, a, sizeof a));
     mu_info("data       %lld documents, %lld tokens; %lld steps read %.2f epochs",
             (long long)mu_mixture_documents(start->data, MU_TRAIN),
             (long long)mu_mixture_tokens(start->data, MU_TRAIN), (long long)c->train_iters,
@@ -132,6 +136,7 @@ mu_status_t mu_handshake_run(mu_run_t *run, mu_start_t *start, mu_handshake_t *o
         print_table(run, start, out);
     last = start->setup;
     last.kind = MU_SETUP_GO;
+    last.background = status == MU_OK && out->background;
     last.status = (int32_t)status;
     MU_TRY(send_setup(run, &last));
     run->orderly = status != MU_OK;

@@ -15,6 +15,7 @@ typedef struct mu_handshake {
     char device[128]; /* of the first worker: what bits depend on */
     char instruction_set[32];
     mu_ready_t memory; /* of the worker that holds most */
+    bool background;   /* every worker has memory for a copy of its state */
 } mu_handshake_t;
 
 /* All ranks take part. After an error every worker has been told that the run cannot start (run->orderly),

@@ -41,8 +41,10 @@ typedef enum mu_setup_kind {
 
 typedef struct mu_setup {
     int32_t status, kind;
-    int32_t eod;            /* for eod_mask_loss; -1: no mask */
-    int32_t attempt;        /* names temporary checkpoints */
+    int32_t eod;        /* for eod_mask_loss; -1: no mask */
+    int32_t attempt;    /* names temporary checkpoints */
+    int32_t background; /* GO: checkpoints are written beside the steps */
+    int32_t padding;
     int64_t vocab;          /* rows of the embedding */
     mu_resize_t growth;     /* WEIGHTS: of the checkpoint's embedding; no new tokens: zeros */
     int64_t optimizer_step; /* updates that AdamW has made */
@@ -56,13 +58,15 @@ typedef struct mu_setup {
 typedef enum mu_command_kind {
     MU_COMMAND_STEP, /* train on the next TOKENS; `step` is the number of the update (first: 1) */
     MU_COMMAND_EVAL, /* mean loss of the next `batches` TOKENS, after update `step` */
-    MU_COMMAND_SAVE, /* write the state after update `step` into the directory `name` of RUN/checkpoints */
-    MU_COMMAND_END   /* the run is over; `batches` TOKENS in all have been sent */
+    MU_COMMAND_SAVE, /* write the state after update `step` into the directory `name` of RUN/checkpoints; with
+                        `background` copy it, and write the copy beside what comes next */
+    MU_COMMAND_FLUSH, /* wait for what is written in the background, and send its SAVED */
+    MU_COMMAND_END    /* the run is over; `batches` TOKENS in all have been sent */
 } mu_command_kind_t;
 
 typedef struct mu_train_command {
     int64_t step, batches;
-    int32_t kind, padding;
+    int32_t kind, background;
     char name[64];
 } mu_train_command_t;
 
@@ -80,8 +84,9 @@ typedef struct mu_train_command {
     X(compute_ms, OWN)        /* of the replica that computed longest */                                     \
     X(compute_ms_median, OWN) /* over the replicas */                                                        \
     X(compute_ms_min, OWN)                                                                                   \
-    X(checkpoint_ms, OWN) /* how long saving held the run up, since the line before */                       \
-    X(eval_ms, OWN)       /* of the evaluation after the step */
+    X(checkpoint_ms,                                                                                         \
+      MOST)         /* how long saving held the run up, since the line before; of the replicas: copying */   \
+    X(eval_ms, OWN) /* of the evaluation after the step */
 
 typedef struct mu_report {
     int64_t step;
@@ -104,6 +109,7 @@ typedef struct mu_ready {
     int32_t dtype, padding; /* mu_dtype_t that it computes in */
     int64_t weights, gradients, optimizer, activations, workspace,
         communication; /* bytes held on the device */
+    int64_t copy;      /* bytes of host memory for copies of the state; 0: it saves in the foreground alone */
     char device[128], instruction_set[32];
 } mu_ready_t;
 

@@ -9,6 +9,7 @@
 #include "worker/model/precision.h"
 #include "worker/comm/yielding_wait.h"
 #include "worker/model/replicas.h"
+#include "worker/train/saver.h"
 #include "worker/train/state.h"
 
 #include <math.h>
@@ -28,9 +29,9 @@ typedef struct trainer {
     int64_t data_wait_ns;
     int64_t optimizer_step;
     mu_loss_scale_t scale;
-    char *checkpoints;
     bool first; /* no step was made yet */
     bool mean;  /* the page has running means */
+    mu_saver_t saver;
 } trainer_t;
 
 static mu_status_t receive_share(trainer_t *t)
@@ -96,6 +97,7 @@ static mu_status_t forward_backward(trainer_t *t)
             mu_replicas_last(&t->replicas);
         MU_TRY(mu_net_forward_backward(t->net, t->tokens + g * stride, scale));
         mu_page_progress(t->run->page);
+        MU_TRY(mu_saver_look(&t->saver));
     }
     return mu_replicas_finish(&t->replicas);
 }
@@ -164,6 +166,7 @@ static mu_status_t step(trainer_t *t, int64_t number)
     r.step_ms = (double)(mu_now_ns() - began) * 1e-6;
     r.data_wait_ms = (double)t->data_wait_ns * 1e-6;
     r.comm_ms = (double)take_wait_ns(t) * 1e-6;
+    r.checkpoint_ms = mu_saver_take_ms(&t->saver);
     if (!t->first) /* the first one is no measure of the others */
         publish_times(t, &r);
     t->first = false;
@@ -184,6 +187,7 @@ static mu_status_t evaluate(trainer_t *t, const mu_train_command_t *command)
         for (int64_t g = 0; g < c->accumulation; g++) {
             MU_TRY(mu_net_forward_loss(t->net, t->tokens + g * stride, c->micro_batch));
             mu_page_progress(t->run->page);
+            MU_TRY(mu_saver_look(&t->saver));
         }
     }
     MU_TRY(mean_loss(t, command->batches * c->accumulation, &r.loss));
@@ -192,60 +196,20 @@ static mu_status_t evaluate(trainer_t *t, const mu_train_command_t *command)
     return report(t, &r);
 }
 
-/* Writes this worker's shard and tells the controller, also of a failure: the run may go on without this
- * checkpoint. */
-static mu_status_t save(trainer_t *t, const mu_train_command_t *command)
-{
-    mu_groups_t *g = t->groups;
-    char *dir = mu_path_join(t->checkpoints, command->name);
-    mu_shard_plan_t plan = {.dir = dir,
-                            .model = &t->config->model,
-                            .tp = g->layout.tp,
-                            .dp = g->layout.dp,
-                            .tp_rank = g->layout.tp_rank,
-                            .dp_rank = g->layout.dp_rank,
-                            .optimizer = !t->config->no_save_optim,
-                            .run_id = t->setup.run_id,
-                            .step = command->step,
-                            .attempt = t->setup.attempt,
-                            .read = mu_state_read,
-                            .arg = t->net};
-    mu_shard_t shard;
-    mu_status_t status;
-    mu_saved_t saved = {.step = command->step};
-    mu_buf_t message = MU_BUF_INIT;
-    int64_t began = mu_now_ns();
-    mu_page_phase(t->run->page, MU_PHASE_SAVE);
-    MU_TRY_GOTO(status, settle(t), out);
-    saved.status = (int32_t)mu_shard_write(&plan, &shard);
-    saved.seconds = (double)(mu_now_ns() - began) * 1e-9;
-    if (saved.status == MU_OK)
-        saved.bytes = (int64_t)shard.size;
-    mu_buf_add(&message, &saved, sizeof saved);
-    if (saved.status == MU_OK) {
-        mu_shard_pack(&shard, &message);
-        mu_shard_release(&shard);
-    }
-    status = mu_mpi_check(MPI_Send(message.data, (int)message.len, MPI_BYTE, 0, MU_TAG_SAVED, g->control),
-                          "MPI_Send of a shard's list");
-    mu_buf_release(&message);
-out:
-    free(dir);
-    return status;
-}
-
 /* At the end the tokens that were sent ahead and are not wanted any more are taken off the wire, and what the
  * last step left under way is waited for. */
 static mu_status_t drain(trainer_t *t, int64_t sent)
 {
     while (t->groups->leader && t->taken < sent)
         MU_TRY(receive_share(t));
+    MU_TRY(mu_saver_flush(&t->saver));
     return settle(t);
 }
 
 static mu_status_t next_command(trainer_t *t, mu_train_command_t *out)
 {
     mu_groups_t *g = t->groups;
+    MU_TRY(mu_saver_look(&t->saver));
     if (g->leader)
         MU_TRY(mu_mpi_check(mu_progress_thread_recv(g->progress_thread, out, sizeof *out, MPI_BYTE, 0,
                                                     MU_TAG_COMMAND, g->control),
@@ -266,7 +230,11 @@ static mu_status_t obey(trainer_t *t)
             MU_TRY(evaluate(t, &command));
             break;
         case MU_COMMAND_SAVE:
-            MU_TRY(save(t, &command));
+            MU_TRY(settle(t));
+            MU_TRY(mu_saver_save(&t->saver, &command));
+            break;
+        case MU_COMMAND_FLUSH:
+            MU_TRY(mu_saver_flush(&t->saver));
             break;
         default:
             return drain(t, command.batches);
@@ -324,7 +292,8 @@ static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
                         .optimizer = m[MU_MEM_OPTIMIZER].current,
                         .activations = m[MU_MEM_ACTIVATIONS].current,
                         .workspace = m[MU_MEM_WORKSPACE].current,
-                        .communication = m[MU_MEM_COMMUNICATION].current};
+                        .communication = m[MU_MEM_COMMUNICATION].current,
+                        .copy = t->saver.background.memory ? (int64_t)t->saver.background.bytes : 0};
     snprintf(ready.device, sizeof ready.device, "%s", t->context.words);
     snprintf(ready.instruction_set, sizeof ready.instruction_set, "%s", t->device->instruction_set);
     return mu_mpi_check(MPI_Send(&ready, sizeof ready, MPI_BYTE, 0, MU_TAG_READY, t->groups->control),
@@ -342,13 +311,18 @@ static mu_status_t set_up(trainer_t *t, bool *go)
             return MU_OK;
         if (t->setup.kind == MU_SETUP_GO) {
             *go = true;
+            if (!t->setup.background)
+                mu_background_save_release(&t->saver.background);
             return MU_OK;
         }
         t->run->config->model.vocab = t->setup.vocab;
         t->run->config->train_iters = t->setup.train_iters;
         if (t->setup.course.iters > 0)
             mu_config_lr_follow(t->run->config, &t->setup.course);
-        MU_TRY(answer_ready(t, take_state(t)));
+        mu_status_t taken = take_state(t);
+        t->saver.net = t->net;
+        mu_status_t reserved = mu_saver_reserve(&t->saver);
+        MU_TRY(answer_ready(t, taken == MU_OK ? reserved : taken));
     }
 }
 
@@ -358,7 +332,8 @@ mu_status_t mu_trainer_run(mu_run_t *run)
     mu_status_t status;
     bool go;
     mu_page_phase(run->page, MU_PHASE_SETUP);
-    t.checkpoints = mu_run_checkpoints(run);
+    t.saver.run = run;
+    t.saver.setup = &t.setup;
     t.share_ids = t.config->accumulation * t.config->micro_batch * (t.config->model.seq_length + 1);
     t.tokens = mu_alloc((size_t)t.share_ids * sizeof *t.tokens);
     MU_TRY_GOTO(status, mu_device_context_make(run, &t.context), out);
@@ -375,7 +350,7 @@ out:
     mu_replicas_release(&t.replicas);
     mu_net_free(t.net);
     mu_device_context_free(&t.context);
+    mu_saver_release(&t.saver);
     free(t.tokens);
-    free(t.checkpoints);
     return status;
 }

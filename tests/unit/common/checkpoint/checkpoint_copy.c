@@ -1,0 +1,147 @@
+/* One file, whatever way it is written: in blocks of any size, past the page cache or through it, or from a copy. */
+#include "tests/unit/common/checkpoint/checkpoint_help.h"
+#include "common/checkpoint/frame.h"
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+/* A shard of some 3 MiB, with rows that no block ends at. */
+static mu_model_t wide_model(void)
+{
+    mu_model_t model = small_model();
+    model.hidden = 60;
+    model.ffn = 124;
+    model.vocab = 2000;
+    return model;
+}
+
+static void read_whole(const char *dir, mu_buf_t *out)
+{
+    char *path = mu_path_join(dir, "shard-tp00-dp01.h5");
+    mu_buf_clear(out);
+    assert_int_equal(mu_file_read(path, 1 << 26, out), MU_OK);
+    free(path);
+}
+
+/* All values lie where they lay, and every byte is under the digest that the writer found. (What HDF5 wrote holds times.) */
+static void same_file(const char *dir, const mu_shard_t *want, const mu_buf_t *bytes, const mu_shard_t *found)
+{
+    char digest[MU_DIGEST_HEX], *path = mu_path_join(dir, "shard-tp00-dp01.h5");
+    int *order = mu_frame_order(found), fd = open(path, O_RDONLY | O_CLOEXEC);
+    mu_buf_t text = MU_BUF_INIT;
+    read_whole(dir, &text);
+    assert_true(text.len == bytes->len && found->size == want->size && found->size == text.len);
+    assert_int_equal(found->count, want->count);
+    for (int i = 0; i < want->count; i++) {
+        const mu_stored_t *a = &want->slices[i], *b = &found->slices[i];
+        assert_true(a->at == b->at);
+        assert_string_equal(a->digest, b->digest);
+        assert_memory_equal(bytes->data + a->at, text.data + b->at, mu_slice_bytes(&a->slice));
+        mu_digest_bytes(text.data + b->at, mu_slice_bytes(&b->slice), digest);
+        assert_string_equal(digest, b->digest);
+    }
+    assert_true(fd >= 0 && mu_frame_digest(fd, found, order, digest));
+    assert_string_equal(digest, found->frame);
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+    mu_buf_release(&text);
+    free(order);
+    free(path);
+}
+
+static void every_way_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    static const size_t blocks[] = {4096, 12288, 65536, 1 << 20};
+    char *dir = scratch_dir();
+    save_t save = {.dir = dir, .model = wide_model(), .tp = 1, .dp = 2, .step = 3};
+    mu_buf_t want = MU_BUF_INIT;
+    mu_shard_t first, other;
+    mu_shard_copy_t *copy;
+    int64_t salt = 5;
+    uint64_t bytes;
+    mu_shard_plan_t plan = save_plan(&save, dir, 1, &salt);
+    assert_int_equal(mu_shard_write(&plan, &first), MU_OK);
+    read_whole(dir, &want);
+    assert_true(want.len > 1 << 20);
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        plan.block = blocks[i];
+        assert_int_equal(mu_shard_write(&plan, &other), MU_OK);
+        same_file(dir, &first, &want, &other);
+        mu_shard_release(&other);
+
+        assert_int_equal(mu_shard_copy_bytes(&plan, &bytes), MU_OK);
+        void *memory = aligned_alloc(4096, bytes);
+        assert_int_equal(mu_shard_copy(&plan, memory, bytes, &copy), MU_OK);
+        salt = 6; /* training goes on */
+        assert_int_equal(mu_shard_write_copy(copy, &other), MU_OK);
+        salt = 5;
+        same_file(dir, &first, &want, &other);
+        mu_shard_release(&other);
+        mu_shard_copy_free(copy);
+        free(memory);
+    }
+    mu_shard_release(&first);
+    mu_buf_release(&want);
+    mu_remove_tree(dir);
+    free(dir);
+}
+
+static void the_memory_of_a_copy_does_not_depend_on_the_step(void **state)
+{
+    (void)state;
+    save_t save = {.model = small_model(), .tp = 2, .dp = 1};
+    int64_t salt = 1;
+    uint64_t first, last;
+    mu_shard_plan_t plan = save_plan(&save, "/nowhere", 1, &salt);
+    assert_int_equal(mu_shard_copy_bytes(&plan, &first), MU_OK);
+    plan.step = INT64_MAX;
+    plan.attempt = 1000000;
+    assert_int_equal(mu_shard_copy_bytes(&plan, &last), MU_OK);
+    assert_true(first == last);
+    void *memory = aligned_alloc(4096, first);
+    mu_shard_copy_t *copy;
+    mu_log_level_set(MU_LOG_ERROR);
+    assert_int_equal(mu_shard_copy(&plan, memory, 4096, &copy), MU_BUG);
+    free(memory);
+}
+
+static void a_copy_whose_volume_fails_leaves_no_file(void **state)
+{
+    (void)state;
+    char *dir = scratch_dir(), *file = mu_path_join(dir, "file"), *below = mu_path_join(file, "below");
+    assert_int_equal(mu_file_replace(file, "x", 1, 0600), MU_OK);
+    save_t save = {.model = small_model(), .tp = 1, .dp = 1};
+    int64_t salt = 1;
+    uint64_t bytes;
+    mu_shard_copy_t *copy;
+    mu_shard_t shard;
+    mu_buf_t log = MU_BUF_INIT;
+    mu_shard_plan_t plan = save_plan(&save, below, 0, &salt);
+    assert_int_equal(mu_shard_copy_bytes(&plan, &bytes), MU_OK);
+    void *memory = aligned_alloc(4096, bytes);
+    assert_int_equal(mu_shard_copy(&plan, memory, bytes, &copy), MU_OK);
+    mu_log_sink_set(keep_line, &log);
+    assert_int_equal(mu_shard_write_copy(copy, &shard), MU_IO);
+    mu_log_sink_set(NULL, NULL);
+    assert_non_null(strstr(log.data, below));
+    mu_shard_copy_free(copy);
+    mu_buf_release(&log);
+    free(memory);
+    mu_remove_tree(dir);
+    free(below);
+    free(file);
+    free(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_way_gives_the_same_bytes),
+        cmocka_unit_test(the_memory_of_a_copy_does_not_depend_on_the_step),
+        cmocka_unit_test(a_copy_whose_volume_fails_leaves_no_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,55 @@
+/*
+ * A worker's part of a checkpoint, written beside the steps: the state is copied into memory that was reserved once, and a
+ * thread makes the file from the copy.
+ *
+ *     mu_background_save_reserve(run, &plan, neighbours, &save);   before the first step
+ *     mu_background_save_begin(&save, &plan);              the step waits for the copy alone
+ *     ... steps; between them, if (mu_background_save_done(&save)) ...
+ *     status = mu_background_save_take(&save, &shard);     waits for the thread
+ *     mu_background_save_release(&save);
+ *
+ * One at a time. The thread calls neither MPI nor libhdf5, and has a nice value of NICE: beside computing threads that is a
+ * tenth of a core's time at most, and whatever is idle. One write of 4 MiB is on its way to the volume at any time, and one
+ * waits (common/checkpoint/block_writer.h).
+ */
+#ifndef MU_WORKER_BACKGROUND_SAVE_H
+#define MU_WORKER_BACKGROUND_SAVE_H
+
+#include "common/checkpoint/shard.h"
+#include "worker/train/run.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* muster.async_checkpoint auto writes smaller files in the foreground: they are as fast to write as to follow. */
+#define MU_BACKGROUND_LEAST ((int64_t)64 << 20)
+
+typedef struct mu_background_save {
+    void *memory; /* NULL: none is reserved */
+    uint64_t bytes;
+    bool active;
+    int64_t began_ns;
+    mu_shard_copy_t *copy;
+    pthread_t thread;
+    _Atomic bool done;
+    /* of the thread, until it is done */
+    mu_shard_t shard;
+    mu_status_t status;
+    double seconds; /* from begin to durable */
+} mu_background_save_t;
+
+/* Reserves the memory of copies as muster.async_checkpoint says: off: none. auto: only if the file has MU_BACKGROUND_LEAST
+ * bytes and the host has twice as much available as its `neighbours` workers would take. on: always. Nothing is reserved
+ * twice. `plan` is any of this worker's. Errors: MU_CONFIG (on, and the memory is not there), MU_NOMEM, MU_IO. */
+mu_status_t mu_background_save_reserve(const mu_run_t *run, const mu_shard_plan_t *plan, int neighbours,
+                                       mu_background_save_t *save);
+/* Copies, and starts to write. Errors: the source's, MU_NOMEM. */
+mu_status_t mu_background_save_begin(mu_background_save_t *save, const mu_shard_plan_t *plan);
+bool mu_background_save_done(const mu_background_save_t *save); /* false when none is active */
+/* Bytes handed to the volume so far. */
+uint64_t mu_background_save_written(const mu_background_save_t *save);
+/* Ends an active one: the result of the write. Errors: MU_IO, MU_NOMEM. */
+mu_status_t mu_background_save_take(mu_background_save_t *save, mu_shard_t *out);
+/* None is active; one filled with zeros is nothing. */
+void mu_background_save_release(mu_background_save_t *save);
+
+#endif

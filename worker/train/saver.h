@@ -1,0 +1,39 @@
+/*
+ * A worker's side of checkpoints: its shard written at once or beside the steps, and the messages to the controller. The
+ * thread that writes in the background makes no call of MPI: its end is noticed by mu_saver_look(), which the trainer calls
+ * between micro batches and before it waits for a command.
+ */
+#ifndef MU_WORKER_SAVER_H
+#define MU_WORKER_SAVER_H
+
+#include "worker/model/net.h"
+#include "worker/train/background_save.h"
+#include "worker/train/train_protocol.h"
+
+typedef struct mu_saver {
+    mu_run_t *run;           /* the caller sets it, */
+    const mu_setup_t *setup; /* and this, and */
+    mu_net_t *net;           /* this, again when it changes */
+    char *checkpoints;       /* RUN/checkpoints; the saver's own */
+    mu_background_save_t background;
+    int64_t background_step; /* that it saves */
+    int64_t copying_ns;      /* that copies have held the run up since the last report */
+} mu_saver_t;
+
+/* Reserves memory for copies where muster.async_checkpoint says so. All workers call it. Errors: MU_CONFIG, MU_NOMEM,
+ * MU_IO, MU_NETWORK. */
+mu_status_t mu_saver_reserve(mu_saver_t *saver);
+/* Writes this worker's shard as `command` says and tells the controller, also of a failure: it decides what follows. In the
+ * background the shard is copied on return, and nothing is said yet. Nothing is under way in the net. Errors: MU_NETWORK. */
+mu_status_t mu_saver_save(mu_saver_t *saver, const mu_train_command_t *command);
+/* Tells the controller of what was written in the background, if it is written. Errors: MU_NETWORK. */
+mu_status_t mu_saver_look(mu_saver_t *saver);
+/* Waits for it, as a save in the foreground does: each piece that is written shows progress, and a volume that takes none
+ * for too long is a hang. Errors: MU_NETWORK. */
+mu_status_t mu_saver_flush(mu_saver_t *saver);
+/* Milliseconds that copies have held the run up, since it was asked last. */
+double mu_saver_take_ms(mu_saver_t *saver);
+/* After an error a thread may still read the copy: then its memory stays until the process ends. */
+void mu_saver_release(mu_saver_t *saver);
+
+#endif
