@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[MU_GATE_METRICS] = {"loss",   "ppl", "bits_per_byte",
-                                                   "tokens", "acc", "acc_norm"};
+static const char *const names[MU_GATE_METRICS] = {"loss", "ppl",      "bits_per_byte", "tokens",
+                                                   "acc",  "acc_norm", "reward"};
 
 const char *mu_gate_metric_name(mu_gate_metric_t metric)
 {
@@ -41,8 +41,8 @@ mu_status_t mu_gate_parse(const char *text, mu_gate_t *out)
     if (!metric_of(text, n, &gate.metric))
         return mu_fail(
             MU_USAGE,
-            "--gate '%s': no metric '%.*s': wanted loss, ppl, bits_per_byte, tokens, acc or acc_norm", text,
-            (int)n, text);
+            "--gate '%s': no metric '%.*s': wanted loss, ppl, bits_per_byte, tokens, acc, acc_norm or reward",
+            text, (int)n, text);
     if (*p != '<' && *p != '>')
         return mu_fail(MU_USAGE, "--gate '%s': wanted <, <=, > or >= after %s", text, names[gate.metric]);
     gate.below = *p++ == '<';
@@ -55,13 +55,16 @@ mu_status_t mu_gate_parse(const char *text, mu_gate_t *out)
     return MU_OK;
 }
 
-mu_status_t mu_gates_check(const mu_gate_t *gates, int n, bool data, bool labelled)
+mu_status_t mu_gates_check(const mu_gate_t *gates, int n, bool data, bool labelled, bool feedback)
 {
     for (int i = 0; i < n; i++) {
         bool of_labels = gates[i].metric == MU_GATE_ACC || gates[i].metric == MU_GATE_ACC_NORM;
-        if (of_labels ? !labelled : !data)
+        bool of_feedback = gates[i].metric == MU_GATE_REWARD;
+        if (of_feedback ? !feedback : of_labels ? !labelled : !data)
             return mu_fail(MU_USAGE, "--gate: %s is not measured without %s", names[gates[i].metric],
-                           of_labels ? "--labelled FILE" : "--data DIR");
+                           of_feedback ? "--feedback FILE"
+                           : of_labels ? "--labelled FILE"
+                                       : "--data DIR");
     }
     return MU_OK;
 }

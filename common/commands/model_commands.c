@@ -6,15 +6,20 @@ enum { WORKERS_MAX = 1 << 20, THREADS_MAX = 1024, TOKENS_MAX = 1 << 20, BENCH_MA
 
 mu_status_t mu_eval_args_finish(mu_eval_args_t *args)
 {
-    if (!args->data && !args->labelled)
-        return mu_fail(MU_USAGE, "eval: --data or --labelled is wanted: see muster eval --help");
+    if (!args->data && !args->labelled && !args->feedback)
+        return mu_fail(MU_USAGE, "eval: --data, --labelled or --feedback is wanted: see muster eval --help");
+    if (args->feedback && (args->data || args->labelled || args->best || args->on.models.count > 0))
+        return mu_fail(MU_USAGE,
+                       "eval: --feedback FILE is measured alone: no MODEL, --data, --labelled or --best");
+    if (!args->feedback && args->on.models.count == 0)
+        return mu_fail(MU_USAGE, "eval: no MODEL given: see muster eval --help");
     for (int i = 0; i < args->gate_words.count; i++) {
         char *word = args->gate_words.item[i];
         if (args->ngates == MU_GATES_MAX)
             return mu_fail(MU_USAGE, "--gate '%s': %d gates are the most", word, MU_GATES_MAX);
         MU_TRY(mu_gate_parse(word, &args->gates[args->ngates++]));
     }
-    return mu_gates_check(args->gates, args->ngates, args->data, args->labelled);
+    return mu_gates_check(args->gates, args->ngates, args->data, args->labelled, args->feedback);
 }
 
 /* The last rows of both tables. */
@@ -37,7 +42,7 @@ mu_status_t mu_eval_args_finish(mu_eval_args_t *args)
 
 static const mu_option_t eval_options[] = {
     MU_OPT("MODEL", NULL, MU_OPTION_OPERANDS, offsetof(mu_eval_args_t, on.models),
-           "a checkpoint, RUN, RUN@best, RUN@STEP", .required = true),
+           "a checkpoint, RUN, RUN@best, RUN@STEP; none with --feedback", ),
     MU_OPT("--data", "DIR", MU_OPTION_TEXT, offsetof(mu_eval_args_t, data),
            "a prepared data set, or the prefix of a .bin/.idx pair", .choices = "DIR"),
     MU_OPT("--split", "NAME", MU_OPTION_TEXT, offsetof(mu_eval_args_t, split),
@@ -54,14 +59,17 @@ static const mu_option_t eval_options[] = {
         .choices = "FILE"),
     MU_OPT("--delimiter", "TEXT", MU_OPTION_TEXT, offsetof(mu_eval_args_t, delimiter),
            "between prompt and choice (default: one space)", ),
+    MU_OPT("--feedback", "FILE", MU_OPTION_TEXT, offsetof(mu_eval_args_t, feedback),
+           "in place of a model: the mean reward in the feedback that `muster serve` kept",
+           .choices = "FILE"),
     MU_OPT("--json", NULL, MU_OPTION_FLAG, offsetof(mu_eval_args_t, json),
            "one object: loss, ppl, bits_per_byte (null when the bytes of text are unknown), tokens, acc, "
            "acc_norm, ...; of several models or with --best: models, a list, and best", ),
-    MU_OPT(
-        "--gate", "EXPR", MU_OPTION_WORDS, offsetof(mu_eval_args_t, gate_words),
-        "what it must reach, else exit code 87: loss, ppl, bits_per_byte, tokens, acc or acc_norm, then <, "
-        "<=, > or >=, and a number: --gate 'ppl<=16.53' --gate 'acc>=0.8'. All must hold, for each model; "
-        "with --best for the best alone", ),
+    MU_OPT("--gate", "EXPR", MU_OPTION_WORDS, offsetof(mu_eval_args_t, gate_words),
+           "what it must reach, else exit code 87: loss, ppl, bits_per_byte, tokens, acc, acc_norm or "
+           "reward, then <, "
+           "<=, > or >=, and a number: --gate 'ppl<=16.53' --gate 'acc>=0.8'. All must hold, for each model; "
+           "with --best for the best alone", ),
     MU_OPT(
         "--best", NULL, MU_OPTION_FLAG, offsetof(mu_eval_args_t, best),
         "of several models, which has the least loss (without --data: the highest acc), and by how much", ),

@@ -20,7 +20,7 @@ typedef struct mu_model_args {
 
 typedef struct mu_eval_args {
     mu_model_args_t on;
-    const char *data, *labelled, *delimiter, *split; /* split: train, valid or test */
+    const char *data, *labelled, *delimiter, *split, *feedback; /* split: train, valid or test */
     int64_t seq_length;
     mu_words_t gate_words;
     mu_gate_t gates[MU_GATES_MAX]; /* of gate_words, after mu_eval_args_finish() */

@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "launcher/cmd/ask.h"
 #include "launcher/cmd/cmd.h"
+#include "launcher/serve/feedback_mean.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -162,8 +163,47 @@ out:
     return status;
 }
 
+/* ---- feedback: no model, no worker ---- */
+
+static mu_status_t measure_feedback(const mu_eval_args_t *args)
+{
+    mu_feedback_mean_t found;
+    double value[MU_GATE_METRICS];
+    MU_TRY(mu_feedback_mean(args->feedback, &found));
+    for (int i = 0; i < MU_GATE_METRICS; i++)
+        value[i] = NAN;
+    value[MU_GATE_REWARD] = found.mean;
+    if (args->json && found.rewards > 0)
+        printf("{\"reward\": %.17g, \"rewards\": %lld, \"records\": %lld}\n", found.mean,
+               (long long)found.rewards, (long long)found.records);
+    else if (args->json)
+        printf("{\"reward\": null, \"rewards\": 0, \"records\": %lld}\n", (long long)found.records);
+    else
+        printf("reward %.10g, %lld rewards in %lld records\n", found.mean, (long long)found.rewards,
+               (long long)found.records);
+    if (fflush(stdout) != 0)
+        return mu_fail(MU_IO, "stdout: cannot write");
+    return mu_gates_judge(args->gates, args->ngates, value);
+}
+
+static mu_status_t of_feedback(int argc, char **argv)
+{
+    mu_eval_args_t args = MU_EVAL_ARGS_INIT;
+    bool help;
+    mu_status_t status = mu_options_parse(&mu_eval_command, argc, argv, &args, NULL, &help);
+    if (status == MU_OK && !help)
+        status = mu_eval_args_finish(&args);
+    if (status == MU_OK && !help)
+        status = measure_feedback(&args);
+    mu_options_release(&mu_eval_command, &args);
+    return status;
+}
+
 mu_status_t mu_cmd_eval(int argc, char **argv)
 {
     mu_eval_args_t args = MU_EVAL_ARGS_INIT;
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--feedback") == 0 || strncmp(argv[i], "--feedback=", 11) == 0)
+            return of_feedback(argc, argv);
     return mu_ask(&mu_eval_command, argc, argv, &args, &args.on, by_many);
 }

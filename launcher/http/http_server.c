@@ -430,7 +430,8 @@ mu_status_t mu_http_server_open(const mu_http_server_options_t *options, mu_http
         {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)meet, server},
         {MHD_OPTION_END, 0, NULL},
     };
-    server->daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ERROR_LOG |
+    /* not epoll: there MHD misses the end of a connection that comes together with bytes */
+    server->daemon = MHD_start_daemon(MHD_USE_POLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ERROR_LOG |
                                           MHD_ALLOW_SUSPEND_RESUME,
                                       0, NULL, NULL, take, server, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
     if (!server->daemon) {

@@ -38,7 +38,7 @@ void mu_answer_error(mu_protocol_t protocol, int status, const char *text, mu_bu
     const char *type = status == 401   ? "authentication_error"
                        : status == 429 ? "rate_limit_error"
                                        : types[status >= 500];
-    if (protocol == MU_PROTOCOL_V2 || protocol == MU_PROTOCOL_V2_STREAM)
+    if (protocol >= MU_PROTOCOL_V2)
         mu_answer_json(json_pack("{s:s}", "error", text), out);
     else if (protocol == MU_PROTOCOL_SELDON)
         mu_answer_json(json_pack("{s:{s:i,s:s,s:i,s:s}}", "status", "code", status, "info", text, "status", 1,
@@ -195,6 +195,16 @@ static json_t *v2_answer(const mu_call_t *call, json_t *text)
                      "model_version", call->model->version, "id", call->id);
 }
 
+static json_t *v2_tensor(const mu_call_t *call)
+{
+    json_t *rows = json_array();
+    for (int i = 0; i < call->jobs; i++)
+        json_array_append_new(rows, part_of(&call->job[i].text, 0, call->job[i].text.len));
+    return json_pack("{s:s,s:s,s:s,s:[{s:s,s:s,s:[i],s:o}]}", "model_name", call->model->name,
+                     "model_version", call->model->version, "id", call->id, "outputs", "name", "text_output",
+                     "datatype", "BYTES", "shape", call->jobs, "data", rows);
+}
+
 void mu_answer_whole(const mu_call_t *call, mu_buf_t *out)
 {
     const mu_buf_t *text = &call->job[0].text;
@@ -209,6 +219,9 @@ void mu_answer_whole(const mu_call_t *call, mu_buf_t *out)
     case MU_PROTOCOL_V2:
     case MU_PROTOCOL_V2_STREAM:
         mu_answer_json(v2_answer(call, part_of(text, 0, text->len)), out);
+        break;
+    case MU_PROTOCOL_V2_INFER:
+        mu_answer_json(v2_tensor(call), out);
         break;
     }
     mu_buf_addc(out, '\n');

@@ -251,6 +251,29 @@ static bool v2(mu_asked_t *a, const mu_asked_limits_t *limits, mu_why_t *why)
     return add_prompt(a, input, why) && sampling(a, parameters, limits, why);
 }
 
+/* {"inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [N], "data": ["text", ...]}], "parameters": {...}}; the
+ * binary form of an extension is not taken. */
+static bool v2_infer(mu_asked_t *a, const mu_asked_limits_t *limits, mu_why_t *why)
+{
+    const json_t *inputs = member(a->body, "inputs"), *input = json_array_get(inputs, 0);
+    const json_t *data = member(input, "data"), *type = member(input, "datatype");
+    const json_t *parameters = member(a->body, "parameters");
+    if (json_array_size(inputs) != 1 || !json_is_string(type) ||
+        strcmp(json_string_value(type), "BYTES") != 0)
+        return wrong(why, 422, "inputs: wanted one of datatype BYTES");
+    if (!json_is_array(data) || json_array_size(data) == 0)
+        return wrong(why, 422, "inputs[0].data: wanted a list of strings (binary data is not taken)");
+    if (parameters && !json_is_object(parameters))
+        return wrong(why, 422, "parameters: wanted an object");
+    for (size_t i = 0; i < json_array_size(data); i++) {
+        if (!json_is_string(json_array_get(data, i)))
+            return wrong(why, 422, "inputs[0].data[%zu]: wanted a string", i);
+        if (!add_prompt(a, json_array_get(data, i), why))
+            return false;
+    }
+    return sampling(a, parameters, limits, why);
+}
+
 bool mu_asked_read(mu_protocol_t protocol, const char *body, size_t n, const mu_asked_limits_t *limits,
                    mu_asked_t *out, mu_why_t *why)
 {
@@ -277,6 +300,9 @@ bool mu_asked_read(mu_protocol_t protocol, const char *body, size_t n, const mu_
     case MU_PROTOCOL_V2:
     case MU_PROTOCOL_V2_STREAM:
         good = v2(&a, limits, why);
+        break;
+    case MU_PROTOCOL_V2_INFER:
+        good = v2_infer(&a, limits, why);
         break;
     }
     if (good && a.prompts * a.n > MU_ASKED_CHOICES)

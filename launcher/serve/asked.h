@@ -18,7 +18,8 @@ typedef enum mu_protocol {
     MU_PROTOCOL_CHAT,   /* /v1/chat/completions */
     MU_PROTOCOL_SELDON, /* /predict */
     MU_PROTOCOL_V2,     /* /v2/models/M/generate */
-    MU_PROTOCOL_V2_STREAM
+    MU_PROTOCOL_V2_STREAM,
+    MU_PROTOCOL_V2_INFER /* /v2/models/M/infer: texts as a tensor of BYTES */
 } mu_protocol_t;
 
 enum {

@@ -189,7 +189,7 @@ static void v2_server(visit_t *v)
     reply_json(v, 200, json_pack("{s:s,s:s,s:[]}", "name", "muster", "version", MU_VERSION, "extensions"));
 }
 
-/* /v2/models/NAME[/versions/VERSION][/ready|/generate|/generate_stream] */
+/* /v2/models/NAME[/versions/VERSION][/ready|/generate|/generate_stream|/infer] */
 static void v2_model(visit_t *v)
 {
     size_t n = v->model ? strlen(v->model->name) : 0;
@@ -206,6 +206,8 @@ static void v2_model(visit_t *v)
         ask(v, MU_PROTOCOL_V2);
     else if (post && strcmp(rest, "/generate_stream") == 0)
         ask(v, MU_PROTOCOL_V2_STREAM);
+    else if (post && strcmp(rest, "/infer") == 0)
+        ask(v, MU_PROTOCOL_V2_INFER);
     else if (get && strcmp(rest, "/ready") == 0)
         ready(v);
     else if (get && *rest == '\0')

@@ -8,7 +8,7 @@ run=$scratch/run
 muster run "$scratch/model.yml" --workers 1 --run-dir "$run" train_iters=4 eval_interval=2 checkpoint_factor=2 >/dev/null 2>"$scratch/log" ||
     { cat "$scratch/log"; exit 1; }
 
-# until SECONDS COMMAND...
+# until_true SECONDS COMMAND...
 until_true() {
     local end=$((SECONDS + $1))
     shift
@@ -22,7 +22,10 @@ start() {
     : >"$scratch/serve.log"
     muster serve "$@" --listen 127.0.0.1:0 --threads 1 2>"$scratch/serve.log" &
     server=$!
-    until_true 60 grep -q 'ready: ' "$scratch/serve.log"
+    until grep -q 'ready: ' "$scratch/serve.log"; do
+        kill -0 $server 2>/dev/null || fail "the server ended: $(cat "$scratch/serve.log")"
+        sleep 0.05
+    done
     url=$(sed -nE 's/.*listening on (http[^ ]+).*/\1/p' "$scratch/serve.log")
 }
 # ends SIGNAL CODE
@@ -119,6 +122,8 @@ answer=$body
 status 200 "$url/api/v1.0/predictions" --data-urlencode 'json={"data":{"ndarray":[["a"]]},"parameters":{"max_tokens":2}}'
 status 200 "$url/v2/models/small/generate" -d '{"text_input":"int","parameters":{"max_tokens":3}}'
 [[ $body == '{"text_output":"'*'"model_name":"small"'* ]] || fail "$body"
+status 200 "$url/v2/models/small/infer" -d '{"inputs":[{"name":"text_input","datatype":"BYTES","shape":[1],"data":["int"]}],"parameters":{"max_tokens":3}}'
+[[ $body == *'"name":"text_output"'*'"shape":[1]'* ]] || fail "$body"
 curl -sSN "$url/v2/models/small/generate_stream" -d '{"text_input":"int","parameters":{"max_tokens":3}}' | grep -q '^data: {"text_output"' || fail "V2 stream"
 
 status 400 "$url/v1/chat/completions" -d '{"messages":[{"role":"user","content":"a"}]}'
@@ -138,6 +143,18 @@ for metric in 'muster_feedback_total 9' 'muster_feedback_reward 1' 'muster_serve
     grep -q "^$metric" <<<"$body" || fail "$metric: $body"
 done
 [ "$(cat "$run"/feedback.jsonl* | grep -c '"reward":1')" = 8 ] && [ "$(ls "$run"/feedback.jsonl.* | wc -l)" -ge 1 ] || fail "rotation: $(ls "$run")"
+
+cat "$run"/feedback.jsonl* >"$scratch/feedback"
+[ "$(muster eval --feedback "$scratch/feedback" --gate 'reward>=0.9' 2>/dev/null)" = 'reward 0.9444444444, 9 rewards in 9 records' ] ||
+    fail "$(muster eval --feedback "$scratch/feedback" 2>&1)"
+expect_exit 87 muster eval --feedback "$scratch/feedback" --json --gate 'reward>=0.95' >"$scratch/body" 2>"$scratch/log"
+grep -q '"rewards": 9' "$scratch/body" && grep -q 'reward: found 0.944' "$scratch/log" || fail "$(cat "$scratch/body" "$scratch/log")"
+expect_exit 2 muster eval "$run" --feedback "$scratch/feedback" 2>/dev/null
+expect_exit 2 muster eval --feedback "$scratch/feedback" --gate 'ppl<=5' 2>/dev/null
+expect_exit 66 muster eval --feedback "$scratch/none" 2>/dev/null
+echo '{"reward":"much"}' >>"$scratch/feedback"
+expect_exit 65 muster eval --feedback "$scratch/feedback" 2>"$scratch/log"
+grep -q "feedback:10: " "$scratch/log" || fail "$(cat "$scratch/log")"
 
 # --- a full queue; a client that goes makes room ---
 slow='{"prompt":"a","max_tokens":120,"temperature":1,"n":5,"stream":true}'

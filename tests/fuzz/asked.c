@@ -8,13 +8,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    mu_protocol_t protocol = (mu_protocol_t)(fuzz_byte(&data, &n) % (MU_PROTOCOL_V2_STREAM + 2));
+    mu_protocol_t protocol = (mu_protocol_t)(fuzz_byte(&data, &n) % (MU_PROTOCOL_V2_INFER + 2));
     mu_asked_limits_t limits = {.max_new = 4096};
     mu_asked_t a;
     mu_why_t why = {0};
     mu_buf_t line = MU_BUF_INIT;
     double reward;
-    if (protocol > MU_PROTOCOL_V2_STREAM) {
+    if (protocol > MU_PROTOCOL_V2_INFER) {
         bool good = mu_feedback_read((const char *)data, n, "version", &line, &reward, &why);
         FUZZ_CHECK(good ? memchr(line.data, '\n', line.len) == line.data + line.len - 1 : why.status >= 400);
         mu_buf_release(&line);

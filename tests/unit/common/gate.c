@@ -94,10 +94,10 @@ static void what_is_not_measured(void **state)
     (void)state;
     mu_gate_parse("ppl<7", &gates[0]);
     mu_gate_parse("acc>=0.5", &gates[1]);
-    assert_int_equal(mu_gates_check(gates, 2, true, true), MU_OK);
-    assert_int_equal(mu_gates_check(gates, 2, true, false), MU_USAGE);
-    assert_int_equal(mu_gates_check(gates, 2, false, true), MU_USAGE);
-    assert_int_equal(mu_gates_check(gates, 1, true, false), MU_OK);
+    assert_int_equal(mu_gates_check(gates, 2, true, true, false), MU_OK);
+    assert_int_equal(mu_gates_check(gates, 2, true, false, false), MU_USAGE);
+    assert_int_equal(mu_gates_check(gates, 2, false, true, false), MU_USAGE);
+    assert_int_equal(mu_gates_check(gates, 1, true, false, false), MU_OK);
 }
 
 int main(void)

@@ -47,6 +47,10 @@ static void good_requests(void **state)
         {MU_PROTOCOL_SELDON, "{\"strData\":\"a\",\"parameters\":{\"max_tokens\":3}}", 1, 3, 0.7},
         {MU_PROTOCOL_V2, "{\"text_input\":\"a\",\"parameters\":{\"max_tokens\":5,\"temperature\":0.25}}", 1,
          5, 0.25},
+        {MU_PROTOCOL_V2_INFER,
+         "{\"inputs\":[{\"name\":\"text_input\",\"datatype\":\"BYTES\",\"shape\":[2],\"data\":[\"a\",\"b\"]}]"
+         "}",
+         2, -1, 0},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         if (!mu_asked_read(row[i].protocol, row[i].text, strlen(row[i].text), &limits, &a, &why))
@@ -98,6 +102,10 @@ static void bad_requests(void **state)
         {MU_PROTOCOL_SELDON, "{\"data\":{}}", 422, "ndarray"},
         {MU_PROTOCOL_SELDON, "{\"data\":{\"ndarray\":[\"a\"]},\"parameters\":1}", 422, "parameters"},
         {MU_PROTOCOL_V2, "{\"inputs\":[]}", 422, "text_input"},
+        {MU_PROTOCOL_V2_INFER, "{\"inputs\":[]}", 422, "BYTES"},
+        {MU_PROTOCOL_V2_INFER, "{\"inputs\":[{\"datatype\":\"FP32\",\"data\":[1]}]}", 422, "BYTES"},
+        {MU_PROTOCOL_V2_INFER, "{\"inputs\":[{\"datatype\":\"BYTES\"}]}", 422, "binary"},
+        {MU_PROTOCOL_V2_INFER, "{\"inputs\":[{\"datatype\":\"BYTES\",\"data\":[1]}]}", 422, "data[0]"},
         {MU_PROTOCOL_V2, "{\"text_input\":\"a\",\"parameters\":[]}", 422, "parameters"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
