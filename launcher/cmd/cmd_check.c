@@ -9,7 +9,7 @@
 #include "common/config/config.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 
 #include <errno.h>
 #include <signal.h>

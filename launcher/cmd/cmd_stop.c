@@ -1,7 +1,7 @@
 #include "launcher/cmd/cmd.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 
 #include <stdlib.h>
 

@@ -12,7 +12,7 @@
 
 #include "common/buf.h"
 #include "common/control/control.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 
 typedef struct mu_limits {
     double

@@ -9,7 +9,7 @@
 #ifndef MU_LAUNCHER_RUNDIR_WRITER_H
 #define MU_LAUNCHER_RUNDIR_WRITER_H
 
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 
 #include <sys/types.h>
 

@@ -1,6 +1,6 @@
 #include "launcher/monitor/supervise.h"
 #include "common/clock.h"
-#include "common/completion.h"
+#include "common/run/completion.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/control/phase.h"

@@ -8,7 +8,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/nccl_env.h"
-#include "common/orphan_cleanup.h"
+#include "common/run/orphan_cleanup.h"
 #include "common/control/probe_words.h"
 
 #include <errno.h>

@@ -15,7 +15,7 @@
 #ifndef MU_LAUNCHER_REPORT_ACCOUNTING_H
 #define MU_LAUNCHER_REPORT_ACCOUNTING_H
 
-#include "common/account.h"
+#include "common/run/account.h"
 #include "launcher/report/history.h"
 
 void mu_accounting(const mu_history_t *history, mu_account_t *out);

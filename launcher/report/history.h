@@ -12,7 +12,7 @@
 #ifndef MU_LAUNCHER_REPORT_HISTORY_H
 #define MU_LAUNCHER_REPORT_HISTORY_H
 
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 
 /* The figures of a line; each is NAN where the line has none or null. Milliseconds. */
 #define MU_POINT_TABLE(X)                                                                                    \

@@ -1,5 +1,5 @@
 #include "launcher/run/policy.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 
 #include <stdio.h>
 #include <string.h>

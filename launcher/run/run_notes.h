@@ -3,7 +3,7 @@
 #ifndef MU_LAUNCHER_RUN_NOTES_H
 #define MU_LAUNCHER_RUN_NOTES_H
 
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 #include "launcher/hosts/placement.h"
 #include "launcher/monitor/rundir_writer.h"
 

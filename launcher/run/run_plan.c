@@ -3,7 +3,7 @@
 #include "launcher/mpi/ports.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 #include "launcher/run/cmd_worker.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 #include "launcher/track/prometheus.h"
 #include "common/file.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 #include "launcher/report/accounting.h"
 #include "launcher/track/points.h"
 

@@ -3,7 +3,7 @@
 #define MU_LAUNCHER_TRACK_RUN_FACTS_H
 
 #include "common/digest.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 
 #include <jansson.h>
 

@@ -5,7 +5,7 @@
 #ifndef MU_LAUNCHER_TRACK_SINK_H
 #define MU_LAUNCHER_TRACK_SINK_H
 
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 #include "launcher/http/http_client.h"
 #include "launcher/track/points.h"
 

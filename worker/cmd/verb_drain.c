@@ -1,7 +1,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/num.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 #include "worker/cmd/verbs.h"
 
 #include <unistd.h>

@@ -1,5 +1,5 @@
 #include "common/buf.h"
-#include "common/completion.h"
+#include "common/run/completion.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -75,7 +75,7 @@ static mu_status_t prepare_run(mu_run_t *run)
     return MU_OK;
 }
 
-/* The controller's last act: without this record no launcher ends with 0 (common/completion.h). */
+/* The controller's last act: without this record no launcher ends with 0 (common/run/completion.h). */
 static mu_status_t record_end(const mu_run_t *run, mu_status_t status)
 {
     if (status != MU_OK && status != MU_STOPPED)

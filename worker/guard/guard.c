@@ -5,7 +5,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
-#include "common/orphan_cleanup.h"
+#include "common/run/orphan_cleanup.h"
 #include "worker/guard/guard_impl.h"
 
 #include <dirent.h>

@@ -1,6 +1,6 @@
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/orphan_cleanup.h"
+#include "common/run/orphan_cleanup.h"
 #include "worker/guard/guard_impl.h"
 
 #include <errno.h>

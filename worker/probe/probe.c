@@ -5,7 +5,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/machine.h"
-#include "common/orphan_cleanup.h"
+#include "common/run/orphan_cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>

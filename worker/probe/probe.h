@@ -29,7 +29,7 @@ mu_status_t mu_probe_main(void);
 
 /* The facts for one question (docs/readiness.md, worker/probe_*.c); a new reference. Keys of `ask`, all optional:
  *
- *     "orphan_cleanup"    {"token", "last"}: end processes and remove folders of the run (common/orphan_cleanup.h); alone in the
+ *     "orphan_cleanup"    {"token", "last"}: end processes and remove folders of the run (common/run/orphan_cleanup.h); alone in the
  *                question, nothing else is looked at
  *     "storage"  {"dir", "cookie"}: look at the run directory; cookie: name of a file in it
  *     "tmp"      {"dir"}: make this folder, write 1 MiB in it, remove both

@@ -1,5 +1,5 @@
 /* The HTTP server against the HTTP client; addresses taken apart; a run as Prometheus reads it. */
-#include "common/account.h"
+#include "common/run/account.h"
 #include "common/file.h"
 #include "common/listen.h"
 #include "common/log.h"

@@ -1,10 +1,10 @@
 /* The mpirun command of both versions, the environment it gets, and where ranks go. */
 #include "launcher/mpi/mpirun.h"
 #include "launcher/hosts/placement.h"
-#include "common/orphan_cleanup.h"
+#include "common/run/orphan_cleanup.h"
 #include "common/clock.h"
 #include "common/file.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

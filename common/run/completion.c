@@ -1,4 +1,4 @@
-#include "common/completion.h"
+#include "common/run/completion.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/file.h"

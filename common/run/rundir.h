@@ -12,7 +12,7 @@
 #ifndef MU_COMMON_RUNDIR_H
 #define MU_COMMON_RUNDIR_H
 
-#include "common/account.h"
+#include "common/run/account.h"
 #include "common/buf.h"
 #include "common/metric_table.h"
 #include "common/status.h"

@@ -1,4 +1,4 @@
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"

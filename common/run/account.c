@@ -1,4 +1,4 @@
-#include "common/account.h"
+#include "common/run/account.h"
 
 static const struct {
     const char *name, *words;

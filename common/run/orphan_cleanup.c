@@ -1,4 +1,4 @@
-#include "common/orphan_cleanup.h"
+#include "common/run/orphan_cleanup.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
