@@ -1,4 +1,5 @@
 #include "kernels/cuda_load.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 
 #include <dlfcn.h>
@@ -20,7 +21,7 @@ static void program_folder(char out[PATH_MAX])
 /* The first file there is; false when there is none. */
 static bool find(char *out, size_t size)
 {
-    const char *named = getenv("MUSTER_CUDA_LIBRARY");
+    const char *named = getenv(MU_ENV_CUDA_LIBRARY);
     if (named && *named) {
         snprintf(out, size, "%s", named);
         return access(out, R_OK) == 0;

@@ -1,6 +1,7 @@
 #include "common/run/orphan_cleanup.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "common/num.h"
 
@@ -141,7 +142,7 @@ static bool is_marked(int proc, const char *pid, const char *token, int64_t last
     mu_buf_t text = MU_BUF_INIT;
     int64_t number;
     read_environ(proc, pid, &text);
-    const char *its = entry_of(&text, "MUSTER_RUN_TOKEN="), *attempt = entry_of(&text, "MUSTER_ATTEMPT=");
+    const char *its = entry_of(&text, MU_ENV_RUN_TOKEN "="), *attempt = entry_of(&text, MU_ENV_ATTEMPT "=");
     bool marked = its && strcmp(its, token) == 0;
     if (marked && attempt && mu_parse_i64(attempt, &number) && number > last)
         marked = false;

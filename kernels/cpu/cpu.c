@@ -1,6 +1,7 @@
 /* The CPU device: memory, threads, and the table. */
 #include "kernels/cpu/cpu.h"
 #include "common/buf.h"
+#include "common/launch_env.h"
 #include "common/num.h"
 #include "kernels/cpu/gemm.h"
 
@@ -122,8 +123,8 @@ mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)
         free(cpu);
         return status;
     }
-    cpu->vec = mu_vec_choose(getenv("MUSTER_CPU_ISA"));
-    cpu->fp16 = getenv("MUSTER_CPU_FP16") != NULL;
+    cpu->vec = mu_vec_choose(getenv(MU_ENV_CPU_ISA));
+    cpu->fp16 = getenv(MU_ENV_CPU_FP16) != NULL;
     cpu->native_bfloat16 = strcmp(cpu->vec->name, "avx512") == 0 && mu_gemm_has_bfloat16();
     mu_device_t *dev = mu_calloc(1, sizeof *dev);
     dev->ops = &cpu_ops;

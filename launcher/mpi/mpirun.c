@@ -1,4 +1,5 @@
 #include "launcher/mpi/mpirun.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "common/num.h"
 #include "launcher/mpi/ports.h"
@@ -304,6 +305,15 @@ static bool listed(const char *const *list, const char *name, size_t n)
     return false;
 }
 
+/* Muster's own that a user may set for the ranks. */
+static bool passed(const char *name, size_t n)
+{
+    for (const mu_env_row_t *row = mu_launch_env; row->name; row++)
+        if (row->kind == MU_ENV_PASSED && strlen(row->name) == n && memcmp(row->name, name, n) == 0)
+            return true;
+    return false;
+}
+
 bool mu_env_allowed(const char *name, size_t n, bool ranks)
 {
     /* what a rank computes or talks with */
@@ -314,13 +324,8 @@ bool mu_env_allowed(const char *name, size_t n, bool ranks)
                                          "ONEDNN_*",
                                          "NCCL_*",
                                          "CUDA_*",
-                                         "MUSTER_CPU_*",
                                          "NVIDIA_VISIBLE_DEVICES",
                                          "UCX_*",
-                                         "MUSTER_CUDA_LIBRARY",
-                                         "MUSTER_NCCL_LIBRARY",
-                                         "MUSTER_SHARE_GPU",
-                                         "MUSTER_SYSFS",
                                          "HDF5_USE_FILE_LOCKING",
                                          "DATA_PATH",
                                          "MODEL_PATH",
@@ -352,7 +357,7 @@ bool mu_env_allowed(const char *name, size_t n, bool ranks)
                                         "SLURMD_NODENAME",
                                         "KRB5CCNAME",
                                         NULL};
-    return listed(wanted, name, n) || (!ranks && listed(local, name, n));
+    return listed(wanted, name, n) || passed(name, n) || (!ranks && listed(local, name, n));
 }
 
 void mu_mpirun_env(const mu_mpi_job_t *job, mu_args_t *out)

@@ -6,6 +6,7 @@
 #include "launcher/ready/ready_internal.h"
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "common/nccl_env.h"
 #include "common/run/orphan_cleanup.h"
@@ -97,7 +98,7 @@ static char *find_daemon(void)
 static void add_paths(json_t *ask)
 {
     static const char *const names[][2] = {
-        {"MUSTER_NVML", "nvml"}, {"MUSTER_IBVERBS", "ibverbs"}, {"MUSTER_SYSFS", "sys"}};
+        {MU_ENV_NVML, "nvml"}, {MU_ENV_IBVERBS, "ibverbs"}, {MU_ENV_SYSFS, "sys"}};
     json_t *paths = json_object();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (getenv(names[i][0]))

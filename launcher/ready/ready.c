@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "common/digest.h"
 #include "common/file.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "common/open_files.h"
 #include "launcher/mpi/agent.h"
@@ -40,7 +41,7 @@ static mu_status_t find_worker(mu_ready_t *ready)
     /* exec: the probe takes the shell's place, and its exit code is the login's */
     mu_buf_adds(&command, "exec ");
     if (ready->options.token) /* by `env`, since shells do not agree on how to say it */
-        mu_buf_addf(&command, "env MUSTER_RUN_TOKEN=%s MUSTER_ATTEMPT=%lld ", ready->options.token,
+        mu_buf_addf(&command, "env " MU_ENV_RUN_TOKEN "=%s " MU_ENV_ATTEMPT "=%lld ", ready->options.token,
                     (long long)ready->options.attempt);
     MU_TRY_GOTO(status, mu_shell_word(path.data, &command), done);
     mu_buf_adds(&command, " --probe");

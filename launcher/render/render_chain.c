@@ -8,6 +8,7 @@
  */
 #include "common/args.h"
 #include "common/gate.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "launcher/render/render.h"
 #include "launcher/render/render_impl.h"
@@ -256,7 +257,7 @@ static void add_train(const chain_t *c)
     mu_args_add(&words, "--");
     add_arguments(c, &words);
     begin(c, TRAIN, result, true, true);
-    mu_buf_addf(c->out, "MUSTER=%s\nMUSTER_REQUEUES=%s\nset ", mu_params_text(c->p, "muster"),
+    mu_buf_addf(c->out, "MUSTER=%s\n" MU_ENV_REQUEUES "=%s\nset ", mu_params_text(c->p, "muster"),
                 mu_params_text(c->p, "requeues"));
     mu_args_quote(&words, c->out);
     mu_buf_addf(c->out, "\n%sEND\n", mu_slurm_body);

@@ -1,4 +1,5 @@
 #include "common/args.h"
+#include "common/launch_env.h"
 #include "launcher/render/render.h"
 #include "launcher/render/render_impl.h"
 
@@ -7,7 +8,7 @@ const char mu_slurm_body[] =
     "set -u\n"
     "\n"
     "restarts=${SLURM_RESTART_COUNT:-0}\n"
-    "limit=${MUSTER_REQUEUES:-100}\n"
+    "limit=${" MU_ENV_REQUEUES ":-100}\n"
     "near_end=0\n"
     "muster=\n"
     "end_near() {\n"
@@ -71,7 +72,7 @@ void mu_render_slurm(const mu_params_t *params, char *const *arguments, int coun
     mu_buf_addf(out, "#SBATCH --signal=B:USR1@%s\n", mu_params_text(params, "signal_seconds"));
     mu_buf_adds(out, "#SBATCH --requeue\n#SBATCH --open-mode=append\n");
     mu_buf_addf(out, "#SBATCH --output=%s%s\n", log ? log : name, log ? "" : "-%j.log");
-    mu_buf_addf(out, "MUSTER=%s\nMUSTER_REQUEUES=%s\nset ", mu_params_text(params, "muster"),
+    mu_buf_addf(out, "MUSTER=%s\n" MU_ENV_REQUEUES "=%s\nset ", mu_params_text(params, "muster"),
                 mu_params_text(params, "requeues"));
     mu_args_quote(&words, out);
     mu_buf_addf(out, "\n%s", mu_slurm_body);

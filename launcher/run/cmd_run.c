@@ -5,6 +5,7 @@
 #include "common/control/phase.h"
 #include "common/digest.h"
 #include "common/file.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "common/run/orphan_cleanup.h"
 #include "launcher/mpi/agent.h"
@@ -323,14 +324,13 @@ static void make_command(run_t *r, const char *control, mu_args_t *args, mu_args
 {
     mu_args_t vars = {0};
     char *shm = mu_format("%s/%lld", r->shm_base.data, (long long)r->state.attempt);
-    mu_args_addf(&vars, "MUSTER_RUN_DIR=%s", r->plan.run_dir);
-    mu_args_addf(&vars, "MUSTER_ATTEMPT=%lld", (long long)r->state.attempt);
-    mu_args_addf(&vars, "MUSTER_RUN_TOKEN=%s", r->state.token);
-    mu_args_addf(&vars, "MUSTER_WORKERS=%d", r->plan.places.ranks - 1);
-    mu_args_addf(&vars, "MUSTER_CONTROL=%s", control);
-    mu_args_addf(&vars, "MUSTER_CONTROL_KEY_FILE=%s", r->key_path);
-    mu_args_addf(&vars, "MUSTER_LEASE=%g", r->plan.config->muster.lease_timeout);
-    mu_args_addf(&vars, "MUSTER_SHM_DIR=%s", shm);
+    mu_args_addf(&vars, MU_ENV_RUN_DIR "=%s", r->plan.run_dir);
+    mu_args_addf(&vars, MU_ENV_ATTEMPT "=%lld", (long long)r->state.attempt);
+    mu_args_addf(&vars, MU_ENV_RUN_TOKEN "=%s", r->state.token);
+    mu_args_addf(&vars, MU_ENV_CONTROL "=%s", control);
+    mu_args_addf(&vars, MU_ENV_CONTROL_KEY_FILE "=%s", r->key_path);
+    mu_args_addf(&vars, MU_ENV_LEASE "=%g", r->plan.config->muster.lease_timeout);
+    mu_args_addf(&vars, MU_ENV_SHM_DIR "=%s", shm);
     mu_run_names_t names = {.tmp_dir = r->tmp_dir.data,
                             .shm_dir = shm,
                             .hostfile = r->hostfile,

@@ -1,6 +1,7 @@
 #include "common/buf.h"
 #include "common/run/completion.h"
 #include "common/file.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "common/num.h"
 #include "worker/train/controller.h"
@@ -66,10 +67,10 @@ static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_gener
 
 static mu_status_t prepare_run(mu_run_t *run)
 {
-    const char *dir = getenv("MUSTER_RUN_DIR");
+    const char *dir = getenv(MU_ENV_RUN_DIR);
     run->dir = dir ? dir : run->config->save;
-    run->attempt = (int)environment_number("MUSTER_ATTEMPT", 0);
-    run->watched = getenv("MUSTER_RUN_TOKEN") != NULL;
+    run->attempt = (int)environment_number(MU_ENV_ATTEMPT, 0);
+    run->watched = getenv(MU_ENV_RUN_TOKEN) != NULL;
     if (!run->dir)
         return mu_fail(MU_CONFIG, "save is not set: name the run directory");
     return MU_OK;

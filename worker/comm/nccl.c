@@ -1,4 +1,5 @@
 #include "worker/comm/nccl.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 
 #include <dlfcn.h>
@@ -7,13 +8,13 @@ enum { OLDEST = 21400 };
 
 mu_status_t mu_nccl_open(mu_nccl_t *out)
 {
-    const char *named = getenv("MUSTER_NCCL_LIBRARY"), *path = named && *named ? named : "libnccl.so.2";
+    const char *named = getenv(MU_ENV_NCCL_LIBRARY), *path = named && *named ? named : "libnccl.so.2";
     mu_nccl_t nccl = {.version = 0};
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return mu_fail(MU_GPU,
                        "cannot open NCCL, which more than one GPU needs: %s; install libnccl2, or name the "
-                       "file in MUSTER_NCCL_LIBRARY",
+                       "file in " MU_ENV_NCCL_LIBRARY,
                        dlerror());
     *(void **)&nccl.error_string = dlsym(library, "ncclGetErrorString");
     bool whole = nccl.error_string != NULL;

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/digest.h"
 #include "common/file.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "common/num.h"
 #include "common/run/orphan_cleanup.h"
@@ -24,7 +25,6 @@
 #include <unistd.h>
 
 enum { ARGUMENTS_MAX = 1 << 21 };
-static const char *const secrets[] = {"MUSTER_CONTROL", "MUSTER_CONTROL_KEY", "MUSTER_CONTROL_KEY_FILE"};
 
 /* The first of the variables that holds a number; `otherwise` when none does. */
 static int number_of(const char *const *names, int otherwise)
@@ -48,33 +48,33 @@ mu_status_t mu_guard_env_read(mu_guard_env_t *out)
 {
     static const char *const rank[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID", NULL};
     static const char *const size[] = {"OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS", NULL};
-    static const char *const attempt[] = {"MUSTER_ATTEMPT", NULL};
+    static const char *const attempt[] = {MU_ENV_ATTEMPT, NULL};
     mu_guard_env_t env = {.lease = 15};
     env.rank = number_of(rank, 0);
     env.world_size = number_of(size, 0);
     env.attempt = number_of(attempt, 0);
-    const char *address = getenv("MUSTER_CONTROL"), *lease = getenv("MUSTER_LEASE");
+    const char *address = getenv(MU_ENV_CONTROL), *lease = getenv(MU_ENV_LEASE);
     if (address && *address) {
         env.supervised = true;
         if (!mu_address_parse(address, &env.launcher))
-            return mu_fail(MU_USAGE, "MUSTER_CONTROL='%s': not ADDRESS:PORT with a numeric address", address);
+            return mu_fail(MU_USAGE, MU_ENV_CONTROL "='%s': not ADDRESS:PORT with a numeric address",
+                           address);
         if (lease && (!mu_parse_f64(lease, &env.lease) || env.lease <= 0))
-            return mu_fail(MU_USAGE, "MUSTER_LEASE='%s': not a number of seconds", lease);
-        env.run_dir = copy_env("MUSTER_RUN_DIR");
-        env.shm_dir = copy_env("MUSTER_SHM_DIR");
-        env.token = copy_env("MUSTER_RUN_TOKEN");
+            return mu_fail(MU_USAGE, MU_ENV_LEASE "='%s': not a number of seconds", lease);
+        env.run_dir = copy_env(MU_ENV_RUN_DIR);
+        env.shm_dir = copy_env(MU_ENV_SHM_DIR);
+        env.token = copy_env(MU_ENV_RUN_TOKEN);
         if (env.token && !mu_run_token_ok(env.token))
-            return mu_fail(MU_USAGE, "MUSTER_RUN_TOKEN='%s': not 32 hex digits", env.token);
+            return mu_fail(MU_USAGE, MU_ENV_RUN_TOKEN "='%s': not 32 hex digits", env.token);
         if (env.shm_dir && (env.shm_dir[0] != '/' || !strstr(env.shm_dir, "/muster-")))
-            return mu_fail(MU_USAGE, "MUSTER_SHM_DIR='%s': not a folder made for this run", env.shm_dir);
-        const char *hex = getenv("MUSTER_CONTROL_KEY");
-        env.key_file = copy_env("MUSTER_CONTROL_KEY_FILE");
+            return mu_fail(MU_USAGE, MU_ENV_SHM_DIR "='%s': not a folder made for this run", env.shm_dir);
+        const char *hex = getenv(MU_ENV_CONTROL_KEY);
+        env.key_file = copy_env(MU_ENV_CONTROL_KEY_FILE);
         env.key = mu_control_key_room();
         if (!env.key_file && (!hex || !mu_control_key_parse(hex, env.key))) {
             mu_control_key_free(env.key);
-            return mu_fail(
-                MU_AUTH, "MUSTER_CONTROL is set, but neither MUSTER_CONTROL_KEY_FILE nor MUSTER_CONTROL_KEY "
-                         "holds a key of 64 hex digits");
+            return mu_fail(MU_AUTH, "%s is set, but neither %s nor %s holds a key of 64 hex digits",
+                           MU_ENV_CONTROL, MU_ENV_CONTROL_KEY_FILE, MU_ENV_CONTROL_KEY);
         }
     }
     *out = env;
@@ -83,11 +83,13 @@ mu_status_t mu_guard_env_read(mu_guard_env_t *out)
 
 void mu_guard_env_scrub(void)
 {
-    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
-        char *text = getenv(secrets[i]);
+    for (const mu_env_row_t *row = mu_launch_env; row->name; row++) {
+        if (row->kind != MU_ENV_SECRET)
+            continue;
+        char *text = getenv(row->name);
         if (text)
             sodium_memzero(text, strlen(text)); /* where the kernel put it, which a core file shows */
-        unsetenv(secrets[i]);
+        unsetenv(row->name);
     }
 }
 

@@ -30,13 +30,8 @@
  * SIGTERM, SIGINT and SIGUSR1 ask the rank to save and stop (page->request), and the guard of rank 0 says in
  * the first line what is missing.
  *
- * Environment, all read here and nowhere else (made by `muster run`):
- *   MUSTER_CONTROL           ADDRESS:PORT of the launcher ([ADDRESS]:PORT for IPv6)
- *   MUSTER_CONTROL_KEY_FILE  file of 64 hex digits, mode 0600; or
- *   MUSTER_CONTROL_KEY       the digits themselves
- *   MUSTER_LEASE             seconds without an answer after which the rank is killed (default 15)
- *   MUSTER_RUN_DIR, MUSTER_ATTEMPT, MUSTER_RUN_TOKEN, MUSTER_SHM_DIR
- *   OMPI_COMM_WORLD_RANK and _SIZE, or PMIX_RANK, or SLURM_PROCID and SLURM_NTASKS
+ * The environment is read here, by mu_guard_env_read(): the variables of common/launch_env.h, and
+ * OMPI_COMM_WORLD_RANK and _SIZE, or PMIX_RANK, or SLURM_PROCID and SLURM_NTASKS. MUSTER_LEASE defaults to 15.
  * The rank's environment has neither the key nor the address of the launcher.
  */
 #ifndef MU_WORKER_GUARD_H

@@ -1,5 +1,6 @@
 #include "worker/train/device_context.h"
 #include "common/buf.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "kernels/cuda_load.h"
 #include "worker/train/device_context_impl.h"
@@ -29,7 +30,7 @@ static int share_of_threads(const mu_run_t *run)
  * library that was named is asked in any case. */
 static bool has_driver(void)
 {
-    const char *named = getenv("MUSTER_CUDA_LIBRARY");
+    const char *named = getenv(MU_ENV_CUDA_LIBRARY);
     if (named && *named)
         return true;
     void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
@@ -67,7 +68,7 @@ static mu_status_t all_the_same(const mu_run_t *run, bool cuda)
  * two of its ranks on one device of one host. For tests on a single card. */
 static mu_status_t share_gpu(const mu_run_t *run, const mu_neighbours_t *near, int count, int *index)
 {
-    const char *share = getenv("MUSTER_SHARE_GPU");
+    const char *share = getenv(MU_ENV_SHARE_GPU);
     char id[48];
     if (!share || strcmp(share, "1") != 0)
         return mu_fail(

@@ -1,5 +1,6 @@
 #include "worker/train/device_context_impl.h"
 #include "common/buf.h"
+#include "common/launch_env.h"
 #include "common/log.h"
 #include "common/nccl_env.h"
 #include "worker/comm/comm_nccl.h"
@@ -16,7 +17,7 @@ static void report(const mu_run_t *run, network_t *net)
 {
     char interfaces[512] = "";
     const char *include = getenv("OMPI_MCA_btl_tcp_if_include");
-    const char *sys = getenv("MUSTER_SYSFS");
+    const char *sys = getenv(MU_ENV_SYSFS);
     mu_ib_ports_tell(sys && *sys ? sys : "/sys", net->ports, sizeof net->ports);
     if (run->config->muster.transport == MU_TRANSPORT_TCP)
         setenv("NCCL_IB_DISABLE", "1", 0);
