@@ -7,7 +7,6 @@
 #include "common/words.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/mpi/agent.h"
-#include "launcher/run/cmd_run.h"
 #include "launcher/run/run_plan.h"
 #include "launcher/run/cmd_worker.h"
 

@@ -2,7 +2,7 @@
 #include "common/config/config.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "launcher/run/cmd_run.h"
+#include "launcher/run/run.h"
 #include "launcher/run/cmd_worker.h"
 #include "common/checkpoint/checkpoint_reader.h"
 #include "common/checkpoint/foreign.h"
@@ -136,7 +136,7 @@ static mu_status_t run(const mu_ask_t *ask, const mu_checkpoint_t *checkpoint, c
     MU_TRY_GOTO(status, mu_ask_whole_path(mu_checkpoint_path(checkpoint), &path), out);
     MU_TRY_GOTO(status, write_model(checkpoint, dir, &model), out);
     run_line(ask, model, path, dir, keys, &line);
-    MU_TRY_GOTO(status, mu_cmd_run_as(line.n, line.v, words), out);
+    MU_TRY_GOTO(status, mu_run(line.n, line.v, words), out);
     status = take ? take(arg, dir) : mu_ask_print(dir);
 out:
     mu_args_free(&line);

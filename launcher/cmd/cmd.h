@@ -27,6 +27,9 @@ extern const mu_command_t mu_tokenizer_train_command, mu_tokenizer_encode_comman
     mu_tokenizer_decode_command;
 mu_status_t mu_cmd_tokenizer(int argc, char **argv);
 
+/* A run, from hosts to the last exit code: launcher/run/run.h. The table is mu_run_command of run_plan.h. */
+mu_status_t mu_cmd_run(int argc, char **argv);
+
 /* What a config asks for, before anything runs. Errors: MU_CONFIG, also when it does not fit the memory. */
 extern const mu_command_t mu_plan_command;
 mu_status_t mu_cmd_plan(int argc, char **argv);
