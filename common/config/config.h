@@ -125,8 +125,10 @@ typedef struct mu_config {
         mu_log_level_t log_level;
         int64_t lookahead; /* global batches the controller sends ahead */
         char *end_tokens; /* ids that end a text, "98, 100" (mu_config_end_tokens()); NULL: the tokenizer's */
-        int model_type;   /* mu_model_type_t */
-        bool overlap;     /* gradients are reduced over dp while backward goes on */
+        char *chat_template, *chat_begin, *chat_system; /* dataset/chat/chat_template.h; NULL: not given */
+        char *chat_prefix[3];                           /* of `plain`: system, user, assistant */
+        int model_type;                                 /* mu_model_type_t */
+        bool overlap;                          /* gradients are reduced over dp while backward goes on */
         char *metrics_listen;                  /* for Prometheus; NULL: nobody listens */
         double track_wait;                     /* seconds */
         mu_choice_of_three_t async_checkpoint; /* checkpoints are written beside the steps */

@@ -68,30 +68,33 @@ static mu_status_t mark(const work_t *w, const mu_chat_marks_t *marks, mu_loss_o
     return MU_OK;
 }
 
-/* The longest beginning of whole turns of at most `most` tokens in which one counts; 0: there is none. */
+/* The longest beginning of whole turns of at most `most` tokens in which one counts: its tokens and bytes; 0: there is
+ * none. */
 static mu_status_t cut_at_turn(const work_t *w, const mu_chat_marks_t *marks, int64_t most,
-                               const char *labels, size_t *out)
+                               const char *labels, size_t *kept, size_t *bytes)
 {
-    *out = 0;
+    *kept = *bytes = 0;
     for (int i = marks->count - 1; i >= 0; i--) {
         size_t end;
         bool inside;
         MU_TRY(tokens_before(w, marks->turns[i].to, &end, &inside));
         end += inside;
-        if (end <= (size_t)most && end > 0) {
-            *out = memchr(labels, 1, end) ? end : 0;
-            return MU_OK;
+        if (end > (size_t)most || end == 0)
+            continue;
+        if (memchr(labels, 1, end)) {
+            *kept = end;
+            *bytes = marks->turns[i].to;
         }
+        return MU_OK;
     }
     return MU_OK;
 }
 
 mu_status_t mu_chat_encode(mu_encoder_t *encoder, const mu_tokenizer_t *tok, const char *text, size_t n,
                            const mu_chat_marks_t *marks, mu_loss_on_t on, int64_t most, mu_ids_t *ids,
-                           mu_buf_t *labels, bool *cut)
+                           mu_buf_t *labels, size_t *bytes)
 {
     size_t first = ids->len, label = labels->len, kept;
-    *cut = false;
     MU_TRY(mu_encoder_encode(encoder, text, n, ids, NULL));
     work_t w = {encoder, text, n, ids->data + first, ids->len - first, NULL};
     size_t *ends = mu_alloc((w.count + 1) * sizeof *ends);
@@ -99,11 +102,10 @@ mu_status_t mu_chat_encode(mu_encoder_t *encoder, const mu_tokenizer_t *tok, con
         w.ends = ends;
     mu_buf_reserve(labels, w.count);
     kept = w.count;
+    *bytes = n;
     mu_status_t status = mark(&w, marks, on, labels->data + label);
-    if (status == MU_OK && most > 0 && w.count > (size_t)most) {
-        status = cut_at_turn(&w, marks, most, labels->data + label, &kept);
-        *cut = kept > 0;
-    }
+    if (status == MU_OK && most > 0 && w.count > (size_t)most)
+        status = cut_at_turn(&w, marks, most, labels->data + label, &kept, bytes);
     if (status != MU_OK)
         kept = 0;
     ids->len = first + kept;

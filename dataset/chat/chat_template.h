@@ -20,6 +20,7 @@
 #ifndef MU_DATASET_CHAT_TEMPLATE_H
 #define MU_DATASET_CHAT_TEMPLATE_H
 
+#include "common/config/config.h"
 #include "dataset/chat/chat.h"
 #include "dataset/tokenizer/tokenizer.h"
 
@@ -33,6 +34,12 @@ typedef struct mu_chat_choice {
     const char *prefix
         [MU_CHAT_ROLES]; /* of `plain`: before each message of that role; NULL: "", "User: ", "Assistant: " */
 } mu_chat_choice_t;
+
+/* That of a configuration. The strings are its own. */
+mu_chat_choice_t mu_chat_choice_of(const mu_config_t *config);
+/* As JSON, for a data set's manifest, and back into a configuration that names no template itself. */
+json_t *mu_chat_choice_json(const mu_chat_choice_t *choice);
+void mu_chat_choice_keep(const json_t *choice, mu_config_t *config);
 
 /* What lies beside a tokenizer. */
 typedef struct mu_chat_files {

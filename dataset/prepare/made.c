@@ -65,16 +65,24 @@ static void list_end(list_t *list, json_t *made)
 
 /* ---- counts ---- */
 
-static json_t *counts_json(const mu_reader_counts_t *c, int left_out)
+static json_t *counts_json(const mu_reader_counts_t *c, int left_out, const mu_made_chat_t *chat)
 {
     const mu_filter_counts_t *f = &c->filter;
     const mu_archive_counts_t *a = &c->archive;
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "invalid",
-                     (json_int_t)c->invalid, "empty", (json_int_t)c->empty, "bad", (json_int_t)c->bad,
-                     "control", (json_int_t)f->control, "too_short", (json_int_t)f->too_short, "too_long",
-                     (json_int_t)f->too_long, "duplicates", (json_int_t)f->duplicates, "members",
-                     (json_int_t)a->members, "links", (json_int_t)a->links, "devices", (json_int_t)a->devices,
-                     "outside", (json_int_t)a->outside, "left_out", (json_int_t)a->left_out + left_out);
+    json_t *json =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "invalid",
+                  (json_int_t)c->invalid, "empty", (json_int_t)c->empty, "bad", (json_int_t)c->bad, "control",
+                  (json_int_t)f->control, "too_short", (json_int_t)f->too_short, "too_long",
+                  (json_int_t)f->too_long, "duplicates", (json_int_t)f->duplicates, "members",
+                  (json_int_t)a->members, "links", (json_int_t)a->links, "devices", (json_int_t)a->devices,
+                  "outside", (json_int_t)a->outside, "left_out", (json_int_t)a->left_out + left_out);
+    if (chat) {
+        json_object_set_new(json, "unanswered", json_integer(c->unanswered));
+        json_object_set_new(json, "spelled", json_integer(c->spelled));
+        json_object_set_new(json, "cut", json_integer(chat->cut));
+        json_object_set_new(json, "too_many_tokens", json_integer(chat->left_out));
+    }
+    return json;
 }
 
 static json_t *parts_json(const int64_t parts[MU_DATA_SPLITS])
@@ -135,7 +143,7 @@ static json_t *groups_json(const mu_made_inputs_t *in, const mu_tally_t *tally)
 }
 
 json_t *mu_made_new(json_t *options, const mu_made_inputs_t *inputs, mu_reader_t *reader,
-                    const mu_tally_t *tally)
+                    const mu_tally_t *tally, const mu_made_chat_t *chat)
 {
     const mu_texts_t *texts = mu_reader_texts(reader);
     const mu_inputs_t *found = mu_texts_inputs(texts);
@@ -146,7 +154,7 @@ json_t *mu_made_new(json_t *options, const mu_made_inputs_t *inputs, mu_reader_t
     for (int i = 0; i < found->count; i++)
         list_add(&list, inputs, found, i, mu_texts_file(texts, i));
     list_end(&list, made);
-    json_object_set_new(made, "counts", counts_json(mu_reader_counts(reader), found->left_out));
+    json_object_set_new(made, "counts", counts_json(mu_reader_counts(reader), found->left_out, chat));
     json_object_set_new(made, "groups", groups_json(inputs, tally));
     json_object_set_new(made, "tags", tags_json(inputs, tally));
     return made;

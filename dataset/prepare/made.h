@@ -19,10 +19,15 @@ typedef struct mu_made_inputs {
     mu_text_format_t format; /* the reader's */
 } mu_made_inputs_t;
 
+/* Conversations of more tokens than a sample: cut, and left out. */
+typedef struct mu_made_chat {
+    int64_t cut, left_out;
+} mu_made_chat_t;
+
 /* `options` is an object of everything besides the inputs that decides the result; it is taken over. The reader has
- * come to its end. free with json_decref(). */
+ * come to its end. chat: NULL where the inputs are no conversations. free with json_decref(). */
 json_t *mu_made_new(json_t *options, const mu_made_inputs_t *inputs, mu_reader_t *reader,
-                    const mu_tally_t *tally);
+                    const mu_tally_t *tally, const mu_made_chat_t *chat);
 
 /* Whether a data set that says it is made of `made` (NULL: it does not say) is what these options and inputs would make;
  * *why is what differs, which the caller frees, or NULL. Reads all inputs. Errors: MU_NOINPUT, MU_DATA, MU_IO. */

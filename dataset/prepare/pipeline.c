@@ -13,6 +13,10 @@ typedef struct piece {
     bool finishes;  /* the document ends with it */
     int origin;     /* of the document */
     uint64_t digest;
+    size_t whole; /* bytes, of a conversation */
+    size_t bytes; /* of them those that its ids stand for */
+    int answers,
+        first; /* of a conversation: how many, and where in the slot's they begin; answers -1: it is none */
 } piece_t;
 
 typedef enum slot_state { FREE, FILLED, TAKEN, DONE } slot_state_t;
@@ -24,7 +28,9 @@ typedef struct slot {
     piece_t *pieces;
     size_t count, room;
     mu_ids_t ids;
-    size_t *id_ends; /* one a piece */
+    size_t *id_ends;      /* one a piece */
+    mu_buf_t labels;      /* of conversations: a byte an id */
+    mu_chat_text_t marks; /* of all conversations, one after the other; its text is not used */
     mu_status_t status;
 } slot_t;
 
@@ -37,6 +43,7 @@ typedef struct pipeline {
     slot_t *slots;
     uint64_t count, head, next, tail;
     const mu_tokenizer_t *tok;
+    const mu_pipeline_chat_t *chat;
 
     /* of the reading and writing thread only */
     mu_reader_t *reader;
@@ -50,14 +57,27 @@ typedef struct pipeline {
 
 /* ---- workers ---- */
 
-static void encode_slot(mu_encoder_t *encoder, slot_t *slot)
+static mu_status_t encode_chat(const pipeline_t *p, mu_encoder_t *encoder, slot_t *slot, piece_t *piece,
+                               size_t from)
+{
+    const mu_chat_text_t *m = &slot->marks;
+    mu_chat_marks_t marks = {m->answers + piece->first, m->turns + piece->first, m->trained + piece->first,
+                             piece->answers};
+    return mu_chat_encode(encoder, p->tok, slot->text.data + from, piece->end - from, &marks, p->chat->on,
+                          p->chat->most, &slot->ids, &slot->labels, &piece->bytes);
+}
+
+static void encode_slot(const pipeline_t *p, mu_encoder_t *encoder, slot_t *slot)
 {
     size_t from = 0;
     slot->status = MU_OK;
     for (size_t i = 0; i < slot->count && slot->status == MU_OK; i++) {
-        const piece_t *piece = &slot->pieces[i];
-        slot->status = (piece->continues ? mu_encoder_continue : mu_encoder_encode)(
-            encoder, slot->text.data + from, piece->end - from, &slot->ids, NULL);
+        piece_t *piece = &slot->pieces[i];
+        if (piece->answers >= 0)
+            slot->status = encode_chat(p, encoder, slot, piece, from);
+        else
+            slot->status = (piece->continues ? mu_encoder_continue : mu_encoder_encode)(
+                encoder, slot->text.data + from, piece->end - from, &slot->ids, NULL);
         from = piece->end;
         slot->id_ends[i] = slot->ids.len;
     }
@@ -76,7 +96,7 @@ static void *work(void *arg)
         slot_t *slot = &p->slots[p->next++ % p->count];
         slot->state = TAKEN;
         pthread_mutex_unlock(&p->lock);
-        encode_slot(encoder, slot);
+        encode_slot(p, encoder, slot);
         pthread_mutex_lock(&p->lock);
         slot->state = DONE;
         pthread_cond_signal(&p->done);
@@ -91,12 +111,31 @@ static void *work(void *arg)
 /* How much of the document's rest goes into one piece: all, or as much as changes no id. */
 static size_t piece_length(const pipeline_t *p)
 {
-    for (size_t n = PIECE; n < p->doc.bytes; n *= 2) {
+    for (size_t n = p->doc.chat ? p->doc.bytes : PIECE; n < p->doc.bytes; n *= 2) {
         size_t cut = mu_tokenizer_cut(p->tok, p->doc.text, n);
         if (cut > 0)
             return cut;
     }
     return p->doc.bytes;
+}
+
+/* Appends a conversation's answers to those of the slot; returns where they begin. */
+static int add_marks(mu_chat_text_t *to, const mu_chat_text_t *from)
+{
+    int first = to->count;
+    if (to->room < first + from->count) {
+        to->room = 2 * (first + from->count);
+        to->answers = mu_realloc(to->answers, (size_t)to->room * sizeof *to->answers);
+        to->turns = mu_realloc(to->turns, (size_t)to->room * sizeof *to->turns);
+        to->trained = mu_realloc(to->trained, (size_t)to->room * sizeof *to->trained);
+    }
+    for (int i = 0; i < from->count; i++) {
+        to->answers[first + i] = from->answers[i];
+        to->turns[first + i] = from->turns[i];
+        to->trained[first + i] = from->trained[i];
+    }
+    to->count += from->count;
+    return first;
 }
 
 static void add_piece(slot_t *slot, const mu_doc_t *doc, size_t n, bool continues)
@@ -107,8 +146,15 @@ static void add_piece(slot_t *slot, const mu_doc_t *doc, size_t n, bool continue
         slot->id_ends = mu_realloc(slot->id_ends, slot->room * sizeof *slot->id_ends);
     }
     mu_buf_add(&slot->text, doc->text, n);
-    slot->pieces[slot->count++] =
-        (piece_t){slot->text.len, continues, n == doc->bytes, doc->origin, doc->digest};
+    slot->pieces[slot->count++] = (piece_t){.end = slot->text.len,
+                                            .continues = continues,
+                                            .finishes = n == doc->bytes,
+                                            .origin = doc->origin,
+                                            .digest = doc->digest,
+                                            .whole = n,
+                                            .bytes = n,
+                                            .answers = doc->chat ? doc->chat->count : -1,
+                                            .first = doc->chat ? add_marks(&slot->marks, doc->chat) : 0};
 }
 
 /* Fills a free slot with pieces, BATCH bytes or one that is longer; none at the end of the input. */
@@ -142,10 +188,10 @@ static void publish(pipeline_t *p, slot_t *slot)
 
 /* ---- writing ---- */
 
-static mu_status_t write_piece(pipeline_t *p, const int32_t *ids, size_t n, size_t bytes,
+static mu_status_t write_piece(pipeline_t *p, const int32_t *ids, const unsigned char *labels, size_t n,
                                const piece_t *piece)
 {
-    p->text_bytes += bytes;
+    p->text_bytes += piece->bytes;
     if (!piece->finishes || p->ids.len > 0) {
         mu_ids_reserve(&p->ids, n);
         if (n > 0)
@@ -156,7 +202,7 @@ static mu_status_t write_piece(pipeline_t *p, const int32_t *ids, size_t n, size
     }
     if (!piece->finishes)
         return MU_OK;
-    mu_encoded_t doc = {ids, n, p->text_bytes, piece->digest, piece->origin};
+    mu_encoded_t doc = {ids, n, p->text_bytes, piece->digest, piece->origin, labels, piece->whole};
     mu_status_t status = p->sink->document(p->sink->arg, &doc);
     p->text_bytes = 0;
     p->ids.len = 0;
@@ -165,13 +211,14 @@ static mu_status_t write_piece(pipeline_t *p, const int32_t *ids, size_t n, size
 
 static mu_status_t write_slot(pipeline_t *p, slot_t *slot)
 {
-    size_t id = 0, text = 0;
+    size_t id = 0;
     MU_TRY(slot->status);
     for (size_t i = 0; i < slot->count; i++) {
         const piece_t *piece = &slot->pieces[i];
-        MU_TRY(write_piece(p, slot->ids.data + id, slot->id_ends[i] - id, piece->end - text, piece));
+        const unsigned char *labels =
+            piece->answers >= 0 ? (const unsigned char *)slot->labels.data + id : NULL;
+        MU_TRY(write_piece(p, slot->ids.data + id, labels, slot->id_ends[i] - id, piece));
         id = slot->id_ends[i];
-        text = piece->end;
     }
     return MU_OK;
 }
@@ -189,6 +236,8 @@ static mu_status_t write_oldest(pipeline_t *p)
     mu_status_t status = write_slot(p, slot);
     p->in_flight -= slot->text.len;
     mu_buf_clear(&slot->text);
+    mu_buf_clear(&slot->labels);
+    slot->marks.count = 0;
     slot->ids.len = slot->count = 0;
     if (slot->text.cap > KEEP)
         mu_buf_release(&slot->text);
@@ -222,6 +271,8 @@ static void release(pipeline_t *p)
     for (uint64_t i = 0; i < p->count; i++) {
         mu_buf_release(&p->slots[i].text);
         mu_ids_release(&p->slots[i].ids);
+        mu_buf_release(&p->slots[i].labels);
+        mu_chat_text_release(&p->slots[i].marks);
         free(p->slots[i].pieces);
         free(p->slots[i].id_ends);
     }
@@ -233,9 +284,13 @@ static void release(pipeline_t *p)
 }
 
 mu_status_t mu_pipeline_run(mu_reader_t *reader, const mu_tokenizer_t *tok, int threads,
-                            const mu_pipeline_sink_t *sink)
+                            const mu_pipeline_chat_t *chat, const mu_pipeline_sink_t *sink)
 {
-    pipeline_t p = {.count = (uint64_t)threads * SLOTS_A_THREAD, .tok = tok, .reader = reader, .sink = sink};
+    pipeline_t p = {.count = (uint64_t)threads * SLOTS_A_THREAD,
+                    .tok = tok,
+                    .chat = chat,
+                    .reader = reader,
+                    .sink = sink};
     pthread_t *thread = mu_calloc((size_t)threads, sizeof *thread);
     p.slots = mu_calloc(p.count, sizeof *p.slots);
     pthread_mutex_init(&p.lock, NULL);

@@ -7,6 +7,7 @@
 #define MU_DATASET_PIPELINE_H
 
 #include "common/status.h"
+#include "dataset/chat/chat_ids.h"
 #include "dataset/prepare/reader.h"
 #include "dataset/tokenizer/tokenizer.h"
 
@@ -17,7 +18,16 @@ typedef struct mu_encoded {
     uint64_t text_bytes; /* of its text */
     uint64_t digest;     /* the reader's, as `origin` is */
     int origin;
+    const unsigned char *labels; /* of a conversation: a byte an id, 1 where it counts; else NULL */
+    size_t whole; /* bytes of the text before it was cut; text_bytes is less then, and 0 with n where it
+                                  * could not be cut */
 } mu_encoded_t;
+
+/* How conversations are encoded (mu_chat_encode). */
+typedef struct mu_pipeline_chat {
+    mu_loss_on_t on;
+    int64_t most; /* ids of one; 0: any number */
+} mu_pipeline_chat_t;
 
 typedef struct mu_pipeline_sink {
     mu_status_t (*document)(void *arg,
@@ -26,10 +36,10 @@ typedef struct mu_pipeline_sink {
     void *arg;
 } mu_pipeline_sink_t;
 
-/* Reads to the end. Both functions of the sink are called on this thread. Errors: those of the reader, the
+/* Reads to the end; chat: for a reader of conversations, else not looked at. Both functions of the sink are called on this thread. Errors: those of the reader, the
  * encoder and the sink, whichever comes first in the order of documents; MU_BUG (no thread can be started).
  */
 mu_status_t mu_pipeline_run(mu_reader_t *reader, const mu_tokenizer_t *tok, int threads,
-                            const mu_pipeline_sink_t *sink);
+                            const mu_pipeline_chat_t *chat, const mu_pipeline_sink_t *sink);
 
 #endif

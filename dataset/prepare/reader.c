@@ -49,6 +49,8 @@ void mu_reader_close(mu_reader_t *r)
     mu_buf_release(&r->record);
     mu_buf_release(&r->repaired);
     mu_buf_release(&r->built);
+    mu_chat_release(&r->chat);
+    mu_chat_text_release(&r->chat_text);
     free(r);
 }
 
@@ -98,6 +100,8 @@ static mu_status_t next_text(mu_reader_t *r)
     if (!r->text.stream)
         return MU_OK;
     r->format = r->options.format == MU_FORMAT_BY_NAME ? r->text.format : r->options.format;
+    if (r->options.chat)
+        r->format = MU_FORMAT_JSONL;
     if (is_table(r->format) && !r->table) {
         mu_warn("%s: this table is read as text, as no column was named", r->text.name);
         r->format = MU_FORMAT_TEXT;

@@ -28,6 +28,7 @@
 #define MU_DATASET_READER_H
 
 #include "common/status.h"
+#include "dataset/chat/chat_template.h"
 #include "dataset/prepare/filter.h"
 #include "dataset/prepare/template.h"
 #include "dataset/prepare/texts.h"
@@ -47,6 +48,10 @@ typedef struct mu_reader_options {
      * A table's first record names the columns, unless all names are as #3: the third column of a table without names.
      * NULL: a table is text. */
     const mu_template_t *json, *table;
+    /* The inputs are JSON Lines of conversations (dataset/chat/chat.h), whose text this template makes; the caller's.
+     * One without an answer that may count is left out, unless `chat_all`. */
+    const mu_chat_template_t *chat;
+    bool chat_all;
     char delimiter; /* of tables; 0: a tab in *.tsv and *.tab, else a comma */
     size_t
         max_record; /* bytes of one document, JSON line or record of a table, at most 1 GiB; a longer one is an error */
@@ -70,15 +75,19 @@ typedef struct mu_doc {
     int64_t line;     /* of its first byte, from 1 */
     int origin;       /* which of the paths given it comes from */
     uint64_t digest;  /* filter.h */
+    const mu_chat_text_t
+        *chat; /* the conversation whose text it is; the reader's, until its next call. NULL: it is none */
 } mu_doc_t;
 
 typedef struct mu_reader_counts {
-    int64_t documents; /* given */
-    int64_t empty;     /* left out */
-    int64_t bad;       /* left out by skip_bad */
-    int64_t invalid;   /* U+FFFD put in for ill-formed sequences and lone surrogates */
-    int64_t tables;    /* files read as tables */
-    uint64_t bytes;    /* of all documents given */
+    int64_t documents;  /* given */
+    int64_t empty;      /* left out */
+    int64_t bad;        /* left out by skip_bad */
+    int64_t invalid;    /* U+FFFD put in for ill-formed sequences and lone surrogates */
+    int64_t tables;     /* files read as tables */
+    int64_t unanswered; /* conversations left out */
+    int64_t spelled;    /* conversations in which a message spells a token of the template */
+    uint64_t bytes;     /* of all documents given */
     mu_filter_counts_t filter;
     mu_archive_counts_t archive;
 } mu_reader_counts_t;

@@ -38,6 +38,8 @@ struct mu_reader {
     uint64_t record_offset;
     mu_fault_t fault; /* of a table's record */
     mu_buf_t repaired, built;
+    mu_chat_t chat; /* the record */
+    mu_chat_text_t chat_text;
 };
 
 /* Begins with the current text: reads the header of a table. Errors: MU_DATA and those of the stream. */
@@ -45,5 +47,10 @@ mu_status_t mu_record_begin(mu_reader_t *r);
 /* The next document of the current text; *more is false after the last one. doc->text is NULL for a bad record that was
  * left out. */
 mu_status_t mu_record_next(mu_reader_t *r, mu_doc_t *doc, bool *more);
+
+/* A record without a text: an error with `advice` after it, unless as many as --skip-bad allows have been left out. */
+mu_status_t mu_record_bad(mu_reader_t *r, const mu_fault_t *fault, const char *advice);
+/* The document of a line of chat data (chat_record.c). doc->text is NULL for one that was left out. */
+mu_status_t mu_record_chat(mu_reader_t *r, const char *line, size_t n, mu_doc_t *doc);
 
 #endif

@@ -230,8 +230,7 @@ static mu_status_t repair(mu_reader_t *r, const char **text, size_t *n)
     return MU_OK;
 }
 
-/* A record without a text: an error, unless as many as --skip-bad allows have been left out. */
-static mu_status_t bad_record(mu_reader_t *r, const mu_fault_t *fault, const char *advice)
+mu_status_t mu_record_bad(mu_reader_t *r, const mu_fault_t *fault, const char *advice)
 {
     if (r->counts.bad >= r->options.skip_bad) {
         char spent[64] = "";
@@ -290,7 +289,7 @@ static mu_status_t bad_json(mu_reader_t *r, const char *line, size_t n, const mu
     snprintf(fault.why, sizeof fault.why, "%s%s", result->why, form_of(line, n));
     mu_buf_addf(&advice, " (the text is looked for under \"%s\"; --text-key names another)",
                 r->json->names[missing]);
-    mu_status_t status = bad_record(r, &fault, advice.data);
+    mu_status_t status = mu_record_bad(r, &fault, advice.data);
     mu_buf_release(&advice);
     return status;
 }
@@ -339,7 +338,7 @@ static mu_status_t table_document(mu_reader_t *r, mu_doc_t *doc)
     if (!r->fault.why[0])
         check_fields(r);
     if (r->fault.why[0])
-        return bad_record(r, &r->fault, "");
+        return mu_record_bad(r, &r->fault, "");
     for (int i = 0; i < r->table->name_count; i++)
         r->values[i].text = mu_csv_field(&r->csv, r->columns[i], &r->values[i].n);
     build(r, r->table, doc);
@@ -360,6 +359,8 @@ mu_status_t mu_record_next(mu_reader_t *r, mu_doc_t *doc, bool *more)
     if ((json || r->boundary != MU_BOUNDARY_FILE) && n > 0 && text[n - 1] == '\r')
         n--; /* the line's end was CR LF */
     MU_TRY(repair(r, &text, &n));
+    if (r->options.chat)
+        return mu_record_chat(r, text, n, doc);
     if (json)
         return json_document(r, text, n, doc);
     doc->text = text;

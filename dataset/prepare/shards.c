@@ -94,7 +94,7 @@ static mu_status_t create_spools(mu_shards_t *s)
         char name[32];
         snprintf(name, sizeof name, "spool%s%s", i > 0 ? "-" : "",
                  i > 0 ? mu_data_split_name((mu_data_split_t)i) : "");
-        MU_TRY(mu_spool_create(&s->spools[i], s->partial, name, s->manifest.token_bytes));
+        MU_TRY(mu_spool_create(&s->spools[i], s->partial, name, s->manifest.token_bytes, s->options.labels));
     }
     return MU_OK;
 }
@@ -147,6 +147,7 @@ mu_status_t mu_shards_create(const char *dir, const mu_shards_options_t *options
     s->manifest.split = mu_strdup(options->split);
     s->manifest.vocab = options->vocab;
     s->manifest.token_bytes = mu_token_bytes(options->vocab);
+    s->manifest.labels = options->labels;
     mu_status_t status = prepare_directory(s);
     if (status != MU_OK) {
         mu_shards_free(s);
@@ -174,7 +175,8 @@ void mu_shards_free(mu_shards_t *s)
 
 /* ---- documents ---- */
 
-mu_status_t mu_shards_add(mu_shards_t *s, const int32_t *ids, size_t n, uint64_t text_bytes, uint64_t digest)
+mu_status_t mu_shards_add(mu_shards_t *s, const int32_t *ids, const unsigned char *labels, size_t n,
+                          uint64_t text_bytes, uint64_t digest)
 {
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= s->options.vocab)
@@ -182,14 +184,20 @@ mu_status_t mu_shards_add(mu_shards_t *s, const int32_t *ids, size_t n, uint64_t
                            (long long)s->count, ids[i], (long long)s->options.vocab);
     }
     s->count++;
-    return mu_spool_add(&s->spools[s->options.by_digest ? mu_split_part(s->ratio, digest) : MU_TRAIN], ids, n,
-                        text_bytes);
+    return mu_spool_add(&s->spools[s->options.by_digest ? mu_split_part(s->ratio, digest) : MU_TRAIN], ids,
+                        labels, n, text_bytes);
 }
 
 void mu_shards_made(mu_shards_t *s, json_t *made)
 {
     json_decref(s->manifest.made);
     s->manifest.made = made;
+}
+
+void mu_shards_chat(mu_shards_t *s, json_t *chat)
+{
+    json_decref(s->manifest.chat);
+    s->manifest.chat = chat;
 }
 
 /* ---- cutting ---- */
@@ -247,25 +255,51 @@ static mu_status_t copy_tokens(cutter_t *c, int fd, const char *path, const mu_d
     return MU_OK;
 }
 
+/* The same for labels, which are counted. */
+static mu_status_t copy_labels(cutter_t *c, int fd, const char *path, mu_data_shard_t *shard,
+                               uint64_t *blocks)
+{
+    int64_t count = mu_data_shard_blocks(shard->tokens);
+    for (int64_t b = 0; b < count; b++) {
+        size_t n = (size_t)mu_min_i64(MU_BLOCK_TOKENS, shard->tokens - b * MU_BLOCK_TOKENS);
+        MU_TRY(mu_spool_labels(c->spool, c->token + b * MU_BLOCK_TOKENS, n, c->block));
+        blocks[b] = XXH3_64bits(c->block, n);
+        for (size_t i = 0; i < n; i++)
+            shard->counted += c->block[i];
+        if (!mu_pwrite_all(fd, c->block, n, (off_t)(shard->labels_at + b * MU_BLOCK_TOKENS)))
+            return io_error(path, "write");
+    }
+    return MU_OK;
+}
+
 static mu_status_t fill_shard(cutter_t *c, const char *path, mu_data_shard_t *shard)
 {
-    MU_TRY(mu_data_shard_lay_out(path, c->s->manifest.token_bytes, shard));
+    bool labels = c->s->manifest.labels;
+    MU_TRY(mu_data_shard_lay_out(path, c->s->manifest.token_bytes, labels, shard));
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return io_error(path, "open");
     size_t starts = (size_t)(shard->documents + 1) * 8,
            count = (size_t)mu_data_shard_blocks(shard->tokens) * 8;
-    uint64_t *blocks = mu_alloc(count);
+    uint64_t *blocks = mu_alloc(count), *label_blocks = mu_alloc(count);
     mu_status_t status = copy_tokens(c, fd, path, shard, blocks);
-    if (status == MU_OK && (!mu_pwrite_all(fd, c->starts, starts, (off_t)shard->documents_at) ||
-                            !mu_pwrite_all(fd, blocks, count, (off_t)shard->blocks_at) || fsync(fd) != 0))
+    if (status == MU_OK && labels)
+        status = copy_labels(c, fd, path, shard, label_blocks);
+    if (status == MU_OK &&
+        (!mu_pwrite_all(fd, c->starts, starts, (off_t)shard->documents_at) ||
+         !mu_pwrite_all(fd, blocks, count, (off_t)shard->blocks_at) ||
+         (labels && !mu_pwrite_all(fd, label_blocks, count, (off_t)shard->label_blocks_at)) ||
+         fsync(fd) != 0))
         status = io_error(path, "write");
     mu_digest_t *tables = mu_digest_new();
     mu_digest_add(tables, c->starts, starts);
     mu_digest_add(tables, blocks, count);
+    if (labels)
+        mu_digest_add(tables, label_blocks, count);
     mu_digest_hex(tables, shard->tables);
     mu_digest_free(tables);
     free(blocks);
+    free(label_blocks);
     if (close(fd) != 0 && status == MU_OK)
         status = io_error(path, "close");
     return status == MU_OK ? mu_digest_file(path, shard->digest) : status;
@@ -406,6 +440,7 @@ void mu_shards_sum(const mu_data_manifest_t *manifest, mu_shards_summary_t *summ
         const mu_data_shard_t *shard = &manifest->shards[i];
         summary->documents[shard->split] += shard->documents;
         summary->tokens[shard->split] += shard->tokens;
+        summary->counted[shard->split] += shard->counted;
         summary->text_bytes[shard->split] += shard->text_bytes;
     }
     snprintf(summary->version, MU_DIGEST_HEX, "%s", manifest->version);

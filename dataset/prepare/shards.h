@@ -28,12 +28,13 @@ typedef struct mu_shards_options {
     const mu_tokenizer_t *tokenizer; /* saved as DIR/tokenizer.json; NULL: none */
     const char *split;               /* "969, 30, 1" */
     int64_t tokens_a_shard;          /* 0: 128 Mi. A longer document has a shard of its own */
+    bool labels;                     /* documents have label masks */
     bool by_digest;                  /* a document's digest decides its part, not its position */
     bool replace; /* a data set that DIR holds is replaced at the end; otherwise that is an error */
 } mu_shards_options_t;
 
 typedef struct mu_shards_summary {
-    int64_t documents[MU_DATA_SPLITS], tokens[MU_DATA_SPLITS];
+    int64_t documents[MU_DATA_SPLITS], tokens[MU_DATA_SPLITS], counted[MU_DATA_SPLITS];
     uint64_t text_bytes[MU_DATA_SPLITS];
     int shards;
     char version[MU_DIGEST_HEX];
@@ -44,10 +45,12 @@ typedef struct mu_shards mu_shards_t;
 /* Errors: MU_RUNDIR (DIR exists and is not ours to replace, or cannot be made; another writer is at work),
  * MU_IO, MU_CONFIG (the split string). */
 mu_status_t mu_shards_create(const char *dir, const mu_shards_options_t *options, mu_shards_t **out);
-/* One document: n > 0 ids, which stand for text_bytes bytes of text with this digest. Errors: MU_IO; MU_BUG (an id
- * outside the vocabulary). */
-mu_status_t mu_shards_add(mu_shards_t *shards, const int32_t *ids, size_t n, uint64_t text_bytes,
-                          uint64_t digest);
+/* One document: n > 0 ids, which stand for text_bytes bytes of text with this digest; labels: with options.labels a byte
+ * each, 1 where the token counts. Errors: MU_IO; MU_BUG (an id outside the vocabulary). */
+mu_status_t mu_shards_add(mu_shards_t *shards, const int32_t *ids, const unsigned char *labels, size_t n,
+                          uint64_t text_bytes, uint64_t digest);
+/* How conversations became text, for the manifest; takes the object over. Before mu_shards_finish. */
+void mu_shards_chat(mu_shards_t *shards, json_t *chat);
 /* What the data set is made of, for its manifest; takes the object over. Before mu_shards_finish. */
 void mu_shards_made(mu_shards_t *shards, json_t *made);
 /* Errors: MU_IO; MU_DATA (a split comes out empty although its ratio is not 0). */

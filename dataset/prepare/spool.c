@@ -27,16 +27,21 @@ static mu_status_t create(char **path, FILE **out)
     return MU_OK;
 }
 
-mu_status_t mu_spool_create(mu_spool_t *s, const char *dir, const char *name, int width)
+mu_status_t mu_spool_create(mu_spool_t *s, const char *dir, const char *name, int width, bool labels)
 {
-    *s = (mu_spool_t){.width = width, .tokens_fd = -1, .documents_fd = -1};
+    *s = (mu_spool_t){.width = width, .tokens_fd = -1, .documents_fd = -1, .labels_fd = -1};
     s->tokens_path = mu_format("%s/%s.tokens", dir, name);
     MU_TRY(create(&s->tokens_path, &s->tokens));
     s->documents_path = mu_format("%s/%s.documents", dir, name);
-    return create(&s->documents_path, &s->documents);
+    MU_TRY(create(&s->documents_path, &s->documents));
+    if (!labels)
+        return MU_OK;
+    s->labels_path = mu_format("%s/%s.labels", dir, name);
+    return create(&s->labels_path, &s->labels);
 }
 
-mu_status_t mu_spool_add(mu_spool_t *s, const int32_t *ids, size_t n, uint64_t text_bytes)
+mu_status_t mu_spool_add(mu_spool_t *s, const int32_t *ids, const unsigned char *labels, size_t n,
+                         uint64_t text_bytes)
 {
     enum { CHUNK = 4096 };
     uint16_t narrow[CHUNK];
@@ -51,6 +56,8 @@ mu_status_t mu_spool_add(mu_spool_t *s, const int32_t *ids, size_t n, uint64_t t
         if (fwrite(bytes, (size_t)s->width, m, s->tokens) != m)
             return io_error(s->tokens_path, "write");
     }
+    if (s->labels && fwrite(labels, 1, n, s->labels) != n)
+        return io_error(s->labels_path, "write");
     mu_spooled_t doc = {(int64_t)n, text_bytes};
     if (fwrite(&doc, sizeof doc, 1, s->documents) != 1)
         return io_error(s->documents_path, "write");
@@ -71,6 +78,8 @@ static mu_status_t reopen(FILE **file, const char *path, int *fd)
 mu_status_t mu_spool_rewind(mu_spool_t *s)
 {
     MU_TRY(reopen(&s->tokens, s->tokens_path, &s->tokens_fd));
+    if (s->labels)
+        MU_TRY(reopen(&s->labels, s->labels_path, &s->labels_fd));
     return reopen(&s->documents, s->documents_path, &s->documents_fd);
 }
 
@@ -81,13 +90,23 @@ mu_status_t mu_spool_documents(const mu_spool_t *s, int64_t first, int64_t n, mu
     return good ? MU_OK : io_error(s->documents_path, "read");
 }
 
+static mu_status_t read_once(int fd, const char *path, int64_t at, size_t bytes, void *out)
+{
+    if (!mu_pread_all(fd, out, bytes, (off_t)at))
+        return io_error(path, "read");
+    /* where that cannot be done, the room comes back at the end */
+    (void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)bytes);
+    return MU_OK;
+}
+
 mu_status_t mu_spool_tokens(const mu_spool_t *s, int64_t at, size_t bytes, void *out)
 {
-    if (!mu_pread_all(s->tokens_fd, out, bytes, (off_t)at))
-        return io_error(s->tokens_path, "read");
-    /* where that cannot be done, the room comes back at the end */
-    (void)fallocate(s->tokens_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)bytes);
-    return MU_OK;
+    return read_once(s->tokens_fd, s->tokens_path, at, bytes, out);
+}
+
+mu_status_t mu_spool_labels(const mu_spool_t *s, int64_t at, size_t n, unsigned char *out)
+{
+    return read_once(s->labels_fd, s->labels_path, at, n, out);
 }
 
 static void remove_one(FILE *file, int fd, char *path)
@@ -105,5 +124,6 @@ void mu_spool_remove(mu_spool_t *s)
 {
     remove_one(s->tokens, s->tokens_fd, s->tokens_path);
     remove_one(s->documents, s->documents_fd, s->documents_path);
+    remove_one(s->labels, s->labels_fd, s->labels_path);
     *s = (mu_spool_t){0};
 }

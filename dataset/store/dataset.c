@@ -3,6 +3,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "common/token_marks.h"
 #include "dataset/store/dataset_impl.h"
 #include "dataset/store/shard_file.h"
 
@@ -92,6 +93,7 @@ void mu_dataset_close(mu_dataset_t *ds)
         return;
     if (ds->own)
         ds->ops->close(ds);
+    mu_dataset_close(ds->labels);
     free(ds->start);
     free(ds->tokenizer_path);
     free(ds->path);
@@ -132,6 +134,79 @@ mu_status_t mu_dataset_read(mu_dataset_t *ds, mu_data_split_t split, int64_t doc
         return mu_fail(MU_BUG, "%s: no tokens %lld to %lld in document %lld of %s", ds->path,
                        (long long)offset, (long long)(offset + n), (long long)doc, mu_data_split_name(split));
     return n > 0 ? ds->ops->read(ds, ds->bounds[split] + doc, offset, n, out) : MU_OK;
+}
+
+bool mu_dataset_labelled(const mu_dataset_t *ds)
+{
+    return ds->labelled;
+}
+
+int64_t mu_dataset_counted(const mu_dataset_t *ds, mu_data_split_t split)
+{
+    return ds->counted[split];
+}
+
+const json_t *mu_dataset_chat(const mu_dataset_t *ds)
+{
+    return ds->chat;
+}
+
+/* By another data set: tokens that it gives as below 0 are not counted, the others are the tokens themselves. */
+static mu_status_t mark_by_labels(mu_dataset_t *ds, int64_t doc, int64_t offset, int64_t n, int32_t *tokens)
+{
+    int32_t labels[4096];
+    for (int64_t at = 0, m; at < n; at += m) {
+        m = mu_min_i64(4096, n - at);
+        MU_TRY(ds->labels->ops->read(ds->labels, doc, offset + at, m, labels));
+        for (int64_t i = 0; i < m; i++) {
+            if (labels[i] < 0)
+                tokens[at + i] |= MU_TOKEN_UNCOUNTED;
+            else if (labels[i] != tokens[at + i])
+                return mu_fail(
+                    MU_DATA,
+                    "%s: document %lld: label %lld is id %d where '%s' has %d: labels are the tokens "
+                    "themselves, or below 0",
+                    ds->labels->path, (long long)doc, (long long)(offset + at + i), labels[i], ds->path,
+                    tokens[at + i]);
+        }
+    }
+    return MU_OK;
+}
+
+mu_status_t mu_dataset_read_marked(mu_dataset_t *ds, mu_data_split_t split, int64_t doc, int64_t offset,
+                                   int64_t n, int32_t *out)
+{
+    unsigned char counts[4096];
+    MU_TRY(mu_dataset_read(ds, split, doc, offset, n, out));
+    doc += ds->bounds[split];
+    if (ds->labels)
+        return mark_by_labels(ds, doc, offset, n, out);
+    for (int64_t at = 0, m; ds->labelled && at < n; at += m) {
+        m = mu_min_i64(4096, n - at);
+        MU_TRY(ds->ops->labels(ds, doc, offset + at, m, counts));
+        for (int64_t i = 0; i < m; i++)
+            if (!counts[i])
+                out[at + i] |= MU_TOKEN_UNCOUNTED;
+    }
+    return MU_OK;
+}
+
+mu_status_t mu_dataset_take_labels(mu_dataset_t *ds, mu_dataset_t *labels)
+{
+    bool same = labels->documents == ds->documents;
+    for (int64_t i = 0; same && i <= ds->documents; i++)
+        same = labels->start[i] == ds->start[i];
+    if (!same)
+        return mu_fail(MU_CONFIG, "%s: its documents are not those of '%s', whose labels it is to hold",
+                       labels->path, ds->path);
+    char *text = mu_format("labels 1\n%s\n%s\n", ds->version, labels->version);
+    mu_digest_bytes(text, strlen(text), ds->version);
+    free(text);
+    ds->labels = labels;
+    ds->labelled = true;
+    for (int i = 0; i < MU_DATA_SPLITS; i++)
+        ds->counted[i] = -1;
+    return MU_OK;
 }
 
 /* The document that holds token `position`; empty documents hold none. */

@@ -18,6 +18,7 @@
 #include "common/status.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <jansson.h>
 #include <stdint.h>
 
 typedef enum mu_data_split { MU_TRAIN, MU_VALID, MU_TEST, MU_DATA_SPLITS } mu_data_split_t;
@@ -31,6 +32,7 @@ mu_status_t mu_data_split_parse(const char *name, mu_data_split_t *out);
 typedef struct mu_dataset_options {
     const char *split; /* "969, 30, 1": cuts a .bin/.idx. A prepared directory is cut already; there another
                         * split than its own is warned of. NULL: "969, 30, 1" */
+    bool labels;       /* it is to be the labels of another one: numbers below 0 are fine */
     int64_t vocab; /* ids must be below; for a prepared directory the smaller of this and its own. 0: its own,
                     * and for a .bin/.idx no bound but int32's */
 } mu_dataset_options_t;
@@ -64,6 +66,21 @@ mu_status_t mu_dataset_read_at(mu_dataset_t *ds, mu_data_split_t split, int64_t 
 int64_t mu_dataset_sequences(const mu_dataset_t *ds, mu_data_split_t split, int64_t seq_length);
 mu_status_t mu_dataset_sequence(mu_dataset_t *ds, mu_data_split_t split, int64_t seq_length, int64_t k,
                                 int32_t *out);
+
+/* Whether tokens have label masks. */
+bool mu_dataset_labelled(const mu_dataset_t *ds);
+/* Of a labelled one: how many tokens of the split count for the loss; -1: not known. */
+int64_t mu_dataset_counted(const mu_dataset_t *ds, mu_data_split_t split);
+/* mu_dataset_read() with marks (common/token_marks.h): MU_TOKEN_UNCOUNTED where the label says so. Errors: as there. */
+mu_status_t mu_dataset_read_marked(mu_dataset_t *ds, mu_data_split_t split, int64_t doc, int64_t offset,
+                                   int64_t n, int32_t *out);
+/* The member `chat` of a prepared directory's manifest: how conversations became text (docs/format-dataset.md). NULL:
+ * they are none. The data set's. */
+const json_t *mu_dataset_chat(const mu_dataset_t *ds);
+/* Another data set that holds the labels of this one: gpt-neox's label_data, of the same documents and lengths; a label
+ * below 0 is not counted, another one must be the token itself. It becomes a part of `ds`, whose version it changes; on
+ * an error it stays the caller's. Errors: MU_CONFIG (other documents). */
+mu_status_t mu_dataset_take_labels(mu_dataset_t *ds, mu_dataset_t *labels);
 
 /* The data version: 32 hex digits that name tokens, documents and split, wherever the data lies. Of a
  * .bin/.idx: its index, the size of the .bin with its first and last MiB, and the split. */

@@ -7,6 +7,8 @@
 typedef struct mu_dataset_ops {
     /* Tokens of document `doc` of the whole data set, range inside it; ids below ds->vocab_checked. */
     mu_status_t (*read)(mu_dataset_t *ds, int64_t doc, int64_t offset, int64_t n, int32_t *out);
+    /* 1 or 0 of each such token: whether it counts; NULL where a data set can have none */
+    mu_status_t (*labels)(mu_dataset_t *ds, int64_t doc, int64_t offset, int64_t n, unsigned char *out);
     mu_status_t (*verify)(mu_dataset_t *ds);
     void (*close)(mu_dataset_t *ds); /* frees ds->own; own may be half made */
 } mu_dataset_ops_t;
@@ -23,6 +25,10 @@ struct mu_dataset {
     int64_t vocab;         /* 0: not known */
     int64_t vocab_checked; /* every id is below this */
     char version[MU_DIGEST_HEX];
+    bool labelled;                   /* ops->labels gives its masks, or `labels` holds them */
+    int64_t counted[MU_DATA_SPLITS]; /* tokens that count; -1: not known */
+    mu_dataset_t *labels;            /* mu_dataset_take_labels(); NULL: none */
+    const json_t *chat;
     char *tokenizer_path; /* NULL: none */
     char tokenizer_digest[MU_DIGEST_HEX];
 };

@@ -20,6 +20,7 @@ typedef struct indexed {
     int64_t bin_bytes, idx_bytes;
     int width; /* bytes of a token */
     bool is_signed;
+    bool labels; /* numbers below 0 are fine */
     int64_t *at; /* byte offset of each sequence; NULL where they lie back to back */
     unsigned char *piece;
 } indexed_t;
@@ -171,6 +172,20 @@ static mu_status_t make_version(mu_dataset_t *ds, indexed_t *own)
     return MU_OK;
 }
 
+/* Label ids are compared with the tokens, so only their sign matters where they are none. */
+static int64_t widen_labels(const indexed_t *own, int64_t n, int32_t *out)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const unsigned char *p = own->piece + i * own->width;
+        int64_t value = 0;
+        memcpy(&value, p, (size_t)own->width);
+        if (own->is_signed && own->width < 8 && value >> (8 * own->width - 1))
+            value -= (int64_t)1 << 8 * own->width;
+        out[i] = value < 0 ? -1 : value > INT32_MAX ? INT32_MAX : (int32_t)value;
+    }
+    return n;
+}
+
 static mu_status_t indexed_read(mu_dataset_t *ds, int64_t doc, int64_t offset, int64_t n, int32_t *out)
 {
     indexed_t *own = ds->own;
@@ -180,8 +195,9 @@ static mu_status_t indexed_read(mu_dataset_t *ds, int64_t doc, int64_t offset, i
         off_t from = (off_t)(first + offset * own->width);
         if (!mu_pread_all(own->bin, own->piece, (size_t)(m * own->width), from))
             return read_error(own->bin_path, errno);
-        int64_t good =
-            mu_tokens_widen(own->piece, own->width, own->is_signed, m, ds->vocab_checked, out, &bad);
+        int64_t good = own->labels ? widen_labels(own, m, out)
+                                   : mu_tokens_widen(own->piece, own->width, own->is_signed, m,
+                                                     ds->vocab_checked, out, &bad);
         if (good < m)
             return mu_fail(MU_DATA,
                            "%s: the token at byte %lld is id %lld, and the vocabulary has %lld: was the data "
@@ -226,7 +242,7 @@ static void indexed_close(mu_dataset_t *ds)
     free(own);
 }
 
-static const mu_dataset_ops_t indexed_ops = {indexed_read, indexed_verify, indexed_close};
+static const mu_dataset_ops_t indexed_ops = {indexed_read, NULL, indexed_verify, indexed_close};
 
 mu_status_t mu_indexed_open(mu_dataset_t *ds, const mu_dataset_options_t *options)
 {
@@ -245,6 +261,7 @@ mu_status_t mu_indexed_open(mu_dataset_t *ds, const mu_dataset_options_t *option
     MU_TRY(read_offsets(ds, own, sequences));
     ds->documents = sequences;
     ds->vocab_checked = options->vocab > 0 ? options->vocab : (int64_t)INT32_MAX + 1;
+    own->labels = options->labels;
     const char *split = options->split ? options->split : MU_SPLIT_DEFAULT;
     MU_TRY(mu_split_parse(split, ds->ratio));
     MU_TRY(mu_split_bounds(split, ds->documents, ds->bounds));

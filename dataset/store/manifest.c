@@ -6,16 +6,22 @@
 
 enum { MANIFEST_MAX = 256 << 20 };
 
-static json_t *shard_to_json(const mu_data_shard_t *s)
+static json_t *shard_to_json(const mu_data_shard_t *s, bool labels)
 {
     char name[32];
     mu_data_shard_name(s->split, s->number, name);
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "file", name, "split",
-                     mu_data_split_name(s->split), "documents", (json_int_t)s->documents, "tokens",
-                     (json_int_t)s->tokens, "text_bytes", (json_int_t)s->text_bytes, "bytes",
-                     (json_int_t)s->bytes, "tokens_at", (json_int_t)s->tokens_at, "documents_at",
-                     (json_int_t)s->documents_at, "blocks_at", (json_int_t)s->blocks_at, "tables", s->tables,
-                     "digest", s->digest);
+    json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "file", name, "split",
+                             mu_data_split_name(s->split), "documents", (json_int_t)s->documents, "tokens",
+                             (json_int_t)s->tokens, "text_bytes", (json_int_t)s->text_bytes, "bytes",
+                             (json_int_t)s->bytes, "tokens_at", (json_int_t)s->tokens_at, "documents_at",
+                             (json_int_t)s->documents_at, "blocks_at", (json_int_t)s->blocks_at, "tables",
+                             s->tables, "digest", s->digest);
+    if (labels) {
+        json_object_set_new(json, "labels_at", json_integer(s->labels_at));
+        json_object_set_new(json, "label_blocks_at", json_integer(s->label_blocks_at));
+        json_object_set_new(json, "counted", json_integer(s->counted));
+    }
+    return json;
 }
 
 /* The digest of the manifest without its member `digest`: of its shortest spelling with sorted keys, so that
@@ -35,17 +41,20 @@ void mu_data_manifest_write(const mu_data_manifest_t *m, mu_buf_t *out)
     char digest[MU_DIGEST_HEX];
     json_t *shards = json_array();
     for (int i = 0; i < m->count; i++)
-        json_array_append_new(shards, shard_to_json(&m->shards[i]));
-    json_t *root = json_pack("{s:s, s:i, s:s, s:I, s:i, s:i, s:s, s:o}", "format", MU_DATASET_FORMAT,
-                             "format_version", MU_DATASET_FORMAT_VERSION, "version", m->version, "vocab",
-                             (json_int_t)m->vocab, "token_bytes", m->token_bytes, "block_tokens",
-                             MU_BLOCK_TOKENS, "split", m->split, "shards", shards);
+        json_array_append_new(shards, shard_to_json(&m->shards[i], m->labels));
+    json_t *root =
+        json_pack("{s:s, s:i, s:s, s:I, s:i, s:i, s:s, s:o}", "format", MU_DATASET_FORMAT, "format_version",
+                  m->labels ? MU_DATASET_FORMAT_LABELS : MU_DATASET_FORMAT_VERSION, "version", m->version,
+                  "vocab", (json_int_t)m->vocab, "token_bytes", m->token_bytes, "block_tokens",
+                  MU_BLOCK_TOKENS, "split", m->split, "shards", shards);
     if (m->tokenizer_file)
         json_object_set_new(root, "tokenizer",
                             json_pack("{s:s, s:s, s:s}", "file", m->tokenizer_file, "digest",
                                       m->tokenizer_digest, "file_digest", m->tokenizer_file_digest));
     if (m->made)
         json_object_set(root, "made", m->made);
+    if (m->chat)
+        json_object_set(root, "chat", m->chat);
     digest_of(root, digest);
     json_object_set_new(root, "digest", json_string(digest));
     char *text = json_dumps(root, JSON_INDENT(2));
@@ -128,12 +137,21 @@ static mu_status_t parse_shard(const char *path, const json_t *object, const mu_
     take_digest(&t, "tables", s->tables);
     take_digest(&t, "digest", s->digest);
     s->text_bytes = (uint64_t)text_bytes;
+    if (m->labels) {
+        take_int(&t, "labels_at", 0, INT64_MAX, &s->labels_at);
+        take_int(&t, "label_blocks_at", 0, INT64_MAX, &s->label_blocks_at);
+        take_int(&t, "counted", 0, s->tokens, &s->counted);
+    }
     if (t.status != MU_OK)
         return t.status;
     blocks = mu_data_shard_blocks(s->tokens);
     check_inside(&t, "tokens", s->tokens_at, s->tokens, m->token_bytes, s->bytes);
     check_inside(&t, "documents", s->documents_at, s->documents + 1, 8, s->bytes);
     check_inside(&t, "blocks", s->blocks_at, blocks, 8, s->bytes);
+    if (m->labels) {
+        check_inside(&t, "labels", s->labels_at, s->tokens, 1, s->bytes);
+        check_inside(&t, "label_blocks", s->label_blocks_at, blocks, 8, s->bytes);
+    }
     return t.status;
 }
 
@@ -162,12 +180,13 @@ static mu_status_t parse_root(const char *path, json_t *root, mu_data_manifest_t
         return mu_fail(MU_DATA, "%s: not the manifest of a data set: 'format' is not \"%s\"", path,
                        MU_DATASET_FORMAT);
     take_int(&t, "format_version", 1, INT32_MAX, &version);
-    if (t.status == MU_OK && version != MU_DATASET_FORMAT_VERSION)
+    if (t.status == MU_OK && version > MU_DATASET_FORMAT_LABELS)
         return mu_fail(
             MU_DATA,
-            "%s: format version %lld; this muster reads version %d: prepare the data again, or use "
+            "%s: format version %lld; this muster reads versions to %d: prepare the data again, or use "
             "the muster that wrote it",
-            path, (long long)version, MU_DATASET_FORMAT_VERSION);
+            path, (long long)version, MU_DATASET_FORMAT_LABELS);
+    m->labels = version == MU_DATASET_FORMAT_LABELS;
     MU_TRY(t.status);
     MU_TRY(check_digest(path, root));
     take_digest(&t, "version", m->version);
@@ -182,6 +201,9 @@ static mu_status_t parse_root(const char *path, json_t *root, mu_data_manifest_t
     m->made = json_incref(json_object_get(root, "made"));
     if (m->made && !json_is_object(m->made))
         return mu_fail(MU_DATA, "%s: manifest: 'made' must be an object", path);
+    m->chat = json_incref(json_object_get(root, "chat"));
+    if (m->chat && !json_is_object(m->chat))
+        return mu_fail(MU_DATA, "%s: manifest: 'chat' must be an object", path);
     t.object = json_object_get(root, "tokenizer");
     t.where = "tokenizer";
     if (t.object) {

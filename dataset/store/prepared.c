@@ -18,21 +18,29 @@ enum { OPEN_MAX_FILES = 128 };
 /* One shard, open or not. */
 typedef struct part {
     char *path;
-    int fd;              /* -1: closed */
-    uint64_t used;       /* for closing the one that rests longest */
-    int64_t doc;         /* its first document, of the whole data set */
-    uint64_t *blocks;    /* digests */
-    unsigned char *seen; /* one bit a block: its digest was right */
+    int fd;                 /* -1: closed */
+    uint64_t used;          /* for closing the one that rests longest */
+    int64_t doc;            /* its first document, of the whole data set */
+    uint64_t *blocks[2];    /* digests, of each column */
+    unsigned char *seen[2]; /* one bit a block: its digest was right */
 } part_t;
+
+/* What a shard has a value of for each token: ids, and label masks. */
+typedef enum column { TOKENS, LABELS } column_t;
+
+/* A block that was checked, a part of one, and which block it is. */
+typedef struct cache {
+    unsigned char *block, *piece;
+    int part; /* -1: none */
+    int64_t number;
+} cache_t;
 
 typedef struct prepared {
     mu_data_manifest_t manifest;
     part_t *parts; /* manifest.count */
     int open;
     uint64_t clock;
-    unsigned char *block, *piece; /* a block that was checked; a part of one */
-    int block_part;               /* which one lies in `block`; -1: none */
-    int64_t block_number;
+    cache_t cache[2];
 } prepared_t;
 
 static mu_status_t part_error(const part_t *part, int error)
@@ -85,14 +93,20 @@ static mu_status_t read_tables(mu_dataset_t *ds, part_t *part, const mu_data_sha
     int64_t *start = ds->start + part->doc, before = start[0];
     size_t starts = (size_t)(shard->documents + 1) * 8,
            blocks = (size_t)mu_data_shard_blocks(shard->tokens) * 8;
-    part->blocks = mu_alloc(blocks);
-    part->seen = mu_calloc(blocks / 64 + 1, 1);
-    if (!mu_pread_all(part->fd, start, starts, (off_t)shard->documents_at) ||
-        !mu_pread_all(part->fd, part->blocks, blocks, (off_t)shard->blocks_at))
+    int columns = ds->labelled ? 2 : 1;
+    if (!mu_pread_all(part->fd, start, starts, (off_t)shard->documents_at))
         return part_error(part, errno);
+    for (int c = 0; c < columns; c++) {
+        part->blocks[c] = mu_alloc(blocks);
+        part->seen[c] = mu_calloc(blocks / 64 + 1, 1);
+        if (!mu_pread_all(part->fd, part->blocks[c], blocks,
+                          (off_t)(c == LABELS ? shard->label_blocks_at : shard->blocks_at)))
+            return part_error(part, errno);
+    }
     mu_digest_t *digest = mu_digest_new();
     mu_digest_add(digest, start, starts);
-    mu_digest_add(digest, part->blocks, blocks);
+    for (int c = 0; c < columns; c++)
+        mu_digest_add(digest, part->blocks[c], blocks);
     mu_digest_hex(digest, found);
     mu_digest_free(digest);
     if (strcmp(found, shard->tables) != 0)
@@ -145,6 +159,7 @@ static mu_status_t find_parts(mu_dataset_t *ds, prepared_t *own)
         MU_TRY(check_size(part, shard));
         ds->documents += shard->documents;
         ds->text_bytes[shard->split] += shard->text_bytes;
+        ds->counted[shard->split] += shard->counted;
         for (int k = (int)shard->split; k < MU_DATA_SPLITS; k++)
             ds->bounds[k + 1] = ds->documents;
     }
@@ -162,17 +177,22 @@ static mu_status_t compare_split(const mu_dataset_t *ds, const char *own, const 
 }
 
 static mu_status_t prepared_read(mu_dataset_t *ds, int64_t doc, int64_t offset, int64_t n, int32_t *out);
+static mu_status_t prepared_labels(mu_dataset_t *ds, int64_t doc, int64_t offset, int64_t n,
+                                   unsigned char *out);
 static mu_status_t prepared_verify(mu_dataset_t *ds);
 static void prepared_close(mu_dataset_t *ds);
-static const mu_dataset_ops_t prepared_ops = {prepared_read, prepared_verify, prepared_close};
+static const mu_dataset_ops_t prepared_ops = {prepared_read, prepared_labels, prepared_verify,
+                                              prepared_close};
 
 mu_status_t mu_prepared_open(mu_dataset_t *ds, const mu_dataset_options_t *options)
 {
     prepared_t *own = mu_calloc(1, sizeof *own);
     ds->ops = &prepared_ops;
     ds->own = own;
-    own->block_part = -1;
+    own->cache[TOKENS].part = own->cache[LABELS].part = -1;
     MU_TRY(mu_data_manifest_read(ds->path, &own->manifest));
+    ds->labelled = own->manifest.labels;
+    ds->chat = own->manifest.chat;
     MU_TRY(check_tokenizer(ds, &own->manifest));
     MU_TRY(mu_split_parse(own->manifest.split, ds->ratio));
     MU_TRY(find_parts(ds, own));
@@ -185,8 +205,10 @@ mu_status_t mu_prepared_open(mu_dataset_t *ds, const mu_dataset_options_t *optio
     if (options->vocab > 0)
         ds->vocab_checked = mu_min_i64(ds->vocab, options->vocab);
     snprintf(ds->version, MU_DIGEST_HEX, "%s", own->manifest.version);
-    own->block = mu_alloc((size_t)MU_BLOCK_TOKENS * 4);
-    own->piece = mu_alloc((size_t)MU_BLOCK_TOKENS * 4);
+    for (int c = 0; c < (ds->labelled ? 2 : 1); c++) {
+        own->cache[c].block = mu_alloc((size_t)MU_BLOCK_TOKENS * 4);
+        own->cache[c].piece = mu_alloc((size_t)MU_BLOCK_TOKENS * 4);
+    }
     return options->split ? compare_split(ds, own->manifest.split, options->split) : MU_OK;
 }
 
@@ -198,12 +220,16 @@ static void prepared_close(mu_dataset_t *ds)
         if (part->fd >= 0)
             close(part->fd);
         free(part->path);
-        free(part->blocks);
-        free(part->seen);
+        for (int c = 0; c < 2; c++) {
+            free(part->blocks[c]);
+            free(part->seen[c]);
+        }
     }
     free(own->parts);
-    free(own->block);
-    free(own->piece);
+    for (int c = 0; c < 2; c++) {
+        free(own->cache[c].block);
+        free(own->cache[c].piece);
+    }
     mu_data_manifest_free(&own->manifest);
     free(own);
 }
@@ -222,40 +248,41 @@ static int part_of(const prepared_t *own, int64_t doc)
     return low;
 }
 
-/* Bytes [from, from + n) of block b of a shard, checked against the block's digest on its first use. */
-static mu_status_t block_bytes(prepared_t *own, int index, int64_t b, size_t from, size_t n,
+/* Bytes [from, from + n) of block b of a shard's column, checked against the block's digest on its first use. */
+static mu_status_t block_bytes(prepared_t *own, column_t column, int index, int64_t b, size_t from, size_t n,
                                const unsigned char **out)
 {
     part_t *part = &own->parts[index];
+    cache_t *cache = &own->cache[column];
     const mu_data_shard_t *shard = &own->manifest.shards[index];
-    int64_t size = (int64_t)MU_BLOCK_TOKENS * own->manifest.token_bytes, at = b * size;
-    size_t whole = (size_t)mu_min_i64(size, shard->tokens * own->manifest.token_bytes - at);
+    int64_t width = column == LABELS ? 1 : own->manifest.token_bytes;
+    int64_t size = MU_BLOCK_TOKENS * width;
+    int64_t at = (column == LABELS ? shard->labels_at : shard->tokens_at) + b * size;
+    size_t whole = (size_t)mu_min_i64(size, shard->tokens * width - b * size);
     unsigned char bit = (unsigned char)(1u << b % 8);
-    if (own->block_part == index && own->block_number == b) {
-        *out = own->block + from;
+    if (cache->part == index && cache->number == b) {
+        *out = cache->block + from;
         return MU_OK;
     }
     MU_TRY(need(own, part));
-    if (part->seen[b / 8] & bit) {
-        *out = own->piece;
-        return mu_pread_all(part->fd, own->piece, n, (off_t)(shard->tokens_at + at) + (off_t)from)
-                   ? MU_OK
-                   : part_error(part, errno);
+    if (part->seen[column][b / 8] & bit) {
+        *out = cache->piece;
+        return mu_pread_all(part->fd, cache->piece, n, (off_t)at + (off_t)from) ? MU_OK
+                                                                                : part_error(part, errno);
     }
-    own->block_part = -1;
-    if (!mu_pread_all(part->fd, own->block, whole, (off_t)(shard->tokens_at + at)))
+    cache->part = -1;
+    if (!mu_pread_all(part->fd, cache->block, whole, (off_t)at))
         return part_error(part, errno);
-    if (XXH3_64bits(own->block, whole) != part->blocks[b])
+    if (XXH3_64bits(cache->block, whole) != part->blocks[column][b])
         return mu_fail(
             MU_DATA,
             "%s: damaged: bytes %lld to %lld are not what was written: copy the data set again, or "
             "run 'muster prepare' again",
-            part->path, (long long)(shard->tokens_at + at),
-            (long long)(shard->tokens_at + at) + (long long)whole - 1);
-    part->seen[b / 8] |= bit;
-    own->block_part = index;
-    own->block_number = b;
-    *out = own->block + from;
+            part->path, (long long)at, (long long)at + (long long)whole - 1);
+    part->seen[column][b / 8] |= bit;
+    cache->part = index;
+    cache->number = b;
+    *out = cache->block + from;
     return MU_OK;
 }
 
@@ -268,7 +295,7 @@ static mu_status_t prepared_read(mu_dataset_t *ds, int64_t doc, int64_t offset, 
         int64_t b = token / MU_BLOCK_TOKENS, inside = token % MU_BLOCK_TOKENS;
         int64_t m = mu_min_i64(n, MU_BLOCK_TOKENS - inside);
         const unsigned char *bytes = NULL;
-        MU_TRY(block_bytes(own, index, b, (size_t)(inside * width), (size_t)(m * width), &bytes));
+        MU_TRY(block_bytes(own, TOKENS, index, b, (size_t)(inside * width), (size_t)(m * width), &bytes));
         int64_t good = mu_tokens_widen(bytes, width, false, m, ds->vocab_checked, out, &bad);
         if (good < m)
             return mu_fail(
@@ -280,6 +307,22 @@ static mu_status_t prepared_read(mu_dataset_t *ds, int64_t doc, int64_t offset, 
         token += m;
         out += m;
         n -= m;
+    }
+    return MU_OK;
+}
+
+static mu_status_t prepared_labels(mu_dataset_t *ds, int64_t doc, int64_t offset, int64_t n,
+                                   unsigned char *out)
+{
+    prepared_t *own = ds->own;
+    int index = part_of(own, doc);
+    int64_t token = ds->start[doc] - ds->start[own->parts[index].doc] + offset;
+    for (int64_t m; n > 0; token += m, out += m, n -= m) {
+        int64_t inside = token % MU_BLOCK_TOKENS;
+        const unsigned char *bytes = NULL;
+        m = mu_min_i64(n, MU_BLOCK_TOKENS - inside);
+        MU_TRY(block_bytes(own, LABELS, index, token / MU_BLOCK_TOKENS, (size_t)inside, (size_t)m, &bytes));
+        memcpy(out, bytes, (size_t)m);
     }
     return MU_OK;
 }

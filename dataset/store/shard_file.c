@@ -35,7 +35,7 @@ static bool lay_out_one(hid_t file, const char *name, hid_t type, int64_t n, int
     return closed && where != HADDR_UNDEF;
 }
 
-static bool lay_out(const char *path, int token_bytes, mu_data_shard_t *shard)
+static bool lay_out(const char *path, int token_bytes, bool labels, mu_data_shard_t *shard)
 {
     bool good = false;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), file = -1;
@@ -47,7 +47,10 @@ static bool lay_out(const char *path, int token_bytes, mu_data_shard_t *shard)
         good = lay_out_one(file, "tokens", type, shard->tokens, &shard->tokens_at) &&
                lay_out_one(file, "documents", H5T_STD_I64LE, shard->documents + 1, &shard->documents_at) &&
                lay_out_one(file, "blocks", H5T_STD_U64LE, mu_data_shard_blocks(shard->tokens),
-                           &shard->blocks_at);
+                           &shard->blocks_at) &&
+               (!labels || (lay_out_one(file, "labels", H5T_STD_U8LE, shard->tokens, &shard->labels_at) &&
+                            lay_out_one(file, "label_blocks", H5T_STD_U64LE,
+                                        mu_data_shard_blocks(shard->tokens), &shard->label_blocks_at)));
         good = H5Fclose(file) >= 0 && good;
     }
     if (access >= 0)
@@ -55,14 +58,14 @@ static bool lay_out(const char *path, int token_bytes, mu_data_shard_t *shard)
     return good;
 }
 
-mu_status_t mu_data_shard_lay_out(const char *path, int token_bytes, mu_data_shard_t *shard)
+mu_status_t mu_data_shard_lay_out(const char *path, int token_bytes, bool labels, mu_data_shard_t *shard)
 {
     H5E_auto2_t print;
     void *arg;
     struct stat st;
     H5Eget_auto2(H5E_DEFAULT, &print, &arg); /* its stack of errors says less than one line of ours */
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    bool good = lay_out(path, token_bytes, shard);
+    bool good = lay_out(path, token_bytes, labels, shard);
     H5Eset_auto2(H5E_DEFAULT, print, arg);
     if (!good || stat(path, &st) != 0)
         return mu_fail(MU_IO, "%s: cannot make the HDF5 file: is the disk full?", path);
@@ -73,8 +76,9 @@ mu_status_t mu_data_shard_lay_out(const char *path, int token_bytes, mu_data_sha
 void mu_data_manifest_version(mu_data_manifest_t *m)
 {
     mu_buf_t text = MU_BUF_INIT;
-    mu_buf_addf(&text, "%s %d\nvocab %lld\ntokenizer %s\n", MU_DATASET_FORMAT, MU_DATASET_FORMAT_VERSION,
-                (long long)m->vocab, m->tokenizer_file ? m->tokenizer_digest : "none");
+    mu_buf_addf(&text, "%s %d\nvocab %lld\ntokenizer %s\n", MU_DATASET_FORMAT,
+                m->labels ? MU_DATASET_FORMAT_LABELS : MU_DATASET_FORMAT_VERSION, (long long)m->vocab,
+                m->tokenizer_file ? m->tokenizer_digest : "none");
     for (int i = 0; i < m->count; i++) {
         const mu_data_shard_t *s = &m->shards[i];
         mu_buf_addf(&text, "%s %lld %lld %llu %s\n", mu_data_split_name(s->split), (long long)s->documents,
@@ -90,5 +94,6 @@ void mu_data_manifest_free(mu_data_manifest_t *m)
     free(m->tokenizer_file);
     free(m->shards);
     json_decref(m->made);
+    json_decref(m->chat);
     *m = (mu_data_manifest_t){0};
 }

@@ -11,10 +11,11 @@
 
 #define MU_DATASET_FORMAT   "muster-dataset"
 #define MU_DATASET_MANIFEST "manifest.json"
-enum { MU_DATASET_FORMAT_VERSION = 1, MU_BLOCK_TOKENS = 65536 };
+/* Version 2 has label masks; without them data sets are of version 1. */
+enum { MU_DATASET_FORMAT_VERSION = 1, MU_DATASET_FORMAT_LABELS = 2, MU_BLOCK_TOKENS = 65536 };
 
 /* One shard as the manifest lists it. Offsets and sizes in bytes of the file; tables are the datasets
- * `documents` and `blocks`, one after the other in the digest. */
+ * `documents`, `blocks` and, of version 2, `label_blocks`, one after the other in the digest. */
 typedef struct mu_data_shard {
     mu_data_split_t split;
     int number; /* within the split */
@@ -22,13 +23,18 @@ typedef struct mu_data_shard {
     uint64_t text_bytes;
     int64_t bytes;                              /* of the file */
     int64_t tokens_at, documents_at, blocks_at; /* where the datasets lie */
-    char tables[MU_DIGEST_HEX];                 /* digest of documents, then blocks */
+    int64_t labels_at, label_blocks_at;         /* with label masks */
+    int64_t counted;                            /* labels that are 1 */
+    char tables[MU_DIGEST_HEX];                 /* digest of the tables */
     char digest[MU_DIGEST_HEX];                 /* digest of the file */
 } mu_data_shard_t;
 
 typedef struct mu_data_manifest {
     int64_t vocab;
     int token_bytes; /* 2 or 4 */
+    bool labels;     /* with label masks */
+    json_t *
+        chat; /* how conversations became text, an object that is not part of the version; NULL: they are none */
     char *split;
     char *tokenizer_file; /* NULL: none */
     char tokenizer_digest[MU_DIGEST_HEX], tokenizer_file_digest[MU_DIGEST_HEX];
@@ -53,9 +59,9 @@ static inline int64_t mu_data_shard_blocks(int64_t tokens)
 /* "train-00000.h5" */
 void mu_data_shard_name(mu_data_split_t split, int number, char out[32]);
 
-/* Has libhdf5 make the file with its three datasets, contiguous, allocated and unwritten, and fills in where
- * they lie and the size. Needs documents, tokens. Errors: MU_IO. */
-mu_status_t mu_data_shard_lay_out(const char *path, int token_bytes, mu_data_shard_t *shard);
+/* Has libhdf5 make the file with its datasets, three or (labels) five, contiguous, allocated and unwritten, and fills in
+ * where they lie and the size. Needs documents, tokens. Errors: MU_IO. */
+mu_status_t mu_data_shard_lay_out(const char *path, int token_bytes, bool labels, mu_data_shard_t *shard);
 
 /* Sets manifest->version from everything that decides what is trained on. */
 void mu_data_manifest_version(mu_data_manifest_t *manifest);

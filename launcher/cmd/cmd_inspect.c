@@ -336,7 +336,7 @@ static mu_status_t print_dataset(const request_t *r, const mu_dataset_t *ds)
 static mu_status_t inspect_dataset(const request_t *r)
 {
     mu_dataset_t *ds;
-    const mu_dataset_options_t options = {NULL, r->vocab};
+    const mu_dataset_options_t options = {.vocab = r->vocab};
     MU_TRY(mu_dataset_open(r->path, &options, &ds));
     mu_status_t status = MU_OK;
     if (r->verify) {

@@ -11,6 +11,7 @@
 #include "dataset/prepare/shards.h"
 #include "dataset/store/shard_file.h"
 #include "dataset/tokenizer/tokenizer.h"
+#include "launcher/cmd/prepare_chat.h"
 #include "launcher/cmd/prepare_options.h"
 
 enum { LINES_MAX = 10 };
@@ -23,9 +24,10 @@ typedef struct work {
     mu_shards_t *shards;
     mu_tally_t tally;
     mu_made_inputs_t inputs;
-    int32_t end;   /* the id that each document ends with */
-    int32_t *tags; /* the id that each input's documents begin with; -1: none */
-    mu_ids_t ids;  /* of one document, its tag and its end included */
+    int32_t end;            /* the id that each document ends with */
+    int32_t *tags;          /* the id that each input's documents begin with; -1: none */
+    mu_ids_t ids;           /* of one document, its tag and its end included */
+    mu_prepare_chat_t chat; /* with --chat */
 } work_t;
 
 /* ---- the tokenizer ---- */
@@ -106,9 +108,21 @@ static mu_status_t find_tags(work_t *w)
 
 /* ---- the work ---- */
 
+static mu_status_t keep_conversation(work_t *w, const mu_encoded_t *doc)
+{
+    w->chat.counts.cut += doc->n > 0 && doc->text_bytes < doc->whole;
+    w->chat.counts.left_out += doc->n == 0;
+    if (doc->n == 0)
+        return MU_OK;
+    mu_tally_add(&w->tally, doc->origin, doc->digest);
+    return mu_shards_add(w->shards, doc->ids, doc->labels, doc->n, doc->text_bytes, doc->digest);
+}
+
 static mu_status_t keep_document(void *arg, const mu_encoded_t *doc)
 {
     work_t *w = arg;
+    if (doc->labels)
+        return keep_conversation(w, doc);
     w->ids.len = 0;
     mu_ids_reserve(&w->ids, doc->n + 2);
     if (w->tags[doc->origin] >= 0)
@@ -118,7 +132,7 @@ static mu_status_t keep_document(void *arg, const mu_encoded_t *doc)
     w->ids.len += doc->n;
     w->ids.data[w->ids.len++] = w->end;
     mu_tally_add(&w->tally, doc->origin, doc->digest);
-    return mu_shards_add(w->shards, w->ids.data, w->ids.len, doc->text_bytes, doc->digest);
+    return mu_shards_add(w->shards, w->ids.data, NULL, w->ids.len, doc->text_bytes, doc->digest);
 }
 
 static void tick(void *arg)
@@ -135,7 +149,7 @@ static void log_count(int64_t n, const char *what)
         mu_info("%s: %lld", what, (long long)n);
 }
 
-static void log_what_was_read(const mu_reader_t *reader, double seconds)
+static void log_what_was_read(const mu_reader_t *reader, const mu_made_chat_t *chat, double seconds)
 {
     char bytes[32];
     const mu_reader_counts_t *counts = mu_reader_counts(reader);
@@ -153,6 +167,12 @@ static void log_what_was_read(const mu_reader_t *reader, double seconds)
     log_count(counts->filter.too_short, "documents left out as too short");
     log_count(counts->filter.too_long, "documents left out as too long");
     log_count(counts->filter.control, "control characters taken out");
+    log_count(counts->unanswered, "conversations left out that have no answer");
+    log_count(chat->cut, "conversations cut at a turn's border to the tokens of one sample");
+    log_count(chat->left_out, "conversations left out, as not even one turn with an answer fits a sample");
+    if (counts->spelled > 0)
+        mu_warn("conversations in which a message spells a token of the template: %lld",
+                (long long)counts->spelled);
     if (counts->bad > 0)
         mu_warn("bad records left out: %lld", (long long)counts->bad);
     if (counts->invalid > 0)
@@ -188,7 +208,7 @@ static void warn_of_short_splits(const mu_shards_summary_t *sum, int64_t seq_len
 
 /* ---- the result ---- */
 
-static void print_json(const mu_shards_summary_t *sum, const json_t *made)
+static void print_json(const mu_shards_summary_t *sum, const json_t *made, bool chat)
 {
     json_t *root = json_object();
     for (int i = 0; i < MU_DATA_SPLITS; i++)
@@ -196,6 +216,9 @@ static void print_json(const mu_shards_summary_t *sum, const json_t *made)
                             json_pack("{s:I, s:I, s:I}", "documents", (json_int_t)sum->documents[i], "tokens",
                                       (json_int_t)sum->tokens[i], "text_bytes",
                                       (json_int_t)sum->text_bytes[i]));
+    for (int i = 0; chat && i < MU_DATA_SPLITS; i++)
+        json_object_set_new(json_object_get(root, mu_data_split_name((mu_data_split_t)i)), "counted",
+                            json_integer(sum->counted[i]));
     json_object_update(root, json_object_get(made, "counts"));
     json_object_set(root, "groups", json_object_get(made, "groups"));
     json_object_set(root, "tags", json_object_get(made, "tags"));
@@ -232,7 +255,7 @@ static void print_result(const work_t *w, const mu_shards_summary_t *sum, const 
 {
     const json_t *tags = json_object_get(made, "tags");
     if (w->options->as_json) {
-        print_json(sum, made);
+        print_json(sum, made, w->options->chat);
         return;
     }
     printf("%s: data version %s\n", w->output, sum->version);
@@ -240,6 +263,8 @@ static void print_result(const work_t *w, const mu_shards_summary_t *sum, const 
         printf("%-5s  %10lld documents  %14lld tokens  %14llu bytes of text\n",
                mu_data_split_name((mu_data_split_t)i), (long long)sum->documents[i],
                (long long)sum->tokens[i], (unsigned long long)sum->text_bytes[i]);
+    if (w->options->chat)
+        mu_prepare_chat_print(&w->chat, sum);
     if (json_array_size(tags) > 0)
         print_tags(tags);
 }
@@ -251,6 +276,10 @@ static json_t *options_json(const work_t *w, const mu_config_t *config)
     json_t *json = mu_prepare_options_json(w->options);
     json_object_set_new(json, "split", json_string(config->split));
     json_object_set_new(json, "tokenizer", json_string(mu_tokenizer_digest(w->tok)));
+    if (w->options->chat) {
+        json_object_set_new(json, "chat", mu_prepare_chat_json(&w->chat));
+        json_object_set_new(json, "most_tokens", json_integer(w->chat.how.most));
+    }
     return json;
 }
 
@@ -294,10 +323,10 @@ static mu_status_t read_all(work_t *w)
     mu_pipeline_sink_t sink = {keep_document, tick, w};
     int64_t begun = mu_now_ns();
     mu_meter_begin("prepare", MU_METER_BYTES, 0);
-    mu_status_t status = mu_pipeline_run(w->reader, w->tok, (int)w->options->threads, &sink);
+    mu_status_t status = mu_pipeline_run(w->reader, w->tok, (int)w->options->threads, &w->chat.how, &sink);
     mu_meter_end();
     MU_TRY(status);
-    log_what_was_read(w->reader, (double)(mu_now_ns() - begun) * 1e-9);
+    log_what_was_read(w->reader, &w->chat.counts, (double)(mu_now_ns() - begun) * 1e-9);
     if (w->options->columns.count > 0 && mu_reader_counts(w->reader)->tables == 0)
         return mu_fail(MU_DATA,
                        "--column: no input is a table by its name (*.csv, *.tsv): --format csv or tsv reads "
@@ -312,15 +341,21 @@ static mu_status_t make(work_t *w, const mu_config_t *config)
     mu_shards_options_t shards = {.vocab = mu_tokenizer_vocab(w->tok),
                                   .tokenizer = w->tok,
                                   .split = config->split,
+                                  .labels = o->chat,
                                   .by_digest = o->by_digest,
                                   .replace = o->force};
     MU_TRY(mu_tally_new(&w->tally, config->split, o->by_digest, w->inputs.count));
-    MU_TRY(mu_reader_open(o->inputs.item, o->inputs.count, &o->reader, &w->reader));
+    mu_reader_options_t reading = o->reader;
+    reading.chat = w->chat.template;
+    MU_TRY(mu_reader_open(o->inputs.item, o->inputs.count, &reading, &w->reader));
     MU_TRY(mu_shards_create(w->output, &shards, &w->shards));
     MU_TRY(read_all(w));
     MU_TRY(mu_tally_finish(&w->tally, config->split));
-    json_t *made = mu_made_new(options_json(w, config), &w->inputs, w->reader, &w->tally);
+    json_t *made = mu_made_new(options_json(w, config), &w->inputs, w->reader, &w->tally,
+                               o->chat ? &w->chat.counts : NULL);
     mu_shards_made(w->shards, made);
+    if (o->chat)
+        mu_shards_chat(w->shards, mu_prepare_chat_json(&w->chat));
     mu_info("cutting the tokens into shards");
     MU_TRY(mu_shards_finish(w->shards, &sum));
     warn_of_one_part(w);
@@ -340,6 +375,8 @@ static mu_status_t prepare(const mu_prepare_options_t *o, const mu_config_t *con
     MU_TRY(load_tokenizer(o, config, &w.tok));
     MU_TRY_GOTO(status, find_end(&w, config), out);
     MU_TRY_GOTO(status, find_tags(&w), out);
+    if (o->chat)
+        MU_TRY_GOTO(status, mu_prepare_chat_begin(o, config, w.tok, &w.chat), out);
     MU_TRY_GOTO(status, look_for_the_same(&w, config, &there), out);
     if (!there)
         status = make(&w, config);
@@ -348,6 +385,7 @@ out:
     mu_reader_close(w.reader);
     mu_tally_free(&w.tally);
     mu_ids_release(&w.ids);
+    mu_chat_template_free(w.chat.template);
     free(w.tags);
     mu_tokenizer_free(w.tok);
     return status;

@@ -71,6 +71,17 @@ static const mu_option_t options[] = {
            "between the columns (a comma; a tab in *.tsv); tab is a tab", ),
     MU_OPT("--template", "TEXT", MU_OPTION_TEXT, AT(template),
            "the text made of several members or columns, as '{user}\\n{agent}'", ),
+    MU_OPT(
+        "--chat", NULL, MU_OPTION_FLAG, AT(chat),
+        "the inputs are JSON Lines of conversations: messages, conversations, or prompt and completion. The "
+        "template of the tokenizer's files, or muster.chat_template, makes the text; attention will not "
+        "cross a "
+        "conversation's border", ),
+    MU_OPT("--loss-on", "WHAT", MU_OPTION_TEXT, AT(loss_on),
+           "with --chat: the tokens that count for the loss: those of the assistant (the default), of the "
+           "completion, "
+           "which is the last answer, or all",
+           .choices = "assistant|completion|all"),
     MU_OPT("--max-document", "SIZE", MU_OPTION_SIZE, AT(max_document), "longest document (64M)", .min = 1,
            .max = 1 << 30),
     MU_OPT(" ", NULL, MU_OPTION_NOTE, 0, "What is left out or changed, each counted:", ),
@@ -123,6 +134,35 @@ static mu_status_t parse_delimiter(const char *value, char *out)
         (strlen(value) != 1 || (unsigned char)*out < 0x20 || *out == 0x7F || *out == '"' || *out & 0x80))
         return mu_fail(MU_USAGE, "--delimiter '%s': wanted is one ASCII character that is no quote, or tab",
                        value);
+    return MU_OK;
+}
+
+/* The words of --loss-on, in the order of mu_loss_on_t. */
+static const char *const loss_words[] = {"assistant", "completion", "all"};
+
+static mu_status_t check_chat(mu_prepare_options_t *o)
+{
+    const mu_reader_options_t *r = &o->reader;
+    const struct {
+        const char *name;
+        bool given;
+    } others[] = {{"--document", o->boundary},
+                  {"--text-key", o->text_keys.count > 0},
+                  {"--column", o->columns.count > 0},
+                  {"--delimiter", o->delimiter},
+                  {"--template", o->template},
+                  {"--tag", o->tag},
+                  {"--end", o->end},
+                  {"--strip-control", r->filter.strip_control},
+                  {"--format", o->format && r->format != MU_FORMAT_JSONL}};
+    if (!o->chat)
+        return o->loss_on ? mu_fail(MU_USAGE, "--loss-on belongs to --chat") : MU_OK;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (others[i].given)
+            return mu_fail(MU_USAGE, "--chat excludes %s: a conversation's text is made by its template",
+                           others[i].name);
+    while (o->loss_on && strcmp(loss_words[o->on], o->loss_on) != 0)
+        o->on++;
     return MU_OK;
 }
 
@@ -189,7 +229,9 @@ static mu_status_t check(mu_prepare_options_t *o)
     if (f->max_chars > 0 && f->max_chars < f->min_chars)
         return mu_fail(MU_USAGE, "--max-chars %lld is less than --min-chars %lld", (long long)f->max_chars,
                        (long long)f->min_chars);
+    MU_TRY(check_chat(o));
     o->reader.filter.digest = o->by_digest;
+    o->reader.chat_all = o->on == MU_LOSS_ON_ALL;
     return choose_fields(o);
 }
 
@@ -236,6 +278,8 @@ json_t *mu_prepare_options_json(const mu_prepare_options_t *o)
         json_object_set_new(json, "template", json_string(o->template));
     if (o->end)
         json_object_set_new(json, "end", json_string(o->end));
+    if (o->chat)
+        json_object_set_new(json, "loss_on", json_string(loss_words[o->on]));
     if (r->delimiter)
         json_object_set_new(json, "delimiter", json_stringn(&r->delimiter, 1));
     return json;

@@ -3,6 +3,7 @@
 #define MU_LAUNCHER_PREPARE_OPTIONS_H
 
 #include "common/options.h"
+#include "dataset/chat/chat_ids.h"
 #include "dataset/prepare/reader.h"
 #include <jansson.h>
 
@@ -10,10 +11,11 @@ typedef struct mu_prepare_options {
     mu_words_t configs, inputs, overrides, specials, text_keys, columns;
     const char **tags;                         /* one an input; NULL: none */
     const char *output, *template, *end, *tag; /* tag: of the inputs that follow */
-    const char *boundary, *format, *delimiter, *split_by;
+    const char *boundary, *format, *delimiter, *split_by, *loss_on;
     mu_template_t json, table; /* what `reader` points to */
     mu_reader_options_t reader;
-    bool by_digest, force, as_json;
+    bool by_digest, force, as_json, chat;
+    mu_loss_on_t on; /* of loss_on */
     int64_t threads;
     uint64_t max_document;
 } mu_prepare_options_t;

@@ -260,12 +260,12 @@ static void unknown_names(void **state)
 typedef struct labelled {
     mu_ids_t ids;
     mu_buf_t labels;
-    bool cut;
+    size_t bytes, whole;
 } labelled_t;
 
 static labelled_t encode(const char *line, mu_loss_on_t on, int64_t most)
 {
-    labelled_t out = {MU_IDS_INIT, MU_BUF_INIT, false};
+    labelled_t out = {MU_IDS_INIT, MU_BUF_INIT, 0, 0};
     mu_chat_template_t *template = find(&(mu_chat_choice_t){.name = "chatml"}, NULL);
     mu_encoder_t *encoder = mu_encoder_new(tok);
     mu_chat_t chat = MU_CHAT_INIT;
@@ -275,9 +275,10 @@ static labelled_t encode(const char *line, mu_loss_on_t on, int64_t most)
     assert_true(mu_chat_render(template, &chat, false, &text, why));
     mu_chat_marks_t marks = {text.answers, text.turns, text.trained, text.count};
     assert_int_equal(mu_chat_encode(encoder, tok, text.text.data, text.text.len, &marks, on, most, &out.ids,
-                                    &out.labels, &out.cut),
+                                    &out.labels, &out.bytes),
                      MU_OK);
     assert_int_equal(out.ids.len, out.labels.len);
+    out.whole = text.text.len;
     mu_encoder_free(encoder);
     mu_chat_text_release(&text);
     mu_chat_release(&chat);
@@ -330,13 +331,13 @@ static void cut_at_a_turn(void **state)
     mu_ids_release(&whole.ids);
     mu_buf_release(&whole.labels);
     l = encode(TURNS, MU_LOSS_ON_ASSISTANT, n);
-    assert_false(l.cut);
+    assert_int_equal(l.bytes, l.whole);
     assert_counts(&l, "three four<|im_end|>six \xC3\xA9<|im_end|>");
     l = encode(TURNS, MU_LOSS_ON_ASSISTANT, n - 1);
-    assert_true(l.cut);
+    assert_in_range(l.bytes, 1, l.whole - 1);
     assert_counts(&l, "three four<|im_end|>");
     l = encode(TURNS, MU_LOSS_ON_ASSISTANT, 4); /* not even one turn */
-    assert_false(l.cut);
+    assert_int_equal(l.bytes, 0);
     assert_int_equal(l.ids.len, 0);
     assert_counts(&l, "");
     l = encode(TURNS, MU_LOSS_ON_COMPLETION, n - 1); /* no completion in what fits */
@@ -372,7 +373,7 @@ static void through_a_normalizer(void **state)
     mu_chat_text_t text = MU_CHAT_TEXT_INIT;
     mu_chat_template_t *template = NULL;
     char why[MU_CHAT_WHY];
-    bool cut;
+    size_t kept;
     (void)state;
     assert_int_equal(mu_tokenizer_load(write_file("tokenizer.json", file, sizeof file - 1), &lower), MU_OK);
     assert_int_equal(mu_chat_template_find(&(mu_chat_choice_t){.name = "chatml"}, NULL, lower, &template),
@@ -382,7 +383,7 @@ static void through_a_normalizer(void **state)
     mu_encoder_t *encoder = mu_encoder_new(lower);
     mu_chat_marks_t marks = {text.answers, text.turns, text.trained, text.count};
     assert_int_equal(mu_chat_encode(encoder, lower, text.text.data, text.text.len, &marks,
-                                    MU_LOSS_ON_ASSISTANT, 0, &ids, &labels, &cut),
+                                    MU_LOSS_ON_ASSISTANT, 0, &ids, &labels, &kept),
                      MU_OK);
     /* <s> user \n a <e> \n <s> assistant \n | a b b a <e> | \n */
     assert_int_equal(labels.len, 26);

@@ -85,7 +85,7 @@ static mu_status_t run(int threads, int fail_at, collected_t *out)
     mu_reader_t *reader = open_text();
     *out = (collected_t){.fail_at = fail_at};
     mu_pipeline_sink_t sink = {collect, NULL, out};
-    mu_status_t status = mu_pipeline_run(reader, tok, threads, &sink);
+    mu_status_t status = mu_pipeline_run(reader, tok, threads, NULL, &sink);
     mu_reader_close(reader);
     return status;
 }
@@ -99,7 +99,7 @@ static void ids_do_not_depend_on_threads(void **state)
     while (mu_reader_next(reader, &doc) == MU_OK && doc.text) {
         mu_ids_t ids = MU_IDS_INIT;
         assert_int_equal(mu_tokenizer_encode(tok, doc.text, doc.bytes, &ids), MU_OK);
-        mu_encoded_t encoded = {ids.data, ids.len, doc.bytes, doc.digest, doc.origin};
+        mu_encoded_t encoded = {ids.data, ids.len, doc.bytes, doc.digest, doc.origin, NULL, doc.bytes};
         assert_int_equal(collect(&want, &encoded), MU_OK);
         mu_ids_release(&ids);
     }
@@ -140,7 +140,7 @@ static void what_stands_before_an_error_is_given_on(void **state)
     mu_pipeline_sink_t sink = {collect, NULL, &got};
     char *path = write_file("bad.jsonl", lines, sizeof lines - 1);
     assert_int_equal(mu_reader_open(&path, 1, &options, &reader), MU_OK);
-    assert_int_equal(mu_pipeline_run(reader, tok, 2, &sink), MU_DATA);
+    assert_int_equal(mu_pipeline_run(reader, tok, 2, NULL, &sink), MU_DATA);
     assert_int_equal(got.documents, 2);
     assert_said("bad.jsonl:3:10");
     mu_reader_close(reader);
@@ -155,7 +155,7 @@ static void a_file_that_was_there_stays(void **state)
         char *path = write_file(there[i], "mine", 4), *dir = mu_strdup(path);
         mu_spool_t spool;
         *strrchr(dir, '/') = '\0';
-        assert_int_equal(mu_spool_create(&spool, dir, "s", 2), MU_IO);
+        assert_int_equal(mu_spool_create(&spool, dir, "s", 2, false), MU_IO);
         mu_spool_remove(&spool);
         assert_true(mu_is_file(path));
         char *other = mu_path_join(dir, there[1 - i]);

@@ -37,7 +37,7 @@ static mu_status_t write_set(const char *dir, int64_t documents, int64_t vocab, 
         int32_t ids[37];
         for (int64_t i = 0; i < length_of(d); i++)
             ids[i] = token_of(d, i, vocab);
-        status = mu_shards_add(shards, ids, (size_t)length_of(d), (uint64_t)(3 * length_of(d)), 0);
+        status = mu_shards_add(shards, ids, NULL, (size_t)length_of(d), (uint64_t)(3 * length_of(d)), 0);
     }
     if (status == MU_OK)
         status = mu_shards_finish(shards, sum);
@@ -210,7 +210,7 @@ static void one_writer_at_a_time_and_leftovers_go(void **state)
     assert_int_equal(mu_shards_create(out, &o, &second), MU_RUNDIR);
     assert_said("another muster prepare");
     int32_t id = 10;
-    assert_int_equal(mu_shards_add(first, &id, 1, 1, 0), MU_BUG);
+    assert_int_equal(mu_shards_add(first, &id, NULL, 1, 1, 0), MU_BUG);
     mu_shards_free(first);
     assert_int_equal(mu_make_dirs(in_folder("set.partial"), 0700), MU_OK);
     write_file("set.partial/train-00000.h5", "torn", 4);
