@@ -25,12 +25,12 @@ static inline int32_t mu_token_id(int32_t token)
     return token & MU_TOKEN_ID;
 }
 
-/* Of a sample's n tokens those whose prediction counts: of all but the first. */
-static inline int64_t mu_tokens_counted(const int32_t *tokens, int64_t n)
+/* Of a sample's n tokens those whose prediction counts: of all but the first, and of those after `eod` (-1: none). */
+static inline int64_t mu_tokens_counted(const int32_t *tokens, int64_t n, int32_t eod)
 {
     int64_t counted = 0;
     for (int64_t i = 1; i < n; i++)
-        counted += !(tokens[i] & MU_TOKEN_UNCOUNTED);
+        counted += !(tokens[i] & MU_TOKEN_UNCOUNTED) && (eod < 0 || mu_token_id(tokens[i - 1]) != eod);
     return counted;
 }
 

@@ -92,6 +92,9 @@ typedef struct mu_attention {
     int64_t batch, seq, heads, head_dim;
     double scale;     /* of the scores: 1 / sqrt(head_dim) */
     int64_t kv_heads; /* divides heads; 0: as many as heads */
+    /* Borders between documents, a number a row [batch * seq]: a query sees the positions of its sequence from that one on,
+     * to its own. It never falls within a sequence. NULL: from 0 on. On devices with `borders`; a cache has none. */
+    const int32_t *start;
 } mu_attention_t;
 
 /* `rows` lines of qkv from `row` on: positions first, first + 1, ... of one sequence, whose keys and values lie in a
@@ -100,11 +103,13 @@ typedef struct mu_cached_piece {
     int64_t row, rows, first, base;
 } mu_cached_piece_t;
 
-/* Where `rows` lines of qkv sit: row r is position first + r % seq. Table: mu_rotary_table(). */
+/* Where `rows` lines of qkv sit: row r is position first + r % seq, less start[r] where there is a start. Table:
+ * mu_rotary_table(). */
 typedef struct mu_rotary {
     const float *table;
     int64_t rows, seq, first, heads, head_dim, dims;
-    int64_t kv_heads; /* as in mu_attention_t */
+    int64_t kv_heads;     /* as in mu_attention_t */
+    const int32_t *start; /* [rows], or NULL; on devices with `borders` */
 } mu_rotary_t;
 
 /* Norms of the queries and keys in `rows` lines of qkv, laid out as in mu_attention_t. */
@@ -156,12 +161,13 @@ typedef struct mu_device_ops {
     /* dtable[ids[r] - first] += dx[r], in the order of r. */
     void (*embedding_backward)(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *ids,
                                int64_t rows, int64_t hidden, int64_t first, int64_t count);
-    /* x[r] += table[first + r % seq] */
-    void (*position_forward)(mu_device_t *dev, mu_array_t x, mu_array_t table, int64_t rows, int64_t seq,
-                             int64_t first, int64_t hidden);
-    /* dtable[r % seq] += dx[r] */
-    void (*position_backward)(mu_device_t *dev, float *dtable, mu_array_t dx, int64_t rows, int64_t seq,
-                              int64_t hidden);
+    /* x[r] += table[first + r % seq - start[r]]; start [rows] may be NULL, which is 0 everywhere, and is so on devices
+     * without `borders` */
+    void (*position_forward)(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *start,
+                             int64_t rows, int64_t seq, int64_t first, int64_t hidden);
+    /* dtable[r % seq - start[r]] += dx[r] */
+    void (*position_backward)(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *start,
+                              int64_t rows, int64_t seq, int64_t hidden);
 
     /* --- layer norm over [rows][hidden], biased variance --- */
 
@@ -273,6 +279,7 @@ struct mu_device {
     char description[128];    /* what bits depend on: "cpu, 2 threads, avx512, oneDNN 2.6.3" */
     char instruction_set[32]; /* of it: "avx512 with bf16", "sm_90" */
     int threads;
+    bool borders;   /* attention and positions know borders between documents: mu_attention_t.start */
     int64_t logits; /* that the head makes at a time: `most` of mu_model_logit_rows() */
     mu_memory_count_t memory[MU_MEM_KINDS], total;
     mu_status_t status;   /* first failure of an operation */

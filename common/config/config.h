@@ -100,7 +100,11 @@ typedef struct mu_config {
 
     /* data and files */
     char *data_path, *split, *vocab_file, *merge_file, *save, *load, *hostfile;
-    char **train_data_paths, **valid_data_paths, **test_data_paths;       /* NULL-terminated, or NULL */
+    char **train_data_paths, **valid_data_paths, **test_data_paths; /* NULL-terminated, or NULL */
+    char **train_label_data_paths, **valid_label_data_paths,
+        **test_label_data_paths; /* one a path, or NULL */
+    int pack_impl;               /* mu_packing_t (dataset/order/pack.h) */
+    bool allow_chopped, reset_attention_mask, reset_position_ids;
     mu_reals_t train_data_weights, valid_data_weights, test_data_weights; /* one a path */
     bool weight_by_num_documents;
     double weighted_sampler_alpha;

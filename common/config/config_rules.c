@@ -172,6 +172,20 @@ static mu_status_t check_weights(const mu_config_source_t *s, const char *key, c
     return MU_OK;
 }
 
+static mu_status_t check_labels(const mu_config_source_t *s, const char *key, char *const *labels,
+                                char *const *paths)
+{
+    int n = 0, m = 0;
+    while (labels && labels[n])
+        n++;
+    while (paths && paths[m])
+        m++;
+    if (!labels || n == m)
+        return MU_OK;
+    return mu_fail(MU_CONFIG, "%s: %s has %d paths for %d data paths: give one for each of them",
+                   mu_config_where(s, key), key, n, m);
+}
+
 /* gpt-neox counts epochs of unblended data only. */
 static mu_status_t check_blend(const mu_config_source_t *s)
 {
@@ -180,6 +194,9 @@ static mu_status_t check_blend(const mu_config_source_t *s)
     also(&status, check_weights(s, "train_data_weights", &c->train_data_weights, c->train_data_paths));
     also(&status, check_weights(s, "valid_data_weights", &c->valid_data_weights, c->valid_data_paths));
     also(&status, check_weights(s, "test_data_weights", &c->test_data_weights, c->test_data_paths));
+    also(&status, check_labels(s, "train_label_data_paths", c->train_label_data_paths, c->train_data_paths));
+    also(&status, check_labels(s, "valid_label_data_paths", c->valid_label_data_paths, c->valid_data_paths));
+    also(&status, check_labels(s, "test_label_data_paths", c->test_label_data_paths, c->test_data_paths));
     if (c->train_data_paths && !c->train_data_paths[0])
         also(&status, mu_fail(MU_CONFIG, "%s: train_data_paths is empty: name the data to train on",
                               mu_config_where(s, "train_data_paths")));

@@ -5,12 +5,18 @@
 
 #include <math.h>
 
+/* The samples of one data set: one of the two. */
+typedef struct source {
+    mu_order_t *order;
+    mu_pack_t *pack;
+} source_t;
+
 struct mu_blend {
     int count;
-    mu_order_t **order;
+    source_t *source;
     int64_t samples;
-    uint8_t *set;     /* NULL: one order, unblended */
-    uint32_t *sample; /* within the set's order */
+    uint8_t *set;     /* NULL: one data set, unblended */
+    uint32_t *sample; /* within the set's samples */
 };
 
 /* ---- weights ---- */
@@ -103,8 +109,20 @@ static mu_status_t check(const mu_blend_part_t *parts, int n, int64_t samples)
     return MU_OK;
 }
 
-mu_status_t mu_blend_open(const mu_blend_part_t *parts, int n, int64_t seq_length, uint32_t seed,
-                          int64_t samples, const char *cache_dir, mu_blend_t **out)
+static mu_status_t open_source(mu_dataset_t *data, mu_data_split_t split, int64_t seq_length,
+                               const mu_cutting_t *how, uint32_t seed, int64_t samples, const char *cache_dir,
+                               source_t *out)
+{
+    if (mu_packing_of(how, data) != MU_PACK_STREAM)
+        return mu_pack_open(data, split, seq_length, how, false, seed, samples, &out->pack);
+    MU_TRY(mu_order_open(data, split, seq_length, seed, samples, cache_dir, &out->order));
+    mu_order_mark_borders(out->order, how->borders);
+    return MU_OK;
+}
+
+mu_status_t mu_blend_open_cut(const mu_blend_part_t *parts, int n, int64_t seq_length,
+                              const mu_cutting_t *how, uint32_t seed, int64_t samples, const char *cache_dir,
+                              mu_blend_t **out)
 {
     MU_TRY(check(parts, n, samples));
     mu_blend_t *blend = mu_calloc(1, sizeof *blend);
@@ -112,14 +130,14 @@ mu_status_t mu_blend_open(const mu_blend_part_t *parts, int n, int64_t seq_lengt
     mu_status_t status = MU_OK;
     blend->samples = mu_max_i64(samples, 1);
     blend->count = n;
-    blend->order = mu_calloc((size_t)n, sizeof(mu_order_t *));
+    blend->source = mu_calloc((size_t)n, sizeof *blend->source);
     for (int i = 0; i < n; i++)
         weights[i] = parts[i].weight;
     normalise(weights, n);
     for (int i = 0; status == MU_OK && i < n; i++) {
         int64_t wanted = (int64_t)ceil((double)samples * weights[i] * 1.005);
-        status = mu_order_open(parts[i].data, parts[i].split, seq_length, seed, wanted, cache_dir,
-                               &blend->order[i]);
+        status = open_source(parts[i].data, parts[i].split, seq_length, how, seed, wanted, cache_dir,
+                             &blend->source[i]);
     }
     if (status == MU_OK) {
         sum = mu_blend_sum(weights, n); /* once more, as there */
@@ -136,31 +154,52 @@ mu_status_t mu_blend_open(const mu_blend_part_t *parts, int n, int64_t seq_lengt
     return status;
 }
 
-mu_blend_t *mu_blend_of(mu_order_t *order)
+mu_status_t mu_blend_open(const mu_blend_part_t *parts, int n, int64_t seq_length, uint32_t seed,
+                          int64_t samples, const char *cache_dir, mu_blend_t **out)
+{
+    mu_cutting_t stream = {.packing = MU_PACK_STREAM};
+    return mu_blend_open_cut(parts, n, seq_length, &stream, seed, samples, cache_dir, out);
+}
+
+mu_status_t mu_blend_single(mu_dataset_t *data, mu_data_split_t split, int64_t seq_length,
+                            const mu_cutting_t *how, uint32_t seed, int64_t samples, const char *cache_dir,
+                            mu_blend_t **out)
 {
     mu_blend_t *blend = mu_calloc(1, sizeof *blend);
     blend->count = 1;
-    blend->order = mu_calloc(1, sizeof(mu_order_t *));
-    blend->order[0] = order;
-    return blend;
+    blend->source = mu_calloc(1, sizeof *blend->source);
+    mu_status_t status =
+        open_source(data, split, seq_length, how, seed, samples, cache_dir, &blend->source[0]);
+    if (status == MU_OK)
+        *out = blend;
+    else
+        mu_blend_close(blend);
+    return status;
 }
 
 void mu_blend_close(mu_blend_t *blend)
 {
     if (!blend)
         return;
-    for (int i = 0; i < blend->count; i++)
-        mu_order_close(blend->order[i]);
-    free(blend->order);
+    for (int i = 0; i < blend->count; i++) {
+        mu_order_close(blend->source[i].order);
+        mu_pack_close(blend->source[i].pack);
+    }
+    free(blend->source);
     free(blend->set);
     free(blend->sample);
     free(blend);
 }
 
+static mu_status_t source_sample(const source_t *source, int64_t j, int32_t *tokens)
+{
+    return source->pack ? mu_pack_sample(source->pack, j, tokens) : mu_order_sample(source->order, j, tokens);
+}
+
 mu_status_t mu_blend_sample(mu_blend_t *blend, int64_t j, int32_t *tokens)
 {
     if (!blend->set)
-        return mu_order_sample(blend->order[0], j, tokens);
+        return source_sample(&blend->source[0], j, tokens);
     uint64_t i = (uint64_t)j % (uint64_t)blend->samples;
-    return mu_order_sample(blend->order[blend->set[i]], blend->sample[i], tokens);
+    return source_sample(&blend->source[blend->set[i]], blend->sample[i], tokens);
 }

@@ -11,6 +11,7 @@
 #define MU_DATASET_BLEND_H
 
 #include "dataset/order/order.h"
+#include "dataset/order/pack.h"
 
 #define MU_BLEND_MAX 254 /* data sets */
 
@@ -35,10 +36,16 @@ typedef struct mu_blend mu_blend_t;
  */
 mu_status_t mu_blend_open(const mu_blend_part_t *parts, int n, int64_t seq_length, uint32_t seed,
                           int64_t samples, const char *cache_dir, mu_blend_t **out);
-/* One order, unblended, which becomes the blend's: for a single data_path. */
-mu_blend_t *mu_blend_of(mu_order_t *order);
+/* The same of samples that are cut in this way. Errors: also those of mu_pack_open(). */
+mu_status_t mu_blend_open_cut(const mu_blend_part_t *parts, int n, int64_t seq_length,
+                              const mu_cutting_t *how, uint32_t seed, int64_t samples, const char *cache_dir,
+                              mu_blend_t **out);
+/* One data set, unblended: for a single data_path. Errors: those of mu_order_open() and mu_pack_open(). */
+mu_status_t mu_blend_single(mu_dataset_t *data, mu_data_split_t split, int64_t seq_length,
+                            const mu_cutting_t *how, uint32_t seed, int64_t samples, const char *cache_dir,
+                            mu_blend_t **out);
 void mu_blend_close(mu_blend_t *blend);
-/* Sample j modulo the samples asked for (of one order: of its own). Errors: those of mu_dataset_read. */
+/* Sample j modulo the samples asked for (of one data set: of all it has), with marks. Errors: those of mu_dataset_read. */
 mu_status_t mu_blend_sample(mu_blend_t *blend, int64_t j, int32_t *tokens);
 
 #endif

@@ -11,6 +11,7 @@ typedef struct group {
 struct mu_mixture {
     mu_dataset_t *single; /* NULL: the groups own their data sets */
     group_t group[2];     /* MU_TRAIN, MU_VALID */
+    mu_cutting_t how;
     char version[MU_DIGEST_HEX];
 };
 
@@ -39,6 +40,17 @@ static mu_status_t whole_split(const mu_dataset_t *data, mu_data_split_t *out)
                    filled == 0 ? "holds no documents" : "is cut into training, validation and test data");
 }
 
+static mu_status_t open_labels(const char *path, mu_dataset_t *data)
+{
+    mu_dataset_options_t how = {.split = "1,0,0", .labels = true};
+    mu_dataset_t *labels;
+    MU_TRY(mu_dataset_open(path, &how, &labels));
+    mu_status_t status = mu_dataset_take_labels(data, labels);
+    if (status != MU_OK)
+        mu_dataset_close(labels);
+    return status;
+}
+
 static mu_status_t open_part(const char *path, mu_blend_part_t *part)
 {
     char *index = mu_format("%s/manifest.json", path);
@@ -62,6 +74,8 @@ static mu_status_t open_list(const mu_mixture_list_t *list, const mu_mixture_opt
     for (int i = 0; status == MU_OK && i < n; i++) {
         out->count = i + 1;
         status = open_part(list->paths[i], &out->parts[i]);
+        if (status == MU_OK && list->labels)
+            status = open_labels(list->labels[i], out->parts[i].data);
         if (status == MU_OK)
             documents[i] = mu_dataset_documents(out->parts[i].data, out->parts[i].split);
     }
@@ -120,6 +134,7 @@ mu_status_t mu_mixture_open(const mu_mixture_options_t *options, mu_mixture_t **
 {
     mu_mixture_t *m = mu_calloc(1, sizeof *m);
     mu_status_t status;
+    m->how = options->how;
     if (options->path) {
         status = open_single(m, options);
     } else {
@@ -213,14 +228,34 @@ mu_dataset_t *mu_mixture_single(const mu_mixture_t *m)
     return m->single;
 }
 
+bool mu_mixture_packs(const mu_mixture_t *m)
+{
+    for (int g = 0; g < 2; g++)
+        for (int i = 0; i < m->group[g].count; i++)
+            if (mu_packing_of(&m->how, m->group[g].parts[i].data) != MU_PACK_STREAM)
+                return true;
+    return false;
+}
+
+const json_t *mu_mixture_chat(const mu_mixture_t *m)
+{
+    for (int g = 0; g < 2; g++)
+        for (int i = 0; i < m->group[g].count; i++)
+            if (mu_dataset_chat(m->group[g].parts[i].data))
+                return mu_dataset_chat(m->group[g].parts[i].data);
+    return NULL;
+}
+
+int64_t mu_mixture_epoch_samples(const mu_mixture_t *m, int64_t seq_length, uint32_t seed, int64_t epochs)
+{
+    return mu_cutting_epoch_samples(m->single, MU_TRAIN, seq_length, &m->how, seed, epochs);
+}
+
 mu_status_t mu_mixture_order(const mu_mixture_t *m, mu_data_split_t split, int64_t seq_length, uint32_t seed,
                              int64_t samples, const char *cache_dir, mu_blend_t **out)
 {
-    mu_order_t *order;
     if (!m->single)
-        return mu_blend_open(m->group[split].parts, m->group[split].count, seq_length, seed, samples,
-                             cache_dir, out);
-    MU_TRY(mu_order_open(m->single, split, seq_length, seed, samples, cache_dir, &order));
-    *out = mu_blend_of(order);
-    return MU_OK;
+        return mu_blend_open_cut(m->group[split].parts, m->group[split].count, seq_length, &m->how, seed,
+                                 samples, cache_dir, out);
+    return mu_blend_single(m->single, split, seq_length, &m->how, seed, samples, cache_dir, out);
 }

@@ -13,6 +13,7 @@
 typedef struct mu_mixture_list {
     char *const *paths;    /* ends with NULL; NULL: empty */
     const double *weights; /* one a path; NULL: the same for all */
+    char *const *labels;   /* one a path: mu_dataset_take_labels(); NULL: none */
 } mu_mixture_list_t;
 
 typedef struct mu_mixture_options {
@@ -20,6 +21,7 @@ typedef struct mu_mixture_options {
     mu_mixture_list_t train, valid; /* for a NULL path */
     bool by_documents;              /* weights from the numbers of documents instead */
     double alpha;
+    mu_cutting_t how; /* samples are made */
 } mu_mixture_options_t;
 
 typedef struct mu_mixture mu_mixture_t;
@@ -46,7 +48,15 @@ const char *mu_mixture_version(const mu_mixture_t *mixture);
 /* The one data set of a data_path; NULL for lists. */
 mu_dataset_t *mu_mixture_single(const mu_mixture_t *mixture);
 
-/* The samples of MU_TRAIN or MU_VALID. Errors: those of mu_order_open() and mu_blend_open(). */
+/* Whether samples are packed of whole documents in any of the data sets. */
+bool mu_mixture_packs(const mu_mixture_t *mixture);
+/* mu_dataset_chat() of the first that has one. */
+const json_t *mu_mixture_chat(const mu_mixture_t *mixture);
+/* Of a single data_path: the samples of so many passes over the training data. */
+int64_t mu_mixture_epoch_samples(const mu_mixture_t *mixture, int64_t seq_length, uint32_t seed,
+                                 int64_t epochs);
+
+/* The samples of MU_TRAIN or MU_VALID. Errors: those of mu_blend_single() and mu_blend_open_cut(). */
 mu_status_t mu_mixture_order(const mu_mixture_t *mixture, mu_data_split_t split, int64_t seq_length,
                              uint32_t seed, int64_t samples, const char *cache_dir, mu_blend_t **out);
 

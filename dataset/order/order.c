@@ -4,6 +4,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "common/token_marks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,8 @@ _Static_assert(sizeof(head_t) == 104, "the head has no holes");
 struct mu_order {
     mu_dataset_t *ds;
     mu_data_split_t split;
-    head_t head; /* what the index must say; digest apart */
+    bool borders; /* beginnings of documents are marked */
+    head_t head;  /* what the index must say; digest apart */
     unsigned char *map;
     size_t bytes;
     uint32_t *docs, *position, *offset, *shuffle; /* in map */
@@ -282,6 +284,11 @@ void mu_order_close(mu_order_t *order)
     free(order);
 }
 
+void mu_order_mark_borders(mu_order_t *order, bool borders)
+{
+    order->borders = borders;
+}
+
 int64_t mu_order_samples(const mu_order_t *order)
 {
     return (int64_t)order->head.samples;
@@ -301,7 +308,9 @@ mu_status_t mu_order_sample(mu_order_t *order, int64_t j, int32_t *tokens)
         uint32_t doc = order->docs[at];
         int64_t end =
             at == last ? (int64_t)order->offset[i + 1] + 1 : mu_dataset_length(order->ds, order->split, doc);
-        MU_TRY(mu_dataset_read(order->ds, order->split, doc, from, end - from, tokens));
+        MU_TRY(mu_dataset_read_marked(order->ds, order->split, doc, from, end - from, tokens));
+        if (order->borders && from == 0 && end > 0)
+            tokens[0] |= MU_TOKEN_BEGINS;
         tokens += end - from;
     }
     return MU_OK;

@@ -23,6 +23,9 @@ mu_status_t mu_order_open(mu_dataset_t *ds, mu_data_split_t split, int64_t seq_l
                           int64_t samples, const char *cache_dir, mu_order_t **out);
 void mu_order_close(mu_order_t *order);
 
+/* Whether a sample's tokens say where documents begin (common/token_marks.h); label masks are always there. */
+void mu_order_mark_borders(mu_order_t *order, bool borders);
+
 /* Samples of the index (at least `samples`), and the epochs it covers. */
 int64_t mu_order_samples(const mu_order_t *order);
 int64_t mu_order_epochs(const mu_order_t *order);

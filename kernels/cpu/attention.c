@@ -22,9 +22,11 @@ static void rotary(void *arg, int thread, int64_t from, int64_t to)
     float *stage = t->stage + thread * turned * d;
     mu_rotary_t one = *t->r;
     one.rows = one.seq = one.kv_heads = 1;
+    one.start = NULL;
     one.heads = t->group;
     for (int64_t head = from * heads; head < to * heads; head++) {
-        one.first = t->r->first + head / heads % t->r->seq;
+        int64_t row = head / heads;
+        one.first = t->r->first + row % t->r->seq - (t->r->start ? t->r->start[row] : 0);
         float *qk = mu_cpu_change(t->dev, t->qkv, head * (turned + 1) * d, turned * d, stage);
         mu_cpu_vec(t->dev)->rotary(qk, &one, 0, 1, t->inverse);
         mu_cpu_end(t->dev, t->qkv, head * (turned + 1) * d, turned * d, qk);
@@ -99,6 +101,7 @@ static mu_vec_attention_t head_at(const heads_t *h, int thread, int64_t i)
                                 .out_stride = s->heads * d,
                                 .group = 1,
                                 .lse = h->lse ? h->lse + i * s->seq : NULL,
+                                .start = s->start ? s->start + i / s->heads * s->seq : NULL,
                                 .scratch = h->scratch + thread * h->scratch_each};
 }
 

@@ -103,10 +103,10 @@ void mu_cpu_embedding_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, 
                               int64_t rows, int64_t hidden, int64_t first, int64_t count);
 void mu_cpu_embedding_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *ids,
                                int64_t rows, int64_t hidden, int64_t first, int64_t count);
-void mu_cpu_position_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, int64_t rows, int64_t seq,
-                             int64_t first, int64_t hidden);
-void mu_cpu_position_backward(mu_device_t *dev, float *dtable, mu_array_t dx, int64_t rows, int64_t seq,
-                              int64_t hidden);
+void mu_cpu_position_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *start,
+                             int64_t rows, int64_t seq, int64_t first, int64_t hidden);
+void mu_cpu_position_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *start,
+                              int64_t rows, int64_t seq, int64_t hidden);
 void mu_cpu_layernorm_forward(mu_device_t *dev, mu_array_t y, float *mean, float *rstd, mu_array_t x,
                               mu_array_t w, mu_array_t b, int64_t rows, int64_t hidden, double eps);
 void mu_cpu_layernorm_backward(mu_device_t *dev, mu_array_t dx, float *dw, float *db, mu_array_t dy,

@@ -74,6 +74,12 @@ void mu_cpu_embedding_backward(mu_device_t *dev, float *dtable, mu_array_t dx, c
         mu_cpu_run(dev, hidden, GRAIN, embed_backward, &l);
 }
 
+/* What is taken of the table for row r. */
+static int64_t position_of(const lookup_t *l, int64_t r)
+{
+    return l->first + r % l->seq - (l->ids ? l->ids[r] : 0);
+}
+
 static void position(void *arg, int thread, int64_t from, int64_t to)
 {
     lookup_t *l = arg;
@@ -82,16 +88,16 @@ static void position(void *arg, int thread, int64_t from, int64_t to)
     for (int64_t r = from; r < to; r++) {
         float *x = mu_cpu_change(l->dev, l->to, r * h, h, stage);
         mu_cpu_vec(l->dev)->add(
-            x, mu_cpu_read(l->dev, l->from, (l->first + r % l->seq) * h, h, stage ? stage + h : NULL), h);
+            x, mu_cpu_read(l->dev, l->from, position_of(l, r) * h, h, stage ? stage + h : NULL), h);
         mu_cpu_end(l->dev, l->to, r * h, h, x);
     }
 }
 
-void mu_cpu_position_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, int64_t rows, int64_t seq,
-                             int64_t first, int64_t hidden)
+void mu_cpu_position_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *start,
+                             int64_t rows, int64_t seq, int64_t first, int64_t hidden)
 {
     bool ok;
-    lookup_t l = {dev, x, table, NULL, rows, hidden, first, 0, seq, row_stages(dev, x.type, 2, hidden, &ok)};
+    lookup_t l = {dev, x, table, start, rows, hidden, first, 0, seq, row_stages(dev, x.type, 2, hidden, &ok)};
     if (ok)
         mu_cpu_run(dev, rows, GRAIN, position, &l);
 }
@@ -101,17 +107,17 @@ static void position_backward(void *arg, int thread, int64_t from, int64_t to)
     lookup_t *l = arg;
     float *stage = stage_of(l->stage, thread, 2 * l->hidden);
     for (int64_t r = 0; r < l->rows; r++)
-        mu_cpu_vec(l->dev)->add(mu_f32(l->to) + r % l->seq * l->hidden + from,
+        mu_cpu_vec(l->dev)->add(mu_f32(l->to) + position_of(l, r) * l->hidden + from,
                                 mu_cpu_read(l->dev, l->from, r * l->hidden + from, to - from, stage),
                                 to - from);
 }
 
-void mu_cpu_position_backward(mu_device_t *dev, float *dtable, mu_array_t dx, int64_t rows, int64_t seq,
-                              int64_t hidden)
+void mu_cpu_position_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *start,
+                              int64_t rows, int64_t seq, int64_t hidden)
 {
     bool ok;
     lookup_t l = {dev,  mu_array_f32(dtable),
-                  dx,   NULL,
+                  dx,   start,
                   rows, hidden,
                   0,    0,
                   seq,  row_stages(dev, dx.type, 2, hidden, &ok)};

@@ -20,7 +20,8 @@ typedef struct mu_vec_attention {
     int64_t q_stride, k_stride, v_stride;
     mu_array_t out;
     int64_t out_stride;
-    float *lse; /* [n]; may be NULL in forward */
+    float *lse;           /* [n]; may be NULL in forward */
+    const int32_t *start; /* [n], with first = 0: the first key that a query sees, never falling; NULL: 0 */
     /* backward, with first = 0: of `group` (>= 1) queries that share the key and the value, side by side in q,
      * out, dout and dq (a head_dim apart) and in lse (n apart) */
     int64_t group;

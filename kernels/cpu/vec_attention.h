@@ -99,6 +99,33 @@ static void vec_mask(float *s, int64_t stride, int64_t lanes, int64_t query, int
     }
 }
 
+/* Scores of keys before the first that their query sees become -infinity. start: of lane 0's query on; lanes from `rows`
+ * on are no queries. */
+static void vec_mask_before(float *s, int64_t stride, int64_t rows, const int32_t *start, int64_t key,
+                            int64_t keys)
+{
+    for (int64_t j = 0; j < keys; j++)
+        for (int64_t i = 0; i < rows; i++)
+            s[j * stride + i] = key + j < start[i] ? -INFINITY : s[j * stride + i];
+}
+
+/* The first key that a tile of queries sees: those before it are never computed. */
+static inline int64_t vec_first_key(const mu_vec_attention_t *a, int64_t query)
+{
+    return a->start ? a->start[query] : 0;
+}
+
+/* Masks what the queries `at` .. at + rows - 1 of a tile do not see of its keys; lane 0 is query at + skip. */
+static inline void vec_mask_tile(const mu_vec_attention_t *a, float *s, int64_t stride, int64_t lanes,
+                                 int64_t at, int64_t skip, int64_t rows, int64_t key, int64_t keys)
+{
+    int64_t query = a->first + at;
+    if (key + keys - 1 > query)
+        vec_mask(s, stride, lanes, query + skip, key, keys);
+    if (a->start && key < a->start[at + rows - 1])
+        vec_mask_before(s, stride, rows - skip, a->start + at + skip, key, keys);
+}
+
 /* Takes a tile of scores into the running softmax: s becomes exp(s - max), `fade` what older sums are worth.
  */
 static void vec_softmax_tile(float *s, int64_t lanes, int64_t keys, float *max, float *sum, float *fade)
@@ -155,15 +182,14 @@ static void vec_attention(const mu_vec_attention_t *a)
             max[i] = -1e30F;
             sum[i] = 0;
         }
-        int64_t m;
-        for (int64_t key = 0; key < query + rows; key += m) {
+        int64_t m, begin = vec_first_key(a, at);
+        for (int64_t key = begin; key < query + rows; key += m) {
             m = vec_tile_keys(query, key, query + rows);
             int64_t skip = vec_tile_skip(query, key), left = lanes - skip;
             vec_product(s, left, (vec_a_t){k + key * pad, pad, 1}, qt + skip, lanes, m, left, d, false);
-            if (key + m - 1 > query)
-                vec_mask(s, left, left, query + skip, key, m);
+            vec_mask_tile(a, s, left, left, at, skip, rows, key, m);
             vec_softmax_tile(s, left, m, max + skip, sum + skip, fade + skip);
-            if (key > 0)
+            if (key > begin)
                 vec_fade(out + skip * pad, fade + skip, rows - skip, pad);
             vec_product(out + skip * pad, pad, (vec_a_t){s, 1, left}, v + key * pad, pad, rows - skip, pad, m,
                         true);
@@ -248,22 +274,21 @@ static void vec_score_gradient(const float *p, float *ds, int64_t stride, int64_
 static void vec_backward_queries(const mu_vec_attention_t *a, const vec_backward_t *w, int64_t at)
 {
     int64_t d = a->head_dim, pad = w->pad, lanes = w->lanes, rows = mu_min_i64(lanes, a->n - at);
-    int64_t end = at + rows, m;
+    int64_t end = at + rows, begin = vec_first_key(a, at), m;
     vec_backward_pack(a, w, at, rows);
-    for (int64_t key = 0; key < end; key += m) {
+    for (int64_t key = begin; key < end; key += m) {
         m = vec_tile_keys(at, key, end);
         int64_t skip = vec_tile_skip(at, key), left = lanes - skip;
         float *s = w->s + key * lanes + skip, *dp = w->ds + key * lanes + skip;
         vec_product(s, lanes, (vec_a_t){w->k + key * pad, pad, 1}, w->qt + skip, lanes, m, left, d, false);
         vec_product(dp, lanes, (vec_a_t){w->v + key * pad, pad, 1}, w->dot + skip, lanes, m, left, d, false);
-        if (key + m - 1 > at)
-            vec_mask(s, lanes, left, at + skip, key, m);
+        vec_mask_tile(a, s, lanes, left, at, skip, rows, key, m);
         vec_probabilities(s, dp, lanes, left, m, w->lse + skip, w->weight + skip, w->product + skip);
     }
     for (int64_t i = 0; i < lanes; i++)
         w->product[i] /= w->weight[i];
     memset(w->dq, 0, (size_t)(lanes * pad) * sizeof *w->dq);
-    for (int64_t key = 0; key < end; key += m) {
+    for (int64_t key = begin; key < end; key += m) {
         m = vec_tile_keys(at, key, end);
         int64_t skip = vec_tile_skip(at, key), left = lanes - skip;
         float *p = w->s + key * lanes + skip, *ds = w->ds + key * lanes + skip;

@@ -220,7 +220,8 @@ static void vec_rotary(float *qkv, const mu_rotary_t *r, int64_t from, int64_t t
     int64_t half = r->dims / 2, kv_heads = r->kv_heads > 0 ? r->kv_heads : r->heads;
     int64_t turned = r->heads / kv_heads + 1; /* of a group: the queries and the key */
     for (int64_t row = from; row < to; row++) {
-        const float *cosines = r->table + (r->first + row % r->seq) * r->dims;
+        int64_t position = r->first + row % r->seq - (r->start ? r->start[row] : 0);
+        const float *cosines = r->table + position * r->dims;
         float *q = qkv + row * kv_heads * (turned + 1) * r->head_dim;
         for (int64_t h = 0; h < kv_heads; h++, q += (turned + 1) * r->head_dim)
             for (int64_t i = 0; i < turned; i++)

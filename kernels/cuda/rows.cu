@@ -165,8 +165,8 @@ __global__ void position(T *x, const T *table, int64_t seq, int64_t first, int64
     mu_store(x + r * hidden + c, v);
 }
 
-void mu_cuda_position_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, int64_t rows, int64_t seq,
-                              int64_t first, int64_t hidden)
+void mu_cuda_position_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *, int64_t rows,
+                              int64_t seq, int64_t first, int64_t hidden)
 {
     by_rows(x.type, rows, hidden, {x.data, table.data}, [&](auto t, auto each, int threads, dim3 grid) {
         using T = decltype(t);
@@ -190,8 +190,8 @@ __global__ void position_backward(float *dtable, const T *dx, int64_t rows, int6
     dtable[blockIdx.x * hidden + c] = sum;
 }
 
-void mu_cuda_position_backward(mu_device_t *dev, float *dtable, mu_array_t dx, int64_t rows, int64_t seq,
-                               int64_t hidden)
+void mu_cuda_position_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *, int64_t rows,
+                               int64_t seq, int64_t hidden)
 {
     mu_by_type(dx.type, [&](auto t) {
         using T = decltype(t);

@@ -52,12 +52,14 @@ static mu_status_t open_data(check_t *k)
     char *manifest = mu_path_join(c->data_path ? c->data_path : ".", "manifest.json");
     bool cut = mu_is_file(manifest); /* the controller warns of another split */
     free(manifest);
-    mu_mixture_options_t options = {.path = c->data_path,
-                                    .split = cut ? NULL : c->split,
-                                    .train = {c->train_data_paths, c->train_data_weights.value},
-                                    .valid = {c->valid_data_paths, c->valid_data_weights.value},
-                                    .by_documents = c->weight_by_num_documents,
-                                    .alpha = c->weighted_sampler_alpha};
+    mu_mixture_options_t options = {
+        .path = c->data_path,
+        .split = cut ? NULL : c->split,
+        .train = {c->train_data_paths, c->train_data_weights.value, c->train_label_data_paths},
+        .valid = {c->valid_data_paths, c->valid_data_weights.value, c->valid_label_data_paths},
+        .by_documents = c->weight_by_num_documents,
+        .alpha = c->weighted_sampler_alpha,
+        .how = {.packing = (mu_packing_t)c->pack_impl, .drop_long = !c->allow_chopped}};
     return mu_mixture_open(&options, &k->data);
 }
 
@@ -189,8 +191,7 @@ static int64_t train_iters(const check_t *k)
     const mu_config_t *c = k->config;
     if (c->train_iters > 0 || c->train_epochs == 0 || !k->data || c->train_batch_size == 0)
         return c->train_iters;
-    return mu_order_epoch_samples(mu_mixture_single(k->data), MU_TRAIN, c->model.seq_length,
-                                  c->train_epochs) /
+    return mu_mixture_epoch_samples(k->data, c->model.seq_length, (uint32_t)c->seed, c->train_epochs) /
            c->train_batch_size;
 }
 

@@ -11,16 +11,15 @@ typedef struct options {
     mu_data_split_t split;
 } options_t;
 
-static mu_status_t mean_loss(mu_inference_model_t *l, mu_dataset_t *data, mu_data_split_t split,
-                             mu_net_loss_t *out)
+static mu_status_t mean_loss(mu_inference_model_t *l, const mu_eval_data_t *data, mu_net_loss_t *out)
 {
-    int64_t s = l->config->model.seq_length, n = mu_dataset_sequences(data, split, s);
+    int64_t s = l->config->model.seq_length, n = mu_eval_sequences(data);
     int32_t *tokens = mu_alloc((size_t)(MU_EVAL_ROWS * (s + 1)) * sizeof *tokens);
     mu_status_t status = MU_OK;
     for (int64_t k = 0; status == MU_OK && k < n; k += MU_EVAL_ROWS) {
         int64_t rows = mu_min_i64(MU_EVAL_ROWS, n - k);
         for (int64_t r = 0; status == MU_OK && r < rows; r++)
-            status = mu_dataset_sequence(data, split, s, k + r, tokens + r * (s + 1));
+            status = mu_eval_sequence(data, k + r, tokens + r * (s + 1));
         if (status == MU_OK)
             status = mu_net_forward_loss(l->net, tokens, rows);
     }
@@ -64,16 +63,16 @@ static mu_status_t take_result(const options_t *o, const mu_inference_model_t *l
     return status;
 }
 
-static mu_status_t compute(const options_t *o, mu_inference_model_t *l, mu_dataset_t *data,
+static mu_status_t compute(const options_t *o, mu_inference_model_t *l, const mu_eval_data_t *data,
                            const mu_labelled_t *labelled, mu_candidate_t *out)
 {
-    mu_measured_t m = {.data = data, .split = o->split, .labelled = labelled};
+    mu_measured_t m = {.data = data->set, .split = o->split, .labelled = labelled};
     char words[256];
     MU_TRY(mu_inference_model_weights(l, NULL, MU_EVAL_ROWS));
     mu_inference_model_words(l, words, sizeof words);
     mu_info("computing in %s", words);
-    if (data)
-        MU_TRY(mean_loss(l, data, o->split, &m.sum));
+    if (data->set)
+        MU_TRY(mean_loss(l, data, &m.sum));
     if (labelled)
         MU_TRY(mu_likelihood_score(labelled, l->net, 0, 1, NULL, NULL, &m.accuracy));
     return take_result(o, l, &m, out);
@@ -82,7 +81,7 @@ static mu_status_t compute(const options_t *o, mu_inference_model_t *l, mu_datas
 static mu_status_t evaluate(const options_t *o, const char *model, mu_candidate_t *out)
 {
     mu_inference_model_t l;
-    mu_dataset_t *data = NULL;
+    mu_eval_data_t data = {0};
     mu_labelled_t labelled = {0};
     mu_status_t status;
     out->model = model;
@@ -95,10 +94,10 @@ static mu_status_t evaluate(const options_t *o, const char *model, mu_candidate_
         MU_TRY_GOTO(status, mu_eval_open(&l, o->args.data, l.config->split, o->split, &data), out);
     if (o->args.labelled)
         MU_TRY_GOTO(status, mu_eval_labelled(&l, o->args.labelled, o->args.delimiter, &labelled), out);
-    status = o->args.on.check ? MU_OK : compute(o, &l, data, o->args.labelled ? &labelled : NULL, out);
+    status = o->args.on.check ? MU_OK : compute(o, &l, &data, o->args.labelled ? &labelled : NULL, out);
 out:
     mu_labelled_release(&labelled);
-    mu_dataset_close(data);
+    mu_eval_close(&data);
     mu_inference_model_close(&l);
     return status;
 }

@@ -8,13 +8,19 @@
 
 #include <math.h>
 
+/* 0: not known, also where only a part of the text's tokens counts. */
+static uint64_t text_bytes(const mu_measured_t *m)
+{
+    return mu_dataset_labelled(m->data) ? 0 : mu_dataset_text_bytes(m->data, m->split);
+}
+
 void mu_eval_values(const mu_measured_t *m, double value[MU_GATE_METRICS])
 {
     for (int i = 0; i < MU_GATE_METRICS; i++)
         value[i] = (double)NAN;
     if (m->data) {
         double loss = m->sum.token_sum / (double)m->sum.tokens;
-        uint64_t bytes = mu_dataset_text_bytes(m->data, m->split);
+        uint64_t bytes = text_bytes(m);
         value[MU_GATE_LOSS] = loss;
         value[MU_GATE_PPL] = exp(loss);
         value[MU_GATE_TOKENS] = (double)m->sum.tokens;
@@ -35,7 +41,7 @@ static void add_text(const mu_inference_model_t *model, const mu_measured_t *m, 
         mu_buf_addf(out, "%s on %s, split %s\n", mu_checkpoint_path(model->checkpoint),
                     mu_dataset_path(m->data), mu_data_split_name(m->split));
         mu_buf_addf(out, "loss %.6f, perplexity %.4f, ", value[MU_GATE_LOSS], value[MU_GATE_PPL]);
-        if (mu_dataset_text_bytes(m->data, m->split) > 0)
+        if (text_bytes(m) > 0)
             mu_buf_addf(out, "%.4f bits per byte, ", value[MU_GATE_BITS_PER_BYTE]);
         mu_buf_addf(out, "%lld tokens\n", (long long)m->sum.tokens);
     }

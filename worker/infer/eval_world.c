@@ -17,10 +17,11 @@ typedef struct lane {
 } lane_t;
 
 /* Synchronous sends: a small block would else be buffered by MPI, and with it the whole split. */
-static mu_status_t deal(mu_run_t *run, const mu_inference_model_t *model, mu_dataset_t *data, lane_t *lanes)
+static mu_status_t deal(mu_run_t *run, const mu_inference_model_t *model, const mu_eval_data_t *data,
+                        lane_t *lanes)
 {
     const mu_layout_t *layout = &run->groups->layout;
-    int64_t s = model->config->model.seq_length, n = mu_dataset_sequences(data, run->eval_split, s);
+    int64_t s = model->config->model.seq_length, n = mu_eval_sequences(data);
     int64_t blocks = (n + MU_EVAL_ROWS - 1) / MU_EVAL_ROWS;
     mu_metric_values_t shown = MU_METRIC_VALUES_FIRST;
     shown.eval_total = n;
@@ -30,7 +31,7 @@ static mu_status_t deal(mu_run_t *run, const mu_inference_model_t *model, mu_dat
         int64_t first = b * MU_EVAL_ROWS, rows = mu_max_i64(0, mu_min_i64(MU_EVAL_ROWS, n - first));
         MU_TRY(mu_yielding_wait(&lane->request, "waiting for a worker to take tokens"));
         for (int64_t r = 0; r < rows; r++)
-            MU_TRY(mu_dataset_sequence(data, run->eval_split, s, first + r, lane->tokens + r * (s + 1)));
+            MU_TRY(mu_eval_sequence(data, first + r, lane->tokens + r * (s + 1)));
         MU_TRY(mu_mpi_check(MPI_Issend(lane->tokens, (int)(rows * (s + 1)), MPI_INT32_T,
                                        mu_layout_leader(layout, leader), MU_TAG_TOKENS, run->groups->control,
                                        &lane->request),
@@ -85,7 +86,7 @@ static mu_status_t write_result(const mu_run_t *run, const mu_inference_model_t 
     return status == MU_OK && !run->eval_gated ? mu_eval_finite(model, measured) : status;
 }
 
-static mu_status_t deal_all(mu_run_t *run, const mu_inference_model_t *model, mu_dataset_t *data)
+static mu_status_t deal_all(mu_run_t *run, const mu_inference_model_t *model, const mu_eval_data_t *data)
 {
     int lanes = AHEAD * run->groups->layout.dp;
     lane_t *lane = mu_calloc((size_t)lanes, sizeof *lane);
@@ -104,7 +105,7 @@ static mu_status_t deal_all(mu_run_t *run, const mu_inference_model_t *model, mu
 
 static mu_status_t control(mu_run_t *run, const mu_inference_model_t *model)
 {
-    mu_dataset_t *data = NULL;
+    mu_eval_data_t data = {0};
     mu_labelled_t labelled = {0};
     mu_measured_t measured = {.split = run->eval_split};
     const char *path = run->config->data_path;
@@ -115,15 +116,15 @@ static mu_status_t control(mu_run_t *run, const mu_inference_model_t *model)
         MU_TRY_GOTO(status, mu_eval_labelled(model, run->eval_labelled, run->eval_delimiter, &labelled), out);
     MU_TRY_GOTO(status, mu_inference_result_receive(run), out);
     mu_page_phase(run->page, MU_PHASE_EVAL);
-    if (data)
-        MU_TRY_GOTO(status, deal_all(run, model, data), out);
+    if (data.set)
+        MU_TRY_GOTO(status, deal_all(run, model, &data), out);
     MU_TRY_GOTO(status, collect(run, &measured), out);
-    measured.data = data;
+    measured.data = data.set;
     measured.labelled = run->eval_labelled ? &labelled : NULL;
     status = write_result(run, model, &measured);
 out:
     mu_labelled_release(&labelled);
-    mu_dataset_close(data);
+    mu_eval_close(&data);
     return status;
 }
 

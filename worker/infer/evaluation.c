@@ -29,21 +29,44 @@ static mu_status_t not_empty(const mu_inference_model_t *l, const mu_dataset_t *
 }
 
 mu_status_t mu_eval_open(const mu_inference_model_t *model, const char *path, const char *ratios,
-                         mu_data_split_t split, mu_dataset_t **out)
+                         mu_data_split_t split, mu_eval_data_t *out)
 {
     /* a prepared directory is cut already; the split string is for .bin/.idx */
     mu_dataset_options_t how = {.split = mu_is_dir(path) ? NULL : ratios,
                                 .vocab = model->config->model.vocab};
     mu_dataset_t *data;
     MU_TRY(mu_dataset_open(path, &how, &data));
+    mu_eval_data_t opened = {.set = data, .split = split, .seq_length = model->config->model.seq_length};
+    mu_cutting_t fit = {.packing = MU_PACK_FIRST_FIT};
     mu_status_t status = same_tokenizer(model, data);
-    if (status == MU_OK)
+    if (status == MU_OK && mu_dataset_chat(data))
+        status = mu_pack_open(data, split, opened.seq_length, &fit, true, 0, 0, &opened.pack);
+    else if (status == MU_OK)
         status = not_empty(model, data, split);
     if (status == MU_OK)
-        *out = data;
+        *out = opened;
     else
-        mu_dataset_close(data);
+        mu_eval_close(&opened);
     return status;
+}
+
+void mu_eval_close(mu_eval_data_t *data)
+{
+    mu_pack_close(data->pack);
+    mu_dataset_close(data->set);
+    *data = (mu_eval_data_t){0};
+}
+
+int64_t mu_eval_sequences(const mu_eval_data_t *data)
+{
+    return data->pack ? mu_pack_samples(data->pack)
+                      : mu_dataset_sequences(data->set, data->split, data->seq_length);
+}
+
+mu_status_t mu_eval_sequence(const mu_eval_data_t *data, int64_t k, int32_t *tokens)
+{
+    return data->pack ? mu_pack_sample(data->pack, k, tokens)
+                      : mu_dataset_sequence(data->set, data->split, data->seq_length, k, tokens);
 }
 
 mu_status_t mu_eval_labelled(const mu_inference_model_t *model, const char *path, const char *delimiter,

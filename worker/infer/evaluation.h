@@ -5,7 +5,7 @@
 #ifndef MU_WORKER_EVALUATION_H
 #define MU_WORKER_EVALUATION_H
 
-#include "dataset/store/dataset.h"
+#include "dataset/order/pack.h"
 #include "worker/infer/inference_model.h"
 #include "worker/infer/labelled.h"
 #include "worker/train/run.h"
@@ -13,10 +13,23 @@
 /* Sequences that a worker takes at once. */
 enum { MU_EVAL_ROWS = 8 };
 
+/* What is measured: the sequences of a split. Of conversations they are packed by first fit in the order of the data, and
+ * what counts is what their labels say. */
+typedef struct mu_eval_data {
+    mu_dataset_t *set; /* NULL: there is none */
+    mu_pack_t *pack;   /* of conversations; else NULL */
+    mu_data_split_t split;
+    int64_t seq_length;
+} mu_eval_data_t;
+
 /* Opens the data that the model is to be measured on, and looks whether it is cut by the model's tokenizer
  * and holds a sequence. ratios: config->split, for .bin/.idx. Errors: those of mu_dataset_open(); MU_CONFIG; MU_DATA. */
 mu_status_t mu_eval_open(const mu_inference_model_t *model, const char *path, const char *ratios,
-                         mu_data_split_t split, mu_dataset_t **out);
+                         mu_data_split_t split, mu_eval_data_t *out);
+void mu_eval_close(mu_eval_data_t *data); /* one filled with zeros is nothing */
+int64_t mu_eval_sequences(const mu_eval_data_t *data);
+/* tokens: seq_length + 1, with marks (common/token_marks.h). */
+mu_status_t mu_eval_sequence(const mu_eval_data_t *data, int64_t k, int32_t *tokens);
 /* The examples of a file in the model's tokens; delimiter: between prompt and choice. Errors: those of
  * mu_labelled_read() and mu_labelled_encode(); MU_NOINPUT (no tokenizer). */
 mu_status_t mu_eval_labelled(const mu_inference_model_t *model, const char *path, const char *delimiter,

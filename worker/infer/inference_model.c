@@ -61,6 +61,8 @@ mu_status_t mu_inference_model_weights(mu_inference_model_t *l, mu_run_t *run, i
     MU_TRY(run ? mu_device_context_make(run, &l->context) : mu_device_context_alone(l->config, &l->context));
     mu_net_options_t options = {.micro_batch = micro_batch,
                                 .dtype = mu_precision_dtype(l->context.device, l->config->precision),
+                                .reset_attention = true,
+                                .reset_positions = true,
                                 .eod = -1};
     MU_TRY(mu_net_new(l->context.device, &l->config->model, l->context.tp, &options, &l->net));
     return mu_state_load(l->net, l->checkpoint, false);

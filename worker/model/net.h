@@ -40,7 +40,10 @@ typedef struct mu_net_options {
     mu_dtype_t dtype;            /* of weights and activations; everything else is float */
     bool checkpoint_activations; /* keep only each layer's input and compute the rest again in backward */
     mu_comm_t
-        *shard;  /* the dp group over which optimizer state is divided (ZeRO stage 1); NULL: each has all */
+        *shard; /* the dp group over which optimizer state is divided (ZeRO stage 1); NULL: each has all */
+    /* What a mark MU_TOKEN_BEGINS (common/token_marks.h) does: attention does not look before it; positions begin at 0
+     * again. Needs a device with `borders`. */
+    bool reset_attention, reset_positions;
     int32_t eod; /* >= 0: positions whose input token is this one have no loss; -1: all count */
 } mu_net_options_t;
 
@@ -131,11 +134,13 @@ void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg);
 typedef mu_status_t (*mu_net_need_t)(void *arg, int group);
 void mu_net_on_need(mu_net_t *net, mu_net_need_t need, void *arg);
 
-/* tokens: host, [micro_batch][seq_length + 1]; the first seq_length of each row are the input, the last
- * seq_length the labels. Adds to the gradients those of scale * (mean loss of the micro batch), and adds the
+/* tokens: host, [micro_batch][seq_length + 1], with marks (common/token_marks.h); the first seq_length of each row are
+ * the input, the last seq_length the labels, of which those that are marked as uncounted have no loss. Adds to the gradients those of scale * (mean loss of the micro batch), and adds the
  * loss to what mu_net_take_loss() returns. A micro batch whose tokens are all masked adds 0. tp-collective.
  * Errors: also MU_DATA, a token outside the vocabulary. */
 mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double scale);
+/* The same with the gradients of each * (loss summed over counted tokens). */
+mu_status_t mu_net_forward_backward_sum(mu_net_t *net, const int32_t *tokens, double each);
 /* The loss alone. `rows` <= micro_batch sequences. tp-collective. */
 mu_status_t mu_net_forward_loss(mu_net_t *net, const int32_t *tokens, int64_t rows);
 /* Waits for the device; then starts again from 0. The same values on every worker of the group. */

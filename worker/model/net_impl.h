@@ -67,7 +67,10 @@ struct mu_net {
     float *max, *sums;       /* [chunk], [2][chunk] */
     int32_t *ids, *labels;   /* [rows] */
     float *weights;          /* [rows] */
-    double *numbers;         /* [MU_NET_NUMBERS], with training */
+    int32_t
+        *start; /* [rows]: where each one's document begins in its sequence; NULL until there are borders */
+    const int32_t *attention_start, *position_start; /* start, where it counts in this call; else NULL */
+    double *numbers;                                 /* [MU_NET_NUMBERS], with training */
     double *loss; /* [MU_NET_PENDING] on the device: the loss summed over one call's counted tokens */
 
     bool

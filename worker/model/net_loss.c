@@ -4,6 +4,7 @@
  */
 #include "common/buf.h"
 #include "common/log.h"
+#include "common/token_marks.h"
 #include "kernels/convert.h"
 #include "worker/model/net_impl.h"
 
@@ -26,17 +27,50 @@ mu_status_t mu_net_put_ids(mu_net_t *net, const int32_t *tokens, int64_t count)
     return MU_OK;
 }
 
-/* tokens [batch][seq + 1] -> ids, labels, weights (0 or 1); returns how many count. */
+/* Where documents begin in the sequences, for attention and positions; nothing where no document begins inside one. */
+static mu_status_t put_borders(mu_net_t *net, const int32_t *tokens, int64_t batch)
+{
+    int64_t s = net->seq, bytes = net->rows * (int64_t)sizeof *net->start;
+    bool inside = false;
+    int32_t *start = mu_alloc((size_t)bytes);
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t i = 0, from = 0; i < s; i++) {
+            if (tokens[b * (s + 1) + i] & MU_TOKEN_BEGINS)
+                from = i;
+            inside = inside || from > 0;
+            start[b * s + i] = (int32_t)from;
+        }
+    net->attention_start = net->position_start = NULL;
+    mu_status_t status = MU_OK;
+    if (inside && !net->dev->borders)
+        status = mu_fail(
+            MU_CONFIG,
+            "documents with borders inside a sample: this device (%s) does not compute attention within "
+            "documents: set pack_impl to packed, or muster.device to cpu",
+            net->dev->description);
+    void *p = net->start;
+    if (status == MU_OK && inside && !p)
+        status = mu_net_get_memory(net, MU_MEM_WORKSPACE, bytes, &p);
+    net->start = p;
+    if (status == MU_OK && inside) {
+        net->ops->put(net->dev, net->start, start, batch * s * (int64_t)sizeof *start);
+        net->attention_start = net->options.reset_attention ? net->start : NULL;
+        net->position_start = net->options.reset_positions ? net->start : NULL;
+    }
+    free(start);
+    return status;
+}
+
+/* tokens [batch][seq + 1] -> ids, labels, weights (0 or 1), borders; returns how many count. */
 static mu_status_t put_samples(mu_net_t *net, const int32_t *tokens, int64_t batch, int64_t *counted)
 {
     int64_t s = net->seq, rows = batch * s, n = 0;
-    for (int64_t b = 0; b < batch; b++) {
-        const int32_t *sample = tokens + b * (s + 1);
-        memcpy(net->host_ids + b * s, sample, (size_t)s * sizeof *sample);
-        memcpy(net->host_labels + b * s, sample + 1, (size_t)s * sizeof *sample);
-    }
     for (int64_t r = 0; r < rows; r++) {
-        bool counts = net->options.eod < 0 || net->host_ids[r] != net->options.eod;
+        const int32_t *token = tokens + r / s * (s + 1) + r % s;
+        net->host_ids[r] = mu_token_id(token[0]);
+        net->host_labels[r] = mu_token_id(token[1]);
+        bool counts = !(token[1] & MU_TOKEN_UNCOUNTED) &&
+                      (net->options.eod < 0 || net->host_ids[r] != net->options.eod);
         net->host_weights[r] = counts ? 1.0F : 0.0F;
         n += counts;
     }
@@ -45,7 +79,7 @@ static mu_status_t put_samples(mu_net_t *net, const int32_t *tokens, int64_t bat
     net->ops->put(net->dev, net->labels, net->host_labels, rows * (int64_t)sizeof *net->labels);
     net->ops->put(net->dev, net->weights, net->host_weights, rows * (int64_t)sizeof *net->weights);
     *counted = n;
-    return MU_OK;
+    return put_borders(net, tokens, batch);
 }
 
 static void head_logits(mu_net_t *net, int64_t from, int64_t rows, bool each)
@@ -130,7 +164,8 @@ mu_status_t mu_net_forward_loss(mu_net_t *net, const int32_t *tokens, int64_t ba
     return MU_OK;
 }
 
-mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double scale)
+/* The gradients of each * (the sum of losses), or with a `scale` of scale * (their mean). */
+static mu_status_t forward_backward(mu_net_t *net, const int32_t *tokens, double each, double scale)
 {
     int64_t counted, rows = net->rows, h = net->model.hidden;
     double *loss;
@@ -138,7 +173,7 @@ mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double
     MU_TRY(next_loss(net, counted, &loss));
     MU_TRY(mu_net_trunk_forward(net, &(mu_net_place_t){.batch = net->batch, .seq = net->seq}));
     mu_net_final_norm(net, 0, rows);
-    double factor = counted > 0 ? scale / (double)counted : 0;
+    double factor = scale == 0 ? each : counted > 0 ? scale / (double)counted : 0;
     for (int64_t from = 0; from < rows; from += net->chunk) {
         int64_t n = rows - from < net->chunk ? rows - from : net->chunk;
         MU_TRY(chunk_loss(net, from, n, loss));
@@ -156,6 +191,16 @@ mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double
     MU_TRY(mu_net_trunk_backward(net));
     net->fresh = false;
     return MU_OK;
+}
+
+mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double scale)
+{
+    return forward_backward(net, tokens, 0, scale);
+}
+
+mu_status_t mu_net_forward_backward_sum(mu_net_t *net, const int32_t *tokens, double each)
+{
+    return forward_backward(net, tokens, each, 0);
 }
 
 /* To the host, from whichever worker's slice lies in `from`. */
@@ -203,6 +248,7 @@ mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, bool
 
 mu_status_t mu_net_logits(mu_net_t *net, const int32_t *tokens, float *out)
 {
+    net->attention_start = net->position_start = NULL;
     MU_TRY(mu_net_put_ids(net, tokens, net->rows));
     MU_TRY(mu_net_trunk_forward(net, &(mu_net_place_t){.batch = net->batch, .seq = net->seq}));
     mu_net_final_norm(net, 0, net->rows);

@@ -24,7 +24,13 @@ static mu_array_t layer_output(const mu_net_t *net, int64_t l)
 static mu_attention_t attention_shape(const mu_net_t *net, const mu_net_place_t *place)
 {
     int64_t d = mu_model_head_dim(&net->model);
-    return (mu_attention_t){place->batch, place->seq, net->heads, d, 1.0 / sqrt((double)d), net->kv_heads};
+    return (mu_attention_t){place->batch,
+                            place->seq,
+                            net->heads,
+                            d,
+                            1.0 / sqrt((double)d),
+                            net->kv_heads,
+                            place->piece ? NULL : net->attention_start};
 }
 
 void mu_net_linear(mu_net_t *net, bool each, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
@@ -47,7 +53,8 @@ static void rotate(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, b
                      net->heads,
                      mu_model_head_dim(&net->model),
                      net->model.rotary_dims,
-                     net->kv_heads};
+                     net->kv_heads,
+                     place->piece ? NULL : net->position_start};
     if (!place->piece)
         net->ops->rotary(net->dev, qkv, &r, inverse);
     for (int i = 0; i < place->pieces; i++) {
@@ -64,11 +71,12 @@ static void add_positions(mu_net_t *net, mu_array_t x, const mu_net_place_t *pla
     if (!net->embed_pos)
         return;
     if (!place->piece)
-        net->ops->position_forward(net->dev, x, net->embed_pos->weight, place->batch * place->seq, place->seq,
-                                   0, h);
+        net->ops->position_forward(net->dev, x, net->embed_pos->weight, net->position_start,
+                                   place->batch * place->seq, place->seq, 0, h);
     for (int i = 0; i < place->pieces; i++) {
         const mu_net_piece_t *p = &place->piece[i];
-        net->ops->position_forward(net->dev, x, net->embed_pos->weight, p->count, p->count, p->first, h);
+        net->ops->position_forward(net->dev, x, net->embed_pos->weight, NULL, p->count, p->count, p->first,
+                                   h);
         x = mu_array_at(x, p->count * h);
     }
 }
@@ -440,7 +448,8 @@ mu_status_t mu_net_trunk_backward(mu_net_t *net)
         MU_TRY(mu_net_group_whole(net, MU_GROUP_ATTENTION(l)));
     }
     if (net->embed_pos)
-        net->ops->position_backward(net->dev, net->embed_pos->gradient, net->dy, net->rows, net->seq, h);
+        net->ops->position_backward(net->dev, net->embed_pos->gradient, net->dy, net->position_start,
+                                    net->rows, net->seq, h);
     net->ops->embedding_backward(net->dev, net->embed_in->gradient, net->dy, net->ids, net->rows, h,
                                  net->vocab_first, net->vocab);
     return mu_net_group_whole(net, 0);

@@ -574,7 +574,8 @@ static mu_status_t train(controller_t *c)
     c->saved = c->start.done > 0 && c->start.setup.kind == MU_SETUP_RESUME;
     c->committed = c->saved ? c->start.done : -1;
     c->evaluated = true;
-    c->token_feed = mu_token_feed_new(config, c->control, c->start.done, c->start.samples, read_sample, c);
+    c->token_feed = mu_token_feed_new(config, c->control, c->start.setup.eod, c->start.done, c->start.samples,
+                                      read_sample, c);
     if (page)
         atomic_store(&page->step, c->start.done);
     c->shown.train_iters = config->train_iters;

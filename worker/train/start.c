@@ -4,6 +4,7 @@
 #include "common/num.h"
 #include "dataset/tokenizer/tokenizer.h"
 #include "worker/train/compatibility.h"
+#include "worker/train/start_chat.h"
 #include "common/checkpoint/commit.h"
 #include "common/checkpoint/foreign.h"
 #include "common/checkpoint/scan.h"
@@ -23,15 +24,17 @@ static void set_rule(mu_start_t *start, char *text)
     start->rule = text;
 }
 
-/* What ends a text belongs to the model: it goes on into this run's checkpoints unless the user says another. */
+/* What ends a text, and how a conversation becomes one, belongs to the model: it goes on into this run's checkpoints unless
+ * the user says another. */
 static mu_status_t keep_ends(mu_config_t *c, const char *path, const char *text)
 {
     mu_config_t *was;
-    if (c->muster.end_tokens)
-        return MU_OK;
     MU_TRY(mu_config_load_text(path, text, &was));
-    c->muster.end_tokens = was->muster.end_tokens;
-    was->muster.end_tokens = NULL;
+    mu_start_keep_template(was, c);
+    if (!c->muster.end_tokens) {
+        c->muster.end_tokens = was->muster.end_tokens;
+        was->muster.end_tokens = NULL;
+    }
     mu_config_free(was);
     return MU_OK;
 }
@@ -159,7 +162,7 @@ static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
 }
 
 /* A tokenizer's ids, from the data set, else from vocab_file; 0 when neither is known. */
-static mu_status_t real_vocab(const mu_start_t *start, int64_t *vocab, int32_t *eod)
+static mu_status_t real_vocab(mu_config_t *config, const mu_start_t *start, int64_t *vocab, int32_t *eod)
 {
     mu_tokenizer_t *tok;
     *vocab = start->data ? mu_mixture_vocab(start->data) : 0;
@@ -169,8 +172,9 @@ static mu_status_t real_vocab(const mu_start_t *start, int64_t *vocab, int32_t *
     MU_TRY(mu_tokenizer_load(start->tokenizer, &tok));
     *vocab = mu_max_i64(*vocab, mu_tokenizer_vocab(tok));
     *eod = mu_tokenizer_eod(tok);
+    mu_status_t status = start->data ? mu_start_chat(config, start->data, tok) : MU_OK;
     mu_tokenizer_free(tok);
-    return MU_OK;
+    return status;
 }
 
 /* Two files may spell one tokenizer: what counts is that every text has the same ids. With finetune the
@@ -247,8 +251,11 @@ static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
     mu_setup_t *setup = &start->setup;
     int64_t vocab;
     int32_t eod;
-    MU_TRY(real_vocab(start, &vocab, &eod));
+    MU_TRY(real_vocab(run->config, start, &vocab, &eod));
     setup->eod = c->eod_mask_loss ? eod : -1;
+    bool packs = mu_mixture_packs(start->data);
+    setup->reset_attention = packs || c->reset_attention_mask;
+    setup->reset_positions = packs || c->reset_position_ids;
     if (c->eod_mask_loss && eod < 0)
         return mu_fail(MU_CONFIG, "eod_mask_loss (%s): the tokenizer of the data has no <|endoftext|>",
                        mu_config_origin(c, "eod_mask_loss"));
@@ -303,12 +310,16 @@ static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
                        "data_path is not set: name a directory made by `muster prepare`, or the prefix of a "
                        ".bin/.idx pair");
     /* RUN/config.yml writes defaults out: this one is no wish for another split than the data's */
-    mu_mixture_options_t options = {.path = c->data_path,
-                                    .split = strcmp(c->split, MU_SPLIT_DEFAULT) == 0 ? NULL : c->split,
-                                    .train = {c->train_data_paths, c->train_data_weights.value},
-                                    .valid = {c->valid_data_paths, c->valid_data_weights.value},
-                                    .by_documents = c->weight_by_num_documents,
-                                    .alpha = c->weighted_sampler_alpha};
+    mu_mixture_options_t options = {
+        .path = c->data_path,
+        .split = strcmp(c->split, MU_SPLIT_DEFAULT) == 0 ? NULL : c->split,
+        .train = {c->train_data_paths, c->train_data_weights.value, c->train_label_data_paths},
+        .valid = {c->valid_data_paths, c->valid_data_weights.value, c->valid_label_data_paths},
+        .by_documents = c->weight_by_num_documents,
+        .alpha = c->weighted_sampler_alpha,
+        .how = {.packing = (mu_packing_t)c->pack_impl,
+                .drop_long = !c->allow_chopped,
+                .borders = c->reset_attention_mask || c->reset_position_ids}};
     MU_TRY(mu_mixture_open(&options, &start->data));
     if (mu_schedule_evaluates(c) && !mu_mixture_wants(start->data, MU_VALID)) {
         mu_info("%s: no validation part is wanted: the run does not evaluate", mu_mixture_path(start->data));
@@ -325,9 +336,9 @@ static mu_status_t settle_steps(mu_run_t *run, mu_start_t *start)
 {
     mu_config_t *c = run->config;
     if (c->train_iters == 0 && c->train_epochs > 0) {
-        c->train_iters = mu_order_epoch_samples(mu_mixture_single(start->data), MU_TRAIN, c->model.seq_length,
-                                                c->train_epochs) /
-                         c->train_batch_size;
+        c->train_iters =
+            mu_mixture_epoch_samples(start->data, c->model.seq_length, (uint32_t)c->seed, c->train_epochs) /
+            c->train_batch_size;
         if (c->train_iters == 0)
             return mu_fail(MU_CONFIG,
                            "train_epochs %lld (%s): the data has fewer samples than one batch of %lld",

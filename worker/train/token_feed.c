@@ -1,5 +1,6 @@
 #include "worker/train/token_feed.h"
 #include "common/buf.h"
+#include "common/token_marks.h"
 #include "worker/comm/comm_mpi.h"
 #include "worker/comm/layout.h"
 #include "worker/train/schedule.h"
@@ -12,6 +13,7 @@ typedef struct share {
 struct mu_token_feed {
     const mu_config_t *config;
     MPI_Comm control;
+    int32_t eod;
     mu_layout_t layout;
     mu_read_sample_t read;
     void *arg;
@@ -26,12 +28,13 @@ struct mu_token_feed {
     share_t *shares; /* [ahead][dp], used round robin */
 };
 
-mu_token_feed_t *mu_token_feed_new(const mu_config_t *config, MPI_Comm control, int64_t done,
+mu_token_feed_t *mu_token_feed_new(const mu_config_t *config, MPI_Comm control, int32_t eod, int64_t done,
                                    int64_t first_sample, mu_read_sample_t read, void *arg)
 {
     mu_token_feed_t *d = mu_calloc(1, sizeof *d);
     d->config = config;
     d->control = control;
+    d->eod = eod;
     d->layout = (mu_layout_t){config->tp, config->dp, -1, -1};
     d->read = read;
     d->arg = arg;
@@ -39,7 +42,7 @@ mu_token_feed_t *mu_token_feed_new(const mu_config_t *config, MPI_Comm control, 
     d->first_sample = first_sample;
     d->step = done + 1;
     d->ahead = mu_max_i64(1, config->muster.lookahead);
-    d->share_ids = config->accumulation * config->micro_batch * (config->model.seq_length + 1);
+    d->share_ids = mu_share_ids(config);
     d->took = mu_calloc((size_t)config->dp, sizeof *d->took);
     size_t n = (size_t)(d->ahead * config->dp);
     d->shares = mu_calloc(n, sizeof *d->shares);
@@ -97,13 +100,16 @@ static mu_status_t may_send(mu_token_feed_t *d, bool *may)
     return MU_OK;
 }
 
-static mu_status_t read_share(mu_token_feed_t *d, bool validation, int64_t first, int r, int32_t *out)
+/* Adds the tokens that count to *counted. */
+static mu_status_t read_share(mu_token_feed_t *d, bool validation, int64_t first, int r, int32_t *out,
+                              int64_t *counted)
 {
     const mu_config_t *c = d->config;
     for (int64_t g = 0; g < c->accumulation; g++) {
         for (int64_t i = 0; i < c->micro_batch; i++) {
             int64_t sample = first + (g * c->dp + r) * c->micro_batch + i;
             MU_TRY(d->read(d->arg, validation, sample, out));
+            *counted += mu_tokens_counted(out, c->model.seq_length + 1, d->eod);
             out += c->model.seq_length + 1;
         }
     }
@@ -115,9 +121,13 @@ static mu_status_t send_next(mu_token_feed_t *d)
     bool validation = d->eval_left > 0;
     int64_t T = d->config->train_batch_size;
     int64_t first = validation ? d->eval_next * T : d->first_sample + (d->step - 1 - d->done) * T;
+    share_t *shares = &d->shares[(d->sent % d->ahead) * d->layout.dp];
+    int64_t counted = 0;
+    for (int r = 0; r < d->layout.dp; r++)
+        MU_TRY(read_share(d, validation, first, r, shares[r].tokens, &counted));
     for (int r = 0; r < d->layout.dp; r++) {
-        share_t *share = &d->shares[(d->sent % d->ahead) * d->layout.dp + r];
-        MU_TRY(read_share(d, validation, first, r, share->tokens));
+        share_t *share = &shares[r];
+        memcpy(share->tokens + d->share_ids - MU_SHARE_TAIL, &counted, sizeof counted);
         MU_TRY(mu_mpi_check(MPI_Isend(share->tokens, (int)d->share_ids, MPI_INT32_T,
                                       mu_layout_leader(&d->layout, r), MU_TAG_TOKENS, d->control,
                                       &share->request),

@@ -22,10 +22,10 @@ typedef mu_status_t (*mu_read_sample_t)(void *arg, bool validation, int64_t inde
 
 typedef struct mu_token_feed mu_token_feed_t;
 
-/* `done`: updates done when the run starts here; `first_sample`: the sample of the training order that update
+/* `eod`: tokens after it do not count (-1: none). `done`: updates done when the run starts here; `first_sample`: the sample of the training order that update
  * done + 1 begins with (done * T unless the batch size has changed). The config is resolved and outlives the
  * token_feed. */
-mu_token_feed_t *mu_token_feed_new(const mu_config_t *config, MPI_Comm control, int64_t done,
+mu_token_feed_t *mu_token_feed_new(const mu_config_t *config, MPI_Comm control, int32_t eod, int64_t done,
                                    int64_t first_sample, mu_read_sample_t read, void *arg);
 /* Sends what may be sent now; `moved` tells whether anything was. Errors: the reader's, MU_NETWORK. */
 mu_status_t mu_token_feed_work(mu_token_feed_t *token_feed, bool *moved);

@@ -9,7 +9,9 @@
  *
  * Then messages:
  *   controller -> every leader  COMMAND  one mu_train_command_t; obeyed in order
- *   controller -> every leader  TOKENS   one replica's share of a global batch: int32 [accumulation][micro][seq + 1]
+ *   controller -> every leader  TOKENS   one replica's share of a global batch: int32 [accumulation][micro][seq + 1] with
+ *                                        marks (common/token_marks.h), then an int64: how many tokens of the whole
+ *                                        global batch count for the loss
  *   leader -> controller        CREDIT     one int64: how many TOKENS messages it has taken so far
  *   leader -> controller        REPORT   one mu_report_t after each step and each evaluation
  *   worker -> controller        READY    one mu_ready_t
@@ -32,6 +34,13 @@
 
 enum { MU_TAG_COMMAND = 1, MU_TAG_TOKENS, MU_TAG_CREDIT, MU_TAG_REPORT, MU_TAG_READY, MU_TAG_SAVED };
 
+/* int32 of a TOKENS message; the last MU_SHARE_TAIL are the count. */
+enum { MU_SHARE_TAIL = sizeof(int64_t) / sizeof(int32_t) };
+static inline int64_t mu_share_ids(const mu_config_t *config)
+{
+    return config->accumulation * config->micro_batch * (config->model.seq_length + 1) + MU_SHARE_TAIL;
+}
+
 typedef enum mu_setup_kind {
     MU_SETUP_FRESH,   /* random weights */
     MU_SETUP_WEIGHTS, /* weights from `path`, optimizer at its start */
@@ -41,9 +50,10 @@ typedef enum mu_setup_kind {
 
 typedef struct mu_setup {
     int32_t status, kind;
-    int32_t eod;        /* for eod_mask_loss; -1: no mask */
-    int32_t attempt;    /* names temporary checkpoints */
-    int32_t background; /* GO: checkpoints are written beside the steps */
+    int32_t eod;                              /* for eod_mask_loss; -1: no mask */
+    int32_t reset_attention, reset_positions; /* at the borders of documents */
+    int32_t attempt;                          /* names temporary checkpoints */
+    int32_t background;                       /* GO: checkpoints are written beside the steps */
     int32_t padding;
     int64_t vocab;          /* rows of the embedding */
     mu_resize_t growth;     /* WEIGHTS: of the checkpoint's embedding; no new tokens: zeros */

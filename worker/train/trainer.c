@@ -23,7 +23,7 @@ typedef struct trainer {
     mu_net_t *net;
     mu_replicas_t replicas;
     mu_setup_t setup;
-    int32_t *tokens;   /* one share: [accumulation][micro][seq + 1] */
+    int32_t *tokens;   /* one share: [accumulation][micro][seq + 1], and the count of its global batch */
     int64_t share_ids; /* its ids */
     int64_t taken;     /* TOKENS messages so far */
     int64_t data_wait_ns;
@@ -74,28 +74,30 @@ static mu_status_t settle(trainer_t *t)
     return mu_device_context_wait(&t->context);
 }
 
-/* Mean loss of `micro_batches` micro batches on each replica, over all of them. */
-static mu_status_t mean_loss(trainer_t *t, int64_t micro_batches, double *out)
+/* Mean loss of the tokens that count, of what all replicas computed since the last call; 0 where none counts. */
+static mu_status_t mean_loss(trainer_t *t, double *out)
 {
     mu_net_loss_t loss;
     MU_TRY(mu_device_context_wait(&t->context));
     MU_TRY(mu_net_take_loss(t->net, &loss));
-    double sum = loss.mean_sum;
-    MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F64, &sum, 1));
-    *out = sum / (double)(micro_batches * t->groups->layout.dp);
+    double sums[2] = {loss.token_sum, (double)loss.tokens};
+    MU_TRY(mu_comm_allreduce(t->groups->dp, MU_SUM, MU_TYPE_F64, sums, 2));
+    *out = sums[1] > 0 ? sums[0] / sums[1] : 0;
     return MU_OK;
 }
 
 static mu_status_t forward_backward(trainer_t *t)
 {
     const mu_config_t *c = t->config;
-    double scale = mu_loss_scale_factor(&t->scale) / (double)(c->accumulation * t->groups->layout.dp);
+    int64_t counted; /* tokens of the global batch, on all replicas */
+    memcpy(&counted, t->tokens + t->share_ids - MU_SHARE_TAIL, sizeof counted);
+    double each = counted > 0 ? mu_loss_scale_factor(&t->scale) / (double)counted : 0;
     int64_t stride = c->micro_batch * (c->model.seq_length + 1);
     mu_net_zero_gradients(t->net);
     for (int64_t g = 0; g < c->accumulation; g++) {
         if (g == c->accumulation - 1)
             mu_replicas_last(&t->replicas);
-        MU_TRY(mu_net_forward_backward(t->net, t->tokens + g * stride, scale));
+        MU_TRY(mu_net_forward_backward_sum(t->net, t->tokens + g * stride, each));
         mu_page_progress(t->run->page);
         MU_TRY(mu_saver_look(&t->saver));
     }
@@ -161,7 +163,7 @@ static mu_status_t step(trainer_t *t, int64_t number)
     MU_TRY(take_tokens(t));
     MU_TRY(forward_backward(t));
     MU_TRY(mu_optimizer_norm_begin(t->net));
-    MU_TRY(mean_loss(t, c->accumulation, &r.loss));
+    MU_TRY(mean_loss(t, &r.loss));
     MU_TRY(update(t, &r));
     r.step_ms = (double)(mu_now_ns() - began) * 1e-6;
     r.data_wait_ms = (double)t->data_wait_ns * 1e-6;
@@ -190,7 +192,7 @@ static mu_status_t evaluate(trainer_t *t, const mu_train_command_t *command)
             MU_TRY(mu_saver_look(&t->saver));
         }
     }
-    MU_TRY(mean_loss(t, command->batches * c->accumulation, &r.loss));
+    MU_TRY(mean_loss(t, &r.loss));
     r.finite = isfinite(r.loss);
     r.step_ms = (double)(mu_now_ns() - began) * 1e-6;
     return report(t, &r);
@@ -257,6 +259,8 @@ static mu_status_t make_net(trainer_t *t)
                                 .training = true,
                                 .checkpoint_activations = c->checkpoint_activations,
                                 .shard = c->zero_stage == 1 ? t->context.dp : NULL,
+                                .reset_attention = t->setup.reset_attention,
+                                .reset_positions = t->setup.reset_positions,
                                 .eod = t->setup.eod};
     MU_TRY(mu_net_new(t->device, &c->model, t->context.tp, &options, &t->net));
     t->replicas = (mu_replicas_t){.net = t->net, .dp = t->context.dp, .overlap = c->muster.overlap};
@@ -334,7 +338,7 @@ mu_status_t mu_trainer_run(mu_run_t *run)
     mu_page_phase(run->page, MU_PHASE_SETUP);
     t.saver.run = run;
     t.saver.setup = &t.setup;
-    t.share_ids = t.config->accumulation * t.config->micro_batch * (t.config->model.seq_length + 1);
+    t.share_ids = mu_share_ids(t.config);
     t.tokens = mu_alloc((size_t)t.share_ids * sizeof *t.tokens);
     MU_TRY_GOTO(status, mu_device_context_make(run, &t.context), out);
     t.device = t.context.device;

@@ -52,7 +52,7 @@ static void plain_head(const mu_attention_t *s, const float *qkv, const float *d
 
 static void attention_at(int64_t batch, int64_t seq, int64_t heads, int64_t d, double size)
 {
-    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), 0};
+    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), 0, NULL};
     int64_t rows = batch * seq, wide = 3 * heads * d, width = heads * d;
     float *host = noisy(rows * wide, size), *host_dout = noisy(rows * width, 1);
     plain_t want = {doubles(rows * width), doubles(rows * heads), doubles(rows * wide)};
@@ -72,7 +72,7 @@ static void attention_at(int64_t batch, int64_t seq, int64_t heads, int64_t d, d
     mu_array_t cache = put(noisy(seq * heads * 2 * d, 9), seq * heads * 2 * d), pieces = room(seq * width);
     for (int64_t at = 0, n = 1; at < seq; at += n, n = 2 * n + 1) {
         n = at + n > seq ? seq - at : n;
-        mu_attention_t part = {1, n, heads, d, s.scale, 0};
+        mu_attention_t part = {1, n, heads, d, s.scale, 0, NULL};
         op->attention_cached(dev, mu_array_at(pieces, at * width), cache, mu_array_at(qkv, at * wide), at,
                              &part);
     }
@@ -117,7 +117,7 @@ void rotary_test(void)
             want[i] = x * cos(angle) + other * sin(angle);
         }
         mu_array_t qkv = put(host, N);
-        mu_rotary_t turn = {put_floats(table, 20 * r), ROWS, SEQ, FIRST, HEADS, D, r, 0};
+        mu_rotary_t turn = {put_floats(table, 20 * r), ROWS, SEQ, FIRST, HEADS, D, r, 0, NULL};
         op->rotary(dev, qkv, &turn, false);
         assert_near(get(qkv, N), want, N, 2e-7, 1);
         op->rotary(dev, qkv, &turn, true);
@@ -131,12 +131,12 @@ static void grouped_at(int64_t batch, int64_t seq, int64_t heads, int64_t kv, in
 {
     int64_t group = heads / kv, rows = batch * seq, wide = (heads + 2 * kv) * d, single = 3 * heads * d;
     int64_t width = heads * d, n = rows * wide, capacity = seq * kv * 2 * d;
-    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), kv};
+    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), kv, NULL};
     float *host = noisy(n, 1), *dout = noisy(rows * width, 1), *table = floats(seq * d);
     plain_table(seq, d, table);
     mu_array_t qkv = put(host, n), out = room(rows * width), dqkv = room(n);
     float *lse = put_floats(floats(rows * heads), rows * heads);
-    mu_rotary_t turn = {put_floats(table, seq * d), rows, seq, 0, heads, d, d, kv};
+    mu_rotary_t turn = {put_floats(table, seq * d), rows, seq, 0, heads, d, d, kv, NULL};
     op->rotary(dev, qkv, &turn, false);
     float *turned = get(qkv, n), *copies = floats(rows * single);
     double *want_turned = doubles(n), *want_dqkv = doubles(n);
@@ -169,7 +169,7 @@ static void grouped_at(int64_t batch, int64_t seq, int64_t heads, int64_t kv, in
     mu_array_t cache = put(noisy(capacity, 9), capacity), pieces = room(seq * width);
     for (int64_t at = 0, m = 1; at < seq; at += m, m = 2 * m + 1) {
         m = at + m > seq ? seq - at : m;
-        mu_attention_t part = {1, m, heads, d, s.scale, kv};
+        mu_attention_t part = {1, m, heads, d, s.scale, kv, NULL};
         op->attention_cached(dev, mu_array_at(pieces, at * width), cache, mu_array_at(qkv, at * wide), at,
                              &part);
     }
@@ -181,4 +181,62 @@ void grouped_test(void)
     grouped_at(2, 17, 9, 3, 20);
     grouped_at(1, 70, 4, 1, 80);
     grouped_at(2, 130, 4, 2, 16);
+}
+
+/* Documents side by side in one sequence are those documents in sequences of their own: rotary positions, attention
+ * forward and backward. */
+static void borders_at(const int64_t *lengths, int count, int64_t heads, int64_t kv, int64_t d)
+{
+    int64_t seq = 0, wide = (heads + 2 * kv) * d, width = heads * d;
+    for (int i = 0; i < count; i++)
+        seq += lengths[i];
+    int32_t host_start[512];
+    assert_true(seq <= 512);
+    for (int64_t i = 0, at = 0; i < count; at += lengths[i++])
+        for (int64_t t = 0; t < lengths[i]; t++)
+            host_start[at + t] = (int32_t)at;
+    float *table = floats(seq * d), *host = noisy(seq * wide, 3), *dout = noisy(seq * width, 4);
+    plain_table(seq, d, table);
+    float *turns = put_floats(table, seq * d);
+    const int32_t *start = put_ints(host_start, seq);
+    mu_array_t qkv = put(host, seq * wide), out = room(seq * width), dqkv = room(seq * wide),
+               dy = put(dout, seq * width);
+    mu_array_t own = put(host, seq * wide), own_out = room(seq * width), own_dqkv = room(seq * wide);
+    float *lse = put_floats(floats(seq * heads), seq * heads),
+          *own_lse = put_floats(floats(seq * heads), seq * heads);
+    mu_attention_t s = {1, seq, heads, d, 1 / sqrt((double)d), kv, start};
+    mu_rotary_t turn = {turns, seq, seq, 0, heads, d, d, kv, start};
+    op->rotary(dev, qkv, &turn, false);
+    op->attention_forward(dev, out, lse, qkv, &s);
+    op->attention_backward(dev, dqkv, dy, qkv, out, lse, &s);
+    op->rotary(dev, dqkv, &turn, true);
+    for (int64_t i = 0, at = 0; i < count; at += lengths[i++]) {
+        int64_t n = lengths[i];
+        mu_attention_t one = {1, n, heads, d, s.scale, kv, NULL};
+        mu_rotary_t one_turn = {turns, n, n, 0, heads, d, d, kv, NULL};
+        mu_array_t q = mu_array_at(own, at * wide), o = mu_array_at(own_out, at * width),
+                   dq = mu_array_at(own_dqkv, at * wide);
+        op->rotary(dev, q, &one_turn, false);
+        op->attention_forward(dev, o, own_lse, q, &one);
+        op->attention_backward(dev, dq, mu_array_at(dy, at * width), q, o, own_lse, &one);
+        op->rotary(dev, dq, &one_turn, true);
+    }
+    float *want = get(own_out, seq * width), *want_dqkv = get(own_dqkv, seq * wide);
+    double *want_out = doubles(seq * width), *want_gradient = doubles(seq * wide);
+    for (int64_t i = 0; i < seq * width; i++)
+        want_out[i] = (double)want[i];
+    for (int64_t i = 0; i < seq * wide; i++)
+        want_gradient[i] = (double)want_dqkv[i];
+    assert_near(get(out, seq * width), want_out, seq * width, 2e-6, 1);
+    assert_near(get(dqkv, seq * wide), want_gradient, seq * wide, 5e-6, 2);
+}
+
+void borders_test(void)
+{
+    static const int64_t many[] = {1, 5, 64, 1, 1, 33, 2, 90, 70, 1, 1, 1}, two[] = {100, 28}, one[] = {130};
+    if (!dev->borders)
+        return;
+    borders_at(many, 12, 2, 2, 20);
+    borders_at(two, 2, 4, 2, 16);
+    borders_at(one, 1, 2, 2, 64);
 }

@@ -33,9 +33,9 @@ static void embedding_at(int64_t hidden)
     for (int r = 0; r < ROWS; r++)
         for (int64_t i = 0; i < hidden; i++)
             want[r * hidden + i] += (double)positions[(5 + r % SEQ) * hidden + i];
-    op->position_forward(dev, x, put(positions, 50 * hidden), ROWS, SEQ, 5, hidden);
+    op->position_forward(dev, x, put(positions, 50 * hidden), NULL, ROWS, SEQ, 5, hidden);
     assert_near(get(x, ROWS * hidden), want, ROWS * hidden, 1e-6, 1);
-    op->position_backward(dev, dp, d, ROWS, SEQ, hidden);
+    op->position_backward(dev, dp, d, NULL, ROWS, SEQ, hidden);
     assert_near_float(get_floats(dp, SEQ * hidden), want_p, SEQ * hidden, 1e-6);
 }
 

@@ -222,6 +222,7 @@ CASE(attention, attention_test)
 CASE(attention_with_steep_scores, steep_test)
 CASE(rotary, rotary_test)
 CASE(grouped_queries, grouped_test)
+CASE(borders_of_documents, borders_test)
 CASE(rms_norm, rmsnorm_test)
 CASE(qk_norm, qk_norm_test)
 CASE(swiglu, swiglu_test)
@@ -243,6 +244,7 @@ int mu_kernel_cases(const mu_case_device_t *given, int count)
         cmocka_unit_test(attention_with_steep_scores),
         cmocka_unit_test(rotary),
         cmocka_unit_test(grouped_queries),
+        cmocka_unit_test(borders_of_documents),
         cmocka_unit_test(rms_norm),
         cmocka_unit_test(qk_norm),
         cmocka_unit_test(swiglu),

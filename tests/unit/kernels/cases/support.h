@@ -62,6 +62,7 @@ void qk_norm_test(void);
 void swiglu_test(void);
 void unbiased_test(void);
 void grouped_test(void);
+void borders_test(void);
 void norm_test(void);
 void elementwise_test(void);
 void mixed_add_test(void);

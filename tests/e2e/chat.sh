@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Conversations: prepared with a template, packed, trained on answers alone, the same in every layout, evaluated.
+. "$(dirname "$0")/lib.sh"
+sed -i 's/^eval_interval: .*/eval_interval: 6/; s/^eval_iters: .*/eval_iters: 1/' "$scratch/model.yml"
+awk 'BEGIN { for (i = 0; i < 400; i++) {
+    printf "{\"messages\": [{\"role\": \"user\", \"content\": \"what is %d?\"}, {\"role\": \"assistant\", \"content\": \"it is %d\"}", i % 37, i % 7
+    if (i % 3 == 0) printf ", {\"role\": \"user\", \"content\": \"sure?\"}, {\"role\": \"assistant\", \"content\": \"yes, %d\"}", i
+    print "]}" } }' >"$scratch/chats.jsonl"
+cp "$scratch/chats.jsonl" "$scratch/chats.txt"
+muster tokenizer train --input "$scratch/chats.txt" --vocab-size 300 --output "$scratch/data.json" 2>"$scratch/log" || fail "$(cat "$scratch/log")"
+prepare() {
+    muster prepare "$scratch/model.yml" --chat --special '<|im_start|>' --special '<|im_end|>' "$@" 2>"$scratch/log"
+}
+
+# a template is wanted, and known; no guess
+expect_exit 78 prepare --input "$scratch/chats.jsonl" --output "$scratch/data"
+grep -q 'chatml, llama3, mistral' "$scratch/log" || fail "$(cat "$scratch/log")"
+expect_exit 78 prepare --input "$scratch/chats.jsonl" --output "$scratch/data" muster.chat_template=chatlm
+grep -q 'chatlm.*did you mean chatml' "$scratch/log" || fail "$(cat "$scratch/log")"
+expect_exit 78 prepare --input "$scratch/chats.jsonl" --output "$scratch/data" muster.chat_template=llama3
+grep -q "special '<|start_header_id|>'" "$scratch/log" || fail "$(cat "$scratch/log")"
+expect_exit 2 prepare --input "$scratch/chats.jsonl" --output "$scratch/data" --text-key x
+{ cat "$scratch/chats.jsonl"; echo '{"messages": [{"role": "tool", "content": "x"}]}'; } >"$scratch/bad.jsonl"
+expect_exit 65 prepare --input "$scratch/bad.jsonl" --output "$scratch/data" muster.chat_template=chatml
+grep -q "bad.jsonl:401:.*'tool'" "$scratch/log" || fail "$(cat "$scratch/log")"
+{ cat "$scratch/chats.jsonl"
+  echo '{"messages": [{"role": "user", "content": "nobody answers"}]}'
+  echo '{"prompt": "a <|im_end|> b", "completion": "c"}'
+  printf '{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}, {"from": "human", "value": "%s"}, {"from": "gpt", "value": "b"}]}\n' "$(seq -s ' ' 90)"
+  printf '{"prompt": "%s", "completion": "c"}\n' "$(seq -s ' ' 90)"; } >"$scratch/all.jsonl"
+prepare --input "$scratch/all.jsonl" --output "$scratch/data" --json split=90,10,0 muster.chat_template=chatml >"$scratch/out" || fail "$(cat "$scratch/log")"
+for count in '"unanswered": 1' '"spelled": 1' '"cut": 1' '"too_many_tokens": 1'; do
+    grep -q "$count" "$scratch/out" || fail "no $count: $(cat "$scratch/out")"
+done
+prepare --input "$scratch/all.jsonl" --output "$scratch/data" split=90,10,0 muster.chat_template=chatml >"$scratch/out" || fail "$(cat "$scratch/log")"
+grep -q 'is there already' "$scratch/log" && grep -q 'chatml, .* count for the loss' "$scratch/out" || fail "$(cat "$scratch/log")"
+muster inspect "$scratch/data" --verify >"$scratch/out" 2>&1 || fail "$(cat "$scratch/out")"
+
+run() { # run NAME KEY=VALUE...
+    local name=$1
+    shift
+    muster run "$scratch/model.yml" --run-dir "$scratch/$name" split=90,10,0 "$@" >"$scratch/$name.out" 2>&1 ||
+        { cat "$scratch/$name.out" >&2; fail "$name"; }
+    losses "$scratch/$name" >"$scratch/$name.losses"
+}
+# the loss is the mean over counted tokens of the global batch in every layout and accumulation
+run one
+grep -q 'packed by first fit.*% of their tokens are padding' "$scratch/one.out" || fail "$(cat "$scratch/one.out")"
+run four --workers 4 model_parallel_size=2
+same_losses "$scratch/one.losses" "$scratch/four.losses" 1e-4 || fail "layouts differ"
+run many train_micro_batch_size_per_gpu=1
+same_losses "$scratch/one.losses" "$scratch/many.losses" 1e-4 || fail "accumulation differs"
+grep -q 'chat_template: .*chatml' "$scratch"/one/checkpoints/step-*/manifest.json || fail "the checkpoint does not know the template"
+muster eval "$scratch/one" --data "$scratch/data" --json >"$scratch/eval.json" 2>"$scratch/log" || fail "$(cat "$scratch/log")"
+grep -q '"bits_per_byte": null' "$scratch/eval.json" || fail "$(cat "$scratch/eval.json")"
+muster eval "$scratch/one" --data "$scratch/data" --json --workers 2 >"$scratch/eval2.json" 2>"$scratch/log" || fail "$(cat "$scratch/log")"
+[ "$(grep -o '"tokens": [0-9]*' "$scratch/eval.json")" = "$(grep -o '"tokens": [0-9]*' "$scratch/eval2.json")" ] || fail "$(cat "$scratch"/eval*.json)"
+
+# another template than the data's is refused; so is what a GPU cannot do, where one is asked for
+expect_exit 78 muster run "$scratch/model.yml" --run-dir "$scratch/other" split=90,10,0 muster.chat_template=zephyr >"$scratch/log" 2>&1
+grep -q 'prepared with the template chatml' "$scratch/log" || fail "$(cat "$scratch/log")"
+
+# one document a sample, and one stream of tokens with masks
+run unpacked pack_impl=unpacked train_iters=2
+grep -q 'packed one a sample' "$scratch/unpacked.out" || fail "$(cat "$scratch/unpacked.out")"
+run stream pack_impl=packed train_iters=2 reset_attention_mask=true reset_position_ids=true
+! same_losses <(head -n 2 "$scratch/one.losses") "$scratch/stream.losses" 1e-6 >/dev/null || fail "packing has no effect"
