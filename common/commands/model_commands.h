@@ -34,8 +34,11 @@ typedef struct mu_eval_args {
 
 typedef struct mu_generate {
     mu_model_args_t on;
-    const char *prompt;
-    int64_t max_new_tokens; /* -1: the configuration's */
+    const char *prompt, *prompt_file; /* prompt_file: muster reads it, and hands a prompt on */
+    bool chat;                        /* the prompt is a message, or a conversation */
+    mu_words_t stops;                 /* texts that end the answer */
+    int64_t max_new_tokens;           /* -1: the configuration's */
+    int64_t min_new_tokens;
     double temperature, top_p;
     int64_t top_k;       /* each -1: not given */
     int64_t seed, bench; /* bench: requests to time; 0: none */

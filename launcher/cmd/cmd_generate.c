@@ -1,6 +1,9 @@
+#include "common/file.h"
 #include "common/log.h"
 #include "launcher/cmd/ask.h"
 #include "launcher/cmd/cmd.h"
+
+#include <unistd.h>
 
 /* One sequence is one replica's work: workers are there to divide the model. */
 static mu_status_t by_many(const mu_ask_t *ask)
@@ -30,8 +33,55 @@ static mu_status_t by_many(const mu_ask_t *ask)
     return status;
 }
 
+enum { PROMPT_MAX = (128 << 10) - 64 }; /* of one argument of a program, which it becomes */
+
+static mu_status_t read_stdin(mu_buf_t *out)
+{
+    mu_fd_drain(STDIN_FILENO, (size_t)PROMPT_MAX + 1, out);
+    return MU_OK;
+}
+
+/* The prompt of --prompt-file as "--prompt=TEXT"; NULL: there is no such option. */
+static mu_status_t read_prompt(const char *file, char **out)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    mu_buf_reserve(&text, 0);
+    mu_status_t status =
+        strcmp(file, "-") == 0 ? read_stdin(&text) : mu_file_read_text(file, PROMPT_MAX, &text);
+    if (status == MU_OK && text.len > PROMPT_MAX)
+        status = mu_fail(MU_DATA, "--prompt-file %s: more than %d bytes", file, PROMPT_MAX);
+    if (status == MU_OK && memchr(text.data, '\0', text.len))
+        status = mu_fail(MU_DATA, "--prompt-file %s: has a NUL, so it is no text", file);
+    if (status == MU_OK)
+        *out = mu_format("--prompt=%s", text.data);
+    mu_buf_release(&text);
+    return status;
+}
+
+/* Puts --prompt in the place of --prompt-file, before anything else reads the words. */
+static mu_status_t take_prompt_file(int *argc, char **argv, char **prompt)
+{
+    static const char name[] = "--prompt-file";
+    for (int i = 1; i < *argc && strcmp(argv[i], "--") != 0; i++) {
+        bool joined = strncmp(argv[i], name, sizeof name - 1) == 0 && argv[i][sizeof name - 1] == '=';
+        if (!joined && (strcmp(argv[i], name) != 0 || i + 1 == *argc))
+            continue;
+        MU_TRY(read_prompt(joined ? argv[i] + sizeof name : argv[i + 1], prompt));
+        argv[i] = *prompt;
+        for (int k = i + 1; !joined && k < *argc; k++)
+            argv[k] = k + 1 < *argc ? argv[k + 1] : NULL;
+        *argc -= !joined;
+        return MU_OK;
+    }
+    return MU_OK;
+}
+
 mu_status_t mu_cmd_generate(int argc, char **argv)
 {
     mu_generate_t args = MU_GENERATE_INIT;
-    return mu_ask(&mu_generate_command, argc, argv, &args, &args.on, by_many);
+    char *prompt = NULL;
+    MU_TRY(take_prompt_file(&argc, argv, &prompt));
+    mu_status_t status = mu_ask(&mu_generate_command, argc, argv, &args, &args.on, by_many);
+    free(prompt);
+    return status;
 }

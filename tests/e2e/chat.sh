@@ -65,3 +65,21 @@ run unpacked pack_impl=unpacked train_iters=2
 grep -q 'packed one a sample' "$scratch/unpacked.out" || fail "$(cat "$scratch/unpacked.out")"
 run stream pack_impl=packed train_iters=2 reset_attention_mask=true reset_position_ids=true
 ! same_losses <(head -n 2 "$scratch/one.losses") "$scratch/stream.losses" 1e-6 >/dev/null || fail "packing has no effect"
+
+# the model answers in its template, up to the end of an answer; the prompt alone is not printed
+ask() { muster generate "$scratch/one" --max-new-tokens 12 "$@" 2>"$scratch/log" || fail "$(cat "$scratch/log")"; }
+ask --chat --prompt 'what is 3?' >"$scratch/answer"
+! grep -q 'what is' "$scratch/answer" || fail "$(cat "$scratch/answer")"
+echo '{"messages": [{"role": "user", "content": "what is 3?"}]}' | ask --chat --prompt-file - | cmp - "$scratch/answer" || fail "messages differ from a message"
+ask --chat --prompt 'what is 3?' --workers 2 | cmp - "$scratch/answer" || fail "two workers answer otherwise"
+printf 'what is 3?' >"$scratch/prompt"
+ask --prompt-file "$scratch/prompt" >"$scratch/whole"
+grep -q '^what is 3?' "$scratch/whole" || fail "$(cat "$scratch/whole")"
+first=$(cut -c11 "$scratch/whole" | head -n 1)
+if [ -n "$first" ]; then
+    [ "$(ask --prompt-file "$scratch/prompt" --stop "$first")" = 'what is 3?' ] || fail "--stop '$first' does not end '$(cat "$scratch/whole")'"
+fi
+expect_exit 2 muster generate "$scratch/one" --chat --prompt '{"messages": 1}' >"$scratch/log" 2>&1
+grep -q 'must be a list' "$scratch/log" || fail "$(cat "$scratch/log")"
+expect_exit 2 muster generate "$scratch/one" --prompt x --max-new-tokens 2 --min-new-tokens 3 >"$scratch/log" 2>&1
+grep -q 'min-new-tokens' "$scratch/log" || fail "$(cat "$scratch/log")"

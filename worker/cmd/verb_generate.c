@@ -2,18 +2,25 @@
 #include "common/log.h"
 #include "worker/infer/bench.h"
 #include "worker/infer/generation.h"
+#include "worker/infer/stop.h"
 #include "worker/cmd/verbs.h"
 
 typedef struct writer {
     mu_decoder_t *decoder;
-    mu_buf_t text;
+    mu_buf_t text; /* all of it */
+    size_t shown;
+    const mu_words_t *stops;
 } writer_t;
 
-static void write_text(writer_t *w)
+static void write_text(writer_t *w, bool end)
 {
-    fwrite(w->text.data, 1, w->text.len, stdout);
+    bool hit;
+    size_t visible = mu_stop_visible(w->stops, w->text.data ? w->text.data : "", w->text.len, end, &hit);
+    if (visible > w->shown) {
+        fwrite(w->text.data + w->shown, 1, visible - w->shown, stdout);
+        w->shown = visible;
+    }
     fflush(stdout);
-    mu_buf_clear(&w->text);
 }
 
 /* Writes the text as tokens come: the reader sees it grow. */
@@ -21,7 +28,7 @@ static mu_status_t show(void *arg, int32_t id)
 {
     writer_t *w = arg;
     MU_TRY(mu_decoder_add(w->decoder, &id, 1, &w->text));
-    write_text(w);
+    write_text(w, false);
     return MU_OK;
 }
 
@@ -49,7 +56,7 @@ static mu_status_t generate(const mu_generate_t *asked)
     mu_status_t status;
     MU_TRY(
         mu_inference_model_describe(asked->on.models.item[0], asked->on.keys.item, asked->on.keys.count, &l));
-    writer_t writer = {NULL, MU_BUF_INIT};
+    writer_t writer = {NULL, MU_BUF_INIT, 0, &asked->stops};
     if (asked->on.check)
         mu_log_level_set(MU_LOG_ERROR); /* the ranks will say the rest */
     if (asked->on.threads > 0)
@@ -65,12 +72,13 @@ static mu_status_t generate(const mu_generate_t *asked)
         status = measure(asked, &l, &g, &bench, words);
         goto out;
     }
-    fputs(asked->prompt, stdout);
+    if (!asked->chat)
+        fputs(asked->prompt, stdout);
     writer.decoder = mu_decoder_new(l.tokenizer, asked->prompt[0] != '\0');
     status = mu_generation_run(&g, l.net, l.context.tp, show, &writer);
     if (status == MU_OK) {
         mu_decoder_end(writer.decoder, &writer.text);
-        write_text(&writer);
+        write_text(&writer, true);
         putchar('\n');
     }
 out:

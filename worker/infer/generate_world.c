@@ -3,6 +3,7 @@
 #include "worker/infer/inference_result.h"
 #include "worker/train/train_protocol.h"
 #include "worker/infer/generation.h"
+#include "worker/infer/stop.h"
 #include "worker/comm/yielding_wait.h"
 
 static const int32_t end_of_text = -1;
@@ -26,7 +27,8 @@ static mu_status_t control(mu_run_t *run, const mu_inference_model_t *model)
     mu_decoder_t *decoder = mu_decoder_new(model->tokenizer, run->generate->prompt[0] != '\0');
     mu_status_t status;
     int32_t id;
-    mu_buf_adds(&text, run->generate->prompt);
+    bool hit;
+    mu_buf_reserve(&text, 0);
     MU_TRY_GOTO(status, mu_inference_result_receive(run), out);
     mu_page_phase(run->page, MU_PHASE_EVAL);
     for (;;) {
@@ -36,8 +38,13 @@ static mu_status_t control(mu_run_t *run, const mu_inference_model_t *model)
         MU_TRY_GOTO(status, mu_decoder_add(decoder, &id, 1, &text), out);
     }
     mu_decoder_end(decoder, &text);
-    mu_buf_addc(&text, '\n');
-    status = mu_inference_result_write(run, &text);
+    mu_buf_t all = MU_BUF_INIT;
+    if (!run->generate->chat)
+        mu_buf_adds(&all, run->generate->prompt);
+    mu_buf_add(&all, text.data, mu_stop_visible(&run->generate->stops, text.data, text.len, true, &hit));
+    mu_buf_addc(&all, '\n');
+    status = mu_inference_result_write(run, &all);
+    mu_buf_release(&all);
 out:
     mu_decoder_free(decoder);
     mu_buf_release(&text);

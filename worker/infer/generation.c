@@ -1,5 +1,9 @@
 #include "worker/infer/generation.h"
 #include "common/log.h"
+#include "worker/infer/chat_prompt.h"
+#include "worker/infer/stop.h"
+
+#include <math.h>
 
 static mu_status_t prompt_ids(const mu_inference_model_t *l, const char *prompt, mu_ids_t *ids)
 {
@@ -38,6 +42,10 @@ static mu_status_t limit(const mu_config_t *c, const mu_generate_t *asked, mu_ge
         return mu_fail(MU_USAGE, "the prompt has %zu tokens, the model has %lld positions", g->prompt.len,
                        (long long)c->model.max_positions);
     g->most = asked->max_new_tokens >= 0 ? asked->max_new_tokens : c->maximum_tokens;
+    g->least = asked->min_new_tokens;
+    if (g->least > g->most)
+        return mu_fail(MU_USAGE, "--min-new-tokens %lld is more than the %lld new tokens at most",
+                       (long long)g->least, (long long)g->most);
     if (g->most > room) {
         mu_warn("only %lld new tokens fit the model's %lld positions", (long long)room,
                 (long long)c->model.max_positions);
@@ -66,13 +74,17 @@ mu_status_t mu_generation_begin(const mu_inference_model_t *l, const mu_config_t
                                 const mu_generate_t *asked, mu_generation_t *out)
 {
     mu_sampling_t how = sampling(asked, c);
-    mu_generation_t g = {.prompt = MU_IDS_INIT};
+    mu_generation_t g = {.prompt = MU_IDS_INIT, .written = MU_BUF_INIT, .stops = &asked->stops};
     mu_status_t status;
     if (!l->tokenizer)
         return mu_fail(MU_NOINPUT, "%s: carries no tokenizer", mu_checkpoint_path(l->checkpoint));
     take_ends(l, &g);
-    MU_TRY_GOTO(status, prompt_ids(l, asked->prompt, &g.prompt), fail);
+    if (asked->chat)
+        MU_TRY_GOTO(status, mu_chat_prompt(l, asked->prompt, &g), fail);
+    else
+        MU_TRY_GOTO(status, prompt_ids(l, asked->prompt, &g.prompt), fail);
     MU_TRY_GOTO(status, limit(c, asked, &g), fail);
+    g.decoder = mu_decoder_new(l->tokenizer, true);
     MU_TRY_GOTO(status, mu_sampler_new(&how, mu_tokenizer_vocab(l->tokenizer), &g.sampler), fail);
     *out = g;
     return MU_OK;
@@ -84,7 +96,28 @@ fail:
 void mu_generation_end(mu_generation_t *g)
 {
     mu_sampler_free(g->sampler);
+    mu_decoder_free(g->decoder);
+    mu_buf_release(&g->written);
     mu_ids_release(&g->prompt);
+}
+
+/* Before `least` tokens no end is chosen. */
+static void forbid_ends(const mu_generation_t *g, int64_t vocab, float *logits)
+{
+    for (int i = 0; i < g->ends; i++)
+        if (g->end[i] < vocab)
+            logits[g->end[i]] = -INFINITY;
+}
+
+/* Whether a stop is in what is written so far, this token included: the same on every worker. */
+static mu_status_t look_for_stop(mu_generation_t *g, int32_t id, bool *hit)
+{
+    *hit = false;
+    if (!g->stops || g->stops->count == 0)
+        return MU_OK;
+    MU_TRY(mu_decoder_add(g->decoder, &id, 1, &g->written));
+    mu_stop_visible(g->stops, g->written.data ? g->written.data : "", g->written.len, false, hit);
+    return MU_OK;
 }
 
 static mu_status_t choose(mu_generation_t *g, mu_comm_t *group, const float *logits, int32_t *id)
@@ -100,16 +133,22 @@ mu_status_t mu_generation_run(mu_generation_t *g, mu_net_t *net, mu_comm_t *grou
     int64_t context = (int64_t)g->prompt.len;
     float *logits = mu_alloc((size_t)mu_net_model(net)->vocab * sizeof *logits);
     int32_t id;
+    bool stop;
     mu_status_t status;
     MU_TRY_GOTO(status, mu_net_decode_begin(net, context + g->most), out);
     MU_TRY_GOTO(status, mu_net_decode(net, g->prompt.data, context, logits), out);
     for (int64_t i = 0; i < g->most; i++) {
         if (i > 0)
             MU_TRY_GOTO(status, mu_net_decode(net, &id, 1, logits), out);
+        if (i < g->least)
+            forbid_ends(g, mu_net_model(net)->vocab, logits);
         MU_TRY_GOTO(status, choose(g, group, logits, &id), out);
         if (is_end(g, id))
             break;
         MU_TRY_GOTO(status, take(arg, id), out);
+        MU_TRY_GOTO(status, look_for_stop(g, id, &stop), out);
+        if (stop)
+            break;
     }
 out:
     free(logits);

@@ -16,7 +16,10 @@
 
 typedef struct mu_generation {
     mu_ids_t prompt;
-    int64_t most; /* new tokens */
+    int64_t least, most;     /* new tokens */
+    const mu_words_t *stops; /* the asked ones; NULL: none */
+    mu_decoder_t *decoder;   /* of what is written, to find stops */
+    mu_buf_t written;
     mu_sampler_t *sampler;
     int32_t end[MU_END_TOKENS]; /* each ends the text */
     int ends;                   /* how many; 0: none does */
@@ -30,7 +33,7 @@ void mu_generation_end(mu_generation_t *g); /* one filled with zeros is nothing 
 
 /* Called with each new token as it comes. */
 typedef mu_status_t (*mu_generation_take_t)(void *arg, int32_t id);
-/* Up to g->most tokens, or to the end of the text, which is not taken. `group`: the net's tp group, for the
+/* Up to g->most tokens, or to the end of the text, which is not taken, or to a stop, whose last token is. `group`: the net's tp group, for the
  * memory of the host; its first member chooses for all, so that no two can differ. tp-collective. Errors:
  * those of the net and of `take`; MU_DATA, the logits are not numbers. */
 mu_status_t mu_generation_run(mu_generation_t *g, mu_net_t *net, mu_comm_t *group, mu_generation_take_t take,
