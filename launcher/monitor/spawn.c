@@ -58,17 +58,30 @@ mu_status_t mu_spawn(char *const *argv, char *const *envp, mu_spawn_t *out)
     return MU_OK;
 }
 
-/* A help text stands between two lines of dashes. The first one is the cause of what follows; those that only warn and
- * those that repeat (Open MPI counts them in brackets) are not kept. */
+/* Whether a help text names no cause: a warning, or the end of a rank, which its guard reports. */
+static bool says_little(const char *help)
+{
+    static const char *const words[] = {"deprecated", "Primary job", "mpirun noticed", "mpirun has exited",
+                                        "mpirun detected"};
+    bool little = *help == '\0' || strncasecmp(help, "warning", 7) == 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        little |= strstr(help, words[i]) != NULL;
+    return little;
+}
+
+/* A help text stands between two lines of dashes. The first one that names a cause is the cause of what follows; those
+ * that repeat (Open MPI counts them in brackets) are not kept. */
 static void keep_help(mu_spawn_t *s)
 {
     size_t dashes = strspn(s->line, "-");
     if (dashes > 20 && s->line[dashes] == '\0') {
         bool ends = s->frames++ % 2 == 1;
-        if (ends && s->help_ns == 0 &&
-            (*s->help == '\0' || strncasecmp(s->help, "warning", 7) == 0 || strstr(s->help, "deprecated")))
+        if (ends && s->help_ns == 0 && says_little(s->help))
             *s->help = '\0';
-        else if (ends && s->help_ns == 0)
+        else if (ends && s->help_ns == 0 && strncmp(s->help, "It looks like MPI_INIT", 22) == 0) {
+            memcpy(s->general, s->help, sizeof s->general);
+            *s->help = '\0';
+        } else if (ends && s->help_ns == 0)
             s->help_ns = mu_now_ns();
         return;
     }
@@ -76,6 +89,16 @@ static void keep_help(mu_spawn_t *s)
     const char *text = s->line + strspn(s->line, " \t");
     if (s->frames % 2 == 1 && s->help_ns == 0 && *text && used < sizeof s->help - 2)
         snprintf(s->help + used, sizeof s->help - used, "%s%s", used ? " " : "", text);
+}
+
+void mu_spawn_help(const mu_spawn_t *s, char *out, size_t size)
+{
+    const char *text = *s->help ? s->help : s->general;
+    size_t n = strlen(text), head = size / 2 - 8, tail = size / 2;
+    if (n < size)
+        snprintf(out, size, "%s", text);
+    else
+        snprintf(out, size, "%.*s ... %s", (int)head, text, text + n - tail);
 }
 
 /* Open MPI frames its help texts with lines of dashes, and repeats in them what guards say better. */

@@ -512,8 +512,10 @@ static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
     mu_status_t status = mu_status_from_exit(code);
     out->status = code != 0 && mu_status_exit(status) == code ? status : MU_NETWORK;
     snprintf(out->who, sizeof out->who, "mpirun");
-    if (*a->mpirun.help && a->rank_table.present == 0)
-        snprintf(out->what, sizeof out->what, "did not start the ranks: %.400s", a->mpirun.help);
+    char help[400];
+    mu_spawn_help(&a->mpirun, help, sizeof help);
+    if (*help && a->rank_table.present == 0)
+        snprintf(out->what, sizeof out->what, "did not start the ranks: %s", help);
     else if (a->mpirun.signal != 0)
         snprintf(out->what, sizeof out->what, "was killed by signal %d (%s) at step %lld", a->mpirun.signal,
                  strsignal(a->mpirun.signal), (long long)a->s->state->step);
@@ -525,6 +527,18 @@ static void describe_mpirun(const attempt_t *a, mu_outcome_t *out)
     mu_text_escape(a->mpirun.last_line, strlen(a->mpirun.last_line), sizeof out->last_line - 16, &line);
     snprintf(out->last_line, sizeof out->last_line, "%s", line.data ? line.data : "");
     mu_buf_release(&line);
+    snprintf(out->log, sizeof out->log, "%s/logs/mpirun.log", a->s->run_dir);
+}
+
+/* What MPI_Init says, mpirun prints: a rank that ends by itself in it leaves no line in its own log. */
+static void add_help(const attempt_t *a, const mu_death_t *d, mu_outcome_t *out)
+{
+    char help[400];
+    size_t used = strlen(out->what);
+    mu_spawn_help(&a->mpirun, help, sizeof help);
+    if (!*help || a->failure.kind != MU_FAILURE_DEATH || d->signal != 0 || out->phase > MU_PHASE_MPI_INIT)
+        return;
+    snprintf(out->what + used, sizeof out->what - used, ": %s", help);
     snprintf(out->log, sizeof out->log, "%s/logs/mpirun.log", a->s->run_dir);
 }
 
@@ -573,6 +587,7 @@ static void describe(attempt_t *a, mu_outcome_t *out)
     mu_text_escape(d->last_line, strlen(d->last_line), 400, &text);
     snprintf(out->last_line, sizeof out->last_line, "%s", text.data ? text.data : "");
     snprintf(out->log, sizeof out->log, "%s/logs/rank-%05d.log", a->s->run_dir, t->rank);
+    add_help(a, d, out);
     for (int i = 0; i < a->rank_table.size; i++)
         out->secondary_failures +=
             i != t->rank && a->rank_table.member[i].dead &&
