@@ -28,12 +28,16 @@ kill -TERM $(ours)
 ended 75
 saved_all
 state_is stopped || fail "run.json: $(cat "$run/run.json")"
+fault_of_run "SIGTERM to all processes of a run at once" 75
 
 # the guards alone: a checkpoint, and the ranks start again; the run is not over
 begin guards
 kill -TERM $(pids_of muster-guard)
+sent=$(now)
 wait_for 10 grep -qs '"kind":"asked"' "$run/events.jsonl"
+asked=$(since "$sent" asked)
 wait_for 40 grep -q '"attempt": 2' "$run/run.json"
+fault "SIGTERM to all guards" "$(event_text asked)" "restarts" "$asked" "0 steps"
 before=$(wc -l <"$run/metrics.jsonl")
 wait_for 30 goes_on
 # mpirun alone ends nothing
@@ -42,7 +46,9 @@ before=$(wc -l <"$run/metrics.jsonl")
 wait_for 30 goes_on
 # the writer of the run directory is replaced
 kill -KILL $(pgrep -x muster-writer -P "$launcher")
+sent=$(now)
 wait_for 10 grep -q '"kind":"writer"' "$run/events.jsonl"
+fault "the writer of the run directory killed (SIGKILL)" "$(event_text writer)" "goes on" "$(since "$sent" writer)" "nothing"
 # one request, however often it comes within a second; a terminal that closes asks once
 kill -HUP "$launcher"
 kill -HUP "$launcher"
@@ -54,8 +60,10 @@ saved_all
 # mpirun killed: it is named, and the ranks start again
 begin mpirun
 kill -KILL "$(pids_of mpirun | head -n 1)"
+sent=$(now)
 wait_for 30 grep -q '"attempt": 2' "$run/run.json"
 says 'mpirun was killed by signal 9'
+fault "mpirun killed (SIGKILL)" "$(grep -m 1 -o 'mpirun was killed by signal 9.* at step [0-9]*' "$run.err")" "restarts" "$(since "$sent" failed)" "those since the checkpoint"
 before=$(wc -l <"$run/metrics.jsonl")
 wait_for 30 goes_on
 kill -TERM "$launcher"

@@ -17,6 +17,7 @@ before=$(wc -l <"$run/metrics.jsonl")
 sleep 6
 after=$(wc -l <"$run/metrics.jsonl")
 [ "$after" -gt "$before" ] || fail "no step in 6 s"
+fault "standard error that is not read" "nothing: it trains on" "goes on" "" "nothing"
 [ ! -e "$run/control.key" ] || fail "every rank is there, and the key lies about"
 
 # less than the lease, or guards would end their ranks, as they must
@@ -26,6 +27,7 @@ kill -CONT "$launcher"
 wait_for 5 grep -q '"kind":"paused"' "$run/events.jsonl"
 sleep 1
 ! grep -q '"kind":"failed"' "$run/events.jsonl" || fail "somebody is blamed: $(cat "$run/events.jsonl")"
+fault "the launcher stopped for less than the lease" "$(event_text paused)" "goes on" "" "nothing"
 
 kill -TERM "$launcher"
 wait_for 20 state_is stopped

@@ -2,6 +2,7 @@
 set -euo pipefail
 : "${MUSTER_BIN:?the folder of the built programs}" "${MUSTER_SOURCE:?the source tree}"
 export PATH=$MUSTER_BIN:$PATH
+. "$MUSTER_SOURCE/tests/fault/row.sh"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/muster-e2e-XXXXXX")
 export TMPDIR=$scratch/tmp
 mkdir "$TMPDIR"

@@ -25,14 +25,16 @@ ended 0
 begin moved
 before=$(losses "$run" | wc -l)
 mv "$run" "$run.old"
+mv "$run.err" "$run.old-err"
 old=$launcher
 begin moved "${steps[@]}"
 new=$launcher
 got=0
 wait "$old" || got=$?
-[ $got -eq 73 ] || { cat "$run.err" >&2; fail "exit $got, wanted 73"; }
+[ $got -eq 73 ] || { cat "$run.old-err" >&2; fail "exit $got, wanted 73"; }
 [ ! -e "$run.old/verdict.json" ] || fail "a verdict was written"
 [ "$(losses "$run.old" | wc -l)" -ge "$before" ] || fail "the moved run has lost its records"
+fault "the run directory renamed, and another run in its place" "$(tail -n 1 "$run.old-err" | sed 's/^muster: error: //')" 73 "" "those since the checkpoint"
 launcher=$new
 ended 0
 undisturbed "$run"
@@ -68,6 +70,7 @@ shard=$(find "$run/checkpoints/step-00000012" -name '*.h5' -size +20k | head -n 
 printf '\377' | dd of="$shard" bs=1 seek=9000 conv=notrunc status=none
 expect_exit 0 muster run "$scratch/model.yml" --workers 1 --run-dir "$run" train_iters=12 keep_last_n_checkpoints=1 2>"$run.err"
 says 'step-00000012.*kept as .*damaged-step-00000012'
+fault "a bit of the newest checkpoint flipped" "$(grep -m 1 -oE 'step-00000012[:/ ].*' "$run.err")" "goes on from the one before" "" "those since that"
 ls -d "$run"/checkpoints/damaged-step-00000012-* >/dev/null || fail "it was not kept"
 [ -f "$run/checkpoints/step-00000012/manifest.json" ] || fail "step 12 was not saved again"
 

@@ -17,6 +17,7 @@ says 'rank 1 .* stands still for .* the process is stopped \(state T\)'
 limit=$(sed -nE 's/.*"kind":"failed".*\(limit ([0-9]+) s\).*/\1/p' "$run/events.jsonl")
 [ "$limit" -ge 10 ] && [ "$limit" -lt 60 ] || fail "limit $limit s"
 within "$before" "$(event_time failed)" $((limit + 1)) "a hang"
+fault_of_run "a rank stopped (SIGSTOP), no restarts allowed" 82 "$(since "$before" failed)"
 
 # the launcher is killed: its ranks do not go on, and the next start finds and removes what is left
 begin orphaned muster.lease_timeout=3

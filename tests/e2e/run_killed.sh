@@ -21,6 +21,7 @@ pid=$(awk '{ print $4 }' "/proc/$(rank_pid 2)/stat")
 kill -9 "$pid"
 ended 81
 says 'rank 2 .* vanished together with its guard'
+fault_of_run "a guard killed (SIGKILL), no restarts allowed" 81
 
 # it is started again from the newest checkpoint, and comes to its end
 run=$scratch/again

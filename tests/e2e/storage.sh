@@ -22,6 +22,7 @@ for room in 0 4; do
         [ ! -e "$run/verdict.json" ] || exit 99; exit $code' 2>"$scratch/log"
     grep -q 'No space left' "$scratch/log" || fail "room of $room KiB: $(cat "$scratch/log")"
 done
+fault "the volume full when a run starts" "$(first_error "$scratch/log")" 74 "at once" "nothing"
 
 # the programs may lie under /tmp themselves, which is another volume in what follows
 mkdir "$scratch/bin"
@@ -34,6 +35,7 @@ export run
 expect_exit 74 unshare -m bash -c 'mount --bind "$scratch" /mnt && mount -t tmpfs -o size=2m none /tmp && mkdir -p "$scratch" && mount --bind /mnt "$scratch" &&
     muster run "$scratch/model.yml" --workers 1 --run-dir "$run" train_iters=4' 2>"$scratch/log"
 grep -q '/tmp/muster-.*no room' "$scratch/log" || fail "$(cat "$scratch/log")"
+fault "/tmp nearly full when a run starts" "$(first_error "$scratch/log" | sed -E 's#muster-[0-9a-f-]+#muster-UID-RUN#')" 74 "at once" "nothing"
 no_verdict
 expect_exit 0 train 2>"$scratch/log"
 

@@ -61,6 +61,15 @@ nothing_left() {
     [ ! -e "$run/stop" ] || fail "the file stop is left"
 }
 
+# fault_of_run FAULT CODE [SECONDS]: a row: the reason and the lost steps of run.json and metrics.jsonl
+fault_of_run() {
+    local reason saved step
+    reason=$(sed -nE 's/^ *"reason": "(.*)",?$/\1/p' "$run/run.json")
+    saved=$(sed -nE 's/^ *"last_checkpoint": (-?[0-9]+).*/\1/p' "$run/run.json")
+    step=$(tail -n 1 "$run/metrics.jsonl" | sed -nE 's/^\{"step": ([0-9]+),.*/\1/p')
+    fault "$1" "$reason" "$2" "${3:-}" "$((step - (saved > 0 ? saved : 0))) steps"
+}
+
 says() {
     grep -qE "$1" "$run.err" || { cat "$run.err" >&2; fail "it does not say '$1'"; }
 }
@@ -76,6 +85,16 @@ now() {
 # event_time KIND: when the first such event was written down
 event_time() {
     sed -nE "s/^\{\"time\":([0-9.]+),\"kind\":\"$1\".*/\1/p" "$run/events.jsonl" | head -1
+}
+
+# event_text KIND: what the first such event says
+event_text() {
+    sed -nE "s/^\{\"time\":[0-9.]+,\"kind\":\"$1\".*\"text\":\"(.*)\"\}\$/\1/p" "$run/events.jsonl" | head -1
+}
+
+# since TIME KIND: "SECONDS s" from the time to the first such event
+since() {
+    awk -v a="$1" -v b="$(event_time "$2")" 'BEGIN { printf("%.2f s", b > a ? b - a : 0) }'
 }
 
 # within SINCE UNTIL LIMIT WHAT: UNTIL - SINCE <= LIMIT + what waitpid() of a plain killed child takes here and now

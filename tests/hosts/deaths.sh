@@ -14,11 +14,13 @@ wait_for 60 step_past 60
 
 # killed: named within half a second
 end_named 1 9 3 '^[0-9.]+ two 3 was killed by signal 9 \(Killed\) in phase (step|checkpoint|evaluate)'
+fault_named "a rank killed (SIGKILL)"
 
 # the controller is a rank as the others are; from here on metrics holds lines of attempts before
 wait_for 60 has_events joined 2
 wait_for 60 step_past "$(last_step)"
 end_named 2 11 0 '^[0-9.]+ head 0 was killed by signal 11'
+fault_named "the controller ended by SIGSEGV"
 
 # ends by itself in the middle of training, with 0: that is no end that the others can go on from
 wait_for 60 has_events joined 3
@@ -27,11 +29,13 @@ victim=$(rank_pid 1)
 since=$EPOCHREALTIME
 "$MUSTER_BIN/hosts_end_rank" "$victim" 0
 named 3 "$since" 0.5 1 '^[0-9.]+ head 1 ended with exit code 0 before the run was over in phase (step|checkpoint|evaluate)'
+fault_named "a rank ends with 0 in the middle"
 
 # ends by itself before MPI_Init, where the others would wait for ever
 wait_for 60 has_events attempt 4
 "$MUSTER_BIN/hosts_end_rank" --first "${LAB_INIT[three]}" 3 >"$LAB/since"
 named 4 "$(cat "$LAB/since")" 0.5 4 '^[0-9.]+ three 4 ended with exit code 3 in phase (start|mpi_init)'
+fault_named "a rank ends before MPI_Init"
 
 # stopped: told soon, declared when its time is over
 wait_for 60 has_events joined 4
@@ -50,6 +54,7 @@ done
 wait_for 30 has_events failed 5
 within "$since" "$(events stopped | tail -n 1 | cut -d' ' -f1)" 3 "told: stopped"
 named 5 "$since" 11 2 '^[0-9.]+ one 2 stands still .*stopped \(state T\)'
+fault_named "a rank stopped (SIGSTOP)"
 
 ended 0
 grep -q '"restarts": 5' "$run/run.json" || lab_fail "run.json counts other restarts: $(cat "$run/run.json")"

@@ -31,6 +31,7 @@ since=$EPOCHREALTIME
 bash -c 'echo $$ >"$1/cgroup.procs"; head -c 400M /dev/zero | tail -n 1 >/dev/null' bash "$group" &
 hog=$!
 named 1 "$since" 2 1 '^[0-9.]+ one 1 was killed by the kernel for memory \(limit 0\.[0-9] GiB\) in phase'
+fault_named "a rank killed by the kernel for memory"
 echo "$none" >"$group/$limit"
 kill -KILL "$hog" 2>/dev/null || true
 wait "$hog" 2>/dev/null || true

@@ -25,9 +25,12 @@ expect() { # CODE REASON HOSTS
 expect 0 "2 of 2 hosts are fit" one:1,two:1
 expect 78 "names already" one:1,alias:1
 expect 78 "names already" head:1,full.lan:1
+fault "one machine under two names" "$(first_error "$LAB/err")" 78 "before preflight" "nothing"
 expect 78 "172.30.0.1 is also an address of this machine" one:1,bridged:1
+fault "a name that is also an address of this machine" "$(first_error "$LAB/err")" 78 "before preflight" "nothing"
 expect 0 "2 of 2 hosts are fit" full.lan:1,one:1
 lab_sshd_stop head
 expect 0 "2 of 2 hosts are fit" head.lan:1,one:1
 lab_in two hostname one
 expect 80 "host name of another machine" one:1,two:1
+fault "two machines with one host name" "$(first_error "$LAB/err")" 80 "before preflight" "nothing"

@@ -17,6 +17,7 @@
 #     $LAB_SSH_ARGS   what muster.ssh_args needs here: the user's key, and the hosts' keys, strictly checked
 #     $LAB_CONFIG     a small config with these ssh_args
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../fault/row.sh"
 
 lab_fail() {
     echo "lab: $*" >&2

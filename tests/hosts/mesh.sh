@@ -77,6 +77,7 @@ check
 [ "$status" -eq 80 ] || lab_fail "all ports closed: exit code $status instead of 80"
 grep -q "NOT STARTED: 6 of 6 hosts failed preflight (exit 80" "$LAB/check.err" || lab_fail "does not count them"
 expect "a, b, c, d, e, f" "neither reaches nor is reached by any other host (TCP, ports 29500 to 29999: timed out)"
+fault "hosts that do not reach each other when a run starts" "$(finding "$LAB/check.err" net.mesh)" 80 "5 s" "nothing"
 for name in head "${hosts[@]}"; do lab_in $name iptables -F; done
 
 # a list of networks that fits no host, or all but one: Open MPI ignores it there, so it is a warning

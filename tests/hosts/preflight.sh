@@ -53,6 +53,7 @@ expect storage.write readonly "create fails: Read-only file system"
 expect net.back walled "Connection timed out"
 expect mpi.daemon bare "Permission denied"
 expect limits.nofile few "64; wanted"
+fault "too few open files on a host" "$(finding "$LAB/check.err" limits.nofile)" 80 "at once" "nothing"
 if grep -q "  net.mesh .*\bfew\b" "$LAB/check.err"; then lab_fail "the network of a host with few files is blamed"; fi
 if grep -q "  [a-z._]* .*\bgood\b" "$LAB/check.err"; then lab_fail "the good host is named"; fi
 [ -z "$(ls -A "$LAB/volume/r")$(ls -A "$LAB/other-volume/r")" ] || lab_fail "left in the run directory: $(ls -A "$LAB/volume/r")"

@@ -27,14 +27,17 @@ isolate() {
 begin disturbed "${hosts[@]}" muster.max_restarts=20
 wait_for 60 step_past 60
 isolate 1 two 3 INPUT OUTPUT
+fault_named "a host cut off both ways"
 reconnect two
 wait_for 60 has_events joined 2
 wait_for 60 step_past 120
 isolate 2 one 2 OUTPUT
+fault_named "a host cut off from it to us"
 reconnect one
 wait_for 60 has_events joined 3
 wait_for 60 step_past 180
 isolate 3 three 4 INPUT
+fault_named "a host cut off from us to it"
 reconnect three
 ended 0
 grep -q '"restarts": 3' "$run/run.json" || lab_fail "run.json counts other restarts: $(cat "$run/run.json")"

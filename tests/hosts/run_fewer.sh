@@ -12,6 +12,7 @@ wait_for 60 step_past 60
 since=$EPOCHREALTIME
 cut_off three INPUT OUTPUT
 named 1 "$since" 10 3 '^[0-9.]+ three 3 sent no heartbeat'
+fault_named "a host cut off, with muster.min_hosts" "goes on without it"
 wait_for 60 has_events joined 2 # 30 s for the host to come back, then without it
 grep -q '2 workers on 2 hosts .*tp 1 x dp 2' "$LAB/disturbed.err" || lab_fail "it does not say what it goes on with"
 no_ranks_on three || lab_fail "a rank is left on the host that was cut off"

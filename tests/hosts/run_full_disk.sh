@@ -18,6 +18,7 @@ got=0
 wait "$launcher" || got=$?
 [ "$got" -eq 74 ] || lab_fail "exit $got on a full volume, wanted 74"
 grep -q 'No space left on device' "$LAB/full.err" || lab_fail "it does not say why"
+fault "the volume fills up in the middle" "$(sed -nE 's/^.*error: (.*No space left on device).*/\1/p' "$LAB/full.err" | head -n 1)" 74 "" "those since the checkpoint"
 good=$(cat "$run/checkpoints/latest")
 lab_in head "$LAB/bin/muster" inspect "$LAB/run/full/checkpoints/$good" --verify >/dev/null || lab_fail "$good is damaged"
 

@@ -111,6 +111,7 @@ within() {
     took=$(awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f\n", b - a }')
     echo "$4: $took s (limit $3 + $delay)"
     lab_at_most "$took" "$3" "$delay" || lab_fail "too late: $4"
+    within_took=$took
 }
 
 # end_named K SIGNAL RANK TEXT: the rank gets the signal, and its end is the K-th failure of the run, named within half a
@@ -134,6 +135,18 @@ named() {
     *) lab_fail "rank $4 is the root cause, not: $event" ;;
     esac
     grep -qE -- "$5" <<<"$event" || lab_fail "it does not say '$5': $event"
+    named_event=$event
+}
+
+# fault_named FAULT [CODE]: a row for the last failure that named() saw: what was reported, after how long, and the steps since
+# the newest checkpoint, which are made a second time
+fault_named() {
+    local host rank words saved step
+    read -r _ host rank words <<<"$named_event"
+    saved=$(events checkpoint | awk -v end="${named_event%% *}" '$1 <= end { n = $0 } END { print n }' | sed -nE 's/.*step ([0-9]+) is saved.*/\1/p')
+    step=$(sed -nE 's/.* at step ([0-9]+).*/\1/p' <<<"$words")
+    step=${step:-$(last_step)}
+    fault "$1" "rank $rank ($host) $words" "${2:-restarts}" "$within_took s" "${step:+$((step > ${saved:-0} ? step - ${saved:-0} : 0)) steps}"
 }
 
 # The attempt after a failure begins at the newest checkpoint that was committed before it: of each attempt but the first,

@@ -16,3 +16,4 @@ login_shell head sh # for which Open MPI writes the most
 begin shells --workers 2 --hosts one:1,two:1 train_iters=2 lr_decay_iters=2 eval_interval=0
 ended 0
 [ "$(grep -c '"kind":"attempt"' "$run/events.jsonl")" -eq 1 ] || lab_fail "it did not train at once"
+fault "fish and tcsh as login shells" "nothing: it trains" 0 "" "nothing"

@@ -13,6 +13,7 @@ kill -TERM "$(launcher_pid)"
 ended 75
 stopped_at=$(last_step)
 [ "$(cat "$run/checkpoints/latest")" = "$(printf 'step-%08d' "$stopped_at")" ] || lab_fail "step $stopped_at is done, but not saved"
+fault "SIGTERM to the launcher" "stopped: step $stopped_at is saved" 75 "" "0 steps"
 
 lease=4
 begin disturbed "${hosts[@]}" muster.lease_timeout=$lease
@@ -28,6 +29,7 @@ no_ranks() {
 }
 wait_for 30 no_ranks
 within "$since" "$EPOCHREALTIME" $((lease + 1)) "the last rank's end after the launcher's"
+fault "the launcher killed (SIGKILL), lease 4 s" "by the shell; no rank is left" 137 "$within_took s" "those since the checkpoint"
 wait_for 10 nothing_runs
 
 begin disturbed "${hosts[@]}"

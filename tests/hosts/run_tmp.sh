@@ -10,6 +10,7 @@ for word in "write fails: No space left" "fails: Read-only file system"; do
     grep -q "$word" "$LAB/unfit.err" || lab_fail "'$word' is not reported: $(cat "$LAB/unfit.err")"
 done
 grep -qw "tmp.write" "$LAB/unfit.err" || lab_fail "the check is not named"
+fault "/tmp of a worker full or read-only" "$(finding "$LAB/unfit.err" tmp.write)" 80 "before mpirun" "nothing"
 lab_in one mount -o remount,size=64m /tmp
 lab_in two mount -o remount,rw /tmp
 begin fit "${hosts[@]}"
