@@ -36,6 +36,47 @@ static const char *const kind_names[] = {
     [MU_T_EMBED_OUT] = "embed_out.weight",
 };
 
+static const char *const target_names[MU_LORA_TARGETS] = {
+    [MU_LORA_QKV] = "attention.query_key_value",
+    [MU_LORA_Q] = "attention.query",
+    [MU_LORA_K] = "attention.key",
+    [MU_LORA_V] = "attention.value",
+    [MU_LORA_DENSE] = "attention.dense",
+    [MU_LORA_GATE] = "mlp.gate",
+    [MU_LORA_FC1] = "mlp.dense_h_to_4h",
+    [MU_LORA_FC2] = "mlp.dense_4h_to_h",
+};
+
+const char *mu_lora_target_name(mu_lora_target_t target)
+{
+    return target_names[target];
+}
+
+int64_t mu_lora_in(const mu_model_t *model, mu_lora_target_t target)
+{
+    return target == MU_LORA_DENSE ? mu_model_width(model)
+           : target == MU_LORA_FC2 ? model->ffn
+                                   : model->hidden;
+}
+
+int64_t mu_lora_out(const mu_model_t *model, mu_lora_target_t target)
+{
+    switch (target) {
+    case MU_LORA_QKV:
+        return mu_model_qkv_rows(model);
+    case MU_LORA_Q:
+        return mu_model_width(model);
+    case MU_LORA_K:
+    case MU_LORA_V:
+        return mu_model_kv_heads(model) * mu_model_head_dim(model);
+    case MU_LORA_GATE:
+    case MU_LORA_FC1:
+        return model->ffn;
+    default:
+        return model->hidden;
+    }
+}
+
 static bool present(const mu_model_t *model, mu_tensor_kind_t kind)
 {
     bool layernorm = model->norm == MU_NORM_LAYER, ln2 = model->residual != MU_RESIDUAL_PARALLEL_TIED;
@@ -100,9 +141,33 @@ static int before_layers(const mu_model_t *model)
     return model->position == MU_POSITION_LEARNED ? 2 : 1;
 }
 
-int mu_model_tensor_count(const mu_model_t *model)
+static int base_count(const mu_model_t *model)
 {
     return before_layers(model) + (int)model->layers * per_layer(model, NULL) + behind_layers(model, NULL);
+}
+
+/* Those of a layer, into `out`, which may be NULL; returns how many. */
+static int adapted(const mu_model_t *model, mu_lora_target_t *out)
+{
+    int n = 0;
+    for (int t = 0; t < MU_LORA_TARGETS; t++) {
+        if (!mu_model_adapts(model, (mu_lora_target_t)t))
+            continue;
+        if (out)
+            out[n] = (mu_lora_target_t)t;
+        n++;
+    }
+    return n;
+}
+
+int mu_model_tensor_count(const mu_model_t *model)
+{
+    return base_count(model) + 2 * (int)model->layers * adapted(model, NULL);
+}
+
+int mu_model_saved_first(const mu_model_t *model)
+{
+    return model->lora.rank > 0 ? base_count(model) : 0;
 }
 
 static double init_std(const mu_model_t *model, mu_init_t init)
@@ -138,6 +203,18 @@ static void vector(mu_tensor_t *t, int64_t n, mu_split_t split, double value)
     t->shape[1] = 1;
     t->split = split;
     t->init_value = value;
+}
+
+/* tp divides what it divides of the layer. A begins with the deviation of PEFT's, B with zeros: the model is as it was. */
+static void fill_adapter(const mu_model_t *model, mu_tensor_t *t)
+{
+    int64_t in = mu_lora_in(model, t->target), out = mu_lora_out(model, t->target);
+    bool row_parallel = t->target == MU_LORA_DENSE || t->target == MU_LORA_FC2;
+    if (t->kind == MU_T_LORA_A)
+        matrix(t, model->lora.rank, in, row_parallel ? MU_SPLIT_COLS : MU_SPLIT_NONE,
+               1.0 / sqrt(3.0 * (double)in));
+    else
+        matrix(t, out, model->lora.rank, row_parallel ? MU_SPLIT_NONE : MU_SPLIT_ROWS, 0);
 }
 
 static void fill(const mu_model_t *model, mu_tensor_t *t)
@@ -188,7 +265,24 @@ static void fill(const mu_model_t *model, mu_tensor_t *t)
     case MU_T_FC2_B:
         vector(t, h, MU_SPLIT_NONE, 0);
         break;
+    case MU_T_LORA_A:
+    case MU_T_LORA_B:
+        fill_adapter(model, t);
+        break;
     }
+}
+
+static void adapter(const mu_model_t *model, int index, mu_tensor_t *out)
+{
+    mu_lora_target_t targets[MU_LORA_TARGETS];
+    int each = 2 * adapted(model, targets);
+    out->trained = true;
+    out->layer = index / each;
+    out->target = targets[index % each / 2];
+    out->kind = index % 2 == 0 ? MU_T_LORA_A : MU_T_LORA_B;
+    snprintf(out->name, sizeof out->name, "layers.%d.%s.lora_%c.weight", out->layer,
+             target_names[out->target], out->kind == MU_T_LORA_A ? 'A' : 'B');
+    fill(model, out);
 }
 
 void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out)
@@ -198,6 +292,11 @@ void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out)
     int behind = index - first - layers * each;
     memset(out, 0, sizeof *out);
     out->layer = -1;
+    out->trained = model->lora.rank == 0;
+    if (index >= base_count(model)) {
+        adapter(model, index - base_count(model), out);
+        return;
+    }
     if (index < first) {
         out->kind = index == 0 ? MU_T_EMBED_IN : MU_T_EMBED_POS;
     } else if (behind < 0) {
@@ -297,16 +396,26 @@ void mu_tensor_owned(const mu_tensor_t *tensor, const int64_t count[2], int shar
     *n = (to - from) * count[1];
 }
 
-int64_t mu_model_parameters(const mu_model_t *model)
+static int64_t parameters_from(const mu_model_t *model, int first)
 {
     int64_t total = 0;
     mu_tensor_t t;
     int count = mu_model_tensor_count(model);
-    for (int i = 0; i < count; i++) {
+    for (int i = first; i < count; i++) {
         mu_model_tensor(model, i, &t);
         total += t.shape[0] * t.shape[1];
     }
     return total;
+}
+
+int64_t mu_model_parameters(const mu_model_t *model)
+{
+    return parameters_from(model, 0);
+}
+
+int64_t mu_model_trained_parameters(const mu_model_t *model)
+{
+    return parameters_from(model, mu_model_saved_first(model));
 }
 
 int64_t mu_model_logit_rows(int64_t rows, int64_t vocab, int64_t most)

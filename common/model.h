@@ -10,6 +10,11 @@
  * heads that is [head][q, k, v][head_dim]. A gated MLP (SwiGLU) has mlp.gate beside mlp.dense_h_to_4h:
  * dense_4h_to_h(silu(gate(x)) * dense_h_to_4h(x)). With qk_norm an RMS norm over head_dim, with weights of their
  * own for queries and keys, lies between query_key_value and the rotary positions.
+ *
+ * Adapters (LoRA: Hu et al., 2021) follow in the list after all of these: of each adapted layer A [rank, in] and
+ * B [out, rank], which add scale * B A dropout(x) to its output. Then only adapters are trained, and only they are in a
+ * checkpoint. query_key_value has one adapter, or one each of its queries, keys and values, whose rows of B are those of
+ * Hugging Face's q_proj, k_proj and v_proj: [head][head_dim].
  */
 #ifndef MU_COMMON_MODEL_H
 #define MU_COMMON_MODEL_H
@@ -17,6 +22,7 @@
 #include "common/status.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef enum mu_residual {
     MU_RESIDUAL_PARALLEL,      /* x + attn(ln1(x)) + mlp(ln2(x)) */
@@ -55,6 +61,26 @@ typedef struct mu_rope {
     bool truncate;                            /* yarn: the ramp begins and ends at whole dimensions */
 } mu_rope_t;
 
+/* The linear layers that may have an adapter, in the order of the list. */
+typedef enum mu_lora_target {
+    MU_LORA_QKV, /* query_key_value as one layer */
+    MU_LORA_Q,   /* its parts, each a layer of its own */
+    MU_LORA_K,
+    MU_LORA_V,
+    MU_LORA_DENSE,
+    MU_LORA_GATE, /* mlp.gate; gated only */
+    MU_LORA_FC1,  /* mlp.dense_h_to_4h */
+    MU_LORA_FC2,  /* mlp.dense_4h_to_h */
+    MU_LORA_TARGETS
+} mu_lora_target_t;
+
+typedef struct mu_lora {
+    int64_t rank;     /* 0: no adapters */
+    unsigned targets; /* bits 1 << mu_lora_target_t; QKV excludes Q, K and V */
+    double scale;     /* alpha / rank, or alpha / sqrt(rank) */
+    double dropout;   /* probability, of the adapters' input in training */
+} mu_lora_t;
+
 typedef struct mu_model {
     int64_t layers, hidden, heads, ffn;
     int64_t kv_heads;      /* key/value heads, a divisor of heads; 0: as many as heads */
@@ -76,6 +102,7 @@ typedef struct mu_model {
     unsigned unbiased;           /* MU_UNBIASED_* */
     mu_init_t init, output_init; /* output_init: attention.dense and mlp.dense_4h_to_h */
     double init_std;
+    mu_lora_t lora;
 } mu_model_t;
 
 static inline int64_t mu_model_head_dim(const mu_model_t *model)
@@ -117,6 +144,15 @@ static inline bool mu_model_gated(const mu_model_t *model)
 {
     return model->activation == MU_SWIGLU;
 }
+static inline bool mu_model_adapts(const mu_model_t *model, mu_lora_target_t target)
+{
+    return model->lora.rank > 0 && (model->lora.targets >> target & 1U);
+}
+/* "attention.query": what a layer that may have an adapter is called in the list. */
+const char *mu_lora_target_name(mu_lora_target_t target);
+/* Columns and rows of the weight of that layer. */
+int64_t mu_lora_in(const mu_model_t *model, mu_lora_target_t target);
+int64_t mu_lora_out(const mu_model_t *model, mu_lora_target_t target);
 
 /* The key and value of a part that Hugging Face's GPT-NeoX and GPT-2 lack: "norm: rmsnorm"; NULL when the model has
  * none. */
@@ -146,15 +182,19 @@ typedef enum mu_tensor_kind {
     MU_T_K_NORM_W,
     MU_T_LNF_W,
     MU_T_LNF_B,
-    MU_T_EMBED_OUT
+    MU_T_EMBED_OUT,
+    MU_T_LORA_A,
+    MU_T_LORA_B
 } mu_tensor_kind_t;
 
 typedef struct mu_tensor {
     mu_tensor_kind_t kind;
-    int layer;        /* -1 outside the layers */
-    char name[80];    /* "layers.3.attention.dense.weight" */
-    int dims;         /* 1 or 2 */
-    int64_t shape[2]; /* global; shape[1] is 1 for dims 1 */
+    int layer;               /* -1 outside the layers */
+    mu_lora_target_t target; /* of an adapter's: what it adapts */
+    bool trained;            /* false: the model has adapters, and this is none */
+    char name[80];           /* "layers.3.attention.dense.weight" */
+    int dims;                /* 1 or 2 */
+    int64_t shape[2];        /* global; shape[1] is 1 for dims 1 */
     mu_split_t split;
     bool decay;      /* weight decay applies: linear and embedding weights */
     double init_std; /* initial values: normal(0, init_std) when > 0, else the constant below */
@@ -166,6 +206,16 @@ int mu_model_tensor_count(const mu_model_t *model);
 void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out);
 /* The index of a name, -1 when there is none. */
 int mu_model_tensor_find(const mu_model_t *model, const char *name);
+/* The index of the first tensor that is trained, and that a checkpoint has: 0, or that of the first adapter's. All after
+ * it are trained too. */
+int mu_model_saved_first(const mu_model_t *model);
+/* The same model without its adapters. */
+static inline mu_model_t mu_model_base(const mu_model_t *model)
+{
+    mu_model_t base = *model;
+    memset(&base.lora, 0, sizeof base.lora);
+    return base;
+}
 
 /* The part of `tensor` that tp rank `rank` of `tp` holds: offset and count of each dimension. Where tp does not divide it,
  * which happens to a vocabulary alone, every rank has ceil(shape / tp) and the last ones have fewer. */
@@ -199,8 +249,9 @@ int64_t mu_part_begin(int64_t n, int64_t part, int64_t parts);
 void mu_tensor_owned(const mu_tensor_t *tensor, const int64_t count[2], int shard, int shards, int64_t *first,
                      int64_t *n);
 
-/* All parameters of the model, each counted once. */
+/* All parameters of the model, each counted once; and those that are trained. */
 int64_t mu_model_parameters(const mu_model_t *model);
+int64_t mu_model_trained_parameters(const mu_model_t *model);
 
 /* Rows of logits [rows][vocab] that the head makes at a time: even pieces, multiples of 16 and at least 64, of no
  * more elements than `most` where that leaves 64 rows. `most`: on CPUs what a cache holds; on GPUs, whose

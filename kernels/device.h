@@ -118,6 +118,22 @@ typedef struct mu_qk_norm {
     double eps;
 } mu_qk_norm_t;
 
+/* `rows` lines of qkv, laid out as in mu_attention_t, whose queries, keys or values are wanted. */
+typedef struct mu_qkv {
+    int64_t rows, heads, kv_heads, head_dim;
+} mu_qkv_t;
+
+/* What becomes of an array [rows][cols] of a larger one, in which row 0 is row `first` and column 0 column `column` of
+ * `columns`. Element e = row * columns + column of the larger one becomes 0 with probability `rate`, else is multiplied
+ * by `factor`. Which of the two follows from (seed, place, e) alone: Philox 4x32-10 (Salmon et al., 2011) with the key
+ * `seed` and the counter (e / 4, place) gives four words, and e becomes 0 where word e % 4 is less than rate * 2^32.
+ * rate 0: nothing is drawn. */
+typedef struct mu_dropout {
+    double rate, factor;
+    uint64_t seed, place;
+    int64_t first, column, columns;
+} mu_dropout_t;
+
 typedef struct mu_device mu_device_t;
 
 typedef struct mu_device_ops {
@@ -217,6 +233,13 @@ typedef struct mu_device_ops {
     /* y = x + branch (+ bias1) (+ bias2), rows of `hidden`; y may be x or branch; biases may be absent. */
     void (*residual)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t branch, mu_array_t bias1,
                      mu_array_t bias2, int64_t rows, int64_t hidden);
+    /* y = x, dropped out (+ plus); y may be x or plus. A device may lack it, and the next two: NULL. */
+    void (*dropout)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t plus, int64_t rows, int64_t cols,
+                    const mu_dropout_t *dropout);
+    /* The queries (part 0), keys (1) or values (2) of qkv += those in `from` [rows][heads or kv_heads][head_dim]; and
+     * out = those of qkv. */
+    void (*qkv_add)(mu_device_t *dev, mu_array_t qkv, mu_array_t from, int part, const mu_qkv_t *shape);
+    void (*qkv_take)(mu_device_t *dev, mu_array_t out, mu_array_t qkv, int part, const mu_qkv_t *shape);
     /* to += from; the types may differ. */
     void (*add)(mu_device_t *dev, mu_array_t to, mu_array_t from, int64_t n);
     void (*scale)(mu_device_t *dev, float *x, int64_t n, double factor);

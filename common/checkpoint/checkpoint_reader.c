@@ -370,8 +370,8 @@ mu_status_t mu_checkpoint_read(const mu_checkpoint_t *c, const char *tensor, mu_
 mu_status_t mu_checkpoint_match(const mu_checkpoint_t *c, const mu_model_t *model)
 {
     mu_status_t status = MU_OK;
-    int count = mu_model_tensor_count(model);
-    for (int i = 0; i < count; i++) {
+    int first = mu_model_saved_first(model), count = mu_model_tensor_count(model);
+    for (int i = first; i < count; i++) {
         mu_tensor_t t;
         mu_model_tensor(model, i, &t);
         int found = mu_checkpoint_find(c, t.name);
@@ -385,7 +385,7 @@ mu_status_t mu_checkpoint_match(const mu_checkpoint_t *c, const mu_model_t *mode
                              (long long)t.shape[1]);
     }
     for (int i = 0; i < c->manifest.tensor_count; i++)
-        if (mu_model_tensor_find(model, c->manifest.tensors[i].name) < 0)
+        if (mu_model_tensor_find(model, c->manifest.tensors[i].name) < first)
             status = mu_fail(MU_CONFIG, "checkpoint '%s': has a tensor '%s', which the model has not",
                              c->path, c->manifest.tensors[i].name);
     return status;

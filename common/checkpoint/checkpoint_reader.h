@@ -55,7 +55,7 @@ mu_status_t mu_checkpoint_read(const mu_checkpoint_t *checkpoint, const char *te
 void mu_checkpoint_expect(const mu_checkpoint_t *checkpoint, const char *tensor, mu_state_t state,
                           const int64_t offset[2], const int64_t count[2]);
 
-/* Whether the checkpoint's tensors are exactly `model`'s. Errors: MU_CONFIG with each difference (name, shape
+/* Whether the checkpoint's tensors are exactly `model`'s, of a model with adapters those. Errors: MU_CONFIG with each difference (name, shape
  * found, shape wanted). */
 mu_status_t mu_checkpoint_match(const mu_checkpoint_t *checkpoint, const mu_model_t *model);
 

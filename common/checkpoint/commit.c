@@ -127,10 +127,11 @@ static int by_name(const void *a, const void *b)
 static mu_status_t write_manifest(const char *tmp, const mu_commit_t *commit)
 {
     char writer[] = "muster " MU_VERSION;
+    int first = mu_model_saved_first(commit->model);
     mu_manifest_t m = {.info = *commit->info,
                        .written_by = writer,
                        .optimizer = commit->optimizer,
-                       .tensor_count = mu_model_tensor_count(commit->model),
+                       .tensor_count = mu_model_tensor_count(commit->model) - first,
                        .shards = commit->shards,
                        .shard_count = commit->shard_count};
     mu_buf_t text = MU_BUF_INIT, why = MU_BUF_INIT;
@@ -139,7 +140,7 @@ static mu_status_t write_manifest(const char *tmp, const mu_commit_t *commit)
     m.tensors = mu_calloc((size_t)m.tensor_count, sizeof *m.tensors);
     for (int i = 0; i < m.tensor_count; i++) {
         mu_tensor_t t;
-        mu_model_tensor(commit->model, i, &t);
+        mu_model_tensor(commit->model, first + i, &t);
         m.tensors[i] = (mu_manifest_tensor_t){.dims = t.dims, .shape = {t.shape[0], t.shape[1]}};
         snprintf(m.tensors[i].name, sizeof m.tensors[i].name, "%s", t.name);
     }

@@ -120,7 +120,7 @@ mu_status_t mu_hdf5_lay_out(int memory, const mu_shard_plan_t *plan, const mu_sl
     }
     for (int i = 0; ok && i < count; i++) {
         mu_tensor_t tensor;
-        mu_model_tensor(plan->model, slices[i].tensor, &tensor);
+        mu_model_tensor(plan->model, mu_model_saved_first(plan->model) + slices[i].tensor, &tensor);
         ok = put_dataset(file, create, &tensor, &slices[i], &at[i]);
     }
     if (!ok)

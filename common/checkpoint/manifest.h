@@ -52,7 +52,9 @@ typedef struct mu_checkpoint_info {
     char *data_version;     /* the prepared data set's digest */
     char *tokenizer_digest; /* of the copy of tokenizer.json; mu_checkpoint_commit() sets it */
     char *companions;       /* files beside an imported model (worker/convert/hf_companions.h); NULL: none */
-    char *lineage;          /* JSON object: source, image, parent, inputs, data (lineage.h); NULL: unknown */
+    char *base_path,
+        *base_digest; /* of an adapter: the model that it was trained on (adapter.h); NULL: it is none */
+    char *lineage;    /* JSON object: source, image, parent, inputs, data (lineage.h); NULL: unknown */
 } mu_checkpoint_info_t;
 
 typedef struct mu_manifest_tensor {

@@ -226,6 +226,23 @@ static bool get_lineage(const json_t *root, const json_t *data, char **out, mu_b
     return !some || *out;
 }
 
+/* Absent: it is no adapter. */
+static bool get_base(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *why)
+{
+    mu_manifest_place_t place = {"base", -1, why};
+    const json_t *base = json_object_get(root, "base");
+    char digest[MU_DIGEST_HEX];
+    if (!base)
+        return true;
+    if (!get_text(base, &place, "path", &info->base_path) ||
+        !get_text(base, &place, "digest", &info->base_digest))
+        return false;
+    if (!info->base_path || !*info->base_path)
+        return bad(&place, "path", "a path");
+    return copy_digest(json_object_get(base, "digest"), digest) ||
+           bad(&place, "digest", "32 lower-case hex digits");
+}
+
 static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *why)
 {
     mu_manifest_place_t top = {"", -1, why}, layout = {"layout", -1, why}, schedule = {"schedule", -1, why},
@@ -269,7 +286,8 @@ static bool get_info(const json_t *root, mu_checkpoint_info_t *info, mu_buf_t *w
            get_text(e, &environment, "instruction_set", &info->environment.instruction_set) &&
            get_text(e, &environment, "libraries", &info->environment.libraries) &&
            get_text(d, &data, "version", &info->data_version) &&
-           get_loss_scale(root, &info->loss_scale, why) && get_lineage(root, d, &info->lineage, why);
+           get_loss_scale(root, &info->loss_scale, why) && get_base(root, info, why) &&
+           get_lineage(root, d, &info->lineage, why);
 }
 
 static bool get_lists(const json_t *root, mu_manifest_t *out, mu_buf_t *why)

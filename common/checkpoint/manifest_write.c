@@ -16,6 +16,8 @@ void mu_checkpoint_info_release(mu_checkpoint_info_t *info)
     free(info->data_version);
     free(info->tokenizer_digest);
     free(info->companions);
+    free(info->base_path);
+    free(info->base_digest);
     free(info->lineage);
     memset(info, 0, sizeof *info);
 }
@@ -139,6 +141,12 @@ static void put_info(mu_buf_t *out, bool *ok, const mu_checkpoint_info_t *info)
     put_f64(out, "valid_loss", info->valid_loss);
     if (info->companions)
         put_text(out, ok, "companions", info->companions);
+    if (info->base_digest) {
+        mu_buf_adds(out, ",\n\"base\":{");
+        put_text(out, ok, "path", info->base_path);
+        put_text(out, ok, "digest", info->base_digest);
+        mu_buf_addc(out, '}');
+    }
     if (info->loss_scale.scale > 0 || info->loss_scale.skipped > 0)
         put_loss_scale(out, &info->loss_scale);
     mu_buf_adds(out, ",\n\"layout\":{");

@@ -11,14 +11,15 @@ const char *mu_state_name(mu_state_t state)
 mu_slice_t *mu_slices_of(const mu_model_t *model, int tp, int dp, int tp_rank, int dp_rank, bool optimizer,
                          int *count)
 {
-    int tensors = mu_model_tensor_count(model), states = optimizer ? MU_STATE_COUNT : 1, n = 0;
+    int first = mu_model_saved_first(model), tensors = mu_model_tensor_count(model) - first;
+    int states = optimizer ? MU_STATE_COUNT : 1, n = 0;
     mu_model_t spread = mu_model_spread(model, tp);
     mu_slice_t *list = mu_calloc((size_t)tensors * (size_t)states, sizeof *list);
     for (int s = 0; s < states; s++) {
         for (int i = 0; i < tensors; i++) {
             mu_tensor_t t;
             mu_slice_t *slice = &list[n];
-            mu_model_tensor(&spread, i, &t);
+            mu_model_tensor(&spread, first + i, &t);
             mu_tensor_slice(&t, tp, tp_rank, slice->offset, slice->count);
             bool whole = t.split == MU_SPLIT_NONE;
             int64_t part = whole ? (int64_t)dp_rank * tp + tp_rank : dp_rank;

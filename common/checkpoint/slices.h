@@ -28,7 +28,7 @@ typedef enum mu_state { MU_STATE_WEIGHT, MU_STATE_EXP_AVG, MU_STATE_EXP_AVG_SQ, 
 const char *mu_state_name(mu_state_t state);
 
 typedef struct mu_slice {
-    int tensor; /* index in the model's list (common/model.h) */
+    int tensor; /* index in the model's list (common/model.h), from mu_model_saved_first() on */
     mu_state_t state;
     int64_t offset[2], count[2]; /* in the global tensor; counts are positive; [1] is 0 and 1 for vectors */
 } mu_slice_t;

@@ -136,6 +136,12 @@ typedef struct mu_config {
         char *metrics_listen;                  /* for Prometheus; NULL: nobody listens */
         double track_wait;                     /* seconds */
         mu_choice_of_three_t async_checkpoint; /* checkpoints are written beside the steps */
+        int64_t lora_rank;                     /* 0: no adapters; the rest is in model.lora */
+        double lora_alpha;                     /* 0: lora_rank */
+        double lora_dropout;
+        bool lora_rslora;
+        char **lora_targets; /* NULL: the family's (config_lora.c) */
+        char *lora_base;     /* where an adapter's base lies now; NULL: where the checkpoint says */
     } muster;
 
     /* set by mu_config_resolve() */
@@ -178,6 +184,9 @@ const char *mu_config_missing(const mu_config_t *config);
 /* Rows of the embedding for a tokenizer of `vocab` ids: padded_vocab_size if given (error when smaller), else
  * NeoX's formula with model_parallel_size as the files write it. Errors: MU_CONFIG. */
 mu_status_t mu_config_padded_vocab(const mu_config_t *config, int64_t vocab, int64_t *out);
+
+/* The layers that a name of muster.lora_targets stands for, as bits of mu_lora_t.targets; 0: `model` has none of it. */
+unsigned mu_lora_targets(const mu_model_t *model, const char *name);
 
 /* The ids of muster.end_tokens, at most MU_END_TOKENS; 0: not given. */
 enum { MU_END_TOKENS = 16 };

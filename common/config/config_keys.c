@@ -542,6 +542,21 @@ const mu_key_t mu_keys[] = {
          "ADDRESS:PORT at which Prometheus reads the run; 127.0.0.1 when only a port is given"),
     SECONDS("muster.track_wait", "30", 0, 1e6, CONFIG(muster.track_wait),
             "seconds that trackers get at the run's end to deliver what is left"),
+    INT("muster.lora_rank", "0", 0, 65536, CONFIG(muster.lora_rank),
+        "train adapters (LoRA) of this rank on the model that `load` names, which stays as it is; 0: the "
+        "model"),
+    FLOAT("muster.lora_alpha", "null", 1e-6, 1e6, CONFIG(muster.lora_alpha),
+          "adapters are scaled by lora_alpha / lora_rank; lora_rank when not given"),
+    FLOAT("muster.lora_dropout", "0.0", 0, 0.999, CONFIG(muster.lora_dropout),
+          "probability of dropping an element of an adapter's input"),
+    LIST("muster.lora_targets", MU_KEY_TEXTS, "null", CONFIG(muster.lora_targets),
+         "linear layers with adapters, by Hugging Face's names or gpt-neox's, or [all-linear]; as PEFT when "
+         "not "
+         "given: query_key_value, c_attn, or q_proj and v_proj"),
+    BOOL("muster.lora_rslora", "false", CONFIG(muster.lora_rslora),
+         "scale by lora_alpha / sqrt(lora_rank) (rank-stabilized)"),
+    TEXT("muster.lora_base", "null", CONFIG(muster.lora_base),
+         "where the model lies now that an adapter was trained on; null: where its checkpoint says"),
     INT("muster.vocab_parallel_size", "null", 1, 65536, AT(vocab_parallel_size),
         "model_parallel_size that pads the vocabulary; the files' own when not given"),
     TEXT("muster.chat_template", "null", CONFIG(muster.chat_template),

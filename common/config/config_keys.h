@@ -116,6 +116,9 @@ mu_status_t mu_config_derive(mu_config_source_t *source, const mu_yaml_t *attent
 /* Of those, the model's. */
 mu_status_t mu_config_derive_model(mu_config_source_t *source);
 
+/* Of those, its adapters. */
+mu_status_t mu_config_derive_lora(mu_config_source_t *source);
+
 /* "file:line:column" of a key, or "default": for messages. */
 const char *mu_config_where(const mu_config_source_t *source, const char *key);
 

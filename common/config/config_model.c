@@ -131,6 +131,16 @@ static mu_status_t check_lengths(const mu_config_source_t *s)
     return MU_OK;
 }
 
+/* Adapters want operations that no CUDA device has (kernels/device.h, dropout). */
+static mu_status_t check_device(const mu_config_source_t *s)
+{
+    if (s->config.muster.device != MU_DEVICE_CUDA || s->config.model.lora.rank == 0)
+        return MU_OK;
+    return mu_fail(MU_CONFIG,
+                   "%s: muster.device cuda does not compute adapters (muster.lora_rank, %s): use cpu",
+                   mu_config_where(s, "muster.device"), mu_config_where(s, "muster.lora_rank"));
+}
+
 mu_status_t mu_config_derive_model(mu_config_source_t *s)
 {
     enum { SWIGLU = 1 }; /* its place in the choices of `activation` */
@@ -147,5 +157,7 @@ mu_status_t mu_config_derive_model(mu_config_source_t *s)
     also(&status, derive_heads(s));
     also(&status, derive_norms(s));
     also(&status, check_lengths(s));
+    also(&status, mu_config_derive_lora(s));
+    also(&status, check_device(s));
     return status;
 }

@@ -145,6 +145,14 @@ void mu_cpu_adamw(mu_device_t *dev, mu_array_t p, float *master, float *m, float
                   int64_t n, const mu_adamw_t *params);
 void mu_cpu_sum_squares(mu_device_t *dev, double *out, const float *x, int64_t n);
 
+/* dropout.c */
+void mu_cpu_dropout(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t plus, int64_t rows, int64_t cols,
+                    const mu_dropout_t *dropout);
+
+/* qkv.c */
+void mu_cpu_qkv_add(mu_device_t *dev, mu_array_t qkv, mu_array_t from, int part, const mu_qkv_t *shape);
+void mu_cpu_qkv_take(mu_device_t *dev, mu_array_t out, mu_array_t qkv, int part, const mu_qkv_t *shape);
+
 /* attention.c */
 void mu_cpu_rotary(mu_device_t *dev, mu_array_t qkv, const mu_rotary_t *r, bool inverse);
 void mu_cpu_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,

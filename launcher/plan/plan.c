@@ -6,6 +6,7 @@
 #include "dataset/store/dataset.h"
 #include "dataset/order/order.h"
 #include "dataset/tokenizer/tokenizer.h"
+#include "common/checkpoint/adapter.h"
 #include "common/checkpoint/checkpoint_reader.h"
 #include "common/checkpoint/reference.h"
 
@@ -41,15 +42,18 @@ static mu_status_t take_start(mu_plan_t *plan)
     MU_TRY(find_start(c, &checkpoint, &own));
     if (!checkpoint)
         return MU_OK;
-    int embedding = mu_checkpoint_find(checkpoint, "embed_in.weight");
     const mu_manifest_t *m = mu_checkpoint_manifest(checkpoint);
-    if (embedding >= 0) {
-        c->model.vocab = m->tensors[embedding].shape[0];
+    bool adapter = mu_checkpoint_is_adapter(checkpoint), adapts = c->model.lora.rank > 0;
+    mu_checkpoint_t *base = NULL;
+    mu_status_t status = MU_OK;
+    if (adapter && adapts)
+        status = mu_adapter_base(checkpoint, c->muster.lora_base, &base);
+    if (status == MU_OK && mu_checkpoint_vocab(base ? base : checkpoint, &c->model.vocab) == MU_OK)
         plan->vocab_from = "the checkpoint";
-    }
-    plan->first_step = own || !c->finetune ? m->info.step : 0;
+    plan->first_step = (own || !c->finetune) && adapter == adapts ? m->info.step : 0;
+    mu_checkpoint_close(base);
     mu_checkpoint_close(checkpoint);
-    return MU_OK;
+    return status;
 }
 
 static bool readable(const char *path)
@@ -242,7 +246,8 @@ mu_status_t mu_plan_make(const mu_plan_query_t *query, mu_plan_t *out)
     measure_memory(&plan, query);
     measure_data(&plan, data);
     plan.parameters = mu_model_parameters(&c->model);
-    plan.checkpoint_bytes = plan.parameters * (c->no_save_optim ? 4 : 12);
+    plan.trained = mu_model_trained_parameters(&c->model);
+    plan.checkpoint_bytes = plan.trained * (c->no_save_optim ? 4 : 12);
     count_checkpoints(&plan);
     if (c->save && *c->save)
         measure_volume(&plan, c->save);

@@ -44,6 +44,7 @@ typedef struct mu_plan {
     const char *numbers; /* "fp32", "bf16", "fp16": what it will compute in */
     int64_t idle_workers;
 
+    int64_t trained;                                /* parameters that are; fewer than all with adapters */
     int64_t parameters, tokens_a_step, train_iters; /* train_iters 0: train_epochs of data that is not here */
     int64_t first_step; /* steps done by the checkpoint that the run goes on from */
     double epochs;      /* 0: the data is not here */

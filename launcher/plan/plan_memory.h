@@ -19,6 +19,10 @@
  *                                                  gradients in flight, ids, tables; with tp > 1 6 h, in a gated MLP 2 f
  *     communication  e r h + 16 h                  when tp > 1
  *
+ * With adapters (LoRA) of rank k, gradients and optimizer are of their T parameters alone (P stays the whole: base and
+ * adapters), and workspace has 2 e r k more, with adapters of queries, keys or values e r times the widest of them, with
+ * tp 1 also 16 h; communication has 4 times the replicated halves of the adapters of a layer's attention, or MLP.
+ *
  * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and
  * the shards-th part of each matrix's rows, rounded up; else Q is P.
  *

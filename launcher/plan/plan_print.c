@@ -75,6 +75,10 @@ void mu_plan_write_text(const mu_plan_t *p, mu_buf_t *out)
                 (long long)p->tokens_a_step);
     mu_buf_addf(out, "model        %lld parameters, vocabulary %lld (%s)\n", (long long)p->parameters,
                 (long long)c->model.vocab, p->vocab_from);
+    if (p->trained < p->parameters)
+        mu_buf_addf(out,
+                    "adapters     %lld parameters of rank %lld are trained, the others stay as they are\n",
+                    (long long)p->trained, (long long)c->model.lora.rank);
     mu_buf_addf(out, "steps        %lld to %lld", (long long)p->first_step, (long long)p->train_iters);
     if (p->data_tokens)
         mu_buf_addf(out, "; %.4g epochs of %lld training tokens\n", p->epochs, (long long)p->data_tokens);
@@ -132,17 +136,18 @@ mu_status_t mu_plan_write_json(const mu_plan_t *p, mu_buf_t *out)
                   or_null(p->card != NULL, json_real(p->mfu)), "step_seconds",
                   or_null(p->card != NULL, json_real(p->step_seconds)), "total_seconds",
                   or_null(p->card != NULL, json_real(p->total_seconds)));
-    json_t *root =
-        json_pack("{s:{s:i, s:i, s:i}, s:{s:I, s:I, s:I, s:I}, s:I, s:I, s:s, s:I, s:I, s:o, s:s, s:s, s:o, "
-                  "s:o, s:o, s:o}",
-                  "layout", "tp", c->tp, "dp", c->dp, "workers", c->workers, "batch", "sequences",
-                  (json_int_t)c->train_batch_size, "micro", (json_int_t)c->micro_batch, "accumulation",
-                  (json_int_t)c->accumulation, "tokens", (json_int_t)p->tokens_a_step, "parameters",
-                  (json_int_t)p->parameters, "vocab", (json_int_t)c->model.vocab, "vocab_from", p->vocab_from,
-                  "first_step", (json_int_t)p->first_step, "train_iters", (json_int_t)p->train_iters,
-                  "epochs", or_null(p->data_tokens > 0, json_real(p->epochs)), "device", p->device,
-                  "precision", p->numbers, "memory", memory_json(p), "checkpoints", checkpoints, "compute",
-                  compute, "warnings", warnings_json(p));
+    json_t *root = json_pack(
+        "{s:{s:i, s:i, s:i}, s:{s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:s, s:I, s:I, s:o, s:s, s:s, s:o, "
+        "s:o, s:o, s:o}",
+        "layout", "tp", c->tp, "dp", c->dp, "workers", c->workers, "batch", "sequences",
+        (json_int_t)c->train_batch_size, "micro", (json_int_t)c->micro_batch, "accumulation",
+        (json_int_t)c->accumulation, "tokens", (json_int_t)p->tokens_a_step, "parameters",
+        (json_int_t)p->parameters, "trained_parameters", (json_int_t)p->trained, "vocab",
+        (json_int_t)c->model.vocab, "vocab_from", p->vocab_from, "first_step", (json_int_t)p->first_step,
+        "train_iters", (json_int_t)p->train_iters, "epochs",
+        or_null(p->data_tokens > 0, json_real(p->epochs)), "device", p->device, "precision", p->numbers,
+        "memory", memory_json(p), "checkpoints", checkpoints, "compute", compute, "warnings",
+        warnings_json(p));
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     if (!text)

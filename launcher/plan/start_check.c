@@ -1,5 +1,6 @@
 #include "launcher/plan/start_check.h"
 #include "common/checkpoint/foreign.h"
+#include "common/checkpoint/adapter.h"
 #include "common/checkpoint/checkpoint_reader.h"
 #include "common/checkpoint/reference.h"
 #include "common/file.h"
@@ -16,6 +17,7 @@ typedef struct check {
     mu_buf_t *notes;
     mu_mixture_t *data;          /* NULL: not on this machine */
     mu_checkpoint_t *checkpoint; /* NULL: none is taken, or it is not on this machine */
+    bool base;                   /* it is the model that new adapters are trained on */
     bool own, unseen;            /* it is the run's own; `load` is not on this machine */
     mu_tokenizer_t *tokenizer;   /* the data's; NULL: unknown */
 } check_t;
@@ -200,7 +202,7 @@ static mu_status_t check_steps(const check_t *k)
 {
     const mu_config_t *c = k->config;
     int64_t step = mu_checkpoint_manifest(k->checkpoint)->info.step, iters = train_iters(k);
-    if (k->own || c->finetune || iters == 0 || step < iters)
+    if (k->own || k->base || c->finetune || iters == 0 || step < iters)
         return MU_OK;
     return mu_fail(
         MU_CONFIG,
@@ -214,7 +216,7 @@ static mu_status_t check_steps(const check_t *k)
 static mu_status_t check_version(const check_t *k)
 {
     const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(k->checkpoint)->info;
-    bool resume = info->step > 0 && (k->own || !k->config->finetune);
+    bool resume = info->step > 0 && !k->base && (k->own || !k->config->finetune);
     const char *was = info->data_version, *is = k->data ? mu_mixture_version(k->data) : NULL;
     if (!resume || !was || !is || strcmp(was, is) == 0)
         return MU_OK;
@@ -225,6 +227,32 @@ static mu_status_t check_version(const check_t *k)
         mu_checkpoint_path(k->checkpoint), was, mu_mixture_path(k->data), is);
 }
 
+/* Adapters need a model, and what is trained is what the checkpoint holds. */
+static mu_status_t check_adapters(check_t *k)
+{
+    const mu_config_t *c = k->config;
+    bool adapts = c->model.lora.rank > 0;
+    mu_checkpoint_t *base;
+    if (!k->checkpoint)
+        return adapts && !k->unseen
+                   ? mu_fail(MU_CONFIG,
+                             "muster.lora_rank (%s): adapters need a model: name a checkpoint by load",
+                             mu_config_origin(c, "muster.lora_rank"))
+                   : MU_OK;
+    bool adapter = mu_checkpoint_is_adapter(k->checkpoint);
+    k->base = adapts && !adapter && !k->own;
+    if (adapter && !adapts)
+        return mu_fail(MU_CONFIG,
+                       "%s: is an adapter: set muster.lora_rank to train it on, or make a whole model of it "
+                       "(`muster export --merge`, then `muster import`)",
+                       mu_checkpoint_path(k->checkpoint));
+    if (!adapter)
+        return MU_OK;
+    MU_TRY(mu_adapter_base(k->checkpoint, c->muster.lora_base, &base));
+    mu_checkpoint_close(base);
+    return MU_OK;
+}
+
 static mu_status_t find_start(check_t *k, const char *run_dir)
 {
     const char *load = k->config->load;
@@ -232,6 +260,7 @@ static mu_status_t find_start(check_t *k, const char *run_dir)
         MU_TRY(find_own(k, run_dir));
     if (!k->checkpoint && load && *load && !(run_dir && same_directory(load, run_dir)))
         MU_TRY(find_load(k));
+    MU_TRY(check_adapters(k));
     if (!k->checkpoint)
         return MU_OK;
     MU_TRY(check_version(k));
@@ -250,7 +279,7 @@ static mu_status_t against_checkpoint(const check_t *k, int64_t ids)
         mu_buf_addf(k->notes, "padded_vocab_size %lld (%s) is not followed: '%s' has %lld rows\n",
                     (long long)k->config->padded_vocab_size, mu_config_origin(k->config, "padded_vocab_size"),
                     mu_checkpoint_path(k->checkpoint), (long long)rows);
-    if (ids > rows && k->config->finetune && !k->own) /* the model may grow */
+    if (ids > rows && k->config->finetune && !k->own && !k->base) /* the model may grow */
         return mu_config_padded_vocab(k->config, ids, &rows);
     MU_TRY(check_ids(k, rows));
     if (ids > rows)

@@ -79,9 +79,66 @@ static void assert_copies_agree(worker_t *w)
     free(all);
 }
 
-/* The blocks of a Llama, with norms of queries and keys: each layout's loss and gradients are the lone worker's, also
- * where workers hold copies of one key/value head. */
-static void llama_blocks_of(int64_t kv_heads)
+/* B as well as A, so that no gradient is 0; elements are those of the whole tensor. */
+static void fill_adapters(mu_net_t *net)
+{
+    for (int k = mu_model_saved_first(mu_net_model(net)); k < mu_net_param_count(net); k++) {
+        const mu_net_param_t *p = mu_net_param(net, k);
+        float *w = p->weight.data;
+        for (int64_t i = 0; mu_net_model(net)->lora.rank > 0 && i < p->elements; i++) {
+            int64_t row = p->offset[0] + i / p->count[1], column = p->offset[1] + i % p->count[1];
+            w[i] = (float)(0.1 * mu_init_normal(9, p->tensor.name, row * p->tensor.shape[1] + column));
+        }
+    }
+}
+
+/* Each layout's loss and gradients are the lone worker's, also where workers hold copies of one key/value head. */
+static void as_the_lone_worker(const mu_model_t *model)
+{
+    mu_device_t *dev;
+    mu_net_t *alone;
+    mu_net_loss_t loss;
+    mu_comm_t *self = mu_comm_self("tp");
+    int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
+    mu_net_options_t whole = {.micro_batch = GOLDEN_BATCH, .training = true, .eod = -1};
+    golden_tokens(tokens);
+    assert_int_equal(mu_device_cpu_new(1, &dev), MU_OK);
+    assert_int_equal(mu_net_new(dev, model, self, &whole, &alone), MU_OK);
+    assert_int_equal(mu_init_weights(alone, 5), MU_OK);
+    fill_adapters(alone);
+    assert_int_equal(mu_net_forward_backward(alone, tokens, 1), MU_OK);
+    assert_int_equal(mu_net_take_loss(alone, &loss), MU_OK);
+    FOR_EACH_LAYOUT(tp, stage, micro)
+    {
+        worker_t worker, *w = &worker;
+        mu_net_options_t options = {
+            .micro_batch = micro, .training = true, .eod = -1, .checkpoint_activations = micro == 1};
+        set_up(w, tp, stage, model, &options);
+        assert_int_equal(mu_init_weights(w->net, 5), MU_OK);
+        fill_adapters(w->net);
+        gradients(w, micro);
+        assert_close(mean_loss(w), loss.mean_sum, 2e-6);
+        double whole_square = 0;
+        for (int k = mu_model_saved_first(model); k < mu_net_param_count(w->net); k++) {
+            const mu_net_param_t *p = mu_net_param(alone, k);
+            double sum = 0;
+            for (int64_t i = 0; i < p->elements; i++)
+                sum += (double)p->gradient[i] * (double)p->gradient[i];
+            assert_close(tensor_norm(w, mu_net_param(w->net, k)), sqrt(sum), 3e-5);
+            whole_square += sum;
+        }
+        assert_close(norm(w), sqrt(whole_square), 3e-5);
+        if (model->lora.rank == 0)
+            assert_copies_agree(w);
+        tear_down(w);
+    }
+    mu_net_free(alone);
+    mu_device_close(dev);
+    mu_comm_free(self);
+}
+
+/* The blocks of a Llama, with norms of queries and keys. */
+static mu_model_t llama_model(int64_t kv_heads)
 {
     mu_model_t model = golden_model(&golden_variants[3]);
     model.kv_heads = kv_heads;
@@ -92,50 +149,31 @@ static void llama_blocks_of(int64_t kv_heads)
     model.activation = MU_SWIGLU;
     model.unbiased = MU_UNBIASED_DENSE | MU_UNBIASED_MLP;
     model.qk_norm = true;
-    mu_device_t *dev;
-    mu_net_t *alone;
-    mu_net_loss_t loss;
-    mu_comm_t *self = mu_comm_self("tp");
-    int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
-    mu_net_options_t whole = {.micro_batch = GOLDEN_BATCH, .training = true, .eod = -1};
-    golden_tokens(tokens);
-    assert_int_equal(mu_device_cpu_new(1, &dev), MU_OK);
-    assert_int_equal(mu_net_new(dev, &model, self, &whole, &alone), MU_OK);
-    assert_int_equal(mu_init_weights(alone, 5), MU_OK);
-    assert_int_equal(mu_net_forward_backward(alone, tokens, 1), MU_OK);
-    assert_int_equal(mu_net_take_loss(alone, &loss), MU_OK);
-    FOR_EACH_LAYOUT(tp, stage, micro)
-    {
-        worker_t worker, *w = &worker;
-        mu_net_options_t options = {
-            .micro_batch = micro, .training = true, .eod = -1, .checkpoint_activations = micro == 1};
-        set_up(w, tp, stage, &model, &options);
-        assert_int_equal(mu_init_weights(w->net, 5), MU_OK);
-        gradients(w, micro);
-        assert_close(mean_loss(w), loss.mean_sum, 2e-6);
-        double whole_square = 0;
-        for (int k = 0; k < mu_net_param_count(w->net); k++) {
-            const mu_net_param_t *p = mu_net_param(alone, k);
-            double sum = 0;
-            for (int64_t i = 0; i < p->elements; i++)
-                sum += (double)p->gradient[i] * (double)p->gradient[i];
-            assert_close(tensor_norm(w, mu_net_param(w->net, k)), sqrt(sum), 3e-5);
-            whole_square += sum;
-        }
-        assert_close(norm(w), sqrt(whole_square), 3e-5);
-        assert_copies_agree(w);
-        tear_down(w);
-    }
-    mu_net_free(alone);
-    mu_device_close(dev);
-    mu_comm_free(self);
+    return model;
 }
 
 static void llama_blocks_in_every_layout(void **state)
 {
     (void)state;
-    for (int64_t kv_heads = 4; kv_heads >= 1; kv_heads /= 2)
-        llama_blocks_of(kv_heads);
+    for (int64_t kv_heads = 4; kv_heads >= 1; kv_heads /= 2) {
+        mu_model_t model = llama_model(kv_heads);
+        as_the_lone_worker(&model);
+    }
+}
+
+static void adapters_in_every_layout(void **state)
+{
+    (void)state;
+    mu_model_t llama = llama_model(4), few = llama_model(1), neox = golden_model(&golden_variants[0]);
+    llama.lora = (mu_lora_t){.rank = 4, .scale = 1.5};
+    llama.lora.targets = (1U << MU_LORA_TARGETS) - 1 - (1U << MU_LORA_QKV);
+    neox.lora = (mu_lora_t){.rank = 4, .scale = 0.5};
+    neox.lora.targets = 1U << MU_LORA_QKV | 1U << MU_LORA_DENSE | 1U << MU_LORA_FC1 | 1U << MU_LORA_FC2;
+    few.lora = llama.lora;
+    few.lora.targets &= ~(1U << MU_LORA_K | 1U << MU_LORA_V);
+    as_the_lone_worker(&llama);
+    as_the_lone_worker(&few);
+    as_the_lone_worker(&neox);
 }
 
 /* What every worker of a group holds whole must stay the same bits on each. */
@@ -226,6 +264,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_block_in_every_layout),
         cmocka_unit_test(ten_steps_in_every_layout),
         cmocka_unit_test(llama_blocks_in_every_layout),
+        cmocka_unit_test(adapters_in_every_layout),
         cmocka_unit_test(replicated_parameters_stay_equal),
         cmocka_unit_test(logits_and_generation_see_the_whole_vocabulary),
         cmocka_unit_test(initial_weights_do_not_know_the_layout),

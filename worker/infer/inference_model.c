@@ -1,6 +1,7 @@
 #include "worker/infer/inference_model.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/checkpoint/adapter.h"
 #include "common/checkpoint/foreign.h"
 #include "worker/model/precision.h"
 
@@ -8,18 +9,21 @@ static mu_status_t open_config(mu_inference_model_t *l, char *const *overrides, 
 {
     const char *path = mu_checkpoint_path(l->checkpoint);
     const mu_manifest_t *m = mu_checkpoint_manifest(l->checkpoint);
-    int embedding = mu_checkpoint_find(l->checkpoint, "embed_in.weight");
-    if (!m->info.config || embedding < 0)
-        return mu_fail(MU_DATA, "%s: holds no %s", path,
-                       m->info.config ? "tensor embed_in.weight" : "configuration");
+    if (!m->info.config)
+        return mu_fail(MU_DATA, "%s: holds no configuration", path);
     MU_TRY(mu_config_load_trained(path, m->info.config, overrides, noverrides, &l->config));
-    l->config->model.vocab = m->tensors[embedding].shape[0];
-    return MU_OK;
+    if (mu_checkpoint_is_adapter(l->checkpoint))
+        MU_TRY(mu_adapter_base(l->checkpoint, l->config->muster.lora_base, &l->base));
+    return mu_checkpoint_vocab(l->base ? l->base : l->checkpoint, &l->config->model.vocab);
 }
 
 static mu_status_t open_tokenizer(mu_inference_model_t *l)
 {
     char *path = mu_path_join(mu_checkpoint_path(l->checkpoint), MU_TOKENIZER_NAME);
+    if (l->base && !mu_is_file(path)) {
+        free(path);
+        path = mu_path_join(mu_checkpoint_path(l->base), MU_TOKENIZER_NAME);
+    }
     mu_status_t status = mu_is_file(path) ? mu_tokenizer_load(path, &l->tokenizer) : MU_OK;
     free(path);
     return status;
@@ -65,6 +69,8 @@ mu_status_t mu_inference_model_weights(mu_inference_model_t *l, mu_run_t *run, i
                                 .reset_positions = true,
                                 .eod = -1};
     MU_TRY(mu_net_new(l->context.device, &l->config->model, l->context.tp, &options, &l->net));
+    if (l->base)
+        MU_TRY(mu_state_load_base(l->net, l->base));
     return mu_state_load(l->net, l->checkpoint, false);
 }
 
@@ -96,6 +102,7 @@ void mu_inference_model_close(mu_inference_model_t *l)
     mu_tokenizer_free(l->tokenizer);
     mu_config_free(l->config);
     mu_checkpoint_close(l->checkpoint);
+    mu_checkpoint_close(l->base);
     memset(l, 0, sizeof *l);
 }
 

@@ -16,6 +16,8 @@
 
 typedef struct mu_inference_model {
     mu_checkpoint_t *checkpoint;
+    mu_checkpoint_t
+        *base; /* the model that `checkpoint`, an adapter, was trained on; NULL: it is a whole model */
     mu_config_t *config; /* mu_config_load_trained() of the checkpoint's; model.vocab is set */
     mu_device_context_t context;
     mu_net_t *net;
@@ -23,7 +25,7 @@ typedef struct mu_inference_model {
 } mu_inference_model_t;
 
 /* Checkpoint, config and tokenizer. path: a checkpoint, or a directory that holds some (the newest valid one is
- * taken). Errors: MU_NOINPUT, MU_DATA, MU_NOVALID, MU_IO; of an override MU_CONFIG and MU_USAGE. */
+ * taken). Of an adapter the base too, at muster.lora_base if an override gives it. Errors: MU_NOINPUT, MU_DATA, MU_NOVALID, MU_IO; of an override MU_CONFIG and MU_USAGE. */
 mu_status_t mu_inference_model_describe(const char *path, char *const *overrides, int noverrides,
                                         mu_inference_model_t *out);
 /* Between the two: sequences of n tokens instead of the configuration's. Errors: MU_CONFIG, the model has not

@@ -1,24 +1,9 @@
 #include "worker/model/init.h"
 #include "common/buf.h"
 #include "common/num.h"
+#include "common/philox.h"
 
 #include <math.h>
-
-/* Salmon, Moraes, Dror, Shaw: Parallel random numbers, as easy as 1, 2, 3 (SC'11). */
-void mu_init_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
-{
-    uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53U * c[0], b = (uint64_t)0xCD9E8D57U * c[2];
-        c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k[0];
-        c[1] = (uint32_t)b;
-        c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k[1];
-        c[3] = (uint32_t)a;
-        k[0] += 0x9E3779B9U;
-        k[1] += 0xBB67AE85U;
-    }
-    memcpy(out, c, sizeof c);
-}
 
 /* FNV-1a, 64 bits: names a tensor inside the counter. */
 static uint64_t hash(const char *name)
@@ -36,7 +21,7 @@ static void normals(uint64_t seed, uint64_t name, int64_t group, double out[4])
     uint32_t counter[4] = {(uint32_t)group, (uint32_t)((uint64_t)group >> 32), (uint32_t)name,
                            (uint32_t)(name >> 32)};
     uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, word[4];
-    mu_init_philox(counter, key, word);
+    mu_philox(counter, key, word);
     for (int i = 0; i < 4; i += 2) {
         double radius = sqrt(-2.0 * log(((double)word[i] + 0.5) * unit));
         double angle = two_pi * ((double)word[i + 1] + 0.5) * unit;
@@ -87,15 +72,25 @@ static void init_param(mu_net_t *net, int index, uint64_t seed, float *piece, in
     }
 }
 
-mu_status_t mu_init_weights(mu_net_t *net, uint64_t seed)
+static mu_status_t init_from(mu_net_t *net, uint64_t seed, int first)
 {
     mu_device_t *dev = mu_net_device(net);
     int64_t size = 1 << 20;
     for (int i = 0; i < mu_net_param_count(net); i++)
         size = mu_max_i64(size, mu_net_param(net, i)->count[1]);
     float *piece = mu_alloc((size_t)size * sizeof *piece);
-    for (int i = 0; i < mu_net_param_count(net); i++)
+    for (int i = first; i < mu_net_param_count(net); i++)
         init_param(net, i, seed, piece, size);
     free(piece);
     return dev->ops->sync(dev);
+}
+
+mu_status_t mu_init_weights(mu_net_t *net, uint64_t seed)
+{
+    return init_from(net, seed, 0);
+}
+
+mu_status_t mu_init_adapters(mu_net_t *net, uint64_t seed)
+{
+    return init_from(net, seed, mu_model_saved_first(mu_net_model(net)));
 }

@@ -1,4 +1,4 @@
-/* The network's parts: parameters in flat buffers, memory for a call's activations. */
+/* The network's parts: memory for a call's activations. */
 #include "worker/model/net.h"
 #include "common/buf.h"
 #include "common/log.h"
@@ -36,16 +36,35 @@ mu_status_t mu_net_get_floats(mu_net_t *net, mu_memory_t kind, int64_t elements,
     return MU_OK;
 }
 
+/* Whether an adapter has rows of keys or values. */
+static bool adapts_keys(const mu_model_t *m)
+{
+    return mu_model_adapts(m, MU_LORA_QKV) || mu_model_adapts(m, MU_LORA_K) || mu_model_adapts(m, MU_LORA_V);
+}
+
 static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_comm_t *tp,
                          const mu_net_options_t *options)
 {
     if (!dev->ops->supports(dev, options->dtype))
         return mu_fail(MU_CONFIG, "%s has no %s: use another precision", dev->description,
                        mu_dtype_name(options->dtype));
+    if (m->lora.rank > 0 && !dev->ops->dropout)
+        return mu_fail(MU_CONFIG,
+                       "muster.lora_rank: the device %s does not compute adapters: set muster.device to cpu",
+                       dev->ops->name);
+    if (options->training && m->lora.dropout > 0)
+        return mu_fail(MU_CONFIG, "muster.lora_dropout %g: dropout is not computed: set it to 0",
+                       m->lora.dropout);
     if (m->heads % tp->size == 0 && !mu_model_heads_fit(m, tp->size))
         return mu_fail(MU_CONFIG,
                        "model parallel size %d neither divides %lld key/value heads nor is a multiple",
                        tp->size, (long long)mu_model_kv_heads(m));
+    if (mu_model_heads_fit(m, tp->size) && mu_model_kv_copies(m, tp->size) > 1 && adapts_keys(m))
+        return mu_fail(
+            MU_CONFIG,
+            "muster.lora_targets: adapters of keys and values are not computed with more tensor-parallel "
+            "workers (%d) than key/value heads (%lld): use fewer, or leave k_proj and v_proj out",
+            tp->size, (long long)mu_model_kv_heads(m));
     if (m->heads % tp->size || m->ffn % tp->size || !mu_model_vocab_fits(m, tp->size))
         return mu_fail(
             MU_CONFIG,
@@ -61,151 +80,6 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
                        "sequences of %lld tokens, but a token sees no more than %lld "
                        "(sliding_window_width): use sequences no longer than that",
                        (long long)seq, (long long)m->window);
-    return MU_OK;
-}
-
-/* --- parameters --- */
-
-static int group_of(const mu_net_t *net, const mu_tensor_t *tensor)
-{
-    bool mlp = tensor->kind >= MU_T_FC1_W && tensor->kind <= MU_T_GATE_B;
-    if (tensor->layer >= 0)
-        return mlp ? MU_GROUP_MLP(tensor->layer) : MU_GROUP_ATTENTION(tensor->layer);
-    bool embedding = tensor->kind == MU_T_EMBED_IN || tensor->kind == MU_T_EMBED_POS;
-    return embedding ? 0 : mu_net_group_count(net) - 1;
-}
-
-static int64_t aligned(int64_t elements)
-{
-    return (elements + MU_NET_ALIGN - 1) / MU_NET_ALIGN * MU_NET_ALIGN;
-}
-
-/* Model order keeps a group together; in it the vectors go first, so that they are one message. */
-static void place_params(mu_net_t *net)
-{
-    int64_t at = 0;
-    int *next = &net->flat.first;
-    for (int first = 0, behind; first < net->param_count; first = behind) {
-        behind = first;
-        while (behind < net->param_count && net->param[behind].group == net->param[first].group)
-            behind++;
-        for (int dims = 1; dims <= 2; dims++) {
-            for (int i = first; i < behind; i++) {
-                if (net->param[i].tensor.dims != dims)
-                    continue;
-                net->param[i].at = at;
-                at += aligned(net->param[i].elements);
-                *next = i;
-                next = &net->param[i].next;
-            }
-        }
-    }
-    *next = -1;
-    net->flat.elements = at;
-}
-
-int64_t mu_net_tensor_row(const mu_net_t *net, const mu_net_param_t *param, int64_t row, int64_t *rows)
-{
-    bool copy;
-    int64_t at =
-        mu_model_spread_row(&net->model, net->tp->size, &param->tensor, param->offset[0] + row, rows, &copy);
-    *rows = mu_min_i64(*rows, param->count[0] - row);
-    return at;
-}
-
-/* Elements of a slice before those that count elsewhere. */
-static int64_t counted(const mu_net_t *net, const mu_net_param_t *p)
-{
-    int64_t row = 0;
-    bool copy = false;
-    for (int64_t rows; row < p->count[0]; row += rows) {
-        mu_model_spread_row(&net->model, net->tp->size, &p->tensor, p->offset[0] + row, &rows, &copy);
-        if (copy)
-            break;
-    }
-    return mu_min_i64(row, p->count[0]) * p->count[1];
-}
-
-static void describe_params(mu_net_t *net)
-{
-    const mu_comm_t *shard = net->options.shard;
-    const mu_model_t spread = mu_model_spread(&net->model, net->tp->size);
-    net->param_count = mu_model_tensor_count(&net->model);
-    net->param = mu_calloc((size_t)net->param_count, sizeof *net->param);
-    for (int i = 0; i < net->param_count; i++) {
-        mu_net_param_t *p = &net->param[i];
-        mu_model_tensor(&spread, i, &p->tensor);
-        mu_tensor_slice(&p->tensor, net->tp->size, net->tp->rank, p->offset, p->count);
-        mu_tensor_owned(&p->tensor, p->count, shard ? shard->rank : 0, shard ? shard->size : 1, &p->own,
-                        &p->owned);
-        p->elements = p->count[0] * p->count[1];
-        p->counted = counted(net, p);
-        p->group = group_of(net, &p->tensor);
-        net->flat.owned += aligned(p->owned);
-    }
-    place_params(net);
-}
-
-static void name_layer_param(mu_layer_params_t *l, const mu_net_param_t *p)
-{
-    const mu_net_param_t **const slot[] = {
-        [MU_T_LN1_W] = &l->ln1_w,     [MU_T_LN1_B] = &l->ln1_b,     [MU_T_LN2_W] = &l->ln2_w,
-        [MU_T_LN2_B] = &l->ln2_b,     [MU_T_QKV_W] = &l->qkv_w,     [MU_T_QKV_B] = &l->qkv_b,
-        [MU_T_Q_NORM_W] = &l->q_norm, [MU_T_K_NORM_W] = &l->k_norm, [MU_T_DENSE_W] = &l->dense_w,
-        [MU_T_DENSE_B] = &l->dense_b, [MU_T_GATE_W] = &l->gate_w,   [MU_T_GATE_B] = &l->gate_b,
-        [MU_T_FC1_W] = &l->fc1_w,     [MU_T_FC1_B] = &l->fc1_b,     [MU_T_FC2_W] = &l->fc2_w,
-        [MU_T_FC2_B] = &l->fc2_b,
-    };
-    *slot[p->tensor.kind] = p;
-}
-
-static void name_params(mu_net_t *net)
-{
-    net->layer = mu_calloc((size_t)net->model.layers, sizeof *net->layer);
-    for (int i = 0; i < net->param_count; i++) {
-        const mu_net_param_t *p = &net->param[i];
-        if (p->tensor.layer >= 0)
-            name_layer_param(&net->layer[p->tensor.layer], p);
-        else if (p->tensor.kind == MU_T_EMBED_IN)
-            net->embed_in = p;
-        else if (p->tensor.kind == MU_T_EMBED_POS)
-            net->embed_pos = p;
-        else if (p->tensor.kind == MU_T_LNF_W)
-            net->lnf_w = p;
-        else if (p->tensor.kind == MU_T_LNF_B)
-            net->lnf_b = p;
-        else
-            net->embed_out = p;
-    }
-    if (!net->embed_out)
-        net->embed_out = net->embed_in;
-}
-
-static mu_status_t make_params(mu_net_t *net)
-{
-    mu_net_flat_t *flat = &net->flat;
-    describe_params(net);
-    MU_TRY(mu_net_get_array(net, MU_MEM_WEIGHTS, flat->elements, &flat->weight));
-    if (net->options.training) {
-        MU_TRY(mu_net_get_floats(net, MU_MEM_GRADIENTS, flat->elements, &flat->gradient));
-        MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->m));
-        MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->v));
-        if (net->options.dtype != MU_DTYPE_F32)
-            MU_TRY(mu_net_get_floats(net, MU_MEM_OPTIMIZER, flat->owned, &flat->master));
-    }
-    int64_t owned = 0;
-    for (int i = flat->first; i >= 0; i = net->param[i].next) {
-        mu_net_param_t *p = &net->param[i];
-        p->weight = mu_array_at(flat->weight, p->at);
-        if (net->options.training) {
-            p->gradient = flat->gradient + p->at;
-            p->m = flat->m + owned;
-            p->v = flat->v + owned;
-            p->master = flat->master ? flat->master + owned : NULL;
-            owned += aligned(p->owned);
-        }
-    }
-    name_params(net);
     return MU_OK;
 }
 
@@ -303,7 +177,7 @@ static mu_status_t make_head(mu_net_t *net)
 static mu_status_t make_reduced(mu_net_t *net)
 {
     int64_t h = net->model.hidden, bytes = net->rows * h * mu_dtype_size(net->options.dtype);
-    int64_t norms = 4 * h + mu_net_qk_weights(net);
+    int64_t norms = mu_net_norm_sums(net);
     if (net->options.dtype != MU_DTYPE_F32)
         bytes = (bytes + REDUCED_ALIGN - 1) / REDUCED_ALIGN * REDUCED_ALIGN;
     net->reduced.type = net->options.dtype;
@@ -330,6 +204,8 @@ static mu_status_t make_gradients(mu_net_t *net)
     if (mu_model_gated(&net->model))
         MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->ffn, &net->dgate));
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * net->width, &net->dctx));
+    if (net->model.lora.rank > 0 && net->tp->size == 1)
+        MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, mu_net_norm_sums(net), &net->reduced_norms));
     return net->tp->size > 1 ? make_reduced(net) : MU_OK;
 }
 
@@ -345,6 +221,7 @@ static mu_status_t make_activations(mu_net_t *net)
     MU_TRY(make_saved(net));
     MU_TRY(make_rotary(net));
     MU_TRY(make_head(net));
+    MU_TRY(mu_net_lora_make(net));
     return make_gradients(net);
 }
 
@@ -371,7 +248,7 @@ mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *
     net->vocab_first = net->vocab_most * tp->rank;
     net->vocab = mu_net_vocab_of(net, tp->rank);
     mu_status_t status;
-    MU_TRY_GOTO(status, make_params(net), failed);
+    MU_TRY_GOTO(status, mu_net_make_params(net), failed);
     MU_TRY_GOTO(status, make_activations(net), failed);
     *out = net;
     return MU_OK;
@@ -487,10 +364,16 @@ const mu_net_flat_t *mu_net_flat(const mu_net_t *net)
     return &net->flat;
 }
 
+const mu_net_flat_t *mu_net_frozen(const mu_net_t *net)
+{
+    return &net->frozen;
+}
+
 /* Whether backward only adds to these gradients; the others begin as a product. */
 static bool only_added(const mu_net_t *net, const mu_net_param_t *p)
 {
-    return p->tensor.dims == 1 || p == net->embed_pos || (p == net->embed_in && p != net->embed_out);
+    return p->tensor.dims == 1 || p == net->embed_pos || (p == net->embed_in && p != net->embed_out) ||
+           mu_net_lora_summed(net, p);
 }
 
 void mu_net_zero_gradients(mu_net_t *net)

@@ -21,6 +21,11 @@
  * gradients are summed before it, and the norms' weight gradients ride after them in the same message.
  * Biases of row-parallel layers are added once, after the reduction. Replicated parameters hold the same bits
  * on every worker of the group.
+ *
+ * With adapters (common/model.h) all other parameters are frozen: they have weights alone, and backward computes no
+ * gradient of them. An adapter is divided as its layer: of a column-parallel one B by rows, of a row-parallel one A by
+ * columns. The other of the two is replicated, and its gradient is summed over the group, of each layer's attention and
+ * MLP in one message.
  */
 #ifndef MU_WORKER_NET_H
 #define MU_WORKER_NET_H
@@ -34,9 +39,10 @@ typedef struct mu_net mu_net_t;
 enum { MU_NET_ALIGN = 16 }; /* elements; parameters begin at multiples of this in the flat buffers */
 
 typedef struct mu_net_options {
-    int64_t micro_batch;         /* sequences of one call, >= 1 */
-    int64_t seq_length;          /* tokens of one sequence; 0: the model's */
-    bool training;               /* false: no gradients, no optimizer state, no activations kept */
+    int64_t micro_batch; /* sequences of one call, >= 1 */
+    int64_t seq_length;  /* tokens of one sequence; 0: the model's */
+    bool
+        training; /* of what the model trains; false: no gradients, no optimizer state, no activations kept */
     mu_dtype_t dtype;            /* of weights and activations; everything else is float */
     bool checkpoint_activations; /* keep only each layer's input and compute the rest again in backward */
     mu_comm_t
@@ -48,7 +54,8 @@ typedef struct mu_net_options {
 } mu_net_options_t;
 
 /* One parameter of the model's list (common/model.h), as this worker holds it. The addresses are the
- * device's; gradient, m, v and master are NULL without training. m, v and master are those of the `owned`
+ * device's; gradient, m, v and master are NULL without training, and where the parameter is frozen (tensor.trained is
+ * false). m, v and master are those of the `owned`
  * elements from `own` on: of all, unless optimizer state is divided. With a dtype of 16 bits the master is
  * the parameter, and `weight` is always its rounded copy; with float there is no master. */
 typedef struct mu_net_param {
@@ -56,7 +63,7 @@ typedef struct mu_net_param {
     int64_t offset[2],
         count[2];       /* this worker's slice, mu_tensor_slice(), of a tensor of mu_model_spread() */
     int64_t elements;   /* count[0] * count[1], dense and row-major */
-    int64_t at;         /* where it begins in the flat buffers, in elements */
+    int64_t at;         /* where it begins in the flat buffers, in elements; frozen: among the frozen ones */
     int next;           /* the index of the parameter that lies after it there; -1: none */
     int64_t own, owned; /* elements that this worker's optimizer updates */
     int64_t counted;    /* the first so many count in norms; those after are another worker's too */
@@ -65,7 +72,7 @@ typedef struct mu_net_param {
     float *gradient, *m, *v, *master;
 } mu_net_param_t;
 
-/* All parameters in one buffer for each of weights and gradients, and what is owned of them in one for each
+/* All trained parameters in one buffer for each of weights and gradients, and what is owned of them in one for each
  * of m, v and masters: group by group, in a group the vectors before the matrices, each in model order.
  * Behind each, up to the next multiple of MU_NET_ALIGN, lie elements that are and stay 0. */
 typedef struct mu_net_flat {
@@ -97,6 +104,8 @@ const mu_model_t *mu_net_model(const mu_net_t *net);
 int mu_net_param_count(const mu_net_t *net);
 const mu_net_param_t *mu_net_param(const mu_net_t *net, int index);
 const mu_net_flat_t *mu_net_flat(const mu_net_t *net);
+/* The weights of those that are not trained, in the same order: first, elements and weight are set. */
+const mu_net_flat_t *mu_net_frozen(const mu_net_t *net);
 
 mu_comm_t *mu_net_shard(const mu_net_t *net); /* options.shard */
 

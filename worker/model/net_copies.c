@@ -13,7 +13,7 @@ static int64_t head_floats(const mu_net_t *net, int64_t *weights)
 mu_status_t mu_net_make_copies(mu_net_t *net)
 {
     int64_t weights;
-    if (mu_model_kv_copies(&net->model, net->tp->size) == 1)
+    if (mu_model_kv_copies(&net->model, net->tp->size) == 1 || mu_net_is_frozen(net))
         return MU_OK;
     return mu_net_get_floats(net, MU_MEM_COMMUNICATION,
                              mu_model_kv_heads(&net->model) * head_floats(net, &weights), &net->copies);
@@ -32,7 +32,7 @@ mu_status_t mu_net_sum_copies(mu_net_t *net, int group)
     const mu_layer_params_t *l = layer_of(net, group);
     int64_t copies = mu_model_kv_copies(&net->model, net->tp->size), kv = mu_model_kv_heads(&net->model),
             weights;
-    if (copies == 1 || !l)
+    if (copies == 1 || !l || mu_net_is_frozen(net))
         return MU_OK;
     int64_t each = head_floats(net, &weights), size = sizeof(float);
     float *own = net->copies + net->tp->rank / copies * each;

@@ -25,6 +25,7 @@ typedef struct mu_layer_saved {
 typedef struct mu_layer_params {
     const mu_net_param_t *ln1_w, *ln1_b, *ln2_w, *ln2_b, *qkv_w, *qkv_b, *q_norm, *k_norm, *dense_w, *dense_b,
         *gate_w, *gate_b, *fc1_w, *fc1_b, *fc2_w, *fc2_b;
+    const mu_net_param_t *lora_a[MU_LORA_TARGETS], *lora_b[MU_LORA_TARGETS];
 } mu_layer_params_t;
 
 /* Losses that may wait on the device; one more makes the call wait. */
@@ -44,7 +45,7 @@ struct mu_net {
 
     mu_net_param_t *param;
     int param_count;
-    mu_net_flat_t flat;
+    mu_net_flat_t flat, frozen;
     mu_layer_params_t *layer; /* [layers] */
     const mu_net_param_t *embed_in, *embed_pos, *lnf_w, *lnf_b,
         *embed_out; /* embed_out is embed_in when tied */
@@ -83,11 +84,17 @@ struct mu_net {
     /* tp > 1: the norms' dx [rows][hidden], and the gradients of their weights: [2][head_dim] of queries and keys
      * (qk_norm only), then [4][hidden]; float dx and those are neighbours */
     mu_array_t reduced;
-    float *reduced_norms;
+    float *reduced_norms; /* tp 1: with a frozen base alone, for gradients that nobody reads */
     float *
         copies; /* tp > key/value heads: [key/value heads][k, v][head_dim]([hidden], [1]), gradients of one layer */
     mu_array_t dact, dqkv, dctx; /* [rows][ffn], [rows][qkv], [rows][width] */
     mu_array_t dgate;            /* [rows][ffn]; gated only */
+
+    /* adapters; rank > 0 only */
+    mu_array_t lora_inner, lora_dinner; /* [rows][rank]: scale * A x, and its gradient */
+    mu_array_t lora_part;               /* [rows][width of queries or keys]; parts of query_key_value only */
+    mu_array_t lora_x;                  /* [rows][widest input]; with dropout only */
+    float *lora_sums;                   /* tp > 1: gradients of a group's replicated adapters, side by side */
 
     /* host */
     int32_t *host_ids, *host_labels; /* [rows] */
@@ -122,9 +129,41 @@ static inline int64_t mu_net_qk_weights(const mu_net_t *net)
 {
     return net->model.qk_norm ? 2 * mu_model_head_dim(&net->model) : 0;
 }
+/* Floats of the gradients of a layer's norms' weights. */
+static inline int64_t mu_net_norm_sums(const mu_net_t *net)
+{
+    return 4 * net->model.hidden + mu_net_qk_weights(net);
+}
+/* Whether everything but adapters is frozen. */
+static inline bool mu_net_is_frozen(const mu_net_t *net)
+{
+    return net->model.lora.rank > 0;
+}
 /* The norm of `rows` rows of x; mean is not touched by an RMS norm, which has no bias either. */
 void mu_net_norm(mu_net_t *net, mu_array_t y, float *mean, float *rstd, mu_array_t x, const mu_net_param_t *w,
                  const mu_net_param_t *b, int64_t rows);
+
+/* net_params.c: all parameters, by model, tp and options. */
+mu_status_t mu_net_make_params(mu_net_t *net);
+
+/* Adapters (net_lora.c). All of these do nothing where a layer has none. */
+mu_status_t mu_net_lora_make(mu_net_t *net);
+/* Whether an adapted layer is of the MLP's group. */
+static inline bool mu_net_lora_of_mlp(mu_lora_target_t target)
+{
+    return target >= MU_LORA_GATE;
+}
+/* Whether each worker of the tp group makes a part of this parameter's gradient. */
+bool mu_net_lora_summed(const mu_net_t *net, const mu_net_param_t *param);
+/* y += the adapter's output for the layer's input x; QKV adapts query_key_value, as one or by its parts. each: as in
+ * mu_net_linear(). */
+void mu_net_lora_forward(mu_net_t *net, int64_t l, mu_lora_target_t target, mu_array_t y, mu_array_t x,
+                         int64_t rows, bool each);
+/* dx += the gradient through the adapter; its own gradients += theirs. dx holds the layer's own gradient. */
+void mu_net_lora_backward(mu_net_t *net, int64_t l, mu_lora_target_t target, mu_array_t dx, mu_array_t dy,
+                          mu_array_t x);
+/* After the backward of a layer's attention, or MLP: sums over the tp group what needs it. */
+mu_status_t mu_net_lora_sum(mu_net_t *net, int64_t l, bool mlp);
 
 /* Allocates for the net: freed with it. */
 mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, void **out);

@@ -107,8 +107,9 @@ static void chunk_backward(mu_net_t *net, int64_t from, int64_t rows, double fac
     mu_array_t x = mu_array_at(net->normed, from * h);
     net->ops->cross_entropy_backward(net->dev, net->logits, net->sums, net->weights + from,
                                      net->labels + from, rows, net->vocab, net->vocab_first, factor);
-    net->ops->linear_backward_weight(net->dev, net->embed_out->gradient, NULL, net->logits, x, rows, h,
-                                     net->vocab, net->fresh && from == 0);
+    if (net->embed_out->gradient)
+        net->ops->linear_backward_weight(net->dev, net->embed_out->gradient, NULL, net->logits, x, rows, h,
+                                         net->vocab, net->fresh && from == 0);
     net->ops->linear_backward_input(net->dev, mu_array_at(net->dnormed, from * h), net->logits,
                                     net->embed_out->weight, rows, h, net->vocab, false);
 }
@@ -180,13 +181,14 @@ static mu_status_t forward_backward(mu_net_t *net, const int32_t *tokens, double
         chunk_backward(net, from, n, factor);
     }
     MU_TRY(mu_comm_allreduce(net->tp, MU_SUM, mu_type_of(net->dnormed.type), net->dnormed.data, rows * h));
+    float *dw = mu_net_is_frozen(net) ? net->reduced_norms : net->lnf_w->gradient;
+    float *db = mu_net_is_frozen(net) ? dw + h : net->lnf_b ? net->lnf_b->gradient : NULL;
     if (net->model.norm == MU_NORM_RMS)
-        net->ops->rmsnorm_backward(net->dev, net->dy, net->lnf_w->gradient, net->dnormed, net->hidden,
-                                   net->lnf_w->weight, net->rstd, rows, h, false);
+        net->ops->rmsnorm_backward(net->dev, net->dy, dw, net->dnormed, net->hidden, net->lnf_w->weight,
+                                   net->rstd, rows, h, false);
     else
-        net->ops->layernorm_backward(net->dev, net->dy, net->lnf_w->gradient, net->lnf_b->gradient,
-                                     net->dnormed, net->hidden, net->lnf_w->weight, net->mean, net->rstd,
-                                     rows, h, false);
+        net->ops->layernorm_backward(net->dev, net->dy, dw, db, net->dnormed, net->hidden, net->lnf_w->weight,
+                                     net->mean, net->rstd, rows, h, false);
     MU_TRY(mu_net_group_whole(net, mu_net_group_count(net) - 1));
     MU_TRY(mu_net_trunk_backward(net));
     net->fresh = false;

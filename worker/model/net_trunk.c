@@ -149,6 +149,7 @@ static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *pl
     }
     mu_net_linear(net, place->piece, p->q_norm ? s->raw : s->qkv, s->ln1, p->qkv_w->weight,
                   mu_net_weight(p->qkv_b), MU_NO_ARRAY, rows, h, net->qkv);
+    mu_net_lora_forward(net, l, MU_LORA_QKV, p->q_norm ? s->raw : s->qkv, s->ln1, rows, place->piece);
     if (p->q_norm) {
         mu_qk_norm_t norm = qk_shape(net, rows);
         net->ops->qk_norm_forward(net->dev, s->qkv, s->rstd_qk, s->raw, p->q_norm->weight, p->k_norm->weight,
@@ -169,21 +170,25 @@ static void mlp_forward(mu_net_t *net, int64_t l, int64_t rows, bool each)
     int64_t h = net->model.hidden;
     if (net->model.residual == MU_RESIDUAL_SEQUENTIAL)
         mu_net_norm(net, s->ln2, s->mean2, s->rstd2, s->mid, p->ln2_w, p->ln2_b, rows);
-    if (!mu_model_gated(&net->model) && each && net->ops->linear_rows) {
-        net->ops->linear_rows(net->dev, s->pre, s->ln2, p->fc1_w->weight, mu_net_weight(p->fc1_b),
-                              MU_NO_ARRAY, rows, h, net->ffn);
-        net->ops->gelu_forward(net->dev, s->act, s->pre, rows * net->ffn, net->model.activation);
-        return;
-    }
-    if (!mu_model_gated(&net->model)) {
+    bool gated = mu_model_gated(&net->model),
+         apart = p->lora_a[MU_LORA_FC1] || (each && net->ops->linear_rows);
+    if (!gated && !apart) {
         net->ops->linear_gelu_forward(net->dev, s->act, s->pre, s->ln2, p->fc1_w->weight,
                                       mu_net_weight(p->fc1_b), rows, h, net->ffn, net->model.activation);
         return;
     }
-    mu_net_linear(net, each, s->gate, s->ln2, p->gate_w->weight, mu_net_weight(p->gate_b), MU_NO_ARRAY, rows,
-                  h, net->ffn);
+    if (gated) {
+        mu_net_linear(net, each, s->gate, s->ln2, p->gate_w->weight, mu_net_weight(p->gate_b), MU_NO_ARRAY,
+                      rows, h, net->ffn);
+        mu_net_lora_forward(net, l, MU_LORA_GATE, s->gate, s->ln2, rows, each);
+    }
     mu_net_linear(net, each, s->pre, s->ln2, p->fc1_w->weight, mu_net_weight(p->fc1_b), MU_NO_ARRAY, rows, h,
                   net->ffn);
+    mu_net_lora_forward(net, l, MU_LORA_FC1, s->pre, s->ln2, rows, each);
+    if (!gated) {
+        net->ops->gelu_forward(net->dev, s->act, s->pre, rows * net->ffn, net->model.activation);
+        return;
+    }
     net->ops->swiglu_forward(net->dev, s->act, s->gate, s->pre, rows * net->ffn);
 }
 
@@ -198,9 +203,11 @@ static void layer_forward_alone(mu_net_t *net, int64_t l, const mu_net_place_t *
     attention_forward(net, l, place);
     mu_net_linear(net, place->piece, mid, s->ctx, p->dense_w->weight, mu_net_weight(p->dense_b), s->x, rows,
                   net->width, h);
+    mu_net_lora_forward(net, l, MU_LORA_DENSE, mid, s->ctx, rows, place->piece);
     mlp_forward(net, l, rows, place->piece);
     mu_net_linear(net, place->piece, out, s->act, p->fc2_w->weight, mu_net_weight(p->fc2_b), mid, rows,
                   net->ffn, h);
+    mu_net_lora_forward(net, l, MU_LORA_FC2, out, s->act, rows, place->piece);
 }
 
 static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
@@ -216,6 +223,7 @@ static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t 
     attention_forward(net, l, place);
     mu_net_linear(net, place->piece, net->branch, s->ctx, p->dense_w->weight, MU_NO_ARRAY, MU_NO_ARRAY, rows,
                   net->width, h);
+    mu_net_lora_forward(net, l, MU_LORA_DENSE, net->branch, s->ctx, rows, place->piece);
     if (sequential) {
         MU_TRY(reduce(net, net->branch, rows * h));
         net->ops->residual(net->dev, s->mid, s->x, net->branch, mu_net_weight(p->dense_b), MU_NO_ARRAY, rows,
@@ -224,6 +232,7 @@ static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t 
     mlp_forward(net, l, rows, place->piece);
     mu_net_linear(net, place->piece, net->branch, s->act, p->fc2_w->weight, MU_NO_ARRAY,
                   sequential ? MU_NO_ARRAY : net->branch, rows, net->ffn, h);
+    mu_net_lora_forward(net, l, MU_LORA_FC2, net->branch, s->act, rows, place->piece);
     MU_TRY(reduce(net, net->branch, rows * h));
     net->ops->residual(net->dev, layer_output(net, l), sequential ? s->mid : s->x, net->branch,
                        mu_net_weight(p->fc2_b), sequential ? MU_NO_ARRAY : mu_net_weight(p->dense_b), rows,
@@ -258,6 +267,8 @@ void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows)
 static void weight_gradients(mu_net_t *net, const mu_net_param_t *w, const mu_net_param_t *b, mu_array_t dy,
                              mu_array_t x, int64_t in, int64_t out)
 {
+    if (!w->gradient)
+        return;
     net->ops->linear_backward_weight(net->dev, w->gradient, b ? b->gradient : NULL, dy, x, net->rows, in, out,
                                      net->fresh);
 }
@@ -275,6 +286,8 @@ static void gated_backward(mu_net_t *net, int64_t l)
                                     false);
     net->ops->linear_backward_input(net->dev, net->dln2, net->dact, p->fc1_w->weight, rows, h, net->ffn,
                                     true);
+    mu_net_lora_backward(net, l, MU_LORA_GATE, net->dln2, net->dgate, s->ln2);
+    mu_net_lora_backward(net, l, MU_LORA_FC1, net->dln2, net->dact, s->ln2);
 }
 
 /* dy -> dln2 */
@@ -287,14 +300,24 @@ static void mlp_backward(mu_net_t *net, int64_t l)
     if (mu_model_gated(&net->model)) {
         net->ops->linear_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, rows, net->ffn, h,
                                         false);
+        mu_net_lora_backward(net, l, MU_LORA_FC2, net->dact, net->dy, s->act);
         gated_backward(net, l);
         return;
     }
-    net->ops->linear_gelu_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, s->pre, rows,
-                                         net->ffn, h, net->model.activation);
+    if (p->lora_a[MU_LORA_FC2]) {
+        net->ops->linear_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, rows, net->ffn, h,
+                                        false);
+        mu_net_lora_backward(net, l, MU_LORA_FC2, net->dact, net->dy, s->act);
+        net->ops->gelu_backward(net->dev, net->dact, net->dact, s->pre, rows * net->ffn,
+                                net->model.activation);
+    } else {
+        net->ops->linear_gelu_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, s->pre, rows,
+                                             net->ffn, h, net->model.activation);
+    }
     weight_gradients(net, p->fc1_w, p->fc1_b, net->dact, s->ln2, h, net->ffn);
     net->ops->linear_backward_input(net->dev, net->dln2, net->dact, p->fc1_w->weight, rows, h, net->ffn,
                                     false);
+    mu_net_lora_backward(net, l, MU_LORA_FC1, net->dln2, net->dact, s->ln2);
 }
 
 /* dqkv, after the norms of queries and keys, -> before them. With tp the norms' gradients wait in front of those of
@@ -305,7 +328,7 @@ static void qk_norms_backward(mu_net_t *net, int64_t l)
     const mu_layer_saved_t *s = &net->saved[l];
     mu_qk_norm_t norm = qk_shape(net, net->rows);
     float *dq = p->q_norm->gradient, *dk = p->k_norm->gradient;
-    if (net->tp->size > 1) {
+    if (net->tp->size > 1 || mu_net_is_frozen(net)) {
         dq = net->reduced_norms;
         dk = dq + norm.head_dim;
         net->ops->zero(net->dev, dq, mu_net_qk_weights(net) * (int64_t)sizeof *dq);
@@ -325,6 +348,7 @@ static void attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *p
     weight_gradients(net, p->dense_w, p->dense_b, net->dy, s->ctx, net->width, h);
     net->ops->linear_backward_input(net->dev, net->dctx, net->dy, p->dense_w->weight, rows, net->width, h,
                                     false);
+    mu_net_lora_backward(net, l, MU_LORA_DENSE, net->dctx, net->dy, s->ctx);
     net->ops->attention_backward(net->dev, net->dqkv, net->dctx, s->qkv, s->ctx, s->lse, &shape);
     rotate(net, net->dqkv, place, true);
     if (p->q_norm)
@@ -332,6 +356,7 @@ static void attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *p
     weight_gradients(net, p->qkv_w, p->qkv_b, net->dqkv, s->ln1, h, net->qkv);
     net->ops->linear_backward_input(net->dev, dln1, net->dqkv, p->qkv_w->weight, rows, h, net->qkv,
                                     accumulate);
+    mu_net_lora_backward(net, l, MU_LORA_QKV, dln1, net->dqkv, s->ln1);
 }
 
 /* One norm on the way back: from the partial gradient of its output, dln, to that of its input. */
@@ -365,7 +390,7 @@ static void qk_norms_take(mu_net_t *net, int64_t l)
 {
     const mu_layer_params_t *p = &net->layer[l];
     int64_t d = mu_model_head_dim(&net->model);
-    if (net->tp->size == 1 || !p->q_norm)
+    if (net->tp->size == 1 || !p->q_norm || mu_net_is_frozen(net))
         return;
     net->ops->add(net->dev, mu_array_f32(p->q_norm->gradient), mu_array_f32(net->reduced_norms), d);
     net->ops->add(net->dev, mu_array_f32(p->k_norm->gradient), mu_array_f32(net->reduced_norms + d), d);
@@ -376,12 +401,12 @@ static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
 {
     int64_t rows = net->rows, h = net->model.hidden, each = net->model.norm == MU_NORM_RMS ? 1 : 2;
     int64_t qk = mu_net_qk_weights(net), weights = each * count * h;
-    bool alone = net->tp->size == 1;
-    float *dw[2], *db[2] = {NULL}, *parts = alone ? NULL : net->reduced_norms + qk;
+    bool alone = net->tp->size == 1, frozen = mu_net_is_frozen(net), own = alone && !frozen;
+    float *dw[2], *db[2] = {NULL}, *parts = own ? NULL : net->reduced_norms + qk;
     for (int i = 0; i < count; i++) {
-        dw[i] = alone ? norm[i].w->gradient : parts + each * i * h;
+        dw[i] = own ? norm[i].w->gradient : parts + each * i * h;
         if (norm[i].b)
-            db[i] = alone ? norm[i].b->gradient : parts + (each * i + 1) * h;
+            db[i] = own ? norm[i].b->gradient : parts + (each * i + 1) * h;
     }
     if (alone) {
         norms_input(net, net->dy, dw, db, norm, count, true);
@@ -389,14 +414,16 @@ static mu_status_t norms_backward(mu_net_t *net, const norm_t *norm, int count)
     }
     net->ops->zero(net->dev, parts, weights * (int64_t)sizeof *parts);
     norms_input(net, net->reduced, dw, db, norm, count, false);
-    if (net->reduced.type == MU_DTYPE_F32) {
+    if (frozen) {
+        MU_TRY(reduce(net, net->reduced, rows * h));
+    } else if (net->reduced.type == MU_DTYPE_F32) {
         MU_TRY(reduce(net, net->reduced, rows * h + qk + weights));
     } else {
         MU_TRY(reduce(net, net->reduced, rows * h));
         MU_TRY(reduce(net, mu_array_f32(net->reduced_norms), qk + weights));
     }
     net->ops->add(net->dev, net->dy, net->reduced, rows * h);
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count && !frozen; i++) {
         net->ops->add(net->dev, mu_array_f32(norm[i].w->gradient), mu_array_f32(dw[i]), h);
         if (norm[i].b)
             net->ops->add(net->dev, mu_array_f32(norm[i].b->gradient), mu_array_f32(db[i]), h);
@@ -433,8 +460,10 @@ static mu_status_t layer_backward(mu_net_t *net, int64_t l, const mu_net_place_t
         mlp_forward(net, l, net->rows, false);
     }
     mlp_backward(net, l);
+    MU_TRY(mu_net_lora_sum(net, l, true));
     MU_TRY(mu_net_group_whole(net, MU_GROUP_MLP(l)));
     MU_TRY(norms_and_attention_backward(net, l, place));
+    MU_TRY(mu_net_lora_sum(net, l, false));
     qk_norms_take(net, l);
     return MU_OK;
 }
@@ -447,6 +476,8 @@ mu_status_t mu_net_trunk_backward(mu_net_t *net)
         MU_TRY(layer_backward(net, l, &place));
         MU_TRY(mu_net_group_whole(net, MU_GROUP_ATTENTION(l)));
     }
+    if (mu_net_is_frozen(net))
+        return mu_net_group_whole(net, 0);
     if (net->embed_pos)
         net->ops->position_backward(net->dev, net->embed_pos->gradient, net->dy, net->position_start,
                                     net->rows, net->seq, h);

@@ -9,13 +9,14 @@ static void parts_of(const mu_net_param_t *p, int shards, int64_t unit, int64_t 
         part[r] = mu_part_begin(p->count[0], r, shards) * p->count[1] * unit;
 }
 
-/* Where the group's tensors of `dims` dimensions (0: all) lie in the flat buffers: one piece. */
+/* Where the group's trained tensors of `dims` dimensions (0: all) lie in the flat buffers: one piece, empty when there
+ * are none. */
 static void piece_of(const mu_net_t *net, int group, int dims, int64_t *from, int64_t *to)
 {
     *from = *to = -1;
     for (int i = 0; i < mu_net_param_count(net); i++) {
         const mu_net_param_t *p = mu_net_param(net, i);
-        if (p->group != group || (dims != 0 && p->tensor.dims != dims))
+        if (!p->tensor.trained || p->group != group || (dims != 0 && p->tensor.dims != dims))
             continue;
         *from = *from < 0 || p->at < *from ? p->at : *from;
         *to = mu_max_i64(*to, p->at + p->elements);
@@ -26,7 +27,9 @@ static mu_status_t begin_sum(mu_replicas_t *r, int group, int dims)
 {
     int64_t from, to;
     piece_of(r->net, group, dims, &from, &to);
-    return mu_comm_start_allreduce(r->dp, MU_TYPE_F32, mu_net_flat(r->net)->gradient + from, to - from);
+    return from < 0
+               ? MU_OK
+               : mu_comm_start_allreduce(r->dp, MU_TYPE_F32, mu_net_flat(r->net)->gradient + from, to - from);
 }
 
 static mu_status_t begin_divided(mu_replicas_t *r, int group, int64_t *part)
@@ -34,7 +37,7 @@ static mu_status_t begin_divided(mu_replicas_t *r, int group, int64_t *part)
     MU_TRY(begin_sum(r, group, 1));
     for (int i = 0; i < mu_net_param_count(r->net); i++) {
         const mu_net_param_t *p = mu_net_param(r->net, i);
-        if (p->group != group || p->tensor.dims != 2)
+        if (!p->tensor.trained || p->group != group || p->tensor.dims != 2)
             continue;
         parts_of(p, r->dp->size, 1, part);
         MU_TRY(mu_comm_start_reduce_scatter(r->dp, MU_TYPE_F32, p->gradient, part));
@@ -79,7 +82,7 @@ static mu_status_t spread(mu_replicas_t *r, int group)
     int64_t *part = mu_alloc((size_t)(r->dp->size + 1) * sizeof *part);
     for (int i = 0; status == MU_OK && i < mu_net_param_count(r->net); i++) {
         const mu_net_param_t *p = mu_net_param(r->net, i);
-        if (p->group != group || p->tensor.dims != 2)
+        if (!p->tensor.trained || p->group != group || p->tensor.dims != 2)
             continue;
         parts_of(p, r->dp->size, mu_dtype_size(p->weight.type), part);
         status = mu_comm_start_all_gather(r->dp, MU_TYPE_BYTE, p->weight.data, part);

@@ -93,6 +93,13 @@ static void compare_models(difference_t *d, const mu_model_t *was, const mu_mode
     differ_w(d, "use_qk_layernorm", qk_norm[was->qk_norm], qk_norm[is->qk_norm]);
 }
 
+static void compare_adapters(difference_t *d, const mu_lora_t *was, const mu_lora_t *is)
+{
+    differ_i(d, "muster.lora_rank", was->rank, is->rank);
+    differ_i(d, "layers with adapters (muster.lora_targets), as a set of bits,", was->targets, is->targets);
+    differ_f(d, "the scale of adapters (muster.lora_alpha, muster.lora_rslora)", was->scale, is->scale);
+}
+
 /* The schedule follows the configuration only when it says so, as in gpt-neox (megatron/learning_rates.py).
  */
 static void compare_schedules(difference_t *d, const mu_config_t *was, const mu_config_t *is)
@@ -119,6 +126,8 @@ mu_status_t mu_compatibility_check(const mu_config_t *config, const char *path, 
     mu_config_t *was;
     MU_TRY(mu_config_load_text(path, text, &was));
     compare_models(&d, &was->model, &config->model);
+    if (was->model.lora.rank > 0)
+        compare_adapters(&d, &was->model.lora, &config->model.lora);
     if (optimizer) {
         differ_i(&d, "seq_length", was->model.seq_length, config->model.seq_length);
         differ_i(&d, "seed", was->seed, config->seed);

@@ -1,6 +1,7 @@
 #include "worker/train/controller.h"
 #include "common/buf.h"
 #include "common/clock.h"
+#include "common/checkpoint/adapter.h"
 #include "common/checkpoint/commit.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -433,6 +434,12 @@ static void describe_checkpoint(controller_t *c)
     info->companions = c->start.companions ? mu_strdup(c->start.companions) : NULL;
     info->data_version = mu_strdup(mu_mixture_version(c->start.data));
     info->lineage = mu_strdup(c->lineage);
+    if (c->start.base) {
+        char digest[MU_DIGEST_HEX];
+        mu_checkpoint_weights_digest(c->start.base, digest);
+        info->base_path = realpath(c->start.setup.base, NULL);
+        info->base_digest = mu_strdup(digest);
+    }
     c->transaction.described = true;
 }
 

@@ -66,8 +66,9 @@ mu_status_t mu_run_lineage(const mu_run_t *run, const mu_start_t *start, char **
     const char *image = getenv("IMAGE_DIGEST");
     mu_status_t status;
     MU_TRY_GOTO(status, read_source(run, &source), out);
-    if (start->checkpoint)
-        MU_TRY_GOTO(status, mu_lineage_parent(start->checkpoint, &parent), out);
+    if (start->checkpoint || start->base)
+        MU_TRY_GOTO(status, mu_lineage_parent(start->checkpoint ? start->checkpoint : start->base, &parent),
+                    out);
     MU_TRY_GOTO(status, describe_data(run->config, &data), out);
     root = json_pack("{s:{s:o, s:o}, s:o, s:O, s:o}", "source", "build", mu_lineage_build(), "config",
                      member(source, "config"), "image",

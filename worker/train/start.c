@@ -5,6 +5,7 @@
 #include "dataset/tokenizer/tokenizer.h"
 #include "worker/train/compatibility.h"
 #include "worker/train/start_chat.h"
+#include "common/checkpoint/adapter.h"
 #include "common/checkpoint/commit.h"
 #include "common/checkpoint/foreign.h"
 #include "common/checkpoint/scan.h"
@@ -39,6 +40,38 @@ static mu_status_t keep_ends(mu_config_t *c, const char *path, const char *text)
     return MU_OK;
 }
 
+static mu_status_t set_base(mu_start_t *start, mu_checkpoint_t *base)
+{
+    mu_setup_t *setup = &start->setup;
+    const char *path = mu_checkpoint_path(base);
+    mu_checkpoint_close(start->base);
+    start->base = base;
+    if (snprintf(setup->base, sizeof setup->base, "%s", path) >= (int)sizeof setup->base)
+        return mu_fail(MU_CONFIG, "%s: the path is too long", path);
+    return MU_OK;
+}
+
+/* The base of start->checkpoint, where that is an adapter, which it is if and only if adapters are trained. */
+static mu_status_t take_base(const mu_run_t *run, mu_start_t *start)
+{
+    const mu_config_t *c = run->config;
+    const char *path = mu_checkpoint_path(start->checkpoint);
+    bool adapter = mu_checkpoint_is_adapter(start->checkpoint);
+    mu_checkpoint_t *base;
+    if (adapter != (c->model.lora.rank > 0))
+        return mu_fail(
+            MU_CONFIG,
+            adapter ? "%s: is an adapter: set muster.lora_rank to train it on, or make a whole model of "
+                      "it (`muster export --merge`, then `muster import`)"
+                    : "%s: is a whole model, but muster.lora_rank is set: train adapters in another run "
+                      "directory, with this model as load",
+            path);
+    if (!adapter)
+        return MU_OK;
+    MU_TRY(mu_adapter_base(start->checkpoint, c->muster.lora_base, &base));
+    return set_base(start, base);
+}
+
 /* Fills what follows from start->checkpoint; `resume`: go on with its steps and samples. */
 static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool optimizer)
 {
@@ -47,9 +80,7 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
     const char *path = mu_checkpoint_path(start->checkpoint);
     mu_setup_t *setup = &start->setup;
     mu_lr_course_t course = {0};
-    int embedding = mu_checkpoint_find(start->checkpoint, "embed_in.weight");
-    if (embedding < 0)
-        return mu_fail(MU_DATA, "%s: has no tensor embed_in.weight", path);
+    MU_TRY(take_base(run, start));
     if (snprintf(setup->path, sizeof setup->path, "%s", path) >= (int)sizeof setup->path)
         return mu_fail(MU_CONFIG, "%s: the path is too long", path);
     if (m->info.config) {
@@ -64,7 +95,7 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
             path);
     free(start->companions);
     start->companions = m->info.companions ? mu_strdup(m->info.companions) : NULL;
-    setup->vocab = m->tensors[embedding].shape[0];
+    MU_TRY(mu_checkpoint_vocab(start->base ? start->base : start->checkpoint, &setup->vocab));
     setup->kind = optimizer ? MU_SETUP_RESUME : MU_SETUP_WEIGHTS;
     setup->optimizer_step = optimizer ? m->info.optimizer_step : 0;
     setup->scale = resume ? m->info.loss_scale : (mu_loss_scale_t){0};
@@ -116,20 +147,6 @@ static mu_status_t refuse_finished(const mu_run_t *run, const mu_start_t *start)
         mu_checkpoint_path(start->checkpoint), (long long)start->done, (long long)c->train_iters);
 }
 
-static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
-{
-    const mu_config_t *c = run->config;
-    MU_TRY(mu_checkpoint_newest(c->load, below, &start->checkpoint));
-    if (!start->checkpoint)
-        return mu_foreign_refuse("load", c->load);
-    bool resume = !c->finetune;
-    MU_TRY(adopt(run, start, resume, resume && !c->no_load_optim));
-    MU_TRY(refuse_finished(run, start));
-    set_rule(start, mu_format("%s %s", resume ? "going on from" : "weights from",
-                              mu_checkpoint_path(start->checkpoint)));
-    return MU_OK;
-}
-
 static void start_fresh(mu_start_t *start)
 {
     free(start->companions);
@@ -141,6 +158,43 @@ static void start_fresh(mu_start_t *start)
     start->done = start->samples = 0;
     start->parent = -1;
     set_rule(start, mu_strdup("random weights"));
+}
+
+/* start->checkpoint is a whole model, which new adapters are trained on. */
+static mu_status_t start_adapters(mu_run_t *run, mu_start_t *start)
+{
+    mu_checkpoint_t *base = start->checkpoint;
+    const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(base)->info;
+    mu_lr_course_t course;
+    start->checkpoint = NULL;
+    start_fresh(start);
+    MU_TRY(set_base(start, base));
+    const char *path = mu_checkpoint_path(base);
+    if (info->config) {
+        MU_TRY(mu_compatibility_check(run->config, path, info->config, false, &course));
+        MU_TRY(keep_ends(run->config, path, info->config));
+    }
+    start->companions = info->companions ? mu_strdup(info->companions) : NULL;
+    MU_TRY(mu_checkpoint_vocab(base, &start->setup.vocab));
+    set_rule(start,
+             mu_format("new adapters of rank %lld on %s", (long long)run->config->model.lora.rank, path));
+    return MU_OK;
+}
+
+static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
+{
+    const mu_config_t *c = run->config;
+    MU_TRY(mu_checkpoint_newest(c->load, below, &start->checkpoint));
+    if (!start->checkpoint)
+        return mu_foreign_refuse("load", c->load);
+    if (c->model.lora.rank > 0 && !mu_checkpoint_is_adapter(start->checkpoint))
+        return start_adapters(run, start);
+    bool resume = !c->finetune;
+    MU_TRY(adopt(run, start, resume, resume && !c->no_load_optim));
+    MU_TRY(refuse_finished(run, start));
+    set_rule(start, mu_format("%s %s", resume ? "going on from" : "weights from",
+                              mu_checkpoint_path(start->checkpoint)));
+    return MU_OK;
 }
 
 /* The start rule, among checkpoints below a step. */
@@ -157,6 +211,9 @@ static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
         return resume_own(run, start);
     if (run->config->load && !same_directory(run, run->config->load))
         return load_other(run, start, below);
+    if (run->config->model.lora.rank > 0)
+        return mu_fail(MU_CONFIG, "muster.lora_rank (%s): adapters need a model: name a checkpoint by load",
+                       mu_config_origin(run->config, "muster.lora_rank"));
     start_fresh(start);
     return MU_OK;
 }
@@ -179,10 +236,10 @@ static mu_status_t real_vocab(mu_config_t *config, const mu_start_t *start, int6
 
 /* Two files may spell one tokenizer: what counts is that every text has the same ids. With finetune the
  * data's may know more tokens, after the checkpoint's: then the model grows. */
-static mu_status_t compare_tokenizers(const mu_run_t *run, mu_start_t *start)
+static mu_status_t compare_tokenizers(const mu_run_t *run, mu_start_t *start, const char *path)
 {
     mu_tokenizer_t *was = NULL, *is = NULL;
-    char *copy = mu_path_join(start->setup.path, MU_TOKENIZER_NAME);
+    char *copy = mu_path_join(path, MU_TOKENIZER_NAME);
     mu_status_t status = mu_tokenizer_load(copy, &was);
     if (status == MU_OK)
         status = mu_tokenizer_load(start->tokenizer, &is);
@@ -193,13 +250,18 @@ static mu_status_t compare_tokenizers(const mu_run_t *run, mu_start_t *start)
             mu_fail(MU_CONFIG,
                     "%s: was made with another tokenizer than '%s': prepare the data with the checkpoint's "
                     "own, '%s'",
-                    start->setup.path, start->tokenizer, copy);
+                    path, start->tokenizer, copy);
+    else if (start->base)
+        status = mu_fail(
+            MU_CONFIG,
+            "%s: '%s' has %d tokens that the model does not know, and adapters cannot add any: import "
+            "the model with --special",
+            path, start->tokenizer, mu_tokenizer_vocab(is) - mu_tokenizer_vocab(was));
     else if (start->setup.kind != MU_SETUP_WEIGHTS || !run->config->finetune)
-        status =
-            mu_fail(MU_CONFIG,
-                    "%s: '%s' has %d tokens that the checkpoint does not know: they can be added with "
-                    "load and finetune only, in another run directory",
-                    start->setup.path, start->tokenizer, mu_tokenizer_vocab(is) - mu_tokenizer_vocab(was));
+        status = mu_fail(MU_CONFIG,
+                         "%s: '%s' has %d tokens that the checkpoint does not know: they can be added with "
+                         "load and finetune only, in another run directory",
+                         path, start->tokenizer, mu_tokenizer_vocab(is) - mu_tokenizer_vocab(was));
     else
         start->setup.growth =
             (mu_resize_t){start->setup.vocab, mu_tokenizer_vocab(was), mu_tokenizer_vocab(is)};
@@ -214,10 +276,11 @@ out:
 static mu_status_t check_data(const mu_run_t *run, mu_start_t *start)
 {
     memset(&start->setup.growth, 0, sizeof start->setup.growth);
-    if (!start->checkpoint)
+    const mu_checkpoint_t *from = start->checkpoint ? start->checkpoint : start->base;
+    if (!from)
         return MU_OK;
-    const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(start->checkpoint)->info;
-    const char *path = start->setup.path, *version = mu_mixture_version(start->data);
+    const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(from)->info;
+    const char *path = mu_checkpoint_path(from), *version = mu_mixture_version(start->data);
     char tokenizer[MU_DIGEST_HEX];
     bool resume = start->done > 0;
     if (resume && info->data_version && strcmp(info->data_version, version) != 0)
@@ -230,7 +293,7 @@ static mu_status_t check_data(const mu_run_t *run, mu_start_t *start)
     MU_TRY(mu_digest_file(start->tokenizer, tokenizer));
     if (strcmp(info->tokenizer_digest, tokenizer) == 0)
         return MU_OK;
-    return compare_tokenizers(run, start);
+    return compare_tokenizers(run, start, path);
 }
 
 static mu_status_t grow(const mu_config_t *c, mu_setup_t *setup)
@@ -261,13 +324,14 @@ static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
                        mu_config_origin(c, "eod_mask_loss"));
     if (setup->growth.rows > 0)
         return grow(c, setup);
-    if (setup->kind != MU_SETUP_FRESH) {
+    if (setup->kind != MU_SETUP_FRESH || start->base) {
+        const char *path = start->base ? setup->base : setup->path;
         if (c->padded_vocab_size > 0 && c->padded_vocab_size != setup->vocab)
             mu_info("padded_vocab_size %lld is not followed: '%s' has %lld rows",
-                    (long long)c->padded_vocab_size, setup->path, (long long)setup->vocab);
+                    (long long)c->padded_vocab_size, path, (long long)setup->vocab);
         if (vocab > setup->vocab)
-            return mu_fail(MU_CONFIG, "%s: the model knows %lld ids, the data's tokenizer has %lld",
-                           setup->path, (long long)setup->vocab, (long long)vocab);
+            return mu_fail(MU_CONFIG, "%s: the model knows %lld ids, the data's tokenizer has %lld", path,
+                           (long long)setup->vocab, (long long)vocab);
         return MU_OK;
     }
     if (vocab == 0 && c->padded_vocab_size == 0)
@@ -285,7 +349,8 @@ static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
 static mu_status_t check_vocab_divides(const mu_run_t *run, const mu_start_t *start)
 {
     int tp = run->config->tp;
-    if (start->setup.kind != MU_SETUP_FRESH) /* a loaded model's rows are divided as they are */
+    if (start->setup.kind != MU_SETUP_FRESH ||
+        start->base) /* a loaded model's rows are divided as they are */
         return MU_OK;
     if (start->setup.vocab % tp != 0)
         return mu_fail(MU_CONFIG,
@@ -434,6 +499,7 @@ void mu_start_release(mu_start_t *start)
     mu_blend_close(start->valid);
     mu_mixture_close(start->data);
     mu_checkpoint_close(start->checkpoint);
+    mu_checkpoint_close(start->base);
     free(start->rule);
     free(start->tokenizer);
     free(start->companions);

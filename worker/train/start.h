@@ -11,6 +11,9 @@
  * weights only, step 0); else random weights. A `load` that holds nothing valid is an error, unless it is the
  * run directory itself (GPT-NeoX files often name one directory for both): then it is the first rule that was
  * meant.
+ *
+ * With adapters (muster.lora_rank) checkpoints of the run are adapters, and so may `load` be: then the rule is the same,
+ * and the base is the one that the adapter names. A `load` that is a whole model is the base, and the adapters are new.
  */
 #ifndef MU_WORKER_START_H
 #define MU_WORKER_START_H
@@ -25,6 +28,7 @@ typedef struct mu_start {
     mu_mixture_t *data;
     mu_blend_t *train, *valid;   /* valid: NULL when the run does not evaluate */
     mu_checkpoint_t *checkpoint; /* open; NULL: fresh */
+    mu_checkpoint_t *base;       /* with adapters: the model that they adapt, open; else NULL */
     char *rule;                  /* what was chosen, in words for the first lines */
     char *tokenizer;             /* path of the tokenizer.json that belongs to the data; NULL: unknown */
     char *companions;            /* of the checkpoint, for the run's own; NULL: none */

@@ -92,6 +92,10 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_h
     say_numbers(c, start, handshake);
     mu_info("model      %lld parameters, vocabulary %lld", (long long)mu_model_parameters(&c->model),
             (long long)c->model.vocab);
+    if (c->model.lora.rank > 0)
+        mu_info("adapters   %lld parameters are trained, rank %lld, scale %g; the others stay as they are",
+                (long long)mu_model_trained_parameters(&c->model), (long long)c->model.lora.rank,
+                c->model.lora.scale);
     mu_info("memory     %s a worker: weights %s, gradients %s, optimizer %s, activations %s, workspace %s",
             mu_human_bytes((uint64_t)total(m), a, sizeof a),
             mu_human_bytes((uint64_t)m->weights, b, sizeof b),

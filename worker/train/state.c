@@ -97,6 +97,17 @@ static mu_status_t load_param(mu_net_t *net, const mu_checkpoint_t *checkpoint, 
     return load_moment(net, checkpoint, param, MU_STATE_EXP_AVG_SQ, param->v, host);
 }
 
+static mu_status_t load_params(mu_net_t *net, const mu_checkpoint_t *checkpoint, int from, int to,
+                               bool optimizer)
+{
+    float *host = mu_alloc((size_t)largest_param(net) * sizeof *host);
+    mu_status_t status = MU_OK;
+    for (int i = from; status == MU_OK && i < to; i++)
+        status = load_param(net, checkpoint, i, optimizer, host);
+    free(host);
+    return status;
+}
+
 mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool optimizer)
 {
     MU_TRY(mu_checkpoint_match(checkpoint, mu_net_model(net)));
@@ -104,12 +115,15 @@ mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool
         return mu_fail(
             MU_DATA, "%s: holds no optimizer state: set finetune or no_load_optim to take the weights alone",
             mu_checkpoint_path(checkpoint));
-    float *host = mu_alloc((size_t)largest_param(net) * sizeof *host);
-    mu_status_t status = MU_OK;
-    for (int i = 0; status == MU_OK && i < mu_net_param_count(net); i++)
-        status = load_param(net, checkpoint, i, optimizer, host);
-    free(host);
-    return status;
+    return load_params(net, checkpoint, mu_model_saved_first(mu_net_model(net)), mu_net_param_count(net),
+                       optimizer);
+}
+
+mu_status_t mu_state_load_base(mu_net_t *net, const mu_checkpoint_t *base)
+{
+    mu_model_t model = mu_model_base(mu_net_model(net));
+    MU_TRY(mu_checkpoint_match(base, &model));
+    return load_params(net, base, 0, mu_model_saved_first(mu_net_model(net)), false);
 }
 
 typedef struct old_rows {
@@ -150,7 +164,7 @@ mu_status_t mu_state_read(void *arg, const mu_slice_t *slice, int64_t first, int
 {
     mu_net_t *net = arg;
     mu_device_t *device = mu_net_device(net);
-    const mu_net_param_t *param = mu_net_param(net, slice->tensor);
+    const mu_net_param_t *param = mu_net_param(net, mu_model_saved_first(mu_net_model(net)) + slice->tensor);
     /* whole rows of the local slice: one run of memory, within what is owned (common/checkpoint/slices.h) */
     int64_t rows,
         local = (slice->offset[0] - mu_net_tensor_row(net, param, 0, &rows)) * param->count[1] + first;

@@ -63,6 +63,7 @@ typedef struct mu_setup {
     mu_lr_course_t course;  /* the checkpoint's, which is to be followed; iters 0: the configuration's is */
     char run_id[40];
     char path[PATH_MAX];
+    char base[PATH_MAX]; /* with adapters: the model that they adapt; FRESH: they are new */
 } mu_setup_t;
 
 typedef enum mu_command_kind {

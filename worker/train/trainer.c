@@ -267,6 +267,17 @@ static mu_status_t make_net(trainer_t *t)
     return MU_OK;
 }
 
+/* The model that adapters leave as it is. */
+static mu_status_t take_base(trainer_t *t)
+{
+    mu_checkpoint_t *base;
+    mu_page_phase(t->run->page, MU_PHASE_LOAD);
+    MU_TRY(mu_checkpoint_open(t->setup.base, &base));
+    mu_status_t status = mu_state_load_base(t->net, base);
+    mu_checkpoint_close(base);
+    return status;
+}
+
 static mu_status_t take_state(trainer_t *t)
 {
     mu_checkpoint_t *checkpoint;
@@ -274,8 +285,11 @@ static mu_status_t take_state(trainer_t *t)
     t->optimizer_step = t->setup.optimizer_step;
     t->scale = t->setup.scale;
     mu_loss_scale_begin(&t->scale, mu_net_flat(t->net)->weight.type == MU_DTYPE_F16, &t->config->loss_scale);
+    if (t->setup.base[0])
+        MU_TRY(take_base(t));
     if (t->setup.kind == MU_SETUP_FRESH)
-        return mu_init_weights(t->net, (uint64_t)t->config->seed);
+        return t->setup.base[0] ? mu_init_adapters(t->net, (uint64_t)t->config->seed)
+                                : mu_init_weights(t->net, (uint64_t)t->config->seed);
     mu_page_phase(t->run->page, MU_PHASE_LOAD);
     MU_TRY(mu_checkpoint_open(t->setup.path, &checkpoint));
     mu_status_t status = t->setup.growth.rows > 0

@@ -152,6 +152,56 @@ static void memory_is_what_is_allocated(void **state)
     }
 }
 
+/* With adapters, gradients and optimizer state are of what is trained. */
+static void memory_of_adapters_is_what_is_allocated(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        mu_model_t model = small;
+        model.lora = (mu_lora_t){.rank = 16, .targets = 1U << MU_LORA_QKV | 1U << MU_LORA_FC2, .scale = 1};
+        if (i & 4) {
+            model.residual = MU_RESIDUAL_SEQUENTIAL;
+            model.norm = MU_NORM_RMS;
+            model.unbiased = MU_UNBIASED_ALL;
+            model.lora.targets = 1U << MU_LORA_Q | 1U << MU_LORA_V | 1U << MU_LORA_DENSE | 1U << MU_LORA_FC1;
+        }
+        compare(&model, 1 + (i & 1), 1 + (i & 2) / 2, 2, i & 1);
+    }
+}
+
+/* What adapters are for: a 7B on a card of 24 GB, a 20B on one of 48 GB, whose full training needs many. */
+static void large_models_fit_one_card_with_adapters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file;
+        double gib;
+        unsigned targets;
+    } row[] = {{"mistral-7b", 24, (1U << MU_LORA_TARGETS) - 1 - (1U << MU_LORA_QKV)},
+               {"pythia-6.9b", 24, 1U << MU_LORA_QKV},
+               {"gpt-neox-20b", 48, 1U << MU_LORA_QKV}};
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        char *path = mu_format("%s/configs/%s.yml", MU_SOURCE_DIR, row[i].file);
+        mu_plan_shape_t shape = {
+            .tp = 1, .micro_batch = 1, .checkpoint_activations = true, .mixed = true, .gpu = true};
+        mu_plan_memory_t with, without;
+        mu_config_t *c;
+        assert_int_equal(mu_config_load(&path, 1, NULL, 0, &c), MU_OK);
+        mu_model_t model = c->model;
+        model.vocab = model.vocab ? model.vocab : 50432;
+        model.seq_length = 2048;
+        mu_plan_memory(&model, &shape, &without);
+        model.lora = (mu_lora_t){.rank = 16, .targets = row[i].targets, .scale = 2};
+        mu_plan_memory(&model, &shape, &with);
+        if (!((double)mu_plan_memory_total(&with) < MU_PLAN_USABLE * row[i].gib * 0x1p30 &&
+              (double)mu_plan_memory_total(&without) > 4 * row[i].gib * 0x1p30))
+            fail_msg("%s: %lld bytes with adapters, %lld without", row[i].file,
+                     (long long)mu_plan_memory_total(&with), (long long)mu_plan_memory_total(&without));
+        mu_config_free(c);
+        free(path);
+    }
+}
+
 /* ---- whole plans ---- */
 
 typedef struct fixture {
@@ -413,6 +463,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_what_is_allocated),
+        cmocka_unit_test(memory_of_adapters_is_what_is_allocated),
+        cmocka_unit_test(large_models_fit_one_card_with_adapters),
         cmocka_unit_test(use_is_what_is_allocated),
         cmocka_unit_test(cards_have_names),
         cmocka_unit_test_setup_teardown(recipe, set_up, tear_down),
