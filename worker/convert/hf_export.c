@@ -4,7 +4,10 @@
 #include "common/log.h"
 #include "common/meter.h"
 #include "dataset/tokenizer/tokenizer.h"
+#include "common/checkpoint/adapter.h"
+#include "common/checkpoint/lineage.h"
 #include "worker/convert/export_record.h"
+#include "worker/convert/hf_adapter.h"
 #include "worker/convert/hf_companions.h"
 #include "worker/convert/safetensors.h"
 
@@ -18,8 +21,12 @@ enum { TOKENIZER_LIMIT = 256 << 20 };
 typedef struct export
 {
     const mu_checkpoint_t *checkpoint;
+    mu_checkpoint_t *base; /* of an adapter; else NULL */
+    bool adapter;          /* it is exported as one */
+    mu_hf_merge_t merge;   /* adapter NULL: nothing is merged */
     mu_config_t *config;
-    const mu_model_t *model;
+    mu_model_t whole;        /* the merged one */
+    const mu_model_t *model; /* what is written */
     mu_model_type_t type;
     mu_hf_family_t family;
     mu_tokenizer_t *tokenizer; /* NULL: none */
@@ -30,18 +37,41 @@ typedef struct export
 }
 export_t;
 
-static mu_status_t open_config(export_t *e)
+/* The checkpoint that holds the base's weights, or the model's. */
+static const mu_checkpoint_t *weights_of(const export_t *e)
+{
+    return e->base ? e->base : e->checkpoint;
+}
+
+/* An adapter alone, or with its base. */
+static mu_status_t open_adapter(export_t *e, const char *base, bool merge)
+{
+    MU_TRY(mu_adapter_base(e->checkpoint, base, &e->base));
+    e->adapter = !merge;
+    if (!merge)
+        return MU_OK;
+    e->merge = (mu_hf_merge_t){.adapter = e->checkpoint, .model = &e->config->model};
+    e->whole = mu_model_base(e->model);
+    e->model = &e->whole;
+    return MU_OK;
+}
+
+static mu_status_t open_config(export_t *e, const char *base, bool merge)
 {
     const char *path = mu_checkpoint_path(e->checkpoint);
     const mu_manifest_t *m = mu_checkpoint_manifest(e->checkpoint);
-    int embedding = mu_checkpoint_find(e->checkpoint, "embed_in.weight");
-    if (!m->info.config || embedding < 0)
-        return mu_fail(MU_DATA, "%s: holds no %s", path,
-                       m->info.config ? "tensor embed_in.weight" : "configuration");
+    bool adapter = mu_checkpoint_is_adapter(e->checkpoint);
+    if (!m->info.config)
+        return mu_fail(MU_DATA, "%s: holds no configuration", path);
+    if (!adapter && (merge || base))
+        return mu_fail(MU_USAGE, "%s: is no adapter: leave %s out", path, merge ? "--merge" : "--base");
     MU_TRY(mu_config_load_text(path, m->info.config, &e->config));
-    e->config->model.vocab = m->tensors[embedding].shape[0];
     e->model = &e->config->model;
-    MU_TRY(mu_checkpoint_match(e->checkpoint, e->model));
+    if (adapter)
+        MU_TRY(open_adapter(e, base, merge));
+    MU_TRY(mu_checkpoint_vocab(weights_of(e), &e->config->model.vocab));
+    e->whole.vocab = e->config->model.vocab;
+    MU_TRY(mu_checkpoint_match(e->checkpoint, &e->config->model));
     MU_TRY(mu_hf_type(path, e->model, (mu_model_type_t)e->config->muster.model_type, &e->type));
     e->family = mu_hf_family(e->type);
     return MU_OK;
@@ -74,6 +104,10 @@ static mu_status_t copy_tokenizer(export_t *e)
     mu_buf_t text = MU_BUF_INIT;
     char *from = mu_path_join(mu_checkpoint_path(e->checkpoint), MU_TOKENIZER_NAME);
     mu_status_t status = MU_OK;
+    if (!mu_is_file(from) && e->base) {
+        free(from);
+        from = mu_path_join(mu_checkpoint_path(e->base), MU_TOKENIZER_NAME);
+    }
     if (!mu_is_file(from)) {
         mu_warn("%s: holds no tokenizer, so the export has none", mu_checkpoint_path(e->checkpoint));
         goto out;
@@ -104,9 +138,25 @@ static void take_ends(export_t *e)
     e->ends = e->end[0] >= 0;
 }
 
+/* The base as others name it: by the name that it was imported under, else by its path. */
+static mu_status_t write_adapter_config(const export_t *e)
+{
+    json_t *base = NULL;
+    mu_buf_t text = MU_BUF_INIT;
+    MU_TRY(mu_lineage_model(e->base, &base));
+    const char *name = json_string_value(json_object_get(base, "name"));
+    mu_hf_adapter_config_write(e->config, e->family, name ? name : mu_checkpoint_path(e->base), &text);
+    mu_status_t status = write_text(e, MU_PEFT_CONFIG, &text);
+    mu_buf_release(&text);
+    json_decref(base);
+    return status;
+}
+
 static mu_status_t write_config(const export_t *e)
 {
     mu_buf_t text = MU_BUF_INIT;
+    if (e->adapter)
+        return write_adapter_config(e);
     mu_hf_special_t ids = {.bos = mu_hf_companions_id(e->companions, "bos_token_id"),
                            .pad = mu_hf_companions_id(e->companions, "pad_token_id"),
                            .end = e->end,
@@ -133,14 +183,19 @@ static void make_header(const export_t *e, mu_buf_t *out)
 {
     int count = mu_model_tensor_count(e->model), n = 0;
     mu_safetensors_entry_t *entries = mu_calloc((size_t)count * MU_HF_PARTS, sizeof *entries);
-    for (int i = 0; i < count; i++) {
+    for (int i = mu_model_saved_first(e->model); i < count; i++) {
         mu_tensor_t t;
         mu_model_tensor(e->model, i, &t);
         for (int part = 0; part < mu_hf_parts(e->family, &t); part++, n++) {
             mu_buf_t name = MU_BUF_INIT;
-            mu_hf_name(e->family, &t, part, &name);
             entries[n].dims = t.dims;
-            mu_hf_shape(e->family, e->model, &t, part, entries[n].shape);
+            if (e->adapter) {
+                mu_hf_adapter_name(e->family, &t, &name);
+                memcpy(entries[n].shape, t.shape, sizeof t.shape);
+            } else {
+                mu_hf_name(e->family, &t, part, &name);
+                mu_hf_shape(e->family, e->model, &t, part, entries[n].shape);
+            }
             entries[n].name = mu_buf_detach(&name);
         }
     }
@@ -150,35 +205,43 @@ static void make_header(const export_t *e, mu_buf_t *out)
     free(entries);
 }
 
+/* Rows of a weight, with the adapter's where that is merged. */
+static mu_status_t read_rows(export_t *e, const mu_tensor_t *t, int64_t first, int64_t rows, float *out)
+{
+    const int64_t offset[2] = {first, 0}, count[2] = {rows, t->shape[1]};
+    MU_TRY(mu_checkpoint_read(e->adapter ? e->checkpoint : weights_of(e), t->name, MU_STATE_WEIGHT, offset,
+                              count, out));
+    return e->merge.adapter ? mu_hf_adapter_add(&e->merge, t, first, rows, out) : MU_OK;
+}
+
 /* A part's rows, head by head. */
-static mu_status_t read_part(const export_t *e, const mu_tensor_t *t, int part, int64_t rows, float *theirs)
+static mu_status_t read_part(export_t *e, const mu_tensor_t *t, int part, int64_t rows, float *theirs)
 {
     int64_t d = mu_model_head_dim(e->model);
-    for (int64_t row = 0; row < rows; row += d) {
-        const int64_t offset[2] = {mu_hf_row(e->model, part, row), 0}, count[2] = {d, t->shape[1]};
-        MU_TRY(mu_checkpoint_read(e->checkpoint, t->name, MU_STATE_WEIGHT, offset, count,
-                                  theirs + row * t->shape[1]));
-    }
+    for (int64_t row = 0; row < rows; row += d)
+        MU_TRY(read_rows(e, t, mu_hf_row(e->model, part, row), d, theirs + row * t->shape[1]));
     return MU_OK;
 }
 
 /* One tensor in their order, in `theirs`; `ours` is as large. */
-static mu_status_t read_tensor(const export_t *e, const mu_tensor_t *t, float *ours, float *theirs)
+static mu_status_t read_tensor(export_t *e, const mu_tensor_t *t, float *ours, float *theirs)
 {
-    const int64_t zero[2] = {0, 0};
-    if (!mu_hf_reordered(e->family, t))
-        return mu_checkpoint_read(e->checkpoint, t->name, MU_STATE_WEIGHT, zero, t->shape, theirs);
-    MU_TRY(mu_checkpoint_read(e->checkpoint, t->name, MU_STATE_WEIGHT, zero, t->shape, ours));
-    mu_hf_scatter(e->model, t, ours, theirs);
+    if (!e->adapter && !mu_hf_reordered(e->family, t))
+        return read_rows(e, t, 0, t->shape[0], theirs);
+    MU_TRY(read_rows(e, t, 0, t->shape[0], ours));
+    if (e->adapter)
+        mu_hf_adapter_scatter(e->family, e->model, t, ours, theirs);
+    else
+        mu_hf_scatter(e->model, t, ours, theirs);
     return MU_OK;
 }
 
-static mu_status_t write_part(const export_t *e, const mu_tensor_t *t, int part, const char *path, int fd)
+static mu_status_t write_part(export_t *e, const mu_tensor_t *t, int part, const char *path, int fd)
 {
     int64_t shape[2];
     mu_hf_shape(e->family, e->model, t, part, shape);
     size_t n = (size_t)(shape[0] * shape[1]);
-    float *ours = mu_hf_reordered(e->family, t) ? mu_alloc(n * sizeof *ours) : NULL,
+    float *ours = e->adapter || mu_hf_reordered(e->family, t) ? mu_alloc(n * sizeof *ours) : NULL,
           *theirs = mu_alloc(n * sizeof *theirs);
     mu_status_t status = mu_hf_parts(e->family, t) > 1 ? read_part(e, t, part, shape[0], theirs)
                                                        : read_tensor(e, t, ours, theirs);
@@ -190,9 +253,9 @@ static mu_status_t write_part(const export_t *e, const mu_tensor_t *t, int part,
     return status;
 }
 
-static mu_status_t write_tensors(const export_t *e, const char *path, int fd)
+static mu_status_t write_tensors(export_t *e, const char *path, int fd)
 {
-    for (int i = 0; i < mu_model_tensor_count(e->model); i++) {
+    for (int i = mu_model_saved_first(e->model); i < mu_model_tensor_count(e->model); i++) {
         mu_tensor_t t;
         mu_model_tensor(e->model, i, &t);
         for (int part = 0; part < mu_hf_parts(e->family, &t); part++)
@@ -201,9 +264,9 @@ static mu_status_t write_tensors(const export_t *e, const char *path, int fd)
     return MU_OK;
 }
 
-static mu_status_t write_weights(const export_t *e)
+static mu_status_t write_weights(export_t *e)
 {
-    char *path = mu_path_join(e->dir, "model.safetensors");
+    char *path = mu_path_join(e->dir, e->adapter ? MU_PEFT_WEIGHTS : "model.safetensors");
     mu_buf_t header = MU_BUF_INIT;
     mu_status_t status;
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -276,14 +339,27 @@ static mu_status_t make_dir(export_t *e, const char *output)
     return mu_make_dirs(e->dir, 0777);
 }
 
-mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output)
+/* The same checkpoint was exported here before, but in the other form. */
+static mu_status_t refuse_other_form(const export_t *e, const char *output)
+{
+    bool adapter = mu_hf_adapter_is(output);
+    if (adapter == e->adapter)
+        return MU_OK;
+    return mu_fail(MU_RUNDIR,
+                   "%s: is there already, from the same checkpoint, but as %s: name another directory",
+                   output, adapter ? "an adapter" : "a whole model");
+}
+
+mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *base, bool merge, const char *output)
 {
     export_t e = {.checkpoint = checkpoint};
     char *final = without_slash(output);
     mu_status_t status;
     bool there;
-    MU_TRY_GOTO(status, open_config(&e), out);
+    MU_TRY_GOTO(status, open_config(&e, base, merge), out);
     MU_TRY_GOTO(status, mu_export_is_there(final, checkpoint, &there), out);
+    if (there)
+        MU_TRY_GOTO(status, refuse_other_form(&e, final), out);
     if (there) {
         mu_info("'%s': is there already, from the same checkpoint", final);
         goto out;
@@ -294,7 +370,7 @@ mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *output)
     MU_TRY_GOTO(status, copy_tokenizer(&e), out);
     take_ends(&e);
     MU_TRY_GOTO(status, write_config(&e), out);
-    mu_meter_expect((uint64_t)mu_model_parameters(e.model) * sizeof(float));
+    mu_meter_expect((uint64_t)mu_model_trained_parameters(e.model) * sizeof(float));
     MU_TRY_GOTO(status, write_weights(&e), out);
     MU_TRY_GOTO(status, mu_export_record(checkpoint, e.dir, final), out);
     MU_TRY_GOTO(status, publish(&e, final), out);
@@ -304,6 +380,8 @@ out:
     mu_hf_companions_close(e.companions);
     mu_tokenizer_free(e.tokenizer);
     mu_config_free(e.config);
+    mu_hf_merge_release(&e.merge);
+    mu_checkpoint_close(e.base);
     free(e.dir);
     free(final);
     return status;

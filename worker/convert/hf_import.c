@@ -33,6 +33,8 @@ void mu_import_release(mu_import_t *import)
     mu_foreign_release(&import->list);
     free(import->tokenizer);
     free(import->companions);
+    free(import->base_path);
+    free(import->base_digest);
     free(import->of);
     free(import->whole);
     memset(import, 0, sizeof *import);
@@ -63,6 +65,8 @@ static mu_status_t prepare_tokenizer(mu_import_t *import, const char *made, mu_r
     int64_t vocab = import->config->model.vocab;
     size_t n = import->tokenizer ? strlen(import->tokenizer) : 0;
     *out = import->tokenizer;
+    if (import->base_digest && import->special_count > 0)
+        return mu_fail(MU_CONFIG, "--special: an adapter cannot add tokens: import its base with them");
     if (!import->tokenizer && import->special_count > 0)
         return mu_fail(MU_NOINPUT, "there is no tokenizer.json to which special tokens could be added");
     if (!import->tokenizer) {
@@ -103,6 +107,8 @@ static mu_status_t commit(mu_import_t *import, const char *dir, const char *tmp,
                                  .valid_loss = (double)NAN,
                                  .environment.threads = 1,
                                  .companions = import->companions,
+                                 .base_path = import->base_path,
+                                 .base_digest = import->base_digest,
                                  .config = yaml.data,
                                  .lineage = lineage};
     mu_commit_t what = {.info = &info,
@@ -136,7 +142,8 @@ static mu_status_t read_rows(grown_t *g, const mu_slice_t *slice, int64_t row, i
 {
     int64_t offset[2] = {slice->offset[0] + row, slice->offset[1]}, count[2] = {rows, slice->count[1]};
     mu_tensor_t t;
-    mu_model_tensor(&g->import->config->model, slice->tensor, &t);
+    const mu_model_t *m = &g->import->config->model;
+    mu_model_tensor(m, mu_model_saved_first(m) + slice->tensor, &t);
     g->tensor = slice->tensor;
     if (g->growth.rows > 0 && (t.kind == MU_T_EMBED_IN || t.kind == MU_T_EMBED_OUT))
         return mu_resize_read(&g->growth, count[1], read_old_rows, g, offset[0], rows, out);
@@ -170,10 +177,10 @@ static mu_status_t judge_values(const mu_import_t *import, const mu_model_t *mod
 {
     enum { SHOWN = 8 };
     mu_log_level_t level = import->allow_nonfinite ? MU_LOG_WARN : MU_LOG_ERROR;
-    int tensors = 0;
-    for (int i = 0; i < mu_model_tensor_count(model); i++) {
+    int tensors = 0, first = mu_model_saved_first(model);
+    for (int i = 0; i < mu_model_tensor_count(model) - first; i++) {
         mu_tensor_t t;
-        mu_model_tensor(model, i, &t);
+        mu_model_tensor(model, first + i, &t);
         if (nonfinite[i] > 0 && tensors++ < SHOWN)
             mu_log(level, "tensor '%s': %lld of %lld values are NaN or infinite", t.name,
                    (long long)nonfinite[i], (long long)(t.shape[0] * t.shape[1]));
@@ -215,6 +222,8 @@ static void digest_source(const mu_import_t *import, const json_t *inputs, char 
     mu_config_write_yaml(import->config, false, &text);
     json_array_foreach(inputs, i, input)
         mu_buf_addf(&text, "file %s\n", json_string_value(json_object_get(input, "digest")));
+    if (import->base_digest)
+        mu_buf_addf(&text, "base %s\n", import->base_digest);
     if (import->companions)
         mu_buf_addf(&text, "companions %s\n", import->companions);
     for (int k = 0; k < import->special_count; k++)

@@ -35,9 +35,10 @@ typedef struct mu_import {
     int slices;                     /* tp width of the files; MU_HF_PARTS for Hugging Face's parts */
     char *const *specials;          /* special tokens to add to the tokenizer; not the import's own */
     int special_count;
-    bool allow_nonfinite; /* weights that are no finite numbers are warned of, not refused */
-    float *whole;         /* Hugging Face: one reordered tensor at a time, kept between calls */
-    int whole_of;         /* -1: none */
+    char *base_path, *base_digest; /* an adapter: its base (common/checkpoint/adapter.h); else NULL */
+    bool allow_nonfinite;          /* weights that are no finite numbers are warned of, not refused */
+    float *whole;                  /* Hugging Face: one reordered tensor at a time, kept between calls */
+    int whole_of;                  /* -1: none */
 } mu_import_t;
 
 /* A directory with config.json, and model.safetensors or model.safetensors.index.json. Errors: MU_NOINPUT,
