@@ -24,7 +24,8 @@ const mu_command_t mu_import_command = {
         "Makes a checkpoint of a pretrained model, without optimizer state. `muster eval`, `generate` and "
         "`export` take it, and a run begins from it with load=CKPT finetune=true. Weights in fp16 and bf16 "
         "become fp32.\n\n"
-        "DIR is a Hugging Face directory of a GPTNeoXForCausalLM or GPT2LMHeadModel: config.json, "
+        "DIR is a Hugging Face directory of a GPT2LMHeadModel or a GPTNeoX-, Llama-, Mistral-, Qwen2- or "
+        "Qwen3ForCausalLM: config.json, "
         "model.safetensors (or model.safetensors.index.json and its files), tokenizer.json (or vocab.json "
         "and "
         "merges.txt). Or DIR is a checkpoint of gpt-neox, or the directory that it saves them in: "
@@ -61,13 +62,12 @@ static const mu_option_t export_options[] = {
 const mu_command_t mu_export_command = {
     .name = "export",
     .summary = "a checkpoint into a Hugging Face model",
-    .about = "Makes a Hugging Face directory of a checkpoint: config.json, model.safetensors with the same "
-             "weights "
-             "in fp32, tokenizer.json. from_pretrained(HF_DIR) loads it as a GPTNeoXForCausalLM or "
-             "GPT2LMHeadModel "
-             "with the same logits.\n\n"
-             "A checkpoint of adapters (muster.lora_rank) becomes PEFT's adapter_config.json and "
-             "adapter_model.safetensors, with --merge a whole model.",
+    .about =
+        "Makes a Hugging Face directory of a checkpoint: config.json, model.safetensors with the same "
+        "weights "
+        "in fp32, tokenizer.json. Transformers' from_pretrained(HF_DIR) loads it with the same logits.\n\n"
+        "A checkpoint of adapters (muster.lora_rank) becomes PEFT's adapter_config.json and "
+        "adapter_model.safetensors, with --merge a whole model.",
     .options = export_options,
     .exits = "0; 2 bad command line; 65 the checkpoint is damaged; 66 no checkpoint there; 69 the registry's "
              "server does not answer, 77 refuses the credentials; 73 HF_DIR holds something else; 74 a file "

@@ -26,6 +26,9 @@ muster render storage "$neox" class=neox-checkpoints:shared-nvme-las1,neox-data:
 muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' >"$scratch/argo.yaml"
 muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' part=retrain retrain_below=0.8 >"$scratch/retrain.yaml"
 muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' part=alert retrain_below=0.8 >"$scratch/alert.rules"
+# the metric that it reads is one that `muster serve` has
+metric=$(sed -n 's/.*avg_over_time(\([a-z_]*\)\[.*/\1/p' "$scratch/alert.rules")
+[ -n "$metric" ] && grep -q "\"$metric\"" "$MUSTER_SOURCE/launcher/serve/metrics.c" || fail "no served model has the metric '$metric'"
 # the same as numbered files, which kubectl applies in their order; a second time writes the same
 for _ in 1 2; do
     muster render storage "$neox" class=neox-checkpoints:shared-nvme-las1,neox-data:shared-hdd-las1 --output "$scratch/k8s/files" 2>/dev/null
