@@ -129,6 +129,7 @@ typedef struct mu_config {
         mu_log_level_t log_level;
         int64_t lookahead; /* global batches the controller sends ahead */
         char *end_tokens; /* ids that end a text, "98, 100" (mu_config_end_tokens()); NULL: the tokenizer's */
+        int64_t early_stop_patience;                    /* evaluations; 0: off */
         char *chat_template, *chat_begin, *chat_system; /* dataset/chat/chat_template.h; NULL: not given */
         char *chat_prefix[3];                           /* of `plain`: system, user, assistant */
         int model_type;                                 /* mu_model_type_t */

@@ -559,6 +559,9 @@ const mu_key_t mu_keys[] = {
          "where the model lies now that an adapter was trained on; null: where its checkpoint says"),
     INT("muster.vocab_parallel_size", "null", 1, 65536, AT(vocab_parallel_size),
         "model_parallel_size that pads the vocabulary; the files' own when not given"),
+    INT("muster.early_stop_patience", "0", 0, BIG, CONFIG(muster.early_stop_patience),
+        "evaluations in a row without a lower validation loss that end the run, as a finished one; 0: none "
+        "do"),
     TEXT("muster.chat_template", "null", CONFIG(muster.chat_template),
          "chatml, llama3, mistral, mistral-v0.1, zephyr or plain: how a conversation becomes text; the "
          "template of "

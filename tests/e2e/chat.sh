@@ -83,3 +83,9 @@ expect_exit 2 muster generate "$scratch/one" --chat --prompt '{"messages": 1}' >
 grep -q 'must be a list' "$scratch/log" || fail "$(cat "$scratch/log")"
 expect_exit 2 muster generate "$scratch/one" --prompt x --max-new-tokens 2 --min-new-tokens 3 >"$scratch/log" 2>&1
 grep -q 'min-new-tokens' "$scratch/log" || fail "$(cat "$scratch/log")"
+
+# a learning rate that only spoils the model: the run ends early, as a finished one, and knows its best checkpoint
+run early train_iters=40 eval_interval=2 optimizer.params.lr=0.5 warmup=0 gradient_clipping=0 muster.early_stop_patience=2
+grep -q 'no lower one in 2 evaluations' "$scratch/early.out" || fail "$(cat "$scratch/early.out")"
+[ "$(wc -l <"$scratch/early.losses")" -lt 40 ] || fail "it did not end early"
+[ -s "$scratch/early/complete.json" ] || fail "the run is not complete"

@@ -50,6 +50,9 @@ typedef struct controller {
     int64_t step, wanted_tokens; /* TOKENS messages that the commands so far take */
     bool evaluated, saved, ended;
     bool flushing;                /* the workers wait for what they write in the background */
+    double lowest_valid;          /* validation loss of the run */
+    int64_t no_lower;             /* evaluations in a row that had no lower one */
+    bool early;                   /* they are as many as early_stop_patience */
     mu_train_command_t *commands; /* [dp], in flight */
     MPI_Request *requests;
     mu_status_t failed; /* ends the run */
@@ -115,7 +118,7 @@ static mu_status_t command_save(controller_t *c, bool background)
 /* A run that exit_interval ended goes on to the next multiple when it is started again. */
 static bool is_over(const controller_t *c)
 {
-    return c->step >= c->config->train_iters ||
+    return c->early || c->step >= c->config->train_iters ||
            (c->step > c->start.done && mu_schedule_end(c->config, c->step));
 }
 
@@ -191,7 +194,7 @@ static mu_status_t decide_next(controller_t *c, bool *more)
         return command(c, &(mu_train_command_t){.kind = MU_COMMAND_FLUSH, .step = c->step});
     }
     bool scheduled = mu_schedule_save(c->config, c->step);
-    if (!c->saved && (scheduled || c->checkpoint_wanted || c->stop_wanted)) {
+    if (!c->saved && (scheduled || c->checkpoint_wanted || c->stop_wanted || c->early)) {
         if (!c->transaction.active)
             return command_save(c, c->handshake.background && !over);
         if (scheduled) /* one that was asked for is made when the volume is free */
@@ -302,6 +305,21 @@ static void complete_row(controller_t *c, row_t *row)
     look_for_stall(c, r, slowest);
 }
 
+/* Whether the run has learned all that it will, by its validation loss. */
+static void look_for_end(controller_t *c, int64_t step, double valid)
+{
+    int64_t patience = c->config->muster.early_stop_patience;
+    c->no_lower = valid < c->lowest_valid ? 0 : c->no_lower + 1;
+    c->lowest_valid = fmin(c->lowest_valid, valid);
+    if (patience == 0 || c->no_lower < patience || c->early)
+        return;
+    mu_info("step %lld: validation loss %.4f, the lowest was %.4f: no lower one in %lld evaluations, so the "
+            "run ends "
+            "(muster.early_stop_patience)",
+            (long long)step, valid, c->lowest_valid, (long long)patience);
+    c->early = true;
+}
+
 static mu_status_t finish_row(controller_t *c, row_t *row)
 {
     complete_row(c, row);
@@ -336,6 +354,8 @@ static mu_status_t finish_row(controller_t *c, row_t *row)
     c->last_valid = valid ? *valid : NAN;
     if (c->transaction.active && !c->transaction.described && c->transaction.step == r->step)
         describe_checkpoint(c);
+    if (valid)
+        look_for_end(c, r->step, *valid);
     mu_status_t status = mu_metrics_add(c->metrics, r, samples, mu_start_tokens(c->run, samples), valid);
     show(c, r, valid);
     *row = (row_t){.compute = row->compute};
@@ -581,6 +601,7 @@ static mu_status_t train(controller_t *c)
     c->saved = c->start.done > 0 && c->start.setup.kind == MU_SETUP_RESUME;
     c->committed = c->saved ? c->start.done : -1;
     c->evaluated = true;
+    c->lowest_valid = c->start.best_valid_loss;
     c->token_feed = mu_token_feed_new(config, c->control, c->start.setup.eod, c->start.done, c->start.samples,
                                       read_sample, c);
     if (page)
