@@ -3,6 +3,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "common/rundir.h"
 #include "dataset/store/dataset.h"
 #include "dataset/order/order.h"
 #include "dataset/tokenizer/tokenizer.h"
@@ -140,7 +141,11 @@ static void measure_memory(mu_plan_t *plan, const mu_plan_query_t *query)
                    : query->card != NULL ? query->card->gib * 0x1p30
                                          : 0;
     plan->device_memory = (int64_t)(bytes * MU_PLAN_USABLE);
-    plan->fits = bytes <= 0 || mu_plan_memory_total(&plan->memory) <= plan->device_memory;
+    if (c->muster.async_checkpoint != MU_CHOICE_OFF)
+        plan->copy = mu_model_parameters(&c->model) * (c->no_save_optim ? 4 : 12) / c->workers;
+    /* on CPUs a copy is memory of the same kind; with auto there is none where it does not fit */
+    int64_t copy = !plan->gpu && c->muster.async_checkpoint == MU_CHOICE_ON ? plan->copy : 0;
+    plan->fits = bytes <= 0 || mu_plan_memory_total(&plan->memory) + copy <= plan->device_memory;
 }
 
 static void measure_data(mu_plan_t *plan, const mu_dataset_t *data)
@@ -206,6 +211,16 @@ static void measure_volume(mu_plan_t *plan, const char *path)
     plan->volume_free = (int64_t)(v.f_bavail * v.f_frsize);
 }
 
+/* What the run has met so far, for the interval of its checkpoints. */
+static void take_account(mu_plan_t *plan, const char *dir)
+{
+    char *path = mu_path_join(dir, "run.json");
+    mu_run_state_t state;
+    if (mu_is_file(path) && mu_run_state_read(dir, &state) == MU_OK)
+        plan->account = state.account;
+    free(path);
+}
+
 static void measure_time(mu_plan_t *plan)
 {
     const mu_config_t *c = plan->config;
@@ -249,8 +264,10 @@ mu_status_t mu_plan_make(const mu_plan_query_t *query, mu_plan_t *out)
     plan.trained = mu_model_trained_parameters(&c->model);
     plan.checkpoint_bytes = plan.trained * (c->no_save_optim ? 4 : 12);
     count_checkpoints(&plan);
-    if (c->save && *c->save)
+    if (c->save && *c->save) {
         measure_volume(&plan, c->save);
+        take_account(&plan, c->save);
+    }
     measure_time(&plan);
     mu_plan_warn(&plan);
     *out = plan;

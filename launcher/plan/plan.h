@@ -17,6 +17,7 @@
 
 #include "common/buf.h"
 #include "common/config/config.h"
+#include "common/account.h"
 #include "launcher/plan/plan_cards.h"
 #include "launcher/plan/plan_memory.h"
 
@@ -53,10 +54,14 @@ typedef struct mu_plan {
     mu_plan_memory_t memory; /* as the config says */
     int64_t memory_other;    /* total with checkpoint_activations the other way round */
     int64_t device_memory;   /* usable bytes of the device; 0: no limit given */
+    int64_t
+        copy; /* bytes of host memory a worker for a copy of its state; 0: muster.async_checkpoint is off */
     bool fits;
 
     int64_t checkpoint_bytes, checkpoints, first_checkpoint; /* first_checkpoint: its step; 0: none */
     int64_t volume_bytes, volume_free;                       /* of `save`; 0: not on this machine */
+
+    mu_account_t account; /* of the run so far; zeros: it is not on this machine */
 
     double flops_a_step, step_seconds, total_seconds; /* seconds 0: no card */
     mu_buf_t notes;                                   /* lines, of the start (start_check.h) */

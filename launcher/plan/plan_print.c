@@ -45,6 +45,20 @@ static void write_checkpoints(const mu_plan_t *p, mu_buf_t *out)
     mu_buf_addc(out, '\n');
 }
 
+static void write_copy(const mu_plan_t *p, mu_buf_t *out)
+{
+    text_t size;
+    bool on = p->config->muster.async_checkpoint == MU_CHOICE_ON;
+    if (p->copy > 0)
+        mu_buf_addf(out, "copy         %s of host memory a worker, with async_checkpoint %s\n",
+                    bytes(p->copy, size), on ? "on" : "auto where hosts have twice as much available");
+    if (mu_account_interval(&p->account) > 0) {
+        mu_buf_adds(out, "interval     best ");
+        mu_account_interval_text(&p->account, out);
+        mu_buf_addc(out, '\n');
+    }
+}
+
 static void write_time(const mu_plan_t *p, mu_buf_t *out)
 {
     text_t step, total, first;
@@ -86,6 +100,7 @@ void mu_plan_write_text(const mu_plan_t *p, mu_buf_t *out)
         mu_buf_adds(out, "; the data is not on this machine, so epochs are not known\n");
     write_memory(p, out);
     write_checkpoints(p, out);
+    write_copy(p, out);
     write_time(p, out);
 }
 
@@ -126,10 +141,12 @@ mu_status_t mu_plan_write_json(const mu_plan_t *p, mu_buf_t *out)
 {
     const mu_config_t *c = p->config;
     json_t *checkpoints =
-        json_pack("{s:I, s:I, s:I, s:o, s:o}", "bytes", (json_int_t)p->checkpoint_bytes, "count",
-                  (json_int_t)p->checkpoints, "keep", (json_int_t)c->keep_last_n_checkpoints, "first_step",
+        json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "bytes", (json_int_t)p->checkpoint_bytes, "copy",
+                  (json_int_t)p->copy, "count", (json_int_t)p->checkpoints, "keep",
+                  (json_int_t)c->keep_last_n_checkpoints, "first_step",
                   or_null(p->first_checkpoint > 0, json_integer(p->first_checkpoint)), "volume_free",
-                  or_null(p->volume_bytes > 0, json_integer(p->volume_free)));
+                  or_null(p->volume_bytes > 0, json_integer(p->volume_free)), "interval_seconds",
+                  or_null(mu_account_interval(&p->account) > 0, json_real(mu_account_interval(&p->account))));
     json_t *compute =
         json_pack("{s:s, s:f, s:o, s:o, s:o, s:o}", "formula", "neox", "flops_per_step", p->flops_a_step,
                   "card", or_null(p->card != NULL, json_string(p->card ? p->card->name : "")), "mfu",

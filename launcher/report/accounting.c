@@ -58,6 +58,7 @@ static void take_point(walk_t *w, const mu_point_t *p)
     w->cursor = fmax(w->cursor, p->time);
     w->mode = STEPPING;
     w->checkpoint += saving;
+    w->a->saves += saving > 0;
     take(w, MU_PART_checkpoint, saving, &left);
     if (!counts(w, p)) {
         w->a->lost_steps++;
@@ -78,9 +79,11 @@ static void take_point(walk_t *w, const mu_point_t *p)
 static void take_over(walk_t *w, const mu_event_t *e)
 {
     bool failed = e->status != 0 && e->status != 75;
+    w->a->failures += failed;
     if (w->mode == STEPPING) {
         double left = positive(e->time - w->cursor);
         w->cursor = fmax(w->cursor, e->time);
+        w->a->saves += e->checkpoint_s - w->checkpoint > 1e-3; /* after its last step */
         take(w, MU_PART_checkpoint, e->checkpoint_s - w->checkpoint, &left);
         take(w, failed ? MU_PART_lost : MU_PART_other, left, &left);
     } else {

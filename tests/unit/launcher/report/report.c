@@ -115,6 +115,11 @@ static void the_parts_are_the_wall_time(void **state)
         if (fabs(a.part[i] - want[i]) > 1e-6)
             fail_msg("%s: %.6f s, wanted %.6f", mu_part_name(i), a.part[i], want[i]);
     assert_true(fabs(a.wall - 42) < 1e-6);
+    /* two failures; Young and Daly from the mean of the stalls */
+    assert_int_equal(a.failures, 2);
+    assert_true(a.saves > 0);
+    double stall = a.part[MU_PART_checkpoint] / (double)a.saves;
+    assert_true(fabs(mu_account_interval(&a) - sqrt(2 * stall * a.wall / 2)) < 1e-9);
     assert_true(fabs(mu_account_goodput(&a) - 6 * 0.9 / 42) < 1e-9);
     assert_int_equal(a.steps, 6);
     assert_int_equal(a.lost_steps, 4);
