@@ -33,6 +33,8 @@ typedef struct mu_cuda_plugin_table {
     mu_status_t (*device_count)(int *out);
     /* The GPU at `index` of those. Errors: MU_GPU, MU_NOMEM. */
     mu_status_t (*device_new)(int index, mu_device_t **out);
+    /* Its UUID: the same in every process that sees it, whatever it is numbered there. Errors: MU_GPU. */
+    mu_status_t (*device_id)(int index, unsigned char out[16]);
 
     /* Streams, for collectives beside the device's own work; a stream is a cudaStream_t. The device's own
      * stream takes its operations. */

@@ -1,19 +1,32 @@
 #!/usr/bin/env bash
-# tests/gpu.sh STAGE [MODEL]: the checks that need a GPU, in stages of at most eight minutes.
+# tests/gpu.sh all [MODEL] [--quick]: the checks that need a GPU, in the order of what is learned, in one call of at most
+# eight minutes; a stage that fails does not keep the next ones from running. --quick leaves out profile and peers.
+# tests/gpu.sh STAGE [MODEL]: one of them.
 #
 #   oracles     every operation of the CUDA device against fp64
-#   golden      the golden tables on the GPU; 50 steps on CPU and GPU, fp32 and bf16, beside each other
-#   ranks       two and three ranks on one card over NCCL, and training so: dp 2, tp 2 x dp 2 with ZeRO stage 1
-#   sanitizer   compute-sanitizer over the oracles
-#   bench MODEL a step in bf16 of 160m, 410m, 1.4b or 2.8b on 2,048 tokens beside PyTorch's, eager and compiled
+#   step        a step in bf16 of MODEL (160m, 410m, 1.4b, 2.8b; default 1.4b) on 2,048 tokens, with a line for each operation;
+#               what cuBLASLt chose for each product (file `products`)
+#   golden      the golden tables on the GPU, all tensors; 50 steps on CPU and GPU, fp32 and bf16, beside each other
+#   sanitizer   compute-sanitizer's memcheck and racecheck over attention, norms and embeddings
+#   profile     ncu over the kernels of attention and two products
+#   ranks       two and three ranks on one card over NCCL
+#   peers       the step of MODEL beside PyTorch's, eager and compiled
+#   train       training on one card by two and four workers, in every precision (a call of its own)
 #
-# The machine needs a driver, CUDA's libraries, and for bench Python with PyTorch and Transformers. All else comes in the
+# The machine needs a driver, CUDA's libraries, and for peers Python with PyTorch and Transformers. All else comes in the
 # archive of scripts/pack-gpu (MUSTER_PACK, default build/muster-gpu.tar.gz). Results go to $OUT (default
-# build/gpu-results), a file a stage, with versions, date and command. 77: there is no GPU. Where time on a card is short: oracles and golden
-# in one call, then bench, then ranks and sanitizer.
+# build/gpu-results), a file a stage, with versions, date and command. 77: there is no GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-stage=${1:?usage: tests/gpu.sh oracles|golden|ranks|sanitizer|bench [MODEL]} model=${2:-}
+stages="oracles step golden sanitizer profile ranks peers train"
+stage=${1:?usage: tests/gpu.sh all|STAGE [MODEL] [--quick]; stages: $stages} model=1.4b quick=
+shift
+for word in "$@"; do
+    case $word in
+    --quick) quick=yes ;;
+    *) model=$word ;;
+    esac
+done
 pack=${MUSTER_PACK:-build/muster-gpu.tar.gz} out=${OUT:-build/gpu-results}
 [ -r "$pack" ] || { echo "$pack: not there: scripts/pack-gpu makes it where muster was built" >&2; exit 66; }
 nvidia-smi >/dev/null 2>&1 || { echo "no GPU here (nvidia-smi)"; exit 77; }
@@ -44,7 +57,7 @@ export MUSTER_CUDA_LIBRARY=${MUSTER_CUDA_LIBRARY:-$here/bin/libmuster-cuda.so}
 python() { LD_LIBRARY_PATH=$theirs command python3 "$@"; }
 
 head_lines() {
-    echo "# tests/gpu.sh $stage $model"
+    echo "# tests/gpu.sh $stage $model${quick:+ --quick}"
     date -u +%Y-%m-%dT%H:%MZ
     cat "$here/ABOUT"
     nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv,noheader || true
@@ -84,26 +97,27 @@ peer() { # peer SECONDS [compile]: PyTorch's line, or why there is none
         { echo "none, exit $?: $(tail -n 1 "$here/peer.err")"; }
 }
 
-bench() {
-    declare -A micro=([160m]=16 [410m]=16 [1.4b]=8 [2.8b]=4)
-    local m=${MICRO:-${micro[$model]:?MODEL is one of 160m 410m 1.4b 2.8b}} card peak ours=() eager=() compiled=() round line
-    card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
-    peak=$(peak_of "$card")
+declare -A micro_of=([160m]=16 [410m]=16 [1.4b]=8 [2.8b]=4)
+micro() { echo "${MICRO:-${micro_of[$model]:?MODEL is one of 160m 410m 1.4b 2.8b}}"; }
+
+step() { # SECONDS: our step, and the lines of its operations
+    timeout "$1" bench_step "$model" "$(micro)" 1 2048 cuda bf16
+}
+
+peers() {
+    local m peak ours=() eager=() compiled=() line
+    m=$(micro)
+    peak=$(peak_of "$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)")
     # each line is written when it is known: a call that is cut off keeps what it measured
     say() { printf '%s: %s\n' "$1" "$2"; }
-    for round in 1 2; do
-        timeout 100 bench_step "$model" "$m" 1 2048 cuda bf16 >"$here/ours" 2>&1 || { cat "$here/ours"; return 1; }
-        ours+=("$(tail -n 1 "$here/ours")")
-        if [ "$round" = 1 ]; then
-            cat "$here/ours"
-            eager=("$(peer 100)")
-            say eager "${eager[0]}"
-        else
-            say muster "${ours[1]}"
-        fi
-        compiled+=("$(peer 200 compile)")
-        say compiled "${compiled[-1]}"
-    done
+    ours=("$(step 60 2>&1 | tail -n 1)")
+    say muster "${ours[0]}"
+    compiled=("$(peer 150 compile)")
+    say compiled "${compiled[0]}"
+    eager=("$(peer 60)")
+    say eager "${eager[0]}"
+    ours+=("$(step 60 2>&1 | tail -n 1)")
+    say muster "${ours[1]}"
     echo
     rate() { printf '%s\n' "$@" | sed -nE 's/.* ([0-9]+) tokens\/s.*/\1/p' | sort -n | tail -n 1; }
     memory() { printf '%s\n' "$@" | sed -nE 's/.*peak ([0-9.]+) GiB.*/\1/p' | sort -n | tail -n 1; }
@@ -122,31 +136,65 @@ bench() {
         }'
 }
 
+sanitize() { # TOOL CASE...
+    local tool=$1 sanitizer
+    shift
+    sanitizer=$(command -v compute-sanitizer || find -L /usr/local/cuda /opt/nvidia -name compute-sanitizer -type f -print -quit 2>/dev/null || true)
+    [ -n "$sanitizer" ] || { echo "no compute-sanitizer here"; return 77; }
+    for case in "$@"; do # a case may ask CUDA for what it refuses: that is no finding
+        timeout 60 "$sanitizer" --tool "$tool" --report-api-errors no --error-exitcode 1 standin_case "$case" || return
+    done
+}
+
 run_stage() { # called where a failed command ends nothing, so each says what follows it
     export MUSTER_TEST_DEVICE=cuda
-    case $stage in
-    oracles) timeout 460 cuda_kernels ;;
+    case $1 in
+    oracles) timeout 60 cuda_kernels ;;
+    step) CUBLASLT_LOG_LEVEL=2 CUBLASLT_LOG_FILE=$out/products step 60 ;;
     golden)
-        timeout 200 unit_golden && (curve fp32 1e-4) && (curve bf16 1e-2)
+        timeout 60 unit_golden && (curve fp32 1e-4) && (curve bf16 1e-2)
+        ;;
+    sanitizer)
+        sanitize memcheck attention grouped_queries layer_norms embeddings && sanitize racecheck attention grouped_queries layer_norms
+        ;;
+    profile)
+        ncu=$(command -v ncu || find -L /usr/local/cuda /opt/nvidia -name ncu -type f -print -quit 2>/dev/null || true)
+        [ -n "$ncu" ] || { echo "no ncu here"; return 77; }
+        timeout 60 "$ncu" --kernel-name 'regex:forward|backward_q|backward_kv|gemm' --launch-count 12 --section SpeedOfLight \
+            --section Occupancy bench_step "$model" 1 1 2048 cuda bf16
         ;;
     ranks)
         [ -n "$nccl" ] || { echo "no libnccl.so.2 here"; return 77; }
-        timeout 100 tests/mpi/run 2 "$here/bin/cuda_nccl" && timeout 100 tests/mpi/run 3 "$here/bin/cuda_nccl" &&
-            timeout 240 bash tests/cuda/train.sh
+        export NCCL_MAX_CTAS=1 # the processes share a card: their kernels must all be there at once
+        timeout 60 tests/mpi/run 2 "$here/bin/cuda_nccl" && timeout 60 tests/mpi/run 3 "$here/bin/cuda_nccl"
         ;;
-    sanitizer)
-        sanitizer=$(command -v compute-sanitizer || find -L /usr/local/cuda /opt/nvidia -name compute-sanitizer -type f -print -quit 2>/dev/null || true)
-        [ -n "$sanitizer" ] || { echo "no compute-sanitizer here"; return 77; }
-        timeout 300 "$sanitizer" --tool memcheck --error-exitcode 1 cuda_kernels &&
-            timeout 170 "$sanitizer" --tool synccheck --error-exitcode 1 cuda_kernels
+    peers) peers ;;
+    train)
+        [ -n "$nccl" ] || { echo "no libnccl.so.2 here"; return 77; }
+        NCCL_MAX_CTAS=1 timeout 460 bash tests/cuda/train.sh
         ;;
-    bench) bench ;;
-    *) echo "no stage '$stage'" >&2 && return 2 ;;
+    *) echo "no stage '$1'; there are: all $stages" >&2 && return 2 ;;
     esac
 }
 
-head_lines | tee "$out/$stage$model.txt"
-code=0
-run_stage 2>&1 | tee -a "$out/$stage$model.txt" || code=$? # at once: a call that is cut off keeps what it wrote
-echo "$stage $model: exit $code"
-exit $code
+# one STAGE: its lines at once to the terminal and its file, since a call that is cut off keeps what it wrote
+one() {
+    local code=0 began=$SECONDS
+    head_lines >"$out/$1.txt"
+    run_stage "$1" 2>&1 | tee -a "$out/$1.txt" || code=$?
+    echo "$1: exit $code after $((SECONDS - began)) s" | tee -a "$out/$1.txt"
+    return $code
+}
+
+head_lines
+if [ "$stage" != all ]; then
+    one "$stage"
+    exit
+fi
+worst=0
+for stage in oracles step golden sanitizer ${quick:-profile} ranks ${quick:-peers}; do
+    [ "$stage" = yes ] && continue
+    [ $SECONDS -lt 420 ] || { echo "$stage: not begun, $SECONDS s have gone"; continue; }
+    one "$stage" || worst=$?
+done
+exit $worst

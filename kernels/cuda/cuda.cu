@@ -329,7 +329,17 @@ static mu_status_t device_count(int *out)
         *out = 0;
         return MU_OK;
     }
-    return mu_cuda_status(error, "looking for GPUs (is the driver there, and new enough?)");
+    if (error == cudaErrorInsufficientDriver) {
+        int driver = 0, own = CUDART_VERSION;
+        (void)cudaDriverGetVersion(&driver);
+        return mu_cuda_host->fail(MU_GPU,
+                                  "cuda: this host's driver knows CUDA %d.%d, this muster is built with CUDA "
+                                  "%d.%d: install driver %s or "
+                                  "newer, or a muster built with CUDA %d",
+                                  driver / 1000, driver % 1000 / 10, own / 1000, own % 1000 / 10,
+                                  own >= 13000 ? "580" : "525", driver / 1000);
+    }
+    return mu_cuda_status(error, "looking for GPUs");
 }
 
 static mu_status_t device_new(int index, mu_device_t **out)
@@ -363,13 +373,21 @@ static mu_status_t device_new(int index, mu_device_t **out)
     return MU_OK;
 }
 
+static mu_status_t device_id(int index, unsigned char out[16])
+{
+    cudaDeviceProp prop;
+    TRY_CUDA(cudaGetDeviceProperties(&prop, index), "asking the GPU");
+    memcpy(out, &prop.uuid, 16);
+    return MU_OK;
+}
+
 extern "C" __attribute__((visibility("default"))) const mu_cuda_plugin_t *mu_cuda_plugin(
     const mu_cuda_host_t *host)
 {
     static const mu_cuda_plugin_t plugin = {
-        MU_VERSION,        MU_CUDA_LAYOUT,     device_count,       device_new,         plugin_stream,
-        plugin_stream_new, plugin_stream_free, plugin_stream_wait, plugin_stream_idle, plugin_mark_new,
-        plugin_mark_free,  plugin_mark_passed, plugin_mark_ms,     plugin_mark_wait};
+        MU_VERSION,      MU_CUDA_LAYOUT,    device_count,       device_new,         device_id,
+        plugin_stream,   plugin_stream_new, plugin_stream_free, plugin_stream_wait, plugin_stream_idle,
+        plugin_mark_new, plugin_mark_free,  plugin_mark_passed, plugin_mark_ms,     plugin_mark_wait};
     if (!host)
         return NULL;
     mu_cuda_host = host;

@@ -178,7 +178,7 @@ static bool try_product(mu_device_t *dev, const product_t *p)
             : cublasLtMatmul(plans->handle, plan->desc, &one, p->a.data, plan->a, p->b.data, plan->b, &beta,
                              c, plan->d, p->d.data, plan->d, &plan->algo, plans->workspace, MU_CUDA_WORKSPACE,
                              mu_stream(dev));
-    if (p->aux || p->epilogue == CUBLASLT_EPILOGUE_BGRADB)
+    if (p->epilogue != CUBLASLT_EPILOGUE_DEFAULT)
         plan->found = status != CUBLAS_STATUS_NOT_SUPPORTED && status != CUBLAS_STATUS_INVALID_VALUE;
     if (status != CUBLAS_STATUS_SUCCESS && plan->found && dev->status == MU_OK)
         mu_cuda_host->error(
@@ -297,6 +297,34 @@ static void add_column_sums(mu_device_t *dev, float *to, mu_array_t x, int64_t r
 
 /* --- the operations --- */
 
+template <class T> __global__ void add_bias(T *y, const T *bias, int64_t n, int64_t columns)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < n)
+        y[i] = mu_from<T>(mu_float(y[i]) + mu_float(bias[i % columns]));
+}
+
+/* With the bias in the product where the library can, else after it. */
+static void multiply_biased(mu_device_t *dev, const product_t *p, mu_array_t bias)
+{
+    if (!bias.data || try_product(dev, p) || dev->status != MU_OK) {
+        if (!bias.data)
+            multiply(dev, p);
+        return;
+    }
+    product_t bare = *p;
+    bare.bias = MU_NO_ARRAY;
+    bare.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    multiply(dev, &bare);
+    mu_by_type(bare.d.type, [&](auto t) {
+        using T = decltype(t);
+        int64_t n = bare.m * bare.n;
+        MU_LAUNCH(add_bias<T>, mu_grid(mu_blocks(n, THREADS)), THREADS, 0, mu_stream(dev), (T *)bare.d.data,
+                  (const T *)bias.data, n, bare.m);
+    });
+    mu_cuda_check(dev, "bias");
+}
+
 static product_t forward_product(mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias, int64_t rows,
                                  int64_t in, int64_t out)
 {
@@ -318,7 +346,7 @@ void mu_cuda_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_arr
 {
     product_t p = forward_product(y, x, w, bias, rows, in, out);
     p.plus = plus;
-    multiply(dev, &p);
+    multiply_biased(dev, &p, bias);
 }
 
 /* cuBLASLt's GELU is the tanh form, made fast at the cost of digits that only narrow types do not miss. Its input's
@@ -339,7 +367,7 @@ void mu_cuda_linear_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre,
             return;
     }
     product_t p = forward_product(pre, x, w, bias, rows, in, out);
-    multiply(dev, &p);
+    multiply_biased(dev, &p, bias);
     mu_cuda_gelu_forward(dev, y, pre, rows * out, act);
 }
 

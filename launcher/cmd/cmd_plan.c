@@ -11,7 +11,9 @@ typedef struct plan_args {
     const char *card;
     uint64_t device_memory;
     double mfu;
-    bool json;
+    bool json, scale;
+    double step, spread, failures, checkpoint, restart; /* below 0: not given */
+    uint64_t bandwidth;
 } plan_args_t;
 
 static const mu_option_t options[] = {
@@ -31,6 +33,25 @@ static const mu_option_t options[] = {
     MU_OPT("--mfu", "FRACTION", MU_OPTION_F64, offsetof(plan_args_t, mfu),
            "part of the peak that training reaches, default 0.4 (model FLOPs, gpt-neox's formula)",
            .min = 1e-6, .max = 1),
+    MU_OPT("--scale", NULL, MU_OPTION_FLAG, offsetof(plan_args_t, scale),
+           "also step time and goodput at 16, 64, 256 and 1,024 GPUs, simulated from the figures below", ),
+    MU_OPT("--step-seconds", "S", MU_OPTION_F64, offsetof(plan_args_t, step),
+           "of --scale: a step of one replica, as measured; default: as --gpu and --mfu say", .min = 1e-6,
+           .max = 1e6),
+    MU_OPT("--spread", "FRACTION", MU_OPTION_F64, offsetof(plan_args_t, spread),
+           "of --scale: standard deviation of a worker's step, as a part of it; default 0.02", .min = 0,
+           .max = 1),
+    MU_OPT("--bandwidth", "SIZE", MU_OPTION_SIZE, offsetof(plan_args_t, bandwidth),
+           "of --scale: bytes a second that a worker exchanges with other hosts; default: exchange costs "
+           "nothing",
+           .min = 1, .max = 0x1p50),
+    MU_OPT("--failures", "F", MU_OPTION_F64, offsetof(plan_args_t, failures),
+           "of --scale: failures a GPU and day; default 0.003, one in 7.9 h on 1,024 GPUs", .min = 0,
+           .max = 1e3),
+    MU_OPT("--checkpoint-seconds", "S", MU_OPTION_F64, offsetof(plan_args_t, checkpoint),
+           "of --scale: that training stands still for a checkpoint; default 10", .min = 0, .max = 1e6),
+    MU_OPT("--restart-seconds", "S", MU_OPTION_F64, offsetof(plan_args_t, restart),
+           "of --scale: from a failure to the next step; default 180", .min = 0, .max = 1e6),
     MU_OPT("--json", NULL, MU_OPTION_FLAG, offsetof(plan_args_t, json), "one JSON object", ),
     MU_OPT_END};
 
@@ -56,6 +77,25 @@ const mu_command_t mu_plan_command = {
              "memory or the "
              "volume",
     .is_override = mu_config_is_override};
+
+static double given(double value, double otherwise)
+{
+    return value < 0 ? otherwise : value;
+}
+
+/* The figures of --scale; false when some are given without it. */
+static bool scale_figures(const plan_args_t *a, mu_scale_figures_t *out)
+{
+    bool any = a->step >= 0 || a->spread >= 0 || a->failures >= 0 || a->checkpoint >= 0 || a->restart >= 0 ||
+               a->bandwidth > 0;
+    *out = (mu_scale_figures_t){.step = given(a->step, 0),
+                                .spread = given(a->spread, 0.02),
+                                .bandwidth = (double)a->bandwidth,
+                                .failures = given(a->failures, 0.003),
+                                .checkpoint = given(a->checkpoint, 10),
+                                .restart = given(a->restart, 180)};
+    return a->scale || !any;
+}
 
 /* misfit: what does not fit, as an error after the plan is printed. */
 static mu_status_t show(const mu_plan_query_t *query, bool json, mu_buf_t *out, mu_buf_t *misfit)
@@ -92,14 +132,22 @@ static mu_status_t find_card(const char *name, const mu_card_t **out)
 mu_status_t mu_cmd_plan(int argc, char **argv)
 {
     mu_buf_t out = MU_BUF_INIT, misfit = MU_BUF_INIT;
-    plan_args_t a = {.mfu = 0.4};
+    plan_args_t a = {.mfu = 0.4, .step = -1, .spread = -1, .failures = -1, .checkpoint = -1, .restart = -1};
     const mu_card_t *card;
+    mu_scale_figures_t scale;
     bool help;
     mu_status_t status = mu_options_parse(&mu_plan_command, argc, argv, &a, NULL, &help);
     if (status != MU_OK || help)
         goto out;
     MU_TRY_GOTO(status, find_card(a.card, &card), out);
-    status = show(&(mu_plan_query_t){.files = a.files.item,
+    if (!scale_figures(&a, &scale)) {
+        status = mu_fail(MU_USAGE,
+                         "plan: --step-seconds, --spread, --bandwidth, --failures, --checkpoint-seconds and "
+                         "--restart-seconds are figures of --scale: add it");
+        goto out;
+    }
+    status = show(&(mu_plan_query_t){.scale = a.scale ? &scale : NULL,
+                                     .files = a.files.item,
                                      .nfiles = a.files.count,
                                      .overrides = a.overrides.item,
                                      .noverrides = a.overrides.count,

@@ -231,6 +231,19 @@ static void measure_time(mu_plan_t *plan)
     plan->total_seconds = plan->step_seconds * (double)mu_max_i64(0, plan->train_iters - plan->first_step);
 }
 
+static mu_status_t take_scale(mu_plan_t *plan, const mu_scale_figures_t *figures)
+{
+    plan->scale = *figures;
+    plan->scale.tp = plan->config->tp;
+    plan->scale.bytes = (double)plan->memory.gradients;
+    if (plan->scale.step <= 0)
+        plan->scale.step = plan->step_seconds;
+    return plan->scale.step > 0
+               ? MU_OK
+               : mu_fail(MU_USAGE, "plan: --scale needs the seconds of a step: --step-seconds as "
+                                   "measured, or --gpu");
+}
+
 mu_status_t mu_plan_make(const mu_plan_query_t *query, mu_plan_t *out)
 {
     mu_plan_t plan = {.card = query->card, .mfu = query->mfu, .notes = MU_BUF_INIT, .warnings = MU_BUF_INIT};
@@ -269,6 +282,8 @@ mu_status_t mu_plan_make(const mu_plan_query_t *query, mu_plan_t *out)
         take_account(&plan, c->save);
     }
     measure_time(&plan);
+    if (query->scale)
+        MU_TRY_GOTO(status, take_scale(&plan, query->scale), out);
     mu_plan_warn(&plan);
     *out = plan;
     memset(&plan, 0, sizeof plan);

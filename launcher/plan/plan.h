@@ -20,6 +20,7 @@
 #include "common/account.h"
 #include "launcher/plan/plan_cards.h"
 #include "launcher/plan/plan_memory.h"
+#include "launcher/plan/plan_scale.h"
 
 /* Of a card's memory a worker can have this part; the rest is an allowance for the driver, its context and
  * the communication's buffers. */
@@ -32,6 +33,8 @@ typedef struct mu_plan_query {
     uint64_t device_memory; /* bytes; 0: the card's, or no limit */
     double mfu;             /* of the card's peak, 0 < mfu <= 1 */
     int64_t workers;        /* 0: as the batch sizes say, else one replica */
+    const mu_scale_figures_t
+        *scale; /* NULL: not asked; its step 0: the card's; tp and bytes are the plan's */
 } mu_plan_query_t;
 
 typedef struct mu_plan {
@@ -64,6 +67,7 @@ typedef struct mu_plan {
     mu_account_t account; /* of the run so far; zeros: it is not on this machine */
 
     double flops_a_step, step_seconds, total_seconds; /* seconds 0: no card */
+    mu_scale_figures_t scale;                         /* its step 0: not asked */
     mu_buf_t notes;                                   /* lines, of the start (start_check.h) */
     mu_buf_t warnings;                                /* lines */
 } mu_plan_t;
@@ -76,6 +80,10 @@ void mu_plan_free(mu_plan_t *plan);
 void mu_plan_write_text(const mu_plan_t *plan, mu_buf_t *out);
 /* Errors: MU_DATA, a path is not UTF-8. */
 mu_status_t mu_plan_write_json(const mu_plan_t *plan, mu_buf_t *out);
+
+/* plan_scale_print.c: plan->scale at 16, 64, 256 and 1,024 GPUs; a new reference. */
+void mu_plan_scale_text(const mu_plan_t *plan, mu_buf_t *out);
+struct json_t *mu_plan_scale_json(const mu_plan_t *plan);
 
 /* plan_warn.c: fills `warnings` from everything else. */
 void mu_plan_warn(mu_plan_t *plan);

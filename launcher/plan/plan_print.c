@@ -102,6 +102,7 @@ void mu_plan_write_text(const mu_plan_t *p, mu_buf_t *out)
     write_checkpoints(p, out);
     write_copy(p, out);
     write_time(p, out);
+    mu_plan_scale_text(p, out);
 }
 
 static json_t *or_null(bool known, json_t *value)
@@ -155,7 +156,7 @@ mu_status_t mu_plan_write_json(const mu_plan_t *p, mu_buf_t *out)
                   or_null(p->card != NULL, json_real(p->total_seconds)));
     json_t *root = json_pack(
         "{s:{s:i, s:i, s:i}, s:{s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:s, s:I, s:I, s:o, s:s, s:s, s:o, "
-        "s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o}",
         "layout", "tp", c->tp, "dp", c->dp, "workers", c->workers, "batch", "sequences",
         (json_int_t)c->train_batch_size, "micro", (json_int_t)c->micro_batch, "accumulation",
         (json_int_t)c->accumulation, "tokens", (json_int_t)p->tokens_a_step, "parameters",
@@ -163,8 +164,8 @@ mu_status_t mu_plan_write_json(const mu_plan_t *p, mu_buf_t *out)
         (json_int_t)c->model.vocab, "vocab_from", p->vocab_from, "first_step", (json_int_t)p->first_step,
         "train_iters", (json_int_t)p->train_iters, "epochs",
         or_null(p->data_tokens > 0, json_real(p->epochs)), "device", p->device, "precision", p->numbers,
-        "memory", memory_json(p), "checkpoints", checkpoints, "compute", compute, "warnings",
-        warnings_json(p));
+        "memory", memory_json(p), "checkpoints", checkpoints, "compute", compute, "scale",
+        mu_plan_scale_json(p), "warnings", warnings_json(p));
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     if (!text)

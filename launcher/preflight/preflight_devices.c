@@ -39,6 +39,27 @@ static void judge_device(mu_judge_t *judge, int host, const json_t *device)
     free(name);
 }
 
+/* The oldest driver that runs what a toolkit built (NVIDIA, CUDA compatibility: minor versions of 12 and of 13). */
+static int driver_for(const char *cuda)
+{
+    long major = strtol(cuda, NULL, 10);
+    return major >= 13 ? 580 : major == 12 ? 525 : 0;
+}
+
+static void judge_driver(mu_judge_t *judge, int host, const json_t *gpu)
+{
+    const char *driver = mu_judge_text(gpu, "driver"), *cuda = mu_judge_text(gpu, "cuda");
+    long major = strtol(driver, NULL, 10);
+    if (major == 0 || major >= driver_for(cuda))
+        return;
+    char *found = mu_judge_shown(driver), *built = mu_judge_shown(cuda);
+    mu_judge_find(judge, host, true, "gpu.driver_old", mu_format("driver %s", found),
+                  mu_format("%d or newer, for this muster's CUDA %s", driver_for(cuda), built),
+                  "install that driver, or a muster built with CUDA 12; or set device to cpu");
+    free(found);
+    free(built);
+}
+
 static void judge_gpus(mu_judge_t *judge)
 {
     bool needed = judge->want->gpus == MU_NEED_YES;
@@ -63,6 +84,7 @@ static void judge_gpus(mu_judge_t *judge)
         }
         if (!needed)
             continue;
+        judge_driver(judge, i, gpu);
         if (judge->report->gpus[i] < slots)
             mu_judge_find(judge, i, true, "gpu.count", mu_format("%d GPUs", judge->report->gpus[i]),
                           mu_format("%d, one for each slot", slots),
@@ -75,7 +97,7 @@ static void judge_gpus(mu_judge_t *judge)
     if (!needed)
         return;
     mu_judge_same(judge, "gpu.driver_version", "gpu.driver", false, "install the same driver on every host");
-    judge->report->checks += 4;
+    judge->report->checks += 5;
 }
 
 void mu_preflight_judge_devices(mu_judge_t *judge)

@@ -205,6 +205,9 @@ static void what_is_missing_is_said(void **state)
     mu_device_t *other;
     const char *library = getenv("MUSTER_CUDA_LIBRARY");
     char *kept = library ? strdup(library) : NULL;
+    dev = make(NULL);
+    const bool kept_stand_in = strstr(dev->description, "Stand-in") != NULL;
+    mu_device_close(dev);
     mu_log_sink_set(keep_line, NULL);
     assert_said(mu_device_cuda_new(99, &other), MU_GPU, "there is no GPU 99");
     setenv("MUSTER_CUDA_LIBRARY", "/nowhere/libmuster-cuda.so", 1);
@@ -217,6 +220,19 @@ static void what_is_missing_is_said(void **state)
     else
         unsetenv("MUSTER_CUDA_LIBRARY");
     free(kept);
+
+    /* a driver that is older than the library; a card's own driver takes no such word */
+    const char *machine = getenv("STAND_IN_CUDA");
+    char *was = machine ? strdup(machine) : NULL;
+    if (kept_stand_in) {
+        setenv("STAND_IN_CUDA", "driver=11040", 1);
+        assert_said(mu_device_cuda_new(0, &other), MU_GPU, "knows CUDA 11.4");
+        if (was)
+            setenv("STAND_IN_CUDA", was, 1);
+        else
+            unsetenv("STAND_IN_CUDA");
+    }
+    free(was);
 
     /* an operation that cannot be done is kept, and said once */
     static const mu_attention_t broad = {1, 2, 1, 264, 0.1, 0, NULL};

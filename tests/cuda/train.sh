@@ -30,6 +30,12 @@ same_losses "$scratch/cpu.losses" "$scratch/card.losses" 1e-4 || fail "one GPU a
 train dp2 2 1
 on_card dp2 'NCCL 2'
 train both 4 2 zero_optimization.stage=1
+# a Llama whose one key/value head both workers hold
+llama=(norm=rmsnorm activation=swiglu num_kv_heads=1 intermediate_size=96 use_bias_in_norms=false use_bias_in_attn_linear=false
+    use_bias_in_mlp=false use_qk_layernorm=true gpt_j_residual=false)
+train llama-cpu 1 1 "${llama[@]}" muster.device=cpu
+train llama 2 2 "${llama[@]}"
+same_losses "$scratch/llama-cpu.losses" "$scratch/llama.losses" 1e-4 || fail "a Llama: GPUs and the CPU differ"
 for name in dp2 both; do
     same_losses "$scratch/cpu.losses" "$scratch/$name.losses" 1e-4 || fail "$name and the CPU differ"
 done

@@ -2,186 +2,63 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "kernels/cuda_load.h"
-#include "worker/comm/nccl.h"
+#include "worker/comm/nccl_watch.h"
 #include "worker/guard/page.h"
 
 #include <sched.h>
 
-/* From one mark on a stream to another: an operation, or the wait for begun ones. */
-typedef struct span {
-    void *from, *to; /* from NULL: nothing waits for it, it is there to be named */
-    uint64_t sequence;
-    int64_t bytes;
-    const char *operation;
-} span_t;
-
-typedef struct group {
-    mu_nccl_t nccl;
-    const mu_cuda_plugin_t *cuda;
-    mu_device_t *device;
-    mu_nccl_limits_t limits;
-    mu_nccl_comm_t *comm; /* NULL: aborted */
-    void *side;           /* the stream of begun operations */
-    span_t *span;         /* enqueued and not known to be done */
-    int count, cap;
-    uint64_t shown;   /* on the page */
-    int64_t moved_ns; /* when an operation last ended or was enqueued */
-    int64_t waited_ns;
-} group_t;
-
-/* --- errors --- */
-
-static mu_status_t abandon(mu_comm_t *comm, mu_status_t status)
-{
-    group_t *g = comm->impl;
-    if (g->comm)
-        g->nccl.abort(g->comm);
-    g->comm = NULL;
-    return status;
-}
-
 static void give_up(mu_comm_t *comm)
 {
-    (void)abandon(comm, MU_OK);
-}
-
-static mu_status_t broke(mu_comm_t *comm, int result, const char *what)
-{
-    group_t *g = comm->impl;
-    return abandon(comm, mu_fail(MU_NETWORK, "NCCL: %s in group %s of %d: %s%s", what, comm->name, comm->size,
-                                 g->nccl.error_string(result),
-                                 result == MU_NCCL_REMOTE_ERROR ? " (another worker or its host broke first)"
-                                                                : "; NCCL_DEBUG=INFO makes it say more"));
+    (void)mu_nccl_give_up(((mu_nccl_group_t *)comm->impl)->watch, MU_NETWORK);
 }
 
 /* A communicator made without blocking answers "in progress" until a call has taken effect: NCCL's own thread
- * enqueues it, which takes tens of microseconds, or makes connections. */
+ * enqueues it, which takes tens of microseconds, or makes connections. Without the lock. */
 static mu_status_t taken(mu_comm_t *comm, int result, const char *what)
 {
     static const struct timespec between = {.tv_nsec = 200000};
     static const int64_t soon_ns = 2000000;
-    group_t *g = comm->impl;
-    int64_t began = mu_now_ns(), end = began + (int64_t)(g->limits.meet * 1e9);
+    mu_nccl_group_t *g = comm->impl;
+    double meet = mu_nccl_limits(g->watch)->meet;
+    int64_t began = mu_now_ns(), end = began + (int64_t)(meet * 1e9);
     while (result == MU_NCCL_IN_PROGRESS) {
+        MU_TRY(mu_nccl_lock(g->watch));
         int error = g->nccl.async_error(g->comm, &result);
+        mu_nccl_unlock(g->watch);
         if (error != MU_NCCL_SUCCESS)
             result = error;
         if (result != MU_NCCL_IN_PROGRESS)
             break;
         int64_t now = mu_now_ns();
         if (now > end)
-            return abandon(comm,
-                           mu_fail(MU_NETWORK,
-                                   "NCCL: %s: the %d workers of group %s did not come together in %g s; "
-                                   "see that NCCL's ports are open between the hosts (NCCL_DEBUG=INFO "
-                                   "makes it say more)",
-                                   what, comm->size, comm->name, g->limits.meet));
+            return mu_nccl_give_up(
+                g->watch, mu_fail(MU_NETWORK,
+                                  "NCCL: %s: the %d workers of group %s did not come together in %g s; "
+                                  "see that NCCL's ports are open between the hosts (NCCL_DEBUG=INFO "
+                                  "makes it say more)",
+                                  what, comm->size, comm->name, meet));
         if (now - began < soon_ns)
             sched_yield();
         else
             nanosleep(&between, NULL);
     }
-    return result == MU_NCCL_SUCCESS ? MU_OK : broke(comm, result, what);
-}
-
-static mu_status_t usable(const mu_comm_t *comm)
-{
-    const group_t *g = comm->impl;
-    return g->comm ? MU_OK : mu_fail(MU_BUG, "group %s is used after it was aborted", comm->name);
-}
-
-/* --- spans --- */
-
-static mu_status_t add_span(mu_comm_t *comm, void *from, void *stream, uint64_t sequence, int64_t bytes,
-                            const char *operation)
-{
-    group_t *g = comm->impl;
-    span_t span = {.from = from, .sequence = sequence, .bytes = bytes, .operation = operation};
-    mu_status_t status = g->cuda->mark_new(g->device, stream, &span.to);
-    if (status != MU_OK) {
-        g->cuda->mark_free(g->device, from);
-        return status;
-    }
-    if (g->count == g->cap) {
-        g->cap = g->cap ? 2 * g->cap : 256;
-        g->span = mu_realloc(g->span, (size_t)g->cap * sizeof *g->span);
-    }
-    g->span[g->count++] = span;
-    g->moved_ns = mu_now_ns();
-    return MU_OK;
-}
-
-static mu_status_t drop_span(group_t *g, span_t *span)
-{
-    double ms = 0;
-    mu_status_t status = span->from ? g->cuda->mark_ms(g->device, span->from, span->to, &ms) : MU_OK;
-    g->waited_ns += (int64_t)(ms * 1e6);
-    g->cuda->mark_free(g->device, span->from);
-    g->cuda->mark_free(g->device, span->to);
-    return status;
-}
-
-/* Forgets the operations that are done: those in front, since each stream keeps its order. */
-static mu_status_t reap(mu_comm_t *comm)
-{
-    group_t *g = comm->impl;
-    mu_status_t status = MU_OK;
-    int done = 0;
-    for (bool passed = true; done < g->count; done++) {
-        MU_TRY_GOTO(status, g->cuda->mark_passed(g->device, g->span[done].to, &passed), out);
-        if (!passed)
-            break;
-        MU_TRY_GOTO(status, drop_span(g, &g->span[done]), out);
-    }
-out:
-    if (done > 0) {
-        g->count -= done;
-        memmove(g->span, g->span + done, (size_t)g->count * sizeof *g->span);
-        g->moved_ns = mu_now_ns();
-        mu_page_progress(comm->page);
-    }
-    return status;
-}
-
-static mu_status_t hung(mu_comm_t *comm)
-{
-    const group_t *g = comm->impl;
-    const span_t *s = &g->span[0];
-    return abandon(comm,
-                   mu_fail(MU_HUNG, "NCCL: %s number %llu of group %s (%lld bytes) has not ended in %g s",
-                           s->operation, (unsigned long long)s->sequence, comm->name, (long long)s->bytes,
-                           g->limits.hang));
+    return result == MU_NCCL_SUCCESS ? MU_OK : mu_nccl_broke(g, result, what);
 }
 
 static mu_status_t poll(mu_comm_t *comm, bool *idle)
 {
-    group_t *g = comm->impl;
-    int error;
-    MU_TRY(usable(comm));
-    int rc = g->nccl.async_error(g->comm, &error);
-    if (rc != MU_NCCL_SUCCESS || (error != MU_NCCL_SUCCESS && error != MU_NCCL_IN_PROGRESS))
-        return broke(comm, rc != MU_NCCL_SUCCESS ? rc : error, g->count ? g->span[0].operation : "a peer");
-    MU_TRY(reap(comm));
-    *idle = g->count == 0;
-    if (*idle && g->shown)
-        mu_page_collective_end(comm->page);
-    if (*idle || g->span[0].sequence != g->shown) {
-        g->shown = *idle ? 0 : g->span[0].sequence;
-        if (!*idle)
-            mu_page_collective_begin(comm->page, comm->name, g->shown, g->span[0].operation,
-                                     g->span[0].bytes);
-    }
-    if (!*idle && (double)(mu_now_ns() - g->moved_ns) * 1e-9 > g->limits.hang)
-        return hung(comm);
-    return MU_OK;
+    return mu_nccl_look(comm->impl, idle);
 }
 
 static int64_t take_wait_ns(mu_comm_t *comm)
 {
-    group_t *g = comm->impl;
-    int64_t ns = g->waited_ns;
+    mu_nccl_group_t *g = comm->impl;
+    int64_t ns = 0;
+    if (mu_nccl_lock(g->watch) != MU_OK)
+        return 0;
+    ns = g->waited_ns;
     g->waited_ns = 0;
+    mu_nccl_unlock(g->watch);
     return ns;
 }
 
@@ -196,44 +73,47 @@ static int nccl_type(mu_type_t type)
     return types[type];
 }
 
-enum { SPANS_MOST = 4096 }; /* a caller that never waits for the device keeps no more marks than this */
+/* What a call enqueues, from the device's own stream's work before it to the end of it. `call` is made with the lock. */
+typedef struct operation {
+    mu_reduce_t op;
+    mu_type_t type;
+    void *buf;
+    int64_t count;
+    int root; /* of a broadcast; -1: an all-reduce */
+} operation_t;
 
-static mu_status_t before(mu_comm_t *comm, void **from)
+static mu_status_t on_own_stream(mu_comm_t *comm, const operation_t *o)
 {
-    group_t *g = comm->impl;
-    MU_TRY(usable(comm));
-    if (g->count >= SPANS_MOST)
-        MU_TRY(reap(comm));
-    return g->cuda->mark_new(g->device, g->cuda->stream(g->device), from);
+    mu_nccl_group_t *g = comm->impl;
+    void *own = g->cuda->stream(g->device);
+    mu_nccl_span_t span = {.waits = true,
+                           .sequence = comm->sequence,
+                           .bytes = o->count * mu_type_size(o->type),
+                           .operation = o->root < 0 ? "allreduce" : "broadcast"};
+    MU_TRY(g->cuda->mark_new(g->device, own, &span.from));
+    mu_status_t status = mu_nccl_lock(g->watch);
+    if (status == MU_OK) {
+        int rc = o->root < 0 ? g->nccl.all_reduce(o->buf, o->buf, (size_t)o->count, nccl_type(o->type),
+                                                  o->op == MU_SUM ? MU_NCCL_SUM : MU_NCCL_MAX, g->comm, own)
+                             : g->nccl.broadcast(o->buf, o->buf, (size_t)o->count, nccl_type(o->type),
+                                                 o->root, g->comm, own);
+        mu_nccl_unlock(g->watch);
+        status = taken(comm, rc, span.operation);
+    }
+    if (status == MU_OK)
+        return mu_nccl_span_add(g, own, span);
+    g->cuda->mark_free(g->device, span.from);
+    return status;
 }
 
 static mu_status_t allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count)
 {
-    group_t *g = comm->impl;
-    void *from, *own = g->cuda->stream(g->device);
-    MU_TRY(before(comm, &from));
-    int rc = g->nccl.all_reduce(buf, buf, (size_t)count, nccl_type(type),
-                                op == MU_SUM ? MU_NCCL_SUM : MU_NCCL_MAX, g->comm, own);
-    mu_status_t status = taken(comm, rc, "allreduce");
-    if (status != MU_OK) {
-        g->cuda->mark_free(g->device, from);
-        return status;
-    }
-    return add_span(comm, from, own, comm->sequence, count * mu_type_size(type), "allreduce");
+    return on_own_stream(comm, &(operation_t){op, type, buf, count, -1});
 }
 
 static mu_status_t broadcast(mu_comm_t *comm, int root, void *buf, int64_t bytes)
 {
-    group_t *g = comm->impl;
-    void *from, *own = g->cuda->stream(g->device);
-    MU_TRY(before(comm, &from));
-    int rc = g->nccl.broadcast(buf, buf, (size_t)bytes, MU_NCCL_U8, root, g->comm, own);
-    mu_status_t status = taken(comm, rc, "broadcast");
-    if (status != MU_OK) {
-        g->cuda->mark_free(g->device, from);
-        return status;
-    }
-    return add_span(comm, from, own, comm->sequence, bytes, "broadcast");
+    return on_own_stream(comm, &(operation_t){MU_SUM, MU_TYPE_BYTE, buf, bytes, root});
 }
 
 static bool equal_parts(const int64_t *part, int size)
@@ -247,7 +127,7 @@ static bool equal_parts(const int64_t *part, int size)
 /* One reduction to, or broadcast from, the owner of each part. */
 static int each_part(mu_comm_t *comm, const mu_nonblocking_t *what)
 {
-    group_t *g = comm->impl;
+    mu_nccl_group_t *g = comm->impl;
     int type = nccl_type(what->type), rc = g->nccl.group_start();
     for (int r = 0; rc == MU_NCCL_SUCCESS && r < comm->size; r++) {
         char *at = (char *)what->buf + what->part[r] * mu_type_size(what->type);
@@ -266,7 +146,7 @@ static int each_part(mu_comm_t *comm, const mu_nonblocking_t *what)
 
 static int enqueue(mu_comm_t *comm, const mu_nonblocking_t *what)
 {
-    group_t *g = comm->impl;
+    mu_nccl_group_t *g = comm->impl;
     int type = nccl_type(what->type);
     int64_t size = mu_type_size(what->type);
     char *first = (char *)what->buf + what->part[0] * size;
@@ -283,21 +163,29 @@ static int enqueue(mu_comm_t *comm, const mu_nonblocking_t *what)
 
 static mu_status_t begin(mu_comm_t *comm, const mu_nonblocking_t *what)
 {
-    group_t *g = comm->impl;
-    const char *name = mu_nonblocking_name(what->kind);
-    MU_TRY(usable(comm));
-    if (g->count >= SPANS_MOST)
-        MU_TRY(reap(comm));
+    mu_nccl_group_t *g = comm->impl;
+    mu_nccl_span_t span = {.sequence = what->sequence,
+                           .bytes = mu_nonblocking_bytes(what, comm->size),
+                           .operation = mu_nonblocking_name(what->kind)};
     MU_TRY(g->cuda->stream_wait(g->device, g->side, g->cuda->stream(g->device)));
-    MU_TRY(taken(comm, enqueue(comm, what), name));
-    return add_span(comm, NULL, g->side, what->sequence, mu_nonblocking_bytes(what, comm->size), name);
+    MU_TRY(g->cuda->mark_new(g->device, g->side, &span.from));
+    mu_status_t status = mu_nccl_lock(g->watch);
+    if (status == MU_OK) {
+        int rc = enqueue(comm, what);
+        mu_nccl_unlock(g->watch);
+        status = taken(comm, rc, span.operation);
+    }
+    if (status == MU_OK)
+        return mu_nccl_span_add(g, g->side, span);
+    g->cuda->mark_free(g->device, span.from);
+    return status;
 }
 
-/* The newest begun operation up to number `last` that is not known to be done; NULL: there is none. */
-static const span_t *newest_begun(const group_t *g, uint64_t last)
+/* The newest begun operation up to number `last` that is not known to be done; NULL: there is none. With the lock. */
+static const mu_nccl_span_t *newest_begun(const mu_nccl_group_t *g, uint64_t last)
 {
     for (int i = g->count; i-- > 0;)
-        if (!g->span[i].from && g->span[i].sequence <= last)
+        if (!g->span[i].waits && g->span[i].sequence <= last)
             return &g->span[i];
     return NULL;
 }
@@ -305,30 +193,46 @@ static const span_t *newest_begun(const group_t *g, uint64_t last)
 /* The device's own stream waits, not the host. */
 static mu_status_t wait_begun(mu_comm_t *comm, uint64_t last)
 {
-    group_t *g = comm->impl;
-    void *from, *own = g->cuda->stream(g->device);
-    MU_TRY(usable(comm));
-    const span_t *span = newest_begun(g, last);
-    if (!span)
-        return MU_OK;
-    uint64_t sequence = span->sequence;
-    MU_TRY(g->cuda->mark_new(g->device, own, &from));
-    mu_status_t status = g->cuda->mark_wait(g->device, own, span->to);
-    if (status != MU_OK) {
-        g->cuda->mark_free(g->device, from);
-        return status;
+    mu_nccl_group_t *g = comm->impl;
+    void *own = g->cuda->stream(g->device);
+    mu_nccl_span_t span = {.waits = true, .operation = "wait"};
+    MU_TRY(g->cuda->mark_new(g->device, own, &span.from));
+    mu_status_t status = mu_nccl_lock(g->watch);
+    bool any = false;
+    if (status == MU_OK) {
+        const mu_nccl_span_t *newest =
+            newest_begun(g, last); /* its marks go when it is seen done, so with the lock */
+        any = newest != NULL;
+        if (any) {
+            span.sequence = newest->sequence;
+            status = g->cuda->mark_wait(g->device, own, newest->to);
+        }
+        mu_nccl_unlock(g->watch);
     }
-    return add_span(comm, from, own, sequence, 0, "wait");
+    if (status == MU_OK && any)
+        return mu_nccl_span_add(g, own, span);
+    g->cuda->mark_free(g->device, span.from);
+    return status;
+}
+
+static void leave(mu_comm_t *comm)
+{
+    mu_nccl_group_t *g = comm->impl;
+    if (mu_nccl_lock(g->watch) != MU_OK)
+        return; /* given up */
+    int rc = g->comm ? g->nccl.finalize(g->comm) : MU_NCCL_SUCCESS;
+    mu_nccl_unlock(g->watch);
+    if (!g->comm || taken(comm, rc, "leaving") != MU_OK)
+        return;
+    mu_nccl_watch_remove(g);
+    g->nccl.destroy(g->comm);
 }
 
 static void release(mu_comm_t *comm)
 {
-    group_t *g = comm->impl;
-    if (g->comm) {
-        int rc = g->nccl.finalize(g->comm);
-        if (taken(comm, rc, "leaving") == MU_OK)
-            g->nccl.destroy(g->comm);
-    }
+    mu_nccl_group_t *g = comm->impl;
+    leave(comm);
+    mu_nccl_watch_remove(g);
     for (int i = 0; i < g->count; i++) {
         g->cuda->mark_free(g->device, g->span[i].from);
         g->cuda->mark_free(g->device, g->span[i].to);
@@ -358,7 +262,7 @@ static mu_status_t together(mu_comm_t *host, mu_status_t own)
     return own != MU_OK ? own : (mu_status_t)worst;
 }
 
-static mu_status_t share_id(mu_comm_t *host, group_t *g, mu_nccl_id_t *id)
+static mu_status_t share_id(mu_comm_t *host, mu_nccl_group_t *g, mu_nccl_id_t *id)
 {
     int rc = host->rank == 0 ? g->nccl.get_unique_id(id) : MU_NCCL_SUCCESS;
     mu_status_t status = rc == MU_NCCL_SUCCESS
@@ -371,22 +275,19 @@ static mu_status_t share_id(mu_comm_t *host, group_t *g, mu_nccl_id_t *id)
 
 static mu_status_t first_sum(mu_comm_t *comm)
 {
-    group_t *g = comm->impl;
+    mu_nccl_group_t *g = comm->impl;
     void *one;
     MU_TRY(mu_device_alloc(g->device, MU_MEM_COMMUNICATION, sizeof(float), &one));
-    double hang = g->limits.hang;
-    g->limits.hang = g->limits.meet;
     mu_status_t status = mu_comm_allreduce(comm, MU_SUM, MU_TYPE_F32, one, 1);
     if (status == MU_OK)
         status = mu_comm_sync(&comm, 1);
-    g->limits.hang = hang;
     mu_device_free(g->device, one);
     return status;
 }
 
 static mu_status_t meet(mu_comm_t *host, mu_comm_t *comm)
 {
-    group_t *g = comm->impl;
+    mu_nccl_group_t *g = comm->impl;
     mu_nccl_id_t id;
     mu_nccl_config_t config = MU_NCCL_CONFIG;
     mu_status_t status = mu_cuda_open(&g->cuda);
@@ -395,16 +296,22 @@ static mu_status_t meet(mu_comm_t *host, mu_comm_t *comm)
     MU_TRY(together(host, status));
     MU_TRY(share_id(host, g, &id));
     mu_page_collective_begin(comm->page, comm->name, 0, "nccl init", 0);
-    status = taken(comm, g->nccl.init(&g->comm, comm->size, id, comm->rank, &config), "coming together");
+    int rc = g->nccl.init(&g->comm, comm->size, id, comm->rank, &config);
+    status = taken(comm, rc, "coming together");
     mu_page_collective_end(comm->page);
     if (status == MU_OK)
         status = g->cuda->stream_new(g->device, &g->side);
     MU_TRY(together(host, status));
-    return together(host, first_sum(comm));
+    mu_nccl_watch_add(g);
+    status = first_sum(comm);
+    if (mu_nccl_lock(g->watch) == MU_OK) {
+        g->hang = mu_nccl_limits(g->watch)->hang;
+        mu_nccl_unlock(g->watch);
+    }
+    return together(host, status);
 }
 
-mu_status_t mu_comm_nccl_new(mu_comm_t *host, mu_device_t *device, const mu_nccl_limits_t *limits,
-                             mu_comm_t **out)
+mu_status_t mu_comm_nccl_new(mu_comm_t *host, mu_device_t *device, mu_nccl_watch_t *watch, mu_comm_t **out)
 {
     mu_comm_t *comm = mu_comm_self(host->name);
     comm->page = host->page;
@@ -412,9 +319,11 @@ mu_status_t mu_comm_nccl_new(mu_comm_t *host, mu_device_t *device, const mu_nccl
         *out = comm;
         return MU_OK;
     }
-    group_t *g = mu_calloc(1, sizeof *g);
+    mu_nccl_group_t *g = mu_calloc(1, sizeof *g);
     g->device = device;
-    g->limits = *limits;
+    g->owner = comm;
+    g->watch = watch;
+    g->hang = mu_nccl_limits(watch)->meet;
     comm->impl = g;
     comm->ops = &nccl_ops;
     comm->rank = host->rank;
@@ -425,7 +334,9 @@ mu_status_t mu_comm_nccl_new(mu_comm_t *host, mu_device_t *device, const mu_nccl
             free(g);
             free(comm);
         } else {
-            give_up(comm); /* leaving in order would wait for members that have failed */
+            mu_nccl_watch_add(g);
+            (void)mu_nccl_give_up(watch,
+                                  status); /* leaving in order would wait for members that have failed */
             mu_comm_free(comm);
         }
         return status;
@@ -434,11 +345,16 @@ mu_status_t mu_comm_nccl_new(mu_comm_t *host, mu_device_t *device, const mu_nccl
     return MU_OK;
 }
 
+int mu_comm_nccl_number(const mu_comm_t *comm)
+{
+    return comm->ops == &nccl_ops ? ((const mu_nccl_group_t *)comm->impl)->nccl.version : 0;
+}
+
 void mu_comm_nccl_version(const mu_comm_t *comm, char *out, size_t size)
 {
+    int v = mu_comm_nccl_number(comm);
     out[0] = '\0';
-    if (comm->ops != &nccl_ops)
+    if (v == 0)
         return;
-    int v = ((const group_t *)comm->impl)->nccl.version;
     snprintf(out, size, "NCCL %d.%d.%d", v / 10000, v / 100 % 100, v % 100);
 }

@@ -118,6 +118,9 @@ json_t *mu_probe_gpu(const json_t *ask)
     for (unsigned int i = 0; i < count && !error; i++)
         json_array_append_new(devices, look_at_device(&nvml, i));
     json_object_set_new(seen, "driver", json_string(driver));
+#ifdef MU_CUDA_BUILT
+    json_object_set_new(seen, "cuda", json_string(MU_CUDA_BUILT));
+#endif
     json_object_set_new(seen, "devices", devices);
     if (nvml.shutdown)
         nvml.shutdown();

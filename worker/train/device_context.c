@@ -3,6 +3,8 @@
 #include "common/launch_env.h"
 #include "common/log.h"
 #include "kernels/cuda_load.h"
+#include "worker/comm/comm_nccl.h"
+#include "worker/guard/page.h"
 #include "worker/train/device_context_impl.h"
 
 #include <dlfcn.h>
@@ -23,7 +25,7 @@ static int threads_of(const mu_config_t *config, int sharers)
 static int share_of_threads(const mu_run_t *run)
 {
     mu_neighbours_t near;
-    return threads_of(run->config, mu_device_context_neighbours(run, &near) == MU_OK ? near.count : 1);
+    return threads_of(run->config, mu_device_context_neighbours(run, NULL, &near) == MU_OK ? near.count : 1);
 }
 
 /* Whether there is a driver to ask; without one a CUDA library built here says nothing about this host. A
@@ -82,10 +84,12 @@ static mu_status_t share_gpu(const mu_run_t *run, const mu_neighbours_t *near, i
     return MU_OK;
 }
 
-static mu_status_t choose_gpu(const mu_run_t *run, int count, int *index)
+static mu_status_t choose_gpu(const mu_run_t *run, const mu_cuda_plugin_t *cuda, int count, int *index)
 {
     mu_neighbours_t near;
-    MU_TRY(mu_device_context_neighbours(run, &near));
+    mu_gpu_id_t id = {0};
+    MU_TRY(cuda->device_id(0, id.bytes));
+    MU_TRY(mu_device_context_neighbours(run, &id, &near));
     *index = near.rank;
     if (near.count <= count)
         return MU_OK;
@@ -103,7 +107,8 @@ static void describe(mu_device_context_t *context)
 static mu_status_t make_cuda(mu_run_t *run, int count, mu_device_context_t *context)
 {
     int index;
-    MU_TRY(choose_gpu(run, count, &index));
+    MU_TRY(mu_cuda_open(&context->cuda));
+    MU_TRY(choose_gpu(run, context->cuda, count, &index));
     MU_TRY(mu_device_cuda_new(index, &context->device));
     describe(context);
     return mu_device_context_join(run, context);
@@ -145,9 +150,40 @@ mu_status_t mu_device_context_alone(const mu_config_t *config, mu_device_context
     return MU_OK;
 }
 
+/* Until the device has passed the oldest mark. A peer that broke does not hold it up: the watch over NCCL aborts. */
+static mu_status_t pass_oldest(mu_device_context_t *context)
+{
+    static const struct timespec between = {.tv_nsec = 50000};
+    bool passed = false;
+    while (!passed) {
+        MU_TRY(context->cuda->mark_passed(context->device, context->ahead[0], &passed));
+        if (!passed)
+            nanosleep(&between, NULL);
+    }
+    context->cuda->mark_free(context->device, context->ahead[0]);
+    context->ahead_count--;
+    memmove(context->ahead, context->ahead + 1, (size_t)context->ahead_count * sizeof *context->ahead);
+    mu_page_progress(context->tp->page);
+    return MU_OK;
+}
+
+mu_status_t mu_device_context_pace(mu_device_context_t *context)
+{
+    if (!context->cuda)
+        return MU_OK;
+    if (context->ahead_count == MU_DEVICE_AHEAD)
+        MU_TRY(pass_oldest(context));
+    MU_TRY(context->cuda->mark_new(context->device, context->cuda->stream(context->device),
+                                   &context->ahead[context->ahead_count]));
+    context->ahead_count++;
+    return MU_OK;
+}
+
 mu_status_t mu_device_context_wait(mu_device_context_t *context)
 {
     mu_comm_t *const groups[] = {context->tp, context->dp};
+    while (context->ahead_count > 0)
+        MU_TRY(pass_oldest(context));
     MU_TRY(mu_comm_sync(groups, 2));
     return context->device->ops->sync(context->device);
 }
@@ -160,10 +196,13 @@ void mu_device_context_abandon(mu_device_context_t *context)
 
 void mu_device_context_free(mu_device_context_t *context)
 {
+    while (context->ahead_count > 0)
+        context->cuda->mark_free(context->device, context->ahead[--context->ahead_count]);
     if (context->own && context->dp)
         mu_comm_free(context->dp);
     if (context->own && context->tp)
         mu_comm_free(context->tp);
+    mu_nccl_watch_free(context->watch);
     mu_device_close(context->device);
     *context = (mu_device_context_t){0};
 }

@@ -46,7 +46,7 @@ static mu_status_t wants_rdma(const mu_run_t *run, const network_t *net, bool *o
     *out = false;
     if (choice == MU_TRANSPORT_AUTO && mu_nccl_env_without_rdma())
         choice = MU_TRANSPORT_TCP;
-    MU_TRY(mu_device_context_neighbours(run, &near));
+    MU_TRY(mu_device_context_neighbours(run, NULL, &near));
     MU_TRY(mu_comm_allreduce(run->groups->workers, MU_MAX, MU_TYPE_I32, &without, 1));
     if (choice == MU_TRANSPORT_TCP || near.count == run->groups->workers->size)
         return MU_OK;
@@ -80,7 +80,7 @@ mu_status_t mu_device_context_join(const mu_run_t *run, mu_device_context_t *con
 {
     const double patience = 30; /* the launcher finds hangs earlier, and names the root cause */
     double hang = run->config->muster.hang_timeout;
-    mu_nccl_limits_t limits = {.meet = 120, .hang = hang > 0 ? hang + patience : 600};
+    mu_nccl_limits_t limits = {.meet = 120, .hang = hang > 0 ? hang + patience : 600, .leave = patience};
     char version[32], taken[64];
     network_t net;
     bool rdma;
@@ -89,8 +89,18 @@ mu_status_t mu_device_context_join(const mu_run_t *run, mu_device_context_t *con
     context->own = true;
     context->tp = context->dp = NULL;
     MU_TRY_GOTO(status, wants_rdma(run, &net, &rdma), out);
-    MU_TRY_GOTO(status, mu_comm_nccl_new(run->groups->tp, context->device, &limits, &context->tp), out);
-    MU_TRY_GOTO(status, mu_comm_nccl_new(run->groups->dp, context->device, &limits, &context->dp), out);
+    MU_TRY_GOTO(status, mu_nccl_watch_new(&limits, &context->watch), out);
+    MU_TRY_GOTO(status, mu_comm_nccl_new(run->groups->tp, context->device, context->watch, &context->tp),
+                out);
+    MU_TRY_GOTO(status, mu_comm_nccl_new(run->groups->dp, context->device, context->watch, &context->dp),
+                out);
+    int tp = mu_comm_nccl_number(context->tp), dp = mu_comm_nccl_number(context->dp);
+    context->one_by_one = tp > 0 && dp > 0 && tp < MU_NCCL_ORDERED;
+    if (context->one_by_one && run->groups->workers->rank == 0)
+        mu_warn("NCCL %d.%d does not start operations of two groups in one order: sums of gradients wait "
+                "until backward "
+                "is done, as with muster.overlap=false; 2.26 or later lets them overlap",
+                tp / 10000, tp / 100 % 100);
     mu_comm_nccl_version(context->tp->size > 1 ? context->tp : context->dp, version, sizeof version);
     MU_TRY_GOTO(status, check_taken(&net, rdma, taken, sizeof taken), out);
     if (version[0]) {

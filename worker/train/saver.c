@@ -35,7 +35,7 @@ mu_status_t mu_saver_reserve(mu_saver_t *s)
     if (!s->checkpoints)
         s->checkpoints = mu_run_checkpoints(s->run);
     mu_shard_plan_t plan = plan_of(s, s->checkpoints, 0);
-    MU_TRY(mu_device_context_neighbours(s->run, &near));
+    MU_TRY(mu_device_context_neighbours(s->run, NULL, &near));
     return mu_background_save_reserve(s->run, &plan, near.count, &s->background);
 }
 

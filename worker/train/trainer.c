@@ -100,6 +100,7 @@ static mu_status_t forward_backward(trainer_t *t)
         MU_TRY(mu_net_forward_backward_sum(t->net, t->tokens + g * stride, each));
         mu_page_progress(t->run->page);
         MU_TRY(mu_saver_look(&t->saver));
+        MU_TRY(mu_device_context_pace(&t->context));
     }
     return mu_replicas_finish(&t->replicas);
 }
@@ -130,7 +131,7 @@ static mu_status_t update(trainer_t *t, mu_report_t *r)
     }
     r->optimizer_step = t->optimizer_step;
     r->scale = t->scale;
-    return c->muster.overlap ? MU_OK : settle(t);
+    return t->replicas.overlap ? MU_OK : settle(t);
 }
 
 /* Running means of about eight steps, for the launcher to find the slow rank. */
@@ -263,7 +264,8 @@ static mu_status_t make_net(trainer_t *t)
                                 .reset_positions = t->setup.reset_positions,
                                 .eod = t->setup.eod};
     MU_TRY(mu_net_new(t->device, &c->model, t->context.tp, &options, &t->net));
-    t->replicas = (mu_replicas_t){.net = t->net, .dp = t->context.dp, .overlap = c->muster.overlap};
+    t->replicas = (mu_replicas_t){
+        .net = t->net, .dp = t->context.dp, .overlap = c->muster.overlap && !t->context.one_by_one};
     return MU_OK;
 }
 

@@ -192,11 +192,13 @@ static void equal_and_unequal_parts(mu_comm_t *comm)
 /* The last member stays away: the others end after the limit, and the page names what they waited for. */
 static void a_peer_that_does_not_come(mu_comm_t *host)
 {
-    const mu_nccl_limits_t limits = {.meet = 20, .hang = 1};
+    const mu_nccl_limits_t limits = {.meet = 20, .hang = 1, .leave = 20};
     mu_comm_t *comm;
+    mu_nccl_watch_t *watch;
     mu_page_t page = {0};
     mu_collective_t last;
-    CHECK(mu_comm_nccl_new(host, dev, &limits, &comm) == MU_OK);
+    CHECK(mu_nccl_watch_new(&limits, &watch) == MU_OK);
+    CHECK(mu_comm_nccl_new(host, dev, watch, &comm) == MU_OK);
     comm->page = &page;
     if (comm->rank != comm->size - 1) {
         float x[4] = {0};
@@ -208,12 +210,46 @@ static void a_peer_that_does_not_come(mu_comm_t *host)
         CHECK(mu_now_ns() - began >= 1000000000);
         CHECK(mu_page_collective(&page, &last) && strcmp(last.operation, "allreduce") == 0 &&
               last.bytes == 16);
-        CHECK(mu_comm_sync(&comm, 1) == MU_BUG); /* it is gone */
+        CHECK(mu_comm_allreduce(comm, MU_SUM, MU_TYPE_F32, p, 4) == MU_HUNG); /* as every later call */
         mu_device_free(dev, p);
     }
     comm->page = NULL;
     MPI_Barrier(MPI_COMM_WORLD);
     mu_comm_free(comm);
+    mu_nccl_watch_free(watch);
+}
+
+/* The last member stays away from sums of two groups, whose operations both stand on the device; and the host goes on,
+ * as it does over `ahead` micro batches, until a copy finds no slot or a launch no place and waits inside CUDA. The
+ * watch ends both groups at once, the host comes back, and learns why. */
+static void a_host_that_is_far_ahead(mu_comm_t *host_a, mu_comm_t *host_b, int ahead)
+{
+    const mu_nccl_limits_t limits = {.meet = 20, .hang = 1, .leave = 20};
+    mu_comm_t *a, *b;
+    mu_nccl_watch_t *watch;
+    CHECK(mu_nccl_watch_new(&limits, &watch) == MU_OK);
+    CHECK(mu_comm_nccl_new(host_a, dev, watch, &a) == MU_OK);
+    CHECK(mu_comm_nccl_new(host_b, dev, watch, &b) == MU_OK);
+    if (a->rank != a->size - 1) {
+        float x[64] = {0};
+        void *p = to_device(x, sizeof x);
+        int64_t began = mu_now_ns();
+        mu_log_level_set(MU_LOG_ERROR);
+        CHECK(mu_comm_start_allreduce(b, MU_TYPE_F32, p, 4) == MU_OK);
+        CHECK(mu_comm_allreduce(a, MU_SUM, MU_TYPE_F32, (float *)p + 32, 4) == MU_OK);
+        for (int i = 0; i < 3 * ahead; i++)
+            dev->ops->put(dev, (float *)p + 48, x, sizeof x / 4);
+        mu_comm_t *const both[] = {a, b};
+        CHECK(mu_comm_sync(both, 2) == MU_HUNG);
+        CHECK(dev->ops->sync(dev) == MU_OK);
+        double took = (double)(mu_now_ns() - began) * 1e-9;
+        CHECK(took >= 1 && took < 15); /* the limit; far less than for ever */
+        mu_device_free(dev, p);
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    mu_comm_free(a);
+    mu_comm_free(b);
+    mu_nccl_watch_free(watch);
 }
 
 static mu_comm_t *make(const char *name)
@@ -235,7 +271,8 @@ int main(int argc, char **argv)
 {
     int rank;
     char id[32], version[32];
-    const mu_nccl_limits_t limits = {.meet = 60, .hang = 60};
+    const mu_nccl_limits_t limits = {.meet = 60, .hang = 60, .leave = 60};
+    mu_nccl_watch_t *watch;
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     if (!has_gpu()) {
@@ -246,8 +283,9 @@ int main(int argc, char **argv)
     setenv("NCCL_HOSTID", id, 1);
     mu_comm_t *host_a = make("tp"), *host_b = make("dp"), *a, *b;
     CHECK(mu_device_cuda_new(0, &dev) == MU_OK);
-    CHECK(mu_comm_nccl_new(host_a, dev, &limits, &a) == MU_OK);
-    CHECK(mu_comm_nccl_new(host_b, dev, &limits, &b) == MU_OK);
+    CHECK(mu_nccl_watch_new(&limits, &watch) == MU_OK);
+    CHECK(mu_comm_nccl_new(host_a, dev, watch, &a) == MU_OK);
+    CHECK(mu_comm_nccl_new(host_b, dev, watch, &b) == MU_OK);
     mu_comm_nccl_version(a, version, sizeof version);
     CHECK(strncmp(version, "NCCL 2.", 7) == 0);
     every_type(a);
@@ -256,8 +294,11 @@ int main(int argc, char **argv)
     one_after_the_other(b);
     equal_and_unequal_parts(b);
     a_peer_that_does_not_come(host_a);
+    for (int ahead = 1; ahead <= 96; ahead = ahead == 1 ? 16 : 6 * ahead)
+        a_host_that_is_far_ahead(host_a, host_b, ahead);
     mu_comm_free(a);
     mu_comm_free(b);
+    mu_nccl_watch_free(watch);
     mu_comm_free(host_a);
     mu_comm_free(host_b);
     mu_device_close(dev);

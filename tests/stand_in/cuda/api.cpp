@@ -149,7 +149,8 @@ cudaError_t cudaPeekAtLastError(void)
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
-    *version = mu_stand_in_device_count() ? CUDART_VERSION : 0;
+    const char *given = mu_stand_in_option("STAND_IN_CUDA", "driver=");
+    *version = given ? atoi(given) : mu_stand_in_device_count() ? CUDART_VERSION : 0;
     return cudaSuccess;
 }
 
@@ -161,7 +162,11 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
+    int driver;
     *count = mu_stand_in_device_count();
+    (void)cudaDriverGetVersion(&driver);
+    if (*count && driver / 1000 < CUDART_VERSION / 1000)
+        return mu_stand_in_error(cudaErrorInsufficientDriver);
     return mu_stand_in_error(*count ? cudaSuccess : cudaErrorNoDevice);
 }
 

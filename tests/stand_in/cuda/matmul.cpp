@@ -143,6 +143,9 @@ cublasStatus_t judge(const operation &o, const layout &a, const layout &b, const
     case CUBLASLT_EPILOGUE_DEFAULT:
         break;
     case CUBLASLT_EPILOGUE_BIAS:
+        if (mu_stand_in_shall_fail("EPILOGUE_BIAS"))
+            return CUBLAS_STATUS_NOT_SUPPORTED;
+        break;
     case CUBLASLT_EPILOGUE_BGRADA:
     case CUBLASLT_EPILOGUE_BGRADB:
     case CUBLASLT_EPILOGUE_GELU:

@@ -522,8 +522,17 @@ ncclResult_t ncclCommDestroy(ncclComm_t handle)
 
 ncclResult_t ncclCommAbort(ncclComm_t handle)
 {
-    hold(handle)->aborted = true; /* what is enqueued ends without a result */
+    std::shared_ptr<ncclComm> comm = hold(handle);
+    comm->aborted = true; /* what is enqueued ends without a result */
     forget(handle);
+    /* as NCCL's: until the device is done, where another communicator's operation may stand */
+    auto wait = [comm]() -> ncclResult_t {
+        mu_stand_in_drain(comm->device);
+        return ncclSuccess;
+    };
+    if (depth == 0)
+        return wait();
+    grouped->push_back(wait);
     return ncclSuccess;
 }
 

@@ -201,6 +201,7 @@ static void each_check_fails(void **state)
         {"gpu", "", "gpu.driver", true, "unknown", "GPUs"},
         {"gpu.devices", "[]", "gpu.count", true, "0 GPUs", "2, one for each slot"},
         {"gpu.driver", "\"535.2\"", "gpu.driver_version", true, "535.2", "570.1"},
+        {"gpu.cuda", "\"13.0.88\"", "gpu.driver_old", true, "570.1", "580 or newer"},
         {"gpu.devices.0.ecc_uncorrected", "3", "gpu.health", true,
          "GPU 0 (GPU-4f2a9c31): 3 uncorrectable memory errors", "none"},
         {"gpu.devices.1.remap_pending", "true", "gpu.health", true,
