@@ -4,6 +4,7 @@
 #include "common/commands/serve_commands.h"
 #include "common/log.h"
 #include "common/stdio_setup.h"
+#include "common/version.h"
 #include "common/words.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/mpi/agent.h"
@@ -50,7 +51,7 @@ static void help(FILE *out)
     for (int i = 0; i < VERBS; i++)
         fprintf(out, "  %-11s %s\n", name_of(&verbs[i]),
                 verbs[i].command ? verbs[i].command->summary : verbs[i].summary);
-    fprintf(out, "\nmuster VERB --help says more about one; muster --version\n"
+    fprintf(out, "\nmuster VERB --help says more about one; muster --version [--json]\n"
                  "exit codes: docs/exit-codes.md\n");
 }
 
@@ -64,10 +65,8 @@ static mu_status_t obey(int argc, char **argv)
         help(stdout);
         return MU_OK;
     }
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("muster %s\n", MU_VERSION);
-        return MU_OK;
-    }
+    if (strcmp(argv[1], "--version") == 0)
+        return mu_version_print(argc, argv, "muster");
     for (int i = 0; i < VERBS; i++)
         if (strcmp(argv[1], name_of(&verbs[i])) == 0)
             return verbs[i].run(argc - 1, argv + 1);

@@ -1,5 +1,6 @@
 #include "common/log.h"
 #include "common/stdio_setup.h"
+#include "common/version.h"
 #include "worker/probe/probe.h"
 #include "worker/cmd/verbs.h"
 
@@ -26,10 +27,8 @@ static mu_status_t obey(int argc, char **argv)
         fputs(usage, stdout);
         return mu_stdio_end(MU_OK);
     }
-    if (strcmp(word, "--version") == 0) {
-        printf("muster-worker %s\n", MU_VERSION);
-        return mu_stdio_end(MU_OK);
-    }
+    if (strcmp(word, "--version") == 0)
+        return mu_stdio_end(mu_version_print(argc, argv, "muster-worker"));
     if (argc == 2 && strcmp(word, "--probe") == 0)
         return mu_probe_main();
     if (strcmp(word, "--drain") == 0)

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# scripts/check-style refuses what it is there for: a circle between folders, an include of a folder above, a folder of 31
+# sources, a dead link, a name of an environment variable outside the table. And check-circles: files that call each other.
+. "$(dirname "$0")/lib.sh"
+tree=$scratch/tree
+mkdir "$tree" && tar -C "$MUSTER_SOURCE" --exclude=./build --exclude=.git -cf - . 2>/dev/null | tar -C "$tree" -xf -
+rm -rf "$tree"/build* "$tree/quickstart" "$tree/tests/data"
+# the layout and the spelling are not the subject
+mkdir "$scratch/none" && ln -s /bin/true "$scratch/none/codespell"
+for name in clang-format clang-format-14; do ln -s /bin/false "$scratch/none/$name"; done
+check() { # check EXIT_CODE [PATTERN...]: it ends so, and a line has each pattern
+    local code=0 wanted=$1
+    shift
+    (cd "$tree" && PATH=$scratch/none:$PATH GIT_DIR=$scratch/no.git scripts/check-style) >"$scratch/out" 2>&1 || code=$?
+    [ $code -eq "$wanted" ] || fail "exit $code: $(tail -n 5 "$scratch/out")"
+    for pattern in "$@"; do grep -q -- "$pattern" "$scratch/out" || fail "no '$pattern': $(tail -n 20 "$scratch/out")"; done
+}
+check 77 # the tree itself is fine; 77: no clang-format
+
+plant() { # plant FILE LINE: as the first line
+    sed -i "1i $2" "$tree/$1"
+}
+plant dataset/store/dataset.c '#include "launcher/cmd/cmd.h"'           # an arrow up, which closes a circle
+plant worker/main.c 'const char *planted = "MUSTER_PLANTED";'           # a name outside its table
+plant docs/plan.md '[nowhere](no-such-page.md)'                         # a dead link
+for i in $(seq 31); do echo "int mu_planted_$i;" >"$tree/launcher/http/planted_$i.c"; done
+check 1 'dataset/store/dataset.c:1: .*may not include "launcher/cmd/cmd.h"' 'in a circle: dataset/store launcher/cmd' \
+    'worker/main.c:1: .*launch_env' 'docs/plan.md:1: .*no-such-page.md' 'launcher/http: 3[0-9] sources'
+
+# Two files of a library that call each other.
+mkdir -p "$scratch"/lib/{common,dataset,kernels,launcher,worker}
+cat >"$scratch/one.c" <<'END'
+int two(void);
+int one(void) { return two(); }
+END
+cat >"$scratch/two.c" <<'END'
+int one(void);
+int two(void) { return one(); }
+END
+(cd "$scratch" && cc -c one.c -o one.c.o && cc -c two.c -o two.c.o)
+for folder in common dataset kernels launcher worker; do ar rc "$scratch/lib/$folder/libmu_$folder.a"; done
+(cd "$scratch" && ar rc lib/common/libmu_common.a one.c.o)
+"$MUSTER_SOURCE/scripts/check-circles" "$scratch/lib" || fail "check-circles: one file is a circle"
+(cd "$scratch" && ar rc lib/common/libmu_common.a two.c.o)
+expect_exit 1 "$MUSTER_SOURCE/scripts/check-circles" "$scratch/lib" 2>"$scratch/out"
+grep -q 'one.*two\|two.*one' "$scratch/out" || fail "$(cat "$scratch/out")"

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# `cmake --install` into any prefix: the programs run from there and find their parts, pages and completions are there.
+. "$(dirname "$0")/lib.sh"
+build=$(dirname "$MUSTER_BIN")
+cmake --install "$build" --prefix "$scratch/a prefix" >"$scratch/log" 2>&1 || fail "$(tail "$scratch/log")"
+at="$scratch/a prefix"
+for file in bin/muster bin/muster-worker bin/muster-wandb share/man/man1/muster.1 share/man/man1/muster-run.1 \
+    share/man/man1/muster-tokenizer-train.1 share/bash-completion/completions/muster share/zsh/site-functions/_muster \
+    share/muster/configs/quickstart.yml share/muster/slurm/muster.sbatch share/doc/muster/copyright share/doc/muster/docs/config.md; do
+    [ -s "$at/$file" ] || fail "not installed: $file"
+done
+bash -n "$at/share/bash-completion/completions/muster"
+
+# A page for each verb that --help names.
+"$at/bin/muster" man --list | tr ' ' - | while read -r page; do
+    grep -q '^\.TH' "$at/share/man/man1/muster-$page.1" || fail "no page muster-$page.1"
+done
+
+# The installed launcher starts the installed worker, and not one in PATH.
+make_data "$scratch/data"
+muster="$at/bin/muster"
+"$muster" run "$scratch/model.yml" --workers 1 --run-dir "$scratch/run" --dry-run >"$scratch/out" 2>&1 || fail "$(cat "$scratch/out")"
+grep -qF "$at/bin/muster-worker" "$scratch/out" || fail "another worker: $(cat "$scratch/out")"
+
+# --version: what was built, with which libraries.
+for program in muster muster-worker; do
+    "$at/bin/$program" --version >"$scratch/version"
+    head -n 1 "$scratch/version" | grep -qE "^$program [0-9]+\.[0-9]+\.[0-9]+$" || fail "$(cat "$scratch/version")"
+    for word in commit MPI oneDNN HDF5 CUDA NCCL; do
+        grep -qE "^  $word +[^ ]" "$scratch/version" || fail "$program: no $word: $(cat "$scratch/version")"
+    done
+    "$at/bin/$program" --version --json | python3 -c '
+import json, sys
+o = json.load(sys.stdin)
+assert o["program"] == sys.argv[1] and all(o[k] for k in ("version", "mpi", "onednn", "hdf5", "cuda", "nccl")), o' "$program"
+    expect_exit 2 "$at/bin/$program" --version --yaml 2>/dev/null
+done
