@@ -3,7 +3,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
-#include "common/rundir.h"
+#include "common/run/rundir.h"
 #include "dataset/store/dataset.h"
 #include "dataset/order/order.h"
 #include "dataset/tokenizer/tokenizer.h"

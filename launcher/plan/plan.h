@@ -17,7 +17,7 @@
 
 #include "common/buf.h"
 #include "common/config/config.h"
-#include "common/account.h"
+#include "common/run/account.h"
 #include "launcher/plan/plan_cards.h"
 #include "launcher/plan/plan_memory.h"
 #include "launcher/plan/plan_scale.h"
