@@ -52,6 +52,7 @@ typedef struct mu_asked {
 
 typedef struct mu_why {
     int status; /* of HTTP */
+    bool again; /* another model took over meanwhile: the request is to be read for that one */
     char text[240];
 } mu_why_t;
 

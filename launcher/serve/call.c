@@ -177,9 +177,10 @@ static bool enter(mu_serve_t *s, const mu_http_request_t *request, mu_call_t *ca
     uint64_t seed = (uint64_t)call->asked.seed;
     if (!mu_serve_ready(s))
         return refuse(why, 503, s->draining ? "the server is ending" : "the model is being loaded");
-    if (s->current->model !=
-        call->model) /* another took over meanwhile; both have one tokenizer at most times */
+    if (s->current->model != call->model) {
+        why->again = true;
         return refuse(why, 503, "the model is being changed: ask again");
+    }
     if (!fits(s, call, &most, why))
         return false;
     room = s->current->hello.slots + s->current->hello.waiting - s->current->jobs;

@@ -87,34 +87,56 @@ static const char *body_json(const mu_http_request_t *request, size_t *n, char *
     return text;
 }
 
-static void ask(visit_t *v, mu_protocol_t protocol)
+/* The model that answers now, which may be another than a moment ago. */
+static void use_model(visit_t *v)
+{
+    mu_serve_t *s = v->serve;
+    pthread_mutex_lock(&s->lock);
+    if (v->model && --v->model->users == 0)
+        mu_served_free(v->model);
+    v->model = s->model;
+    if (v->model)
+        v->model->users++;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static bool begin_call(visit_t *v, mu_protocol_t protocol, const char *body, size_t n, mu_why_t *why)
 {
     mu_serve_t *s = v->serve;
     mu_asked_limits_t limits = {.max_new = s->args->max_new_tokens};
     mu_asked_t asked;
-    mu_why_t why = {0};
+    *why = (mu_why_t){0};
+    if (!mu_asked_read(protocol, body, n, &limits, &asked, why))
+        return false;
+    if (!v->model || (asked.model && strcmp(asked.model, v->model->name) != 0)) {
+        mu_asked_release(&asked);
+        *why = v->model
+                   ? (mu_why_t){.status = 404,
+                                .text = "there is no such model: GET /v1/models names the one that is served"}
+                   : (mu_why_t){.status = 503, .text = "the model is being loaded"};
+        return false;
+    }
+    pthread_mutex_lock(&s->lock);
+    v->model->users++;
+    pthread_mutex_unlock(&s->lock);
+    return mu_call_begin(s, v->request, &asked, v->model, why);
+}
+
+static void ask(visit_t *v, mu_protocol_t protocol)
+{
+    mu_why_t why;
     char *form;
     size_t n;
     const char *body = body_json(v->request, &n, &form);
-    bool good = mu_asked_read(protocol, body, n, &limits, &asked, &why);
-    free(form);
-    if (good && !v->model) {
-        mu_asked_release(&asked);
-        why = (mu_why_t){503, "the model is being loaded"};
-        good = false;
-    } else if (good && asked.model && strcmp(asked.model, v->model->name) != 0) {
-        mu_asked_release(&asked);
-        why = (mu_why_t){404, "there is no such model: GET /v1/models names the one that is served"};
-        good = false;
-    } else if (good) {
-        pthread_mutex_lock(&s->lock);
-        v->model->users++;
-        pthread_mutex_unlock(&s->lock);
-        good = mu_call_begin(s, v->request, &asked, v->model, &why);
+    bool good = begin_call(v, protocol, body, n, &why);
+    while (!good && why.again) { /* a model that took over is not an error of the client's */
+        use_model(v);
+        good = begin_call(v, protocol, body, n, &why);
     }
+    free(form);
     if (good)
         return;
-    count(s, why.status);
+    count(v->serve, why.status);
     reply_error(v, protocol, why.status, why.text);
 }
 
