@@ -1,4 +1,4 @@
-/* What the user has told NCCL in the environment that is also muster's business. Source: NVIDIA NCCL documentation,
+/* What the user has set for NCCL in the environment and muster must follow too. Source: NVIDIA NCCL documentation,
  * environment variables. */
 #ifndef MU_COMMON_NCCL_ENV_H
 #define MU_COMMON_NCCL_ENV_H

@@ -18,19 +18,6 @@ bool mu_parse_i64(const char *text, int64_t *out)
     return true;
 }
 
-bool mu_parse_u64(const char *text, uint64_t *out)
-{
-    char *end;
-    if (!isdigit((unsigned char)text[0]))
-        return false;
-    errno = 0;
-    unsigned long long v = strtoull(text, &end, 10);
-    if (errno || *end)
-        return false;
-    *out = v;
-    return true;
-}
-
 bool mu_parse_f64(const char *text, double *out)
 {
     char *end;

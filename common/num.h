@@ -9,9 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The whole of `text` as a number; false when it is empty, has anything behind it, or does not fit. */
+/* The whole of `text` as a number; false when it is empty, has anything after it, or does not fit. */
 bool mu_parse_i64(const char *text, int64_t *out);
-bool mu_parse_u64(const char *text, uint64_t *out);
 bool mu_parse_f64(const char *text, double *out); /* finite values only */
 /* Bytes: "1024", "64K", "2M", "24GiB", "1.5TB" (all units are powers of 1024). */
 bool mu_parse_size(const char *text, uint64_t *out);

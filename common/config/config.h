@@ -166,7 +166,7 @@ mu_status_t mu_config_load(char *const *paths, int npaths, char *const *override
 /* The same from one file's text, as a checkpoint carries it; `name` stands for the file in messages. Nothing
  * is taken from the environment. */
 mu_status_t mu_config_load_text(const char *name, const char *text, mu_config_t **out);
-/* The same for a model that is to be used, here and now: what its training was told about its machines
+/* The same for a model that is to be used, here and now: what its training knew of its machines
  * (mu_config_elsewhere) is forgotten, then key=value arguments win. */
 mu_status_t mu_config_load_trained(const char *name, const char *text, char *const *overrides, int noverrides,
                                    mu_config_t **out);
@@ -198,7 +198,7 @@ bool mu_config_given(const mu_config_t *config, const char *key);
 /* Where a key came from: "quickstart.yml:12:3", "command line", "default", "inferred". Never NULL. */
 const char *mu_config_origin(const mu_config_t *config, const char *key);
 
-/* Things a user should be told once (accepted keys without effect, pipe stages mapped to tp, ...): one line
+/* Things to be reported to the user once (accepted keys without effect, pipe stages mapped to tp, ...): one line
  * each, separated by newlines. */
 const char *mu_config_notes(const mu_config_t *config);
 

@@ -87,7 +87,7 @@ mu_status_t mu_dataset_take_labels(mu_dataset_t *ds, mu_dataset_t *labels);
 const char *mu_dataset_version(const mu_dataset_t *ds);
 /* Ids are below this; 0: not known. */
 int64_t mu_dataset_vocab(const mu_dataset_t *ds);
-/* Ids are to be below `vocab` as well from here on, as if mu_dataset_open() had been told. */
+/* Ids are to be below `vocab` as well from here on, as if mu_dataset_open() had been given it. */
 void mu_dataset_limit(mu_dataset_t *ds, int64_t vocab);
 /* The tokenizer's copy inside a prepared directory and its digest; NULL for a .bin/.idx. */
 const char *mu_dataset_tokenizer_path(const mu_dataset_t *ds);

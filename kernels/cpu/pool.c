@@ -118,11 +118,6 @@ mu_status_t mu_pool_new(int threads, void (*start)(void), mu_pool_t **out)
     return MU_OK;
 }
 
-int mu_pool_threads(const mu_pool_t *pool)
-{
-    return pool->threads;
-}
-
 void mu_pool_run(mu_pool_t *pool, int64_t n, int64_t grain, mu_pool_job_t job, void *arg)
 {
     if (n <= 0)

@@ -89,6 +89,5 @@ void mu_ready_progress(mu_ready_t *ready, int64_t now, bool last);
 /* In a pod of an MPIJob: what may have become of a worker whose name is not found for long, once a host. */
 void mu_ready_pods(mu_ready_t *ready, int64_t now);
 void mu_ready_verdict(mu_ready_t *ready, mu_status_t status, int64_t now);
-const char *mu_reason_fix(mu_reason_t reason);
 
 #endif

@@ -43,11 +43,6 @@ static const char *const fixes[MU_REASON_COUNT] = {
     [MU_REASON_VERSION] = "install the same build on every host",
 };
 
-const char *mu_reason_fix(mu_reason_t reason)
-{
-    return fixes[reason];
-}
-
 /* The causes of the hosts that are not ready, biggest group first. */
 typedef struct group {
     mu_reason_t reason;

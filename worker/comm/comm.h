@@ -1,11 +1,11 @@
 /*
  * Collectives among the workers of one group (a tp group, a dp group, or all workers).
  *
- * A communicator is a table of operations chosen once (self: one member, no MPI; mpi; later nccl) and a place
+ * A communicator is a table of operations chosen once (self: one member, no MPI; mpi; nccl) and a place
  * in the group. Buffers live on the communicator's device (host memory for self and mpi). Every operation is
  * collective: all members of the group call it, in the same order, with the same count. Results are the same
  * bits on every member. Before each operation the communicator writes (name, sequence, operation, bytes) to
- * the rank's page, so that a hang can be told; the time spent inside is counted. Errors: MU_NETWORK.
+ * the rank's page, so that a hang is reported with them; the time spent inside is counted. Errors: MU_NETWORK.
  *
  * On a device operations may be enqueued like its own: their results are there for what is enqueued later,
  * and errors show in mu_comm_sync().
