@@ -142,7 +142,8 @@ static void samples_of_two_sets(void **state)
     char *paths[] = {mu_strdup(count_up("a", 0, sizes_a, 5)), mu_strdup(count_up("b", 100, sizes_b, 3)),
                      NULL};
     static const double weights[] = {0.5, 0.25};
-    mu_mixture_options_t o = {.train = {paths, weights}, .valid = {paths + 1, NULL}};
+    mu_mixture_options_t o = {.train = {.paths = paths, .weights = weights},
+                              .valid = {.paths = paths + 1, .weights = NULL}};
     assert_int_equal(mu_mixture_open(&o, &m), MU_OK);
     assert_null(mu_mixture_single(m));
     assert_null(mu_mixture_tokenizer(m));
@@ -232,11 +233,12 @@ static void the_version_names_what_is_mixed(void **state)
          seen[5][40];
     char *ab[] = {a, b, NULL}, *ba[] = {b, a, NULL};
     static const double weights[] = {2, 1};
-    const mu_mixture_options_t each[] = {{.train = {ab, NULL}, .valid = {ab, NULL}},
-                                         {.train = {ba, NULL}, .valid = {ab, NULL}},
-                                         {.train = {ab, weights}, .valid = {ab, NULL}},
-                                         {.train = {ab, NULL}, .valid = {ba + 1, NULL}},
-                                         {.train = {ab, NULL}, .by_documents = true, .alpha = 1}};
+    const mu_mixture_options_t each[] = {
+        {.train = {.paths = ab, .weights = NULL}, .valid = {.paths = ab, .weights = NULL}},
+        {.train = {.paths = ba, .weights = NULL}, .valid = {.paths = ab, .weights = NULL}},
+        {.train = {.paths = ab, .weights = weights}, .valid = {.paths = ab, .weights = NULL}},
+        {.train = {.paths = ab, .weights = NULL}, .valid = {.paths = ba + 1, .weights = NULL}},
+        {.train = {.paths = ab, .weights = NULL}, .by_documents = true, .alpha = 1}};
     for (int i = 0; i < 5; i++) {
         mu_mixture_t *m;
         assert_int_equal(mu_mixture_open(&each[i], &m), MU_OK);
@@ -272,7 +274,7 @@ static void bad_blends_are_refused(void **state)
     mu_dataset_close(ds);
     mu_mixture_t *m;
     char *gone[] = {in_folder("nothing"), NULL};
-    mu_mixture_options_t o = {.train = {gone, NULL}};
+    mu_mixture_options_t o = {.train.paths = gone};
     assert_int_equal(mu_mixture_open(&o, &m), MU_NOINPUT);
 }
 
