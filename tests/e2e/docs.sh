@@ -82,7 +82,7 @@ put_in() {
     sed -E -e "s#apply -f DIR#apply -f $scratch/files#; s#\bRUN(_B|@best)#$scratch/gated@best#; s#\bRUN_A\b#$scratch/gated#; s#\bHF_DIR\b#$scratch/hf#; s#\bMODEL\b#$scratch/gated#" \
         -e "s#'(ppl|loss)<=[0-9.]+'#'\1<=1e9'#g; s#'(tokens|acc)>=[0-9.]+'#'\1>=0'#g; s#test\.jsonl#$scratch/test.jsonl#" \
         -e 's#--prompt TEXT#--prompt int#; s#--max-new-tokens M#--max-new-tokens 2#; s#--bench N#--bench 2#' \
-        -e "s#CONFIG\.\.\.#$scratch/model.yml#; s#RUN_DIR#$scratch/run#; s#\bRUN\b#$scratch/run#; s#--data DIR#--data $scratch/data#" \
+        -e "s#CONFIG\.\.\.#$scratch/model.yml#; s#RUN_DIR#$scratch/run#; s#\bRUN\b#$scratch/run#; s#--data DIR#--data $scratch/data#; s#--feedback FILE#--feedback $scratch/feedback#" \
         -e "s#--hostfile FILE#--hostfile $scratch/hosts#; s#a:2,b:2#localhost:2#; s#N\+1#3#; s#--workers N#--workers 2#" \
         -e 's#\[key=value\.\.\.\]#seed=5#; s#\[--gpu NAME \| --device-memory SIZE\]#--gpu A100#; s#--mfu FRACTION#--mfu 0.5#' \
         -e 's# SECONDS# 5#; s#\bJOB\b#17#; s#(instance=|mpijob |pod )NAME#\1muster#; s#worker-I\b#worker-0#; s#\[(--[^]]*)\]#\1#g' \
@@ -109,6 +109,7 @@ muster render storage configs/gpt-neox-20b.yml --output "$scratch/files" 2>/dev/
 muster render argo configs/gpt-neox-20b.yml image=i:1 gate='ppl<=16.53' --output "$scratch/files" 2>/dev/null
 # what gates and lineage want: a run that has evaluated, its export, labelled examples
 muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/gated" eval_interval=1 >"$scratch/out" 2>&1 || fail "$(tail "$scratch/out")"
+echo '{"reward":1}' >"$scratch/feedback"
 muster export "$scratch/gated" --output "$scratch/hf" 2>"$scratch/out" || fail "$(cat "$scratch/out")"
 echo '{"prompt": "int", "choices": ["main", "x"], "answer": 0}' >"$scratch/test.jsonl"
 

@@ -158,7 +158,7 @@ static void damaged_labels(void **state)
 {
     mu_dataset_t *ds = write_set("chat", true);
     mu_data_manifest_t m;
-    unsigned char byte;
+    unsigned char byte = 0;
     int32_t tokens[23];
     (void)state;
     assert_int_equal(mu_dataset_counted(ds, MU_TRAIN) > 0, 1);
