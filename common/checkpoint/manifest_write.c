@@ -66,6 +66,12 @@ static void put_f64(mu_buf_t *out, const char *key, double value)
         mu_buf_adds(out, "null");
 }
 
+void mu_shard_release(mu_shard_t *shard)
+{
+    free(shard->slices);
+    *shard = (mu_shard_t){.slices = NULL};
+}
+
 void mu_shard_pack(const mu_shard_t *shard, mu_buf_t *out)
 {
     mu_buf_addf(out, "{\"name\":\"%s\",\"size\":%llu,\"frame\":\"%s\",\"slices\":[", shard->name,

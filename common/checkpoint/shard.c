@@ -28,12 +28,6 @@ struct mu_shard_copy {
     _Atomic uint64_t written;
 };
 
-void mu_shard_release(mu_shard_t *shard)
-{
-    free(shard->slices);
-    *shard = (mu_shard_t){.slices = NULL};
-}
-
 /* Creates the file, and makes the file system promise the room before any value is written. */
 static mu_status_t create_with_room(const char *path, uint64_t size, int *out)
 {

@@ -4,7 +4,7 @@
 #include "dataset/prepare/reader_impl.h"
 #include "dataset/tokenizer/utf8.h"
 
-enum { SLACK = 4096, BAD_SHOWN = 3, COLUMNS_SHOWN = 20 };
+enum { SLACK = 4096, COLUMNS_SHOWN = 20 };
 
 static bool is_table(const mu_reader_t *r)
 {
@@ -227,21 +227,6 @@ static mu_status_t repair(mu_reader_t *r, const char **text, size_t *n)
     r->counts.invalid += mu_utf8_repair(*text, *n, &r->repaired);
     *text = r->repaired.data;
     *n = r->repaired.len;
-    return MU_OK;
-}
-
-mu_status_t mu_record_bad(mu_reader_t *r, const mu_fault_t *fault, const char *advice)
-{
-    if (r->counts.bad >= r->options.skip_bad) {
-        char spent[64] = "";
-        if (r->options.skip_bad > 0)
-            snprintf(spent, sizeof spent, "; bad records left out before it: %lld", (long long)r->counts.bad);
-        return mu_fail(MU_DATA, "%s:%lld:%zu: %s%s%s", r->text.name, (long long)fault->line,
-                       fault->column + 1, fault->why, advice, spent);
-    }
-    if (r->counts.bad++ < BAD_SHOWN)
-        mu_warn("%s:%lld:%zu: left out, since %s", r->text.name, (long long)fault->line, fault->column + 1,
-                fault->why);
     return MU_OK;
 }
 

@@ -37,19 +37,6 @@ typedef struct loop {
     bool over;
 } loop_t;
 
-bool mu_serve_ready(const mu_serve_t *s)
-{
-    return !s->draining && s->current && s->current->state == MU_BACKEND_READY;
-}
-
-void mu_serve_wake(mu_serve_t *s)
-{
-    uint64_t one = 1;
-    if (write(s->wake, &one, sizeof one) < 0) {
-        /* it is full: the loop wakes anyway */
-    }
-}
-
 /* ---- engines ---- */
 
 static mu_status_t start_engine(mu_serve_t *s, mu_served_t *model, mu_backend_t **out)

@@ -11,31 +11,6 @@
 
 enum { REDUCED_ALIGN = 64 };
 
-mu_status_t mu_net_get_memory(mu_net_t *net, mu_memory_t kind, int64_t bytes, void **out)
-{
-    MU_TRY(mu_device_alloc(net->dev, kind, bytes, out));
-    if (net->memory_count == net->memory_cap) {
-        net->memory_cap = net->memory_cap ? 2 * net->memory_cap : 64;
-        net->memory = mu_realloc(net->memory, (size_t)net->memory_cap * sizeof *net->memory);
-    }
-    net->memory[net->memory_count++] = *out;
-    return MU_OK;
-}
-
-mu_status_t mu_net_get_array(mu_net_t *net, mu_memory_t kind, int64_t elements, mu_array_t *out)
-{
-    out->type = net->options.dtype;
-    return mu_net_get_memory(net, kind, elements * mu_dtype_size(out->type), &out->data);
-}
-
-mu_status_t mu_net_get_floats(mu_net_t *net, mu_memory_t kind, int64_t elements, float **out)
-{
-    void *p;
-    MU_TRY(mu_net_get_memory(net, kind, elements * (int64_t)sizeof(float), &p));
-    *out = p;
-    return MU_OK;
-}
-
 /* Whether an adapter has rows of keys or values. */
 static bool adapts_keys(const mu_model_t *m)
 {
@@ -320,33 +295,6 @@ void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const
     if (p->master && from < to)
         net->ops->put(net->dev, p->master + (from - p->own), host + (from - first),
                       (to - from) * (int64_t)sizeof *host);
-}
-
-int mu_net_group_count(const mu_net_t *net)
-{
-    return 2 * (int)net->model.layers + 2;
-}
-
-void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg)
-{
-    net->whole = whole;
-    net->whole_arg = arg;
-}
-
-mu_status_t mu_net_group_whole(mu_net_t *net, int group)
-{
-    return net->whole ? net->whole(net->whole_arg, group) : MU_OK;
-}
-
-void mu_net_on_need(mu_net_t *net, mu_net_need_t need, void *arg)
-{
-    net->need = need;
-    net->need_arg = arg;
-}
-
-mu_status_t mu_net_group_need(mu_net_t *net, int group)
-{
-    return net->need ? net->need(net->need_arg, group) : MU_OK;
 }
 
 int mu_net_param_count(const mu_net_t *net)

@@ -191,8 +191,14 @@ void mu_net_final_norm(mu_net_t *net, int64_t from, int64_t rows);
  * bits depend on that row alone, where the device promises it. */
 mu_status_t mu_net_gather_logits(mu_net_t *net, int64_t from, int64_t rows, bool each, float *out);
 /* y = x w^T (+ bias) (+ plus); each: as above. */
-void mu_net_linear(mu_net_t *net, bool each, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
-                   mu_array_t plus, int64_t rows, int64_t in, int64_t out);
+static inline void mu_net_linear(mu_net_t *net, bool each, mu_array_t y, mu_array_t x, mu_array_t w,
+                                 mu_array_t bias, mu_array_t plus, int64_t rows, int64_t in, int64_t out)
+{
+    if (each && net->ops->linear_rows)
+        net->ops->linear_rows(net->dev, y, x, w, bias, plus, rows, in, out);
+    else
+        net->ops->linear_forward(net->dev, y, x, w, bias, plus, rows, in, out);
+}
 /* Of a layer: its norms are of the first group. */
 #define MU_GROUP_ATTENTION(layer) (1 + 2 * (int)(layer))
 #define MU_GROUP_MLP(layer)       (2 + 2 * (int)(layer))

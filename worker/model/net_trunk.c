@@ -33,15 +33,6 @@ static mu_attention_t attention_shape(const mu_net_t *net, const mu_net_place_t 
                             place->piece ? NULL : net->attention_start};
 }
 
-void mu_net_linear(mu_net_t *net, bool each, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
-                   mu_array_t plus, int64_t rows, int64_t in, int64_t out)
-{
-    if (each && net->ops->linear_rows)
-        net->ops->linear_rows(net->dev, y, x, w, bias, plus, rows, in, out);
-    else
-        net->ops->linear_forward(net->dev, y, x, w, bias, plus, rows, in, out);
-}
-
 static void rotate(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, bool inverse)
 {
     if (!net->rotary)
