@@ -41,7 +41,7 @@ int nvmlShutdown(void)
 
 int nvmlSystemGetDriverVersion(char *text, unsigned int size)
 {
-    snprintf(text, size, "570.00");
+    snprintf(text, size, "580.00");
     return OK;
 }
 

@@ -557,7 +557,7 @@ static void probe_sees_gpus(void **state)
     setenv("STAND_IN_NVML", "", 1);
     facts = facts_for("{\"paths\": {\"nvml\": \"%s\"}}", MU_STAND_IN_NVML);
     assert_string_equal(text_at(facts, "gpu.state"), "ok");
-    assert_string_equal(text_at(facts, "gpu.driver"), "570.00");
+    assert_string_equal(text_at(facts, "gpu.driver"), "580.00");
     json_t *devices = json_object_get(json_object_get(facts, "gpu"), "devices");
     assert_int_equal(json_array_size(devices), 2);
     assert_string_equal(text_at(json_array_get(devices, 1), "uuid"), "GPU-stand-in-1");
