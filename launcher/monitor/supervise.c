@@ -375,12 +375,13 @@ static void judge_help(attempt_t *a, int64_t now)
 
 static void pass_stop_on(attempt_t *a, int64_t now)
 {
-    if ((a->s->stops >= 1 || a->s->drains > a->drains_before) && a->order.request < MU_REQUEST_STOP) {
+    if (a->s->stops >= 2) { /* maybe without a first request: nothing is asked to save then */
+        if (a->course != KILLING)
+            begin_killing(a, now);
+    } else if ((a->s->stops == 1 || a->s->drains > a->drains_before) && a->order.request < MU_REQUEST_STOP) {
         a->order.request = MU_REQUEST_STOP;
         answer_all(a);
     }
-    if (a->s->stops >= 2 && a->course != KILLING)
-        begin_killing(a, now);
     if (a->course != KILLING && mu_rundir_writer_moved(a->s->writer)) {
         mu_error("%s is no longer the directory that this run began in: it was moved, removed or replaced",
                  a->s->run_dir);

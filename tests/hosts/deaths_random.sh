@@ -20,6 +20,7 @@ for ((k = 1; k <= deaths; k++)); do
     1) end_named "$k" 11 "$rank" "$where was killed by signal 11" ;;
     2) end_named "$k" 6 "$rank" "$where was killed by signal 6" ;;
     3)
+        [ "$code" -ne 14 ] || code=15 # 14 is Open MPI's, which the launcher takes for a consequence at first
         victim=$(rank_pid "$rank")
         since=$EPOCHREALTIME
         "$MUSTER_BIN/hosts_end_rank" "$victim" "$code"
