@@ -38,7 +38,7 @@ FORMS = {
              dict(r=4, lora_alpha=8, fan_in_fan_out=True,
                   target_modules=["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"])),
     "llama": (lambda: models.llama(), dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])),
-    "llama-all": (lambda: models.llama("Qwen2"),
+    "llama-all": (lambda: models.llama("Qwen2", head_dim=8),
                   dict(r=3, lora_alpha=6, target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
                                                           "down_proj"])),
 }
