@@ -53,7 +53,7 @@ const char mu_argo_parameters[] =
     "# layout, global batch, memory, checkpoints: before anything is fetched; 78 if it does not fit\n"
     "exec muster plan \"$@\" --workers $((TRAINER_NODES * slots))\n";
 
-/* curl goes on where it was cut off. What it was told once for all (no such file, not allowed) ends it. 416 answers a
+/* curl goes on where it was cut off. A final answer (no such file, not allowed) ends it. 416 answers a
  * part that is as long as the file, which is whole, or longer, which is of another one; for curl that is no failure. */
 const char mu_argo_get[] =
     "get() { # ADDRESS FILE: 66 where the server has none\n"

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/watch.sh"
 make_data "$scratch/data"
 mkdir "$scratch/cores"
-cd "$scratch/cores" # where a core file lands, unless the system is told otherwise
+cd "$scratch/cores" # where a core file lands, unless the system sends it elsewhere
 ulimit -c unlimited
 
 # the key's file goes when all ranks have said hello: it is read while the ranks start

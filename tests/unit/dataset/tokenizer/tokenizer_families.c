@@ -2,12 +2,7 @@
  * hand-written words beside regular expressions, cuts, saving, expressions that are refused or that do not end. */
 #include "dataset/tokenizer/onig.h"
 #include "dataset/tokenizer/tokenizer_impl.h"
-#include "common/file.h"
-#include "common/log.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/dataset/data_support.h"
 
 #define DATA MU_SOURCE_DIR "/tests/data/tokenizers"
 
@@ -16,32 +11,6 @@ static const char *const families[] = {
     "qwen3", "smollm2", "smollm2-gguf",       "llama2",   "gemma",  "deepseek",
     "bloom", "o200k",   "mistral-v3",         "tiktoken", "roberta"};
 enum { FAMILIES = sizeof families / sizeof *families };
-
-static char folder[] = "/tmp/muster-families-XXXXXX";
-static mu_buf_t said = MU_BUF_INIT;
-
-static void hear(mu_log_level_t level, const char *line, void *arg)
-{
-    (void)level;
-    (void)arg;
-    mu_buf_adds(&said, line);
-    mu_buf_addc(&said, '\n');
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    mu_log_sink_set(hear, NULL);
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    mu_log_sink_set(NULL, NULL);
-    mu_buf_release(&said);
-    return mu_remove_tree(folder) == MU_OK ? 0 : -1;
-}
 
 static mu_tokenizer_t *load(const char *family)
 {
@@ -541,5 +510,5 @@ int main(void)
         cmocka_unit_test(expressions_that_do_not_end),
         cmocka_unit_test(decoding_bit_by_bit),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, support_up, support_down);
 }

@@ -1,51 +1,8 @@
 /* Files of tokenizers: what is read, what is refused and how, what survives saving. */
 #include "dataset/tokenizer/tokenizer.h"
-#include "common/file.h"
-#include "common/log.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-#include <unistd.h>
+#include "tests/unit/dataset/data_support.h"
 
 #define SMALL MU_SOURCE_DIR "/tests/data/tokenizer-small.json"
-
-static char folder[] = "/tmp/muster-tokenizer-XXXXXX";
-static mu_buf_t said = MU_BUF_INIT;
-
-static void hear(mu_log_level_t level, const char *line, void *arg)
-{
-    (void)level;
-    (void)arg;
-    mu_buf_adds(&said, line);
-    mu_buf_addc(&said, '\n');
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    mu_log_sink_set(hear, NULL);
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    mu_log_sink_set(NULL, NULL);
-    mu_buf_release(&said);
-    return mu_remove_tree(folder) == MU_OK ? 0 : -1;
-}
-
-static const char *write_file(const char *name, const char *bytes, size_t n)
-{
-    static char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-    return path;
-}
 
 static void check_ids(const mu_tokenizer_t *tok, const char *text, const int32_t *want, size_t n)
 {
@@ -367,5 +324,5 @@ int main(void)
         cmocka_unit_test(what_is_refused),      cmocka_unit_test(other_files_are_refused),
         cmocka_unit_test(gpt2_files),           cmocka_unit_test(mutations),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, support_up, support_down);
 }

@@ -1,39 +1,8 @@
 /* Special tokens added to a tokenizer: their ids, what else stays as it is, what is refused. */
 #include "dataset/tokenizer/tokenizer.h"
-#include "common/file.h"
-#include "common/log.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-#include <unistd.h>
+#include "tests/unit/dataset/data_support.h"
 
 #define SMALL MU_SOURCE_DIR "/tests/data/tokenizer-small.json"
-
-static char folder[] = "/tmp/muster-special-XXXXXX";
-static mu_buf_t said = MU_BUF_INIT;
-
-static void hear(mu_log_level_t level, const char *line, void *arg)
-{
-    (void)level;
-    (void)arg;
-    mu_buf_adds(&said, line);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    mu_log_sink_set(hear, NULL);
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    mu_log_sink_set(NULL, NULL);
-    mu_buf_release(&said);
-    return mu_remove_tree(folder) == MU_OK ? 0 : -1;
-}
 
 static mu_tokenizer_t *small(void)
 {
@@ -173,5 +142,5 @@ int main(void)
         cmocka_unit_test(what_extends_what),
         cmocka_unit_test(bad_names_are_refused),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, support_up, support_down);
 }

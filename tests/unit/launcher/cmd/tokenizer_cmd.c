@@ -1,59 +1,9 @@
 /* muster tokenizer: what the verbs write, and that decode undoes encode. */
 #include "launcher/cmd/cmd.h"
-#include "common/file.h"
-#include "common/log.h"
 #include "dataset/tokenizer/tokenizer.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-#include <fcntl.h>
-#include <unistd.h>
+#include "tests/unit/dataset/data_support.h"
 
 #define SMALL MU_SOURCE_DIR "/tests/data/tokenizer-small.json"
-
-static char folder[] = "/tmp/muster-cmd-tokenizer-XXXXXX";
-static mu_buf_t said = MU_BUF_INIT;
-
-static void hear(mu_log_level_t level, const char *line, void *arg)
-{
-    (void)level;
-    (void)arg;
-    mu_buf_adds(&said, line);
-    mu_buf_addc(&said, '\n');
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    mu_log_sink_set(hear, NULL);
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    mu_log_sink_set(NULL, NULL);
-    mu_buf_release(&said);
-    return mu_remove_tree(folder) == MU_OK ? 0 : -1;
-}
-
-/* A path in the test's folder; four may be in use at once. */
-static char *in_folder(const char *name)
-{
-    static char path[4][256];
-    static int next;
-    next = (next + 1) % 4;
-    snprintf(path[next], sizeof path[next], "%s/%s", folder, name);
-    return path[next];
-}
-
-static char *write_file(const char *name, const char *bytes, size_t n)
-{
-    char *path = in_folder(name);
-    assert_int_equal(mu_file_replace(path, bytes, n, 0600), MU_OK);
-    return path;
-}
 
 /* Runs a verb with stdout in folder/out, and reads that back. */
 static mu_status_t run(mu_buf_t *out, int argc, char **argv)
@@ -232,5 +182,5 @@ int main(void)
         cmocka_unit_test(ids_are_read_strictly),    cmocka_unit_test(training_writes_the_same_file_again),
         cmocka_unit_test(wrong_command_lines),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, support_up, support_down);
 }
