@@ -388,11 +388,20 @@ mu_status_t mu_config_load_trained(const char *name, const char *text, char *con
     return status;
 }
 
-void mu_config_free(mu_config_t *config)
+void mu_config_free(const mu_config_t *config)
 {
     if (!config)
         return;
     mu_config_source_t *source = config->source;
+    if (source->base) {
+        mu_config_free(source->base);
+        for (int i = 0; i < MU_FACT_TEXTS; i++)
+            free(source->own[i]);
+        free(source->notes);
+        free(source->missing);
+        free(source);
+        return;
+    }
     for (int i = 0; i < mu_key_count; i++) {
         mu_key_release(source, &mu_keys[i]);
         free(source->written[i].where);

@@ -6,7 +6,8 @@
  *     mu_config_t *config;
  *     mu_config_load(paths, npaths, overrides, noverrides, &config);    reads, merges, checks
  *     mu_config_resolve(config, &world);                                batch and layout for a world
- *     ... read fields ...
+ *     ... read fields, through a pointer to const ...
+ *     mu_config_settle(&config, &facts);                                a run has found out more
  *     mu_config_free(config);
  *
  * A load that finds several mistakes logs them all and returns the first one's status. Of two files that
@@ -176,7 +177,32 @@ extern const char *const mu_config_elsewhere[];
  * another world or once model.vocab is known. With world->workers 0 tp is set and dp, workers, and those of
  * the three batch sizes that depend on dp, stay 0. Errors: MU_CONFIG, with the layouts that fit. */
 mu_status_t mu_config_resolve(mu_config_t *config, const mu_world_t *world);
-void mu_config_free(mu_config_t *config); /* NULL is fine */
+void mu_config_free(const mu_config_t *config); /* NULL is fine */
+
+/* The course of the learning rate, as the keys say it together. */
+typedef struct mu_lr_course {
+    int32_t style; /* mu_decay_style_t */
+    int32_t padding;
+    int64_t iters; /* over which it decays */
+    double lr, min_lr, warmup;
+} mu_lr_course_t;
+
+/* What is found out after a config has been resolved. A member that is zero leaves the key as it was written. */
+typedef struct mu_config_facts {
+    int64_t vocab;             /* rows of the embedding */
+    int64_t padded_vocab_size; /* the key, for a model whose vocabulary grew */
+    int64_t seq_length;
+    int64_t train_iters; /* train_epochs in steps; that key is then not given */
+    int64_t threads;     /* muster.threads_per_worker */
+    const mu_precision_t *precision;
+    mu_lr_course_t course; /* iters 0: as written; else which keys it was written with is forgotten */
+    bool never_evaluates;  /* the data has no validation part */
+    const char *end_tokens, *chat_template, *chat_begin, *chat_system, *chat_prefix[3]; /* NULL: as written */
+} mu_config_facts_t;
+/* Nobody changes a config that is resolved. Where a run or a model finds out more, *config becomes another one that has
+ * the facts in their places and owns the one before: pointers to that stay valid until mu_config_free(*config), but
+ * do not see the facts. The new one cannot be resolved again. */
+void mu_config_settle(const mu_config_t **config, const mu_config_facts_t *facts);
 
 /* The keys without which no run can begin and which are not given, separated by ", "; NULL when all are
  * there. mu_config_resolve() refuses such a config. Valid until the next call. */
@@ -188,6 +214,9 @@ mu_status_t mu_config_padded_vocab(const mu_config_t *config, int64_t vocab, int
 
 /* The layers that a name of muster.lora_targets stands for, as bits of mu_lora_t.targets; 0: `model` has none of it. */
 unsigned mu_lora_targets(const mu_model_t *model, const char *name);
+
+/* The formula alone, whatever padded_vocab_size says. */
+int64_t mu_config_pad_vocab(const mu_config_t *config, int64_t vocab);
 
 /* The ids of muster.end_tokens, at most MU_END_TOKENS; 0: not given. */
 enum { MU_END_TOKENS = 16 };
@@ -212,17 +241,7 @@ void mu_config_write_keys(mu_buf_t *out);
 /* Digest of what must agree on every host: the effective values. out: MU_DIGEST_HEX bytes. */
 void mu_config_digest(const mu_config_t *config, char *out);
 
-/* The course of the learning rate, as the keys say it together. */
-typedef struct mu_lr_course {
-    int32_t style; /* mu_decay_style_t */
-    int32_t padding;
-    int64_t iters; /* over which it decays */
-    double lr, min_lr, warmup;
-} mu_lr_course_t;
-
 mu_lr_course_t mu_config_lr_course(const mu_config_t *config);
-/* Makes it the config's; which keys it was written with is forgotten. */
-void mu_config_lr_follow(mu_config_t *config, const mu_lr_course_t *course);
 
 /* The learning rate for the update that follows `done` finished updates (gpt-neox megatron/learning_rates.py;
  * clamped past the end, where gpt-neox's cosine rises again). */

@@ -66,6 +66,8 @@ typedef struct mu_written {
     bool given;  /* written by the user, and not null */
 } mu_written_t;
 
+enum { MU_FACT_TEXTS = 7 }; /* strings of mu_config_facts_t */
+
 struct mu_config_source {
     mu_config_t config; /* first: what the caller holds */
 
@@ -85,13 +87,10 @@ struct mu_config_source {
     mu_written_t *written;              /* one for each row of the table */
     mu_buf_t load_notes, resolve_notes; /* lines */
     char *notes, *missing;              /* what mu_config_notes() and mu_config_missing() returned last */
+    const mu_config_t *base;            /* of a settled config: what it shares its strings with; else NULL */
+    char *own[MU_FACT_TEXTS];           /* of a settled config: the strings that it does not share */
 };
 typedef struct mu_config_source mu_config_source_t;
-
-static inline const mu_config_source_t *mu_config_inside(const mu_config_t *config)
-{
-    return config->source;
-}
 
 /* One value, checked for type and range and stored; `where` begins the messages. Frees what was there. */
 mu_status_t mu_key_store(mu_config_source_t *source, const mu_key_t *key, const mu_yaml_t *node,

@@ -5,6 +5,12 @@
 
 /* ---- vocabulary ---- */
 
+int64_t mu_config_pad_vocab(const mu_config_t *config, int64_t vocab)
+{
+    int64_t unit = config->make_vocab_size_divisible_by * config->model_parallel_in_files;
+    return (vocab + unit - 1) / unit * unit;
+}
+
 mu_status_t mu_config_padded_vocab(const mu_config_t *config, int64_t vocab, int64_t *out)
 {
     int64_t given = config->padded_vocab_size;
@@ -14,8 +20,7 @@ mu_status_t mu_config_padded_vocab(const mu_config_t *config, int64_t vocab, int
     if (given > 0 && given < vocab)
         return mu_fail(MU_CONFIG, "%s: padded_vocab_size %lld is less than the tokenizer's %lld ids",
                        mu_config_origin(config, "padded_vocab_size"), (long long)given, (long long)vocab);
-    int64_t unit = config->make_vocab_size_divisible_by * config->model_parallel_in_files;
-    *out = given > 0 ? given : (vocab + unit - 1) / unit * unit;
+    *out = given > 0 ? given : mu_config_pad_vocab(config, vocab);
     return MU_OK;
 }
 

@@ -18,16 +18,6 @@ mu_lr_course_t mu_config_lr_course(const mu_config_t *c)
                             .warmup = c->warmup};
 }
 
-void mu_config_lr_follow(mu_config_t *c, const mu_lr_course_t *course)
-{
-    c->lr_decay_style = (mu_decay_style_t)course->style;
-    c->lr_decay_iters = course->iters;
-    c->lr_decay_fraction = 0;
-    c->lr = course->lr;
-    c->min_lr = course->min_lr;
-    c->warmup = course->warmup;
-}
-
 double mu_config_lr(const mu_config_t *c, int64_t done)
 {
     double iters = (double)decay_iters(c);

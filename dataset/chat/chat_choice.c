@@ -13,19 +13,19 @@ mu_chat_choice_t mu_chat_choice_of(const mu_config_t *config)
     return choice;
 }
 
-/* One string of a choice, by its name in JSON, in a choice and in a configuration. */
+/* One string of a choice, by its name in JSON. */
 typedef struct member {
     const char *key;
-    size_t choice, config;
+    size_t choice;
 } member_t;
 
 static const member_t members[] = {
-    {"template", offsetof(mu_chat_choice_t, name), offsetof(mu_config_t, muster.chat_template)},
-    {"begin", offsetof(mu_chat_choice_t, begin), offsetof(mu_config_t, muster.chat_begin)},
-    {"system", offsetof(mu_chat_choice_t, system), offsetof(mu_config_t, muster.chat_system)},
-    {"system_prefix", offsetof(mu_chat_choice_t, prefix[0]), offsetof(mu_config_t, muster.chat_prefix[0])},
-    {"user_prefix", offsetof(mu_chat_choice_t, prefix[1]), offsetof(mu_config_t, muster.chat_prefix[1])},
-    {"assistant_prefix", offsetof(mu_chat_choice_t, prefix[2]), offsetof(mu_config_t, muster.chat_prefix[2])},
+    {"template", offsetof(mu_chat_choice_t, name)},
+    {"begin", offsetof(mu_chat_choice_t, begin)},
+    {"system", offsetof(mu_chat_choice_t, system)},
+    {"system_prefix", offsetof(mu_chat_choice_t, prefix[0])},
+    {"user_prefix", offsetof(mu_chat_choice_t, prefix[1])},
+    {"assistant_prefix", offsetof(mu_chat_choice_t, prefix[2])},
 };
 enum { MEMBERS = sizeof members / sizeof *members };
 
@@ -41,16 +41,20 @@ json_t *mu_chat_choice_json(const mu_chat_choice_t *choice)
     return json;
 }
 
-void mu_chat_choice_keep(const json_t *choice, mu_config_t *config)
+mu_chat_choice_t mu_chat_choice_read(const json_t *json)
 {
-    if (config->muster.chat_template || !json_object_get(choice, "template"))
-        return;
+    mu_chat_choice_t choice = {0};
     for (int i = 0; i < MEMBERS; i++) {
-        const char *text = json_string_value(json_object_get(choice, members[i].key));
-        char **at = (char **)(void *)((char *)config + members[i].config);
-        if (text) {
-            free(*at);
-            *at = mu_strdup(text);
-        }
+        const char *text = json_string_value(json_object_get(json, members[i].key));
+        memcpy((char *)&choice + members[i].choice, &text, sizeof text);
     }
+    return choice;
+}
+
+void mu_chat_choice_settle(const mu_chat_choice_t *choice, const mu_config_t **config)
+{
+    mu_config_facts_t facts = {
+        .chat_template = choice->name, .chat_begin = choice->begin, .chat_system = choice->system};
+    memcpy(facts.chat_prefix, choice->prefix, sizeof facts.chat_prefix);
+    mu_config_settle(config, &facts);
 }

@@ -37,9 +37,11 @@ typedef struct mu_chat_choice {
 
 /* That of a configuration. The strings are its own. */
 mu_chat_choice_t mu_chat_choice_of(const mu_config_t *config);
-/* As JSON, for a data set's manifest, and back into a configuration that names no template itself. */
+/* As JSON, for a data set's manifest, and back: the strings are the JSON's, and a name of NULL is no choice. */
 json_t *mu_chat_choice_json(const mu_chat_choice_t *choice);
-void mu_chat_choice_keep(const json_t *choice, mu_config_t *config);
+mu_chat_choice_t mu_chat_choice_read(const json_t *json);
+/* Makes it the configuration's. What is NULL stays as the configuration has it. */
+void mu_chat_choice_settle(const mu_chat_choice_t *choice, const mu_config_t **config);
 
 /* What lies beside a tokenizer. */
 typedef struct mu_chat_files {

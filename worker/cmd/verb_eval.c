@@ -86,8 +86,7 @@ static mu_status_t evaluate(const options_t *o, const char *model, mu_candidate_
     mu_status_t status;
     out->model = model;
     MU_TRY(mu_inference_model_describe(model, o->args.on.keys.item, o->args.on.keys.count, &l));
-    if (o->args.on.threads > 0)
-        l.config->muster.threads_per_worker = o->args.on.threads;
+    mu_config_settle(&l.config, &(mu_config_facts_t){.threads = o->args.on.threads});
     if (o->args.seq_length > 0)
         MU_TRY_GOTO(status, mu_inference_model_set_length(&l, o->args.seq_length), out);
     if (o->args.data)

@@ -59,8 +59,7 @@ static mu_status_t generate(const mu_generate_t *asked)
     writer_t writer = {NULL, MU_BUF_INIT, 0, &asked->stops};
     if (asked->on.check)
         mu_log_level_set(MU_LOG_ERROR); /* the ranks will say the rest */
-    if (asked->on.threads > 0)
-        l.config->muster.threads_per_worker = asked->on.threads;
+    mu_config_settle(&l.config, &(mu_config_facts_t){.threads = asked->on.threads});
     MU_TRY_GOTO(status, mu_generation_begin(&l, l.config, asked, &g), out);
     if (asked->on.check)
         goto out;

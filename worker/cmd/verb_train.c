@@ -22,9 +22,10 @@ static int64_t environment_number(const char *name, int64_t otherwise)
 }
 
 /* CONFIG... [key=value...]; from `muster eval`: --eval SPLIT [--json] [--gated] [--labelled FILE] [--delimiter TEXT];
- * from `muster generate` and `muster serve`: --generate or --serve and what its own process takes, up to the end; the model is that of load. */
+ * from `muster generate` and `muster serve`: --generate or --serve and what its own process takes, up to the end; the
+ * model is that of load. */
 static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_generate_t *generate,
-                                  mu_serve_args_t *serve)
+                                  mu_serve_args_t *serve, mu_config_t **config)
 {
     char **paths = mu_calloc((size_t)argc, sizeof *paths),
          **overrides = mu_calloc((size_t)argc, sizeof *overrides);
@@ -59,7 +60,7 @@ static mu_status_t read_arguments(int argc, char **argv, mu_run_t *run, mu_gener
     if (status == MU_OK)
         status = npaths == 0
                      ? mu_fail(MU_USAGE, "usage: mpirun -np N+1 muster-worker CONFIG... [key=value...]")
-                     : mu_config_load(paths, npaths, overrides, noverrides, &run->config);
+                     : mu_config_load(paths, npaths, overrides, noverrides, config);
     free(paths);
     free(overrides);
     return status;
@@ -87,7 +88,7 @@ static mu_status_t record_end(const mu_run_t *run, mu_status_t status)
 }
 
 /* What every rank does between MPI_Init and MPI_Finalize. */
-static mu_status_t take_part(mu_run_t *run)
+static mu_status_t take_part(mu_run_t *run, mu_config_t *config)
 {
     int size, rank;
     mu_groups_t groups;
@@ -101,7 +102,7 @@ static mu_status_t take_part(mu_run_t *run)
     mu_log_level_t level = run->config->muster.log_level;
     mu_log_level_set(
         rank == 0 || level < MU_LOG_WARN ? level : MU_LOG_WARN); /* the controller says the first lines */
-    MU_TRY(mu_config_resolve(run->config, &world));
+    MU_TRY(mu_config_resolve(config, &world));
     if (rank == 0)
         MU_TRY(mu_make_dirs(run->dir, 0700));
     MU_TRY(mu_groups_make(run->config->tp, run->config->dp, run->page, &groups));
@@ -130,6 +131,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
     mu_run_t run = {.checkpoint = -1};
     mu_generate_t generate = MU_GENERATE_INIT;
     mu_serve_args_t serve = MU_SERVE_ARGS_INIT;
+    mu_config_t *config = NULL;
     int provided;
     char tag[32];
     mu_status_t status;
@@ -137,7 +139,8 @@ mu_status_t mu_verb_train(int argc, char **argv)
     snprintf(tag, sizeof tag, "rank %lld",
              (long long)environment_number("OMPI_COMM_WORLD_RANK", environment_number("PMIX_RANK", 0)));
     mu_log_tag(tag);
-    MU_TRY_GOTO(status, read_arguments(argc, argv, &run, &generate, &serve), out);
+    MU_TRY_GOTO(status, read_arguments(argc, argv, &run, &generate, &serve, &config), out);
+    run.config = config;
     MU_TRY_GOTO(status, prepare_run(&run), out);
     mu_page_phase(run.page, MU_PHASE_MPI_INIT);
     mu_comm_mpi_prepare();
@@ -145,7 +148,7 @@ mu_status_t mu_verb_train(int argc, char **argv)
         status = mu_fail(MU_NETWORK, "MPI_Init failed");
         goto out;
     }
-    status = take_part(&run);
+    status = take_part(&run, config);
     MPI_Finalize();
 out:
     if (run.page)

@@ -142,14 +142,19 @@ static mu_status_t make_config(const char *path, const json_t *root, const mu_ch
                               json_is_true(json_object_get(root, "use_rslora")) ? "true" : "false"),
                     mu_strdup("muster.lora_base=null")};
     enum { KEYS = sizeof keys / sizeof *keys };
-    mu_config_free(import->config);
-    import->config = NULL;
+    mu_config_t *config;
+    int64_t vocab;
     mu_status_t status = mu_config_load_trained(
-        mu_checkpoint_path(base), mu_checkpoint_manifest(base)->info.config, keys, KEYS, &import->config);
+        mu_checkpoint_path(base), mu_checkpoint_manifest(base)->info.config, keys, KEYS, &config);
     for (int i = 0; i < KEYS; i++)
         free(keys[i]);
     mu_buf_release(&list);
-    return status == MU_OK ? mu_checkpoint_vocab(base, &import->config->model.vocab) : status;
+    MU_TRY(status);
+    mu_config_free(import->config);
+    import->config = config;
+    MU_TRY(mu_checkpoint_vocab(base, &vocab));
+    mu_config_settle(&import->config, &(mu_config_facts_t){.vocab = vocab});
+    return MU_OK;
 }
 
 /* The family of the base, and what names it in the new checkpoint. */
@@ -158,12 +163,14 @@ static mu_status_t take_base(const mu_checkpoint_t *base, mu_import_t *import)
     const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(base)->info;
     const char *path = mu_checkpoint_path(base);
     char digest[MU_DIGEST_HEX];
+    mu_config_t *config;
     mu_model_type_t type;
     if (mu_checkpoint_is_adapter(base))
         return mu_fail(MU_CONFIG, "%s: is an adapter itself: name a whole model by --base", path);
     if (!info->config)
         return mu_fail(MU_DATA, "%s: holds no configuration", path);
-    MU_TRY(mu_config_load_text(path, info->config, &import->config));
+    MU_TRY(mu_config_load_text(path, info->config, &config));
+    import->config = config;
     MU_TRY(
         mu_hf_type(path, &import->config->model, (mu_model_type_t)import->config->muster.model_type, &type));
     import->family = mu_hf_family(type);

@@ -24,7 +24,7 @@ typedef struct export
     mu_checkpoint_t *base; /* of an adapter; else NULL */
     bool adapter;          /* it is exported as one */
     mu_hf_merge_t merge;   /* adapter NULL: nothing is merged */
-    mu_config_t *config;
+    const mu_config_t *config;
     mu_model_t whole;        /* the merged one */
     const mu_model_t *model; /* what is written */
     mu_model_type_t type;
@@ -43,17 +43,12 @@ static const mu_checkpoint_t *weights_of(const export_t *e)
     return e->base ? e->base : e->checkpoint;
 }
 
-/* An adapter alone, or with its base. */
-static mu_status_t open_adapter(export_t *e, const char *base, bool merge)
+/* What is written is the base's model, with the adapter in its weights. */
+static void choose_merged(export_t *e)
 {
-    MU_TRY(mu_adapter_base(e->checkpoint, base, &e->base));
-    e->adapter = !merge;
-    if (!merge)
-        return MU_OK;
     e->merge = (mu_hf_merge_t){.adapter = e->checkpoint, .model = &e->config->model};
     e->whole = mu_model_base(e->model);
     e->model = &e->whole;
-    return MU_OK;
 }
 
 static mu_status_t open_config(export_t *e, const char *base, bool merge)
@@ -61,17 +56,23 @@ static mu_status_t open_config(export_t *e, const char *base, bool merge)
     const char *path = mu_checkpoint_path(e->checkpoint);
     const mu_manifest_t *m = mu_checkpoint_manifest(e->checkpoint);
     bool adapter = mu_checkpoint_is_adapter(e->checkpoint);
+    mu_config_t *config;
+    int64_t vocab;
     if (!m->info.config)
         return mu_fail(MU_DATA, "%s: holds no configuration", path);
     if (!adapter && (merge || base))
         return mu_fail(MU_USAGE, "%s: is no adapter: leave %s out", path, merge ? "--merge" : "--base");
-    MU_TRY(mu_config_load_text(path, m->info.config, &e->config));
-    e->model = &e->config->model;
+    MU_TRY(mu_config_load_text(path, m->info.config, &config));
+    e->config = config;
     if (adapter)
-        MU_TRY(open_adapter(e, base, merge));
-    MU_TRY(mu_checkpoint_vocab(weights_of(e), &e->config->model.vocab));
-    e->whole.vocab = e->config->model.vocab;
-    MU_TRY(mu_checkpoint_match(e->checkpoint, &e->config->model));
+        MU_TRY(mu_adapter_base(e->checkpoint, base, &e->base));
+    MU_TRY(mu_checkpoint_vocab(weights_of(e), &vocab));
+    mu_config_settle(&e->config, &(mu_config_facts_t){.vocab = vocab});
+    e->model = &e->config->model;
+    MU_TRY(mu_checkpoint_match(e->checkpoint, e->model));
+    e->adapter = adapter && !merge;
+    if (merge)
+        choose_merged(e);
     MU_TRY(mu_hf_type(path, e->model, (mu_model_type_t)e->config->muster.model_type, &e->type));
     e->family = mu_hf_family(e->type);
     return MU_OK;

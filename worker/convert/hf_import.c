@@ -43,14 +43,13 @@ void mu_import_release(mu_import_t *import)
 /* New tokens: the rows that the model grows to. */
 static mu_status_t grow(mu_import_t *import, mu_tokenizer_t *tok, mu_resize_t *growth)
 {
-    mu_config_t *c = import->config;
+    const mu_config_t *c = import->config;
     *growth = (mu_resize_t){.rows = c->model.vocab, .ids = mu_tokenizer_vocab(tok)};
     MU_TRY(mu_tokenizer_add_specials(tok, import->specials, import->special_count));
     growth->new_ids = mu_tokenizer_vocab(tok);
-    if (growth->new_ids > growth->rows) {
-        c->padded_vocab_size = 0; /* what it was says nothing of what it shall be */
-        MU_TRY(mu_config_padded_vocab(c, growth->new_ids, &c->padded_vocab_size));
-    }
+    if (growth->new_ids > growth->rows) /* what padded_vocab_size was says nothing of what it shall be */
+        mu_config_settle(&import->config,
+                         &(mu_config_facts_t){.padded_vocab_size = mu_config_pad_vocab(c, growth->new_ids)});
     mu_info("%lld special tokens added, from id %lld on: their rows are the mean of the others'",
             (long long)(growth->new_ids - growth->ids), (long long)growth->ids);
     return MU_OK;
@@ -207,7 +206,7 @@ static mu_status_t write_shard(mu_import_t *import, const char *dir, const mu_re
     if (status == MU_OK)
         status = judge_values(import, &grown, g.nonfinite);
     if (status == MU_OK)
-        import->config->model.vocab = grown.vocab;
+        mu_config_settle(&import->config, &(mu_config_facts_t){.vocab = grown.vocab});
     free(g.nonfinite);
     free(g.row);
     return status;

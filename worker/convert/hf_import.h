@@ -22,9 +22,9 @@ typedef mu_status_t (*mu_import_rows_t)(void *import, int tensor, mu_state_t sta
                                         const int64_t count[2], float *out);
 
 typedef struct mu_import {
-    mu_config_t *config; /* made from theirs; model.vocab is set */
-    const char *what;    /* "GPTNeoXForCausalLM" */
-    const char *dir;     /* what the user named, for the lineage; not the import's own; NULL: unknown */
+    const mu_config_t *config; /* made from theirs; model.vocab is set */
+    const char *what;          /* "GPTNeoXForCausalLM" */
+    const char *dir;           /* what the user named, for the lineage; not the import's own; NULL: unknown */
     mu_foreign_t list;
     char *companions;      /* files to keep (hf_companions.h); NULL: none */
     char *tokenizer;       /* path of a tokenizer.json, or a folder with vocab.json and merges.txt; NULL */

@@ -17,10 +17,12 @@ static mu_status_t open_config(const char *dir, mu_import_t *import)
 {
     mu_buf_t text = MU_BUF_INIT, yaml = MU_BUF_INIT;
     char *path = mu_path_join(dir, "config.json");
+    mu_config_t *config;
     mu_status_t status;
     MU_TRY_GOTO(status, mu_file_read_text(path, CONFIG_LIMIT, &text), out);
     MU_TRY_GOTO(status, mu_hf_config_read(path, text.data, text.len, &import->family, &yaml), out);
-    MU_TRY_GOTO(status, mu_config_load_text(path, yaml.data, &import->config), out);
+    MU_TRY_GOTO(status, mu_config_load_text(path, yaml.data, &config), out);
+    import->config = config;
     mu_model_type_t type;
     MU_TRY_GOTO(
         status,
@@ -51,10 +53,8 @@ static mu_status_t read_end_tokens(const char *dir, mu_import_t *import)
         mu_buf_release(&text);
         free(path);
     }
-    if (status == MU_OK && ids.len > 0) {
-        free(import->config->muster.end_tokens);
-        import->config->muster.end_tokens = mu_buf_detach(&ids);
-    }
+    if (status == MU_OK && ids.len > 0)
+        mu_config_settle(&import->config, &(mu_config_facts_t){.end_tokens = ids.data});
     mu_buf_release(&ids);
     return status;
 }

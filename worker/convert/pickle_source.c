@@ -128,10 +128,12 @@ static mu_status_t load_stored(const char *dir, mu_config_t **out)
 
 static mu_status_t open_config(const char *dir, char *const *configs, int nconfigs, mu_import_t *import)
 {
+    mu_config_t *config;
     if (nconfigs > 0)
-        MU_TRY(mu_config_load(configs, nconfigs, NULL, 0, &import->config));
+        MU_TRY(mu_config_load(configs, nconfigs, NULL, 0, &config));
     else
-        MU_TRY(load_stored(dir, &import->config));
+        MU_TRY(load_stored(dir, &config));
+    import->config = config;
     const mu_model_t *m = &import->config->model;
     if (m->layers < 1 || m->hidden < 1 || m->heads < 1 || m->max_positions < 1)
         return mu_fail(MU_CONFIG,
@@ -320,13 +322,13 @@ static mu_status_t refuse_others(const mu_import_t *import, int used)
 
 static mu_status_t resolve(const char *dir, mu_import_t *import)
 {
-    mu_model_t *m = &import->config->model;
     const mu_foreign_tensor_t *embedding = find(import, 0, 0, "word_embeddings.weight");
     int tp = import->slices;
     if (!embedding || embedding->dims != 2)
         return mu_fail(MU_DATA, "%s: %s holds no word_embeddings.weight", dir,
                        import->by_layer ? "layer_00-model_00-model_states.pt" : "mp_rank_00_model_states.pt");
-    m->vocab = embedding->shape[0] * tp;
+    mu_config_settle(&import->config, &(mu_config_facts_t){.vocab = embedding->shape[0] * tp});
+    const mu_model_t *m = &import->config->model;
     if (m->heads % tp != 0 || mu_model_kv_heads(m) % tp != 0 || m->ffn % tp != 0)
         return mu_fail(
             MU_DATA, "%s: %d slices do not divide %lld heads, %lld key/value heads and an MLP of width %lld",

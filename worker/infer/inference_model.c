@@ -9,12 +9,17 @@ static mu_status_t open_config(mu_inference_model_t *l, char *const *overrides, 
 {
     const char *path = mu_checkpoint_path(l->checkpoint);
     const mu_manifest_t *m = mu_checkpoint_manifest(l->checkpoint);
+    mu_config_t *config;
+    int64_t vocab;
     if (!m->info.config)
         return mu_fail(MU_DATA, "%s: holds no configuration", path);
-    MU_TRY(mu_config_load_trained(path, m->info.config, overrides, noverrides, &l->config));
+    MU_TRY(mu_config_load_trained(path, m->info.config, overrides, noverrides, &config));
+    l->config = config;
     if (mu_checkpoint_is_adapter(l->checkpoint))
-        MU_TRY(mu_adapter_base(l->checkpoint, l->config->muster.lora_base, &l->base));
-    return mu_checkpoint_vocab(l->base ? l->base : l->checkpoint, &l->config->model.vocab);
+        MU_TRY(mu_adapter_base(l->checkpoint, config->muster.lora_base, &l->base));
+    MU_TRY(mu_checkpoint_vocab(l->base ? l->base : l->checkpoint, &vocab));
+    mu_config_settle(&l->config, &(mu_config_facts_t){.vocab = vocab});
+    return MU_OK;
 }
 
 static mu_status_t open_tokenizer(mu_inference_model_t *l)
@@ -54,14 +59,14 @@ mu_status_t mu_inference_model_set_length(mu_inference_model_t *l, int64_t n)
         return mu_fail(MU_CONFIG, "%s: sequences of %lld tokens are more than the model's %lld positions",
                        mu_checkpoint_path(l->checkpoint), (long long)n,
                        (long long)l->config->model.max_positions);
-    l->config->model.seq_length = n;
+    mu_config_settle(&l->config, &(mu_config_facts_t){.seq_length = n});
     return MU_OK;
 }
 
 mu_status_t mu_inference_model_weights(mu_inference_model_t *l, mu_run_t *run, int64_t micro_batch)
 {
     if (run)
-        l->config->precision = run->config->precision;
+        mu_config_settle(&l->config, &(mu_config_facts_t){.precision = &run->config->precision});
     MU_TRY(run ? mu_device_context_make(run, &l->context) : mu_device_context_alone(l->config, &l->context));
     mu_net_options_t options = {.micro_batch = micro_batch,
                                 .dtype = mu_precision_dtype(l->context.device, l->config->precision),

@@ -18,7 +18,7 @@ typedef struct mu_inference_model {
     mu_checkpoint_t *checkpoint;
     mu_checkpoint_t
         *base; /* the model that `checkpoint`, an adapter, was trained on; NULL: it is a whole model */
-    mu_config_t *config; /* mu_config_load_trained() of the checkpoint's; model.vocab is set */
+    const mu_config_t *config; /* mu_config_load_trained() of the checkpoint's; model.vocab is set */
     mu_device_context_t context;
     mu_net_t *net;
     mu_tokenizer_t *tokenizer; /* NULL: the checkpoint carries none */

@@ -201,8 +201,7 @@ mu_status_t mu_engine_alone(const mu_serve_args_t *args)
     mu_status_t status;
     MU_TRY(mu_inference_model_describe(args->on.models.item[0], args->on.keys.item, args->on.keys.count,
                                        &model));
-    if (args->on.threads > 0)
-        model.config->muster.threads_per_worker = args->on.threads;
+    mu_config_settle(&model.config, &(mu_config_facts_t){.threads = args->on.threads});
     MU_TRY_GOTO(status, mu_engine_shape(args, &model, &shape), out);
     MU_TRY_GOTO(status, mu_inference_model_set_length(&model, shape.length), out);
     if (args->on.check)

@@ -623,8 +623,7 @@ static mu_status_t train(controller_t *c)
 
 mu_status_t mu_controller_run(mu_run_t *run)
 {
-    controller_t c = {
-        .run = run, .config = run->config, .control = run->groups->control, .shown = MU_METRIC_VALUES_FIRST};
+    controller_t c = {.run = run, .control = run->groups->control, .shown = MU_METRIC_VALUES_FIRST};
     mu_status_t status;
     c.checkpoints = mu_run_checkpoints(run);
     c.stop_file = mu_path_join(run->dir, "stop");
@@ -637,6 +636,7 @@ mu_status_t mu_controller_run(mu_run_t *run)
     mu_page_phase(run->page, MU_PHASE_SETUP);
     MU_TRY_GOTO(status, mu_metrics_open(run->dir, &c.metrics), out);
     MU_TRY_GOTO(status, mu_handshake_run(run, &c.start, &c.handshake), out);
+    c.config = run->config; /* with what the start has found out */
     run->orderly = false;
     MU_TRY_GOTO(status, mu_run_lineage(run, &c.start, &c.lineage), out);
     if (c.start.done > 0 && c.start.setup.kind == MU_SETUP_RESUME)

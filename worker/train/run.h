@@ -7,10 +7,10 @@
 #include "worker/comm/layout.h"
 
 typedef struct mu_run {
-    mu_config_t *config; /* resolved; model.vocab is set at the start */
-    const char *dir;     /* the run directory */
-    int attempt;         /* of the launcher; 0 without one */
-    bool watched;        /* a launcher draws progress and listens to RUN/stop */
+    const mu_config_t *config; /* resolved; the start replaces it by one with what it finds out */
+    const char *dir;           /* the run directory */
+    int attempt;               /* of the launcher; 0 without one */
+    bool watched;              /* a launcher draws progress and listens to RUN/stop */
     mu_groups_t *groups;
     mu_page_t *page;      /* may be NULL */
     bool eval_gated;      /* its launcher judges the result */

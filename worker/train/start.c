@@ -27,15 +27,13 @@ static void set_rule(mu_start_t *start, char *text)
 
 /* What ends a text, and how a conversation becomes one, belongs to the model: it goes on into this run's checkpoints unless
  * the user says another. */
-static mu_status_t keep_ends(mu_config_t *c, const char *path, const char *text)
+static mu_status_t keep_ends(mu_run_t *run, const char *path, const char *text)
 {
     mu_config_t *was;
     MU_TRY(mu_config_load_text(path, text, &was));
-    mu_start_keep_template(was, c);
-    if (!c->muster.end_tokens) {
-        c->muster.end_tokens = was->muster.end_tokens;
-        was->muster.end_tokens = NULL;
-    }
+    mu_start_keep_template(was, &run->config);
+    if (!run->config->muster.end_tokens)
+        mu_config_settle(&run->config, &(mu_config_facts_t){.end_tokens = was->muster.end_tokens});
     mu_config_free(was);
     return MU_OK;
 }
@@ -75,7 +73,6 @@ static mu_status_t take_base(const mu_run_t *run, mu_start_t *start)
 /* Fills what follows from start->checkpoint; `resume`: go on with its steps and samples. */
 static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool optimizer)
 {
-    mu_config_t *c = run->config;
     const mu_manifest_t *m = mu_checkpoint_manifest(start->checkpoint);
     const char *path = mu_checkpoint_path(start->checkpoint);
     mu_setup_t *setup = &start->setup;
@@ -84,8 +81,8 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
     if (snprintf(setup->path, sizeof setup->path, "%s", path) >= (int)sizeof setup->path)
         return mu_fail(MU_CONFIG, "%s: the path is too long", path);
     if (m->info.config) {
-        MU_TRY(mu_compatibility_check(c, path, m->info.config, resume, &course));
-        MU_TRY(keep_ends(c, path, m->info.config));
+        MU_TRY(mu_compatibility_check(run->config, path, m->info.config, resume, &course));
+        MU_TRY(keep_ends(run, path, m->info.config));
     }
     if (optimizer && !m->optimizer)
         return mu_fail(
@@ -100,9 +97,9 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
     setup->optimizer_step = optimizer ? m->info.optimizer_step : 0;
     setup->scale = resume ? m->info.loss_scale : (mu_loss_scale_t){0};
     setup->course = (mu_lr_course_t){0};
-    if (resume && c->use_checkpoint_lr_scheduler && course.iters > 0) {
+    if (resume && run->config->use_checkpoint_lr_scheduler && course.iters > 0) {
         setup->course = course;
-        mu_config_lr_follow(c, &course);
+        mu_config_settle(&run->config, &(mu_config_facts_t){.course = course});
     }
     start->done = resume ? m->info.step : 0;
     start->samples = resume ? m->info.samples : 0;
@@ -172,7 +169,7 @@ static mu_status_t start_adapters(mu_run_t *run, mu_start_t *start)
     const char *path = mu_checkpoint_path(base);
     if (info->config) {
         MU_TRY(mu_compatibility_check(run->config, path, info->config, false, &course));
-        MU_TRY(keep_ends(run->config, path, info->config));
+        MU_TRY(keep_ends(run, path, info->config));
     }
     start->companions = info->companions ? mu_strdup(info->companions) : NULL;
     MU_TRY(mu_checkpoint_vocab(base, &start->setup.vocab));
@@ -219,7 +216,7 @@ static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
 }
 
 /* A tokenizer's ids, from the data set, else from vocab_file; 0 when neither is known. */
-static mu_status_t real_vocab(mu_config_t *config, const mu_start_t *start, int64_t *vocab, int32_t *eod)
+static mu_status_t real_vocab(mu_run_t *run, const mu_start_t *start, int64_t *vocab, int32_t *eod)
 {
     mu_tokenizer_t *tok;
     *vocab = start->data ? mu_mixture_vocab(start->data) : 0;
@@ -229,7 +226,7 @@ static mu_status_t real_vocab(mu_config_t *config, const mu_start_t *start, int6
     MU_TRY(mu_tokenizer_load(start->tokenizer, &tok));
     *vocab = mu_max_i64(*vocab, mu_tokenizer_vocab(tok));
     *eod = mu_tokenizer_eod(tok);
-    mu_status_t status = start->data ? mu_start_chat(config, start->data, tok) : MU_OK;
+    mu_status_t status = start->data ? mu_start_chat(&run->config, start->data, tok) : MU_OK;
     mu_tokenizer_free(tok);
     return status;
 }
@@ -310,11 +307,11 @@ static mu_status_t grow(const mu_config_t *c, mu_setup_t *setup)
 
 static mu_status_t settle_vocab(mu_run_t *run, mu_start_t *start)
 {
-    const mu_config_t *c = run->config;
     mu_setup_t *setup = &start->setup;
     int64_t vocab;
     int32_t eod;
-    MU_TRY(real_vocab(run->config, start, &vocab, &eod));
+    MU_TRY(real_vocab(run, start, &vocab, &eod));
+    const mu_config_t *c = run->config;
     setup->eod = c->eod_mask_loss ? eod : -1;
     bool packs = mu_mixture_packs(start->data);
     setup->reset_attention = packs || c->reset_attention_mask;
@@ -388,7 +385,7 @@ static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
     MU_TRY(mu_mixture_open(&options, &start->data));
     if (mu_schedule_evaluates(c) && !mu_mixture_wants(start->data, MU_VALID)) {
         mu_info("%s: no validation part is wanted: the run does not evaluate", mu_mixture_path(start->data));
-        run->config->eval_iters = 0; /* from here on it is a run without evaluations */
+        mu_config_settle(&run->config, &(mu_config_facts_t){.never_evaluates = true});
     }
     const char *own = mu_mixture_tokenizer(start->data);
     if (own || c->vocab_file)
@@ -399,20 +396,21 @@ static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
 /* train_epochs: as many steps as whole global batches fit (megatron/training.py). */
 static mu_status_t settle_steps(mu_run_t *run, mu_start_t *start)
 {
-    mu_config_t *c = run->config;
+    const mu_config_t *c = run->config;
     if (c->train_iters == 0 && c->train_epochs > 0) {
-        c->train_iters =
+        int64_t steps =
             mu_mixture_epoch_samples(start->data, c->model.seq_length, (uint32_t)c->seed, c->train_epochs) /
             c->train_batch_size;
-        if (c->train_iters == 0)
+        if (steps == 0)
             return mu_fail(MU_CONFIG,
                            "train_epochs %lld (%s): the data has fewer samples than one batch of %lld",
                            (long long)c->train_epochs, mu_config_origin(c, "train_epochs"),
                            (long long)c->train_batch_size);
-        mu_info("train_epochs %lld are %lld steps", (long long)c->train_epochs, (long long)c->train_iters);
-        c->train_epochs = 0; /* from here on it is a run of so many steps; checkpoints say so too */
+        mu_info("train_epochs %lld are %lld steps", (long long)c->train_epochs, (long long)steps);
+        /* from here on it is a run of so many steps; checkpoints say so too */
+        mu_config_settle(&run->config, &(mu_config_facts_t){.train_iters = steps});
     }
-    start->setup.train_iters = c->train_iters;
+    start->setup.train_iters = run->config->train_iters;
     return MU_OK;
 }
 

@@ -117,7 +117,7 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_h
 static mu_status_t settle(mu_run_t *run, mu_start_t *start, mu_handshake_t *out)
 {
     for (;;) {
-        run->config->model.vocab = start->setup.vocab;
+        mu_config_settle(&run->config, &(mu_config_facts_t){.vocab = start->setup.vocab});
         MU_TRY(send_setup(run, &start->setup));
         mu_status_t status = collect_ready(run, out);
         if (status != MU_DATA || start->setup.kind == MU_SETUP_FRESH)

@@ -335,10 +335,10 @@ static mu_status_t set_up(trainer_t *t, bool *go)
                 mu_background_save_release(&t->saver.background);
             return MU_OK;
         }
-        t->run->config->model.vocab = t->setup.vocab;
-        t->run->config->train_iters = t->setup.train_iters;
-        if (t->setup.course.iters > 0)
-            mu_config_lr_follow(t->run->config, &t->setup.course);
+        mu_config_settle(&t->run->config, &(mu_config_facts_t){.vocab = t->setup.vocab,
+                                                               .train_iters = t->setup.train_iters,
+                                                               .course = t->setup.course});
+        t->config = t->run->config;
         mu_status_t taken = take_state(t);
         t->saver.net = t->net;
         mu_status_t reserved = mu_saver_reserve(&t->saver);
