@@ -11,7 +11,7 @@ add_custom_command(OUTPUT ${generated}/stamp DEPENDS muster ${PROJECT_SOURCE_DIR
                            -P ${PROJECT_SOURCE_DIR}/cmake/generate.cmake VERBATIM)
 add_custom_target(manual ALL DEPENDS ${generated}/stamp)
 
-install(TARGETS muster muster-worker RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS muster muster-ssh muster-worker RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(PROGRAMS scripts/muster-wandb DESTINATION ${CMAKE_INSTALL_BINDIR})
 if(TARGET muster-cuda)
   install(TARGETS muster-cuda LIBRARY DESTINATION lib/muster) # not lib/x86_64-linux-gnu: kernels/cuda_load.c looks there

@@ -7,7 +7,6 @@
 #include "common/version.h"
 #include "common/words.h"
 #include "launcher/cmd/cmd.h"
-#include "launcher/mpi/agent.h"
 #include "launcher/run/run_plan.h"
 #include "launcher/run/cmd_worker.h"
 
@@ -81,7 +80,5 @@ static mu_status_t obey(int argc, char **argv)
 int main(int argc, char **argv)
 {
     mu_stdio_begin();
-    if (argc > 0 && mu_agent_is(argv[0]))
-        return mu_status_exit(mu_agent(argc, argv));
     return mu_status_exit(mu_stdio_end(obey(argc, argv)));
 }

@@ -38,15 +38,18 @@ static char *path_in(const char *dir, const char *name)
     return mu_path_join(dir, name);
 }
 
-/* A link and no script: the folder may be on a volume from which nothing may be executed. */
+/* A link: the folder may be on a volume from which nothing may be executed. */
 static mu_status_t make_link(const char *dir)
 {
     mu_buf_t program = MU_BUF_INIT;
     char *path = path_in(dir, MU_AGENT_NAME);
     mu_status_t status = mu_program_dir(&program);
     if (status == MU_OK) {
-        mu_buf_adds(&program, "/muster");
-        if (symlink(program.data, path) != 0 && errno != EEXIST)
+        mu_buf_adds(&program, "/" MU_AGENT_NAME);
+        if (access(program.data, X_OK) != 0)
+            status = mu_fail(MU_PREFLIGHT, "%s: cannot be started: %s: it belongs beside muster",
+                             program.data, strerror(errno));
+        else if (symlink(program.data, path) != 0 && errno != EEXIST)
             status = mu_fail(MU_IO, "%s: cannot link: %s", path, strerror(errno));
     }
     mu_buf_release(&program);
@@ -64,12 +67,6 @@ mu_status_t mu_agent_install(const char *dir, const mu_node_t *nodes, const int 
     mu_buf_release(&text);
     free(path);
     return status == MU_OK ? make_link(dir) : status;
-}
-
-bool mu_agent_is(const char *argv0)
-{
-    const char *name = argv0 ? strrchr(argv0, '/') : NULL;
-    return name && strcmp(name + 1, MU_AGENT_NAME) == 0;
 }
 
 /* The host and family of a node; a node that is not listed is its own host. */

@@ -1,5 +1,6 @@
 /*
- * What mpirun starts in the place of ssh: this program under the name muster-ssh, a link in the run's folder.
+ * What mpirun starts in the place of ssh, once a host: the program muster-ssh, by a link in the run's folder. It is a program
+ * of its own because muster's libraries take ten times as long to load as it takes to run.
  *
  * Open MPI appends the command of its daemon, written for the login shell that the user has on this machine, and ssh gives
  * it to the login shell that he has on the host. fish takes neither `PATH=a; export PATH` nor `( ... )`, csh not the
@@ -11,7 +12,7 @@
  * was found to work.
  *
  *     mu_agent_install(dir, nodes, families, count)    DIR/muster-ssh and DIR/nodes
- *     mu_agent_is(argv[0])                             then mu_agent(argc, argv) is all of main()
+ *     mu_agent(argc, argv)                             is all of its main()
  */
 #ifndef MU_LAUNCHER_AGENT_H
 #define MU_LAUNCHER_AGENT_H
@@ -22,11 +23,10 @@
 
 #define MU_AGENT_NAME "muster-ssh"
 
-/* family[i]: 4 or 6, by which node i was reached; 0: unknown. Errors: MU_IO, MU_RUNDIR. */
+/* family[i]: 4 or 6, by which node i was reached; 0: unknown. Errors: MU_PREFLIGHT (muster-ssh is not beside muster), MU_IO,
+ * MU_RUNDIR. */
 mu_status_t mu_agent_install(const char *dir, const mu_node_t *nodes, const int *family, int count);
-/* Whether the program was called as the agent. */
-bool mu_agent_is(const char *argv0);
-/* argv: muster-ssh SSH-OPTION... -- NODE COMMAND.... ssh takes this process's place. Errors: MU_USAGE, MU_CONFIG,
+/* argv: DIR/muster-ssh SSH-OPTION... -- NODE COMMAND.... ssh takes this process's place. Errors: MU_USAGE, MU_CONFIG,
  * MU_PREFLIGHT. */
 mu_status_t mu_agent(int argc, char **argv);
 

@@ -4,7 +4,7 @@
 build=$(dirname "$MUSTER_BIN")
 cmake --install "$build" --prefix "$scratch/a prefix" >"$scratch/log" 2>&1 || fail "$(tail "$scratch/log")"
 at="$scratch/a prefix"
-for file in bin/muster bin/muster-worker bin/muster-wandb share/man/man1/muster.1 share/man/man1/muster-run.1 \
+for file in bin/muster bin/muster-ssh bin/muster-worker bin/muster-wandb share/man/man1/muster.1 share/man/man1/muster-run.1 \
     share/man/man1/muster-tokenizer-train.1 share/bash-completion/completions/muster share/zsh/site-functions/_muster \
     share/muster/configs/quickstart.yml share/muster/slurm/muster.sbatch share/doc/muster/copyright share/doc/muster/docs/config.md; do
     [ -s "$at/$file" ] || fail "not installed: $file"

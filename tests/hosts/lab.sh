@@ -12,7 +12,7 @@
 # All links hang on a bridge in a namespace of its own: no address, route or firewall of the machine is touched.
 #
 #     $LAB            shared by all hosts (not under /tmp, which every host has for itself)
-#     $LAB/bin        muster and muster-worker, as on an installed host
+#     $LAB/bin        muster, muster-ssh and muster-worker, as on an installed host
 #     $LAB/run        a bind mount of $LAB/VOLUME (default: volume) on every host: the run directory's volume
 #     $LAB_SSH_ARGS   what muster.ssh_args needs here: the user's key, and the hosts' keys, strictly checked
 #     $LAB_CONFIG     a small config with these ssh_args
@@ -59,7 +59,7 @@ lab_begin() {
     trap lab_end EXIT
     trap 'exit 143' TERM INT HUP
     mkdir "$LAB/bin" "$LAB/volume" "$LAB/run" "$LAB/etc"
-    cp "$MUSTER_BIN/muster" "$MUSTER_BIN/muster-worker" "$LAB/bin/"
+    cp "$MUSTER_BIN/muster" "$MUSTER_BIN/muster-ssh" "$MUSTER_BIN/muster-worker" "$LAB/bin/"
     ssh-keygen -q -t ed25519 -N '' -C lab -f "$LAB/user_key"
     cp "$LAB/user_key.pub" "$LAB/authorized_keys"
     echo "127.0.0.1 localhost" >"$LAB/etc/hosts"

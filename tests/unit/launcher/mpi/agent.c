@@ -62,15 +62,6 @@ static void another_form_is_refused(void **state)
     assert_null(line_of(3, (const char *const[]){"/t/muster-ssh", "one", "a"}));
 }
 
-static void it_is_known_by_its_name(void **state)
-{
-    (void)state;
-    assert_true(mu_agent_is("/tmp/muster-0-1/muster-ssh"));
-    assert_false(mu_agent_is("muster-ssh")); /* its folder is not known */
-    assert_false(mu_agent_is("/usr/bin/muster"));
-    assert_false(mu_agent_is(NULL));
-}
-
 /* What `shell -c TEXT` prints. */
 static void run(const char *shell, const char *text, mu_buf_t *out)
 {
@@ -167,9 +158,9 @@ static void a_folder_gets_link_and_list(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_host_is_the_nodes),       cmocka_unit_test(another_form_is_refused),
-        cmocka_unit_test(it_is_known_by_its_name),     cmocka_unit_test(shells_pass_a_word_on),
-        cmocka_unit_test(a_folder_gets_link_and_list), cmocka_unit_test(a_line_end_is_refused),
+        cmocka_unit_test(the_host_is_the_nodes), cmocka_unit_test(another_form_is_refused),
+        cmocka_unit_test(shells_pass_a_word_on), cmocka_unit_test(a_folder_gets_link_and_list),
+        cmocka_unit_test(a_line_end_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
