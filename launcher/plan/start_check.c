@@ -9,6 +9,8 @@
 #include "dataset/order/mixture.h"
 #include "dataset/tokenizer/tokenizer.h"
 
+#include <jansson.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef struct check {
@@ -84,6 +86,20 @@ static mu_status_t check_parts(check_t *k)
             "%s: its validation part holds no tokens: give it another split (%s), or set eval_iters to 0",
             path, mu_config_origin(c, "split"));
     return MU_OK;
+}
+
+/* Conversations have their template in them. */
+static mu_status_t check_chat(const check_t *k)
+{
+    const mu_config_t *c = k->config;
+    const char *its = json_string_value(json_object_get(mu_mixture_chat(k->data), "template"));
+    if (!its || !mu_config_given(c, "muster.chat_template") || strcmp(c->muster.chat_template, its) == 0)
+        return MU_OK;
+    return mu_fail(
+        MU_CONFIG,
+        "muster.chat_template (%s): the data was prepared with the template %s: leave it out, or prepare the "
+        "data again",
+        mu_config_origin(c, "muster.chat_template"), its);
 }
 
 static mu_status_t open_tokenizer(check_t *k)
@@ -327,6 +343,8 @@ mu_status_t mu_start_check(const mu_start_question_t *q, mu_buf_t *notes)
     MU_TRY_GOTO(status, open_data(&k), out);
     if (k.data)
         MU_TRY_GOTO(status, check_parts(&k), out);
+    if (k.data)
+        MU_TRY_GOTO(status, check_chat(&k), out);
     MU_TRY_GOTO(status, open_tokenizer(&k), out);
     MU_TRY_GOTO(status, check_vocab_file(&k), out);
     MU_TRY_GOTO(status, find_start(&k, q->run_dir ? q->run_dir : q->config->save), out);

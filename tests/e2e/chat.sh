@@ -57,8 +57,10 @@ muster eval "$scratch/one" --data "$scratch/data" --json --workers 2 >"$scratch/
 [ "$(grep -o '"tokens": [0-9]*' "$scratch/eval.json")" = "$(grep -o '"tokens": [0-9]*' "$scratch/eval2.json")" ] || fail "$(cat "$scratch"/eval*.json)"
 
 # another template than the data's is refused; so is what a GPU cannot do, where one is asked for
-expect_exit 78 muster run "$scratch/model.yml" --run-dir "$scratch/other" split=90,10,0 muster.chat_template=zephyr >"$scratch/log" 2>&1
-grep -q 'prepared with the template chatml' "$scratch/log" || fail "$(cat "$scratch/log")"
+for dry in '' --dry-run; do # before a rank is started
+    expect_exit 78 muster run "$scratch/model.yml" --run-dir "$scratch/other" $dry split=90,10,0 muster.chat_template=zephyr >"$scratch/log" 2>&1
+    grep -q 'prepared with the template chatml' "$scratch/log" || fail "$(cat "$scratch/log")"
+done
 
 # one document a sample, and one stream of tokens with masks
 run unpacked pack_impl=unpacked train_iters=2
