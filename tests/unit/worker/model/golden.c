@@ -1,6 +1,7 @@
 /* One worker against a reference in double precision: losses, gradients, logits, ten steps of AdamW;
  * accumulation, recomputation and generation against the plain pass. On the CPU, or with
- * MUSTER_TEST_DEVICE=cuda on a GPU or its stand-in; exits with 77 where that is asked for and absent. */
+ * MUSTER_TEST_DEVICE=cuda on a GPU or its stand-in; exits with 77 where that is asked for and absent. An argument names the
+ * one test to run. */
 #include "common/buf.h"
 #include "kernels/cuda_load.h"
 #include "tests/unit/worker/model/golden_llama.h"
@@ -594,7 +595,7 @@ static void two_workers_hold_half_each(void **state)
     assert_true((double)held[1] <= 0.55 * (double)held[0]);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_gradients_and_logits_of_every_block),
@@ -613,6 +614,8 @@ int main(void)
         cmocka_unit_test(two_workers_hold_half_each),
     };
     mu_device_t *any;
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     if (on_cuda()) {
         if (mu_device_cuda_new(0, &any) != MU_OK)
             return 77; /* which has been said */
