@@ -1,4 +1,4 @@
-"""One training step of a GPT-NeoX or Llama shape in PyTorch (Transformers' classes): forward, loss, backward,
+"""One training step of a GPT-NeoX, GPT-2 or Llama shape in PyTorch (Transformers' classes): forward, loss, backward,
 clipping, AdamW. Prints milliseconds a step and tokens per second: the mean of STEPS, after some not counted.
 
     torch_step.py SHAPE MICRO_BATCH THREADS SEQ [compile] [cuda] [bf16] [cpu]
@@ -10,7 +10,8 @@ import sys
 import time
 
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig,
+                          LlamaForCausalLM)
 
 SHAPES = {  # layers, hidden, heads, vocabulary: those of tests/bench/step.c
     "quick": (6, 192, 6, 8192),
@@ -28,6 +29,12 @@ def smollm2(seq):
         vocab_size=49152, hidden_size=576, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
         intermediate_size=1536, rms_norm_eps=1e-5, rope_theta=100000.0, tie_word_embeddings=True,
         max_position_embeddings=seq, use_cache=False))
+
+
+def gpt2(_):
+    return GPT2LMHeadModel(GPT2Config(
+        vocab_size=50304, n_positions=1024, n_embd=768, n_layer=12, n_head=12, use_cache=False,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0))
 
 
 def neox(name, seq, cuda):
@@ -50,7 +57,8 @@ def main():
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     torch.set_float32_matmul_precision("high" if cuda else "highest")
-    model = (smollm2(seq) if name == "smollm2" else neox(name, seq, cuda)).to(device)
+    other = {"smollm2": smollm2, "gpt2": gpt2}
+    model = (other[name](seq) if name in other else neox(name, seq, cuda)).to(device)
     step_of = torch.compile(model) if compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     tokens = torch.randint(0, model.config.vocab_size, (batch, seq), device=device)
