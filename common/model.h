@@ -78,7 +78,7 @@ typedef struct mu_lora {
     int64_t rank;     /* 0: no adapters */
     unsigned targets; /* bits 1 << mu_lora_target_t; QKV excludes Q, K and V */
     double scale;     /* alpha / rank, or alpha / sqrt(rank) */
-    double dropout;   /* probability, of the adapters' input in training */
+    double dropout;   /* probability, of an element of the adapters' input, in training */
 } mu_lora_t;
 
 typedef struct mu_model {
@@ -102,6 +102,7 @@ typedef struct mu_model {
     unsigned unbiased;           /* MU_UNBIASED_* */
     mu_init_t init, output_init; /* output_init: attention.dense and mlp.dense_4h_to_h */
     double init_std;
+    double hidden_dropout, attention_dropout; /* probabilities, in training alone (worker/model/net.h) */
     mu_lora_t lora;
 } mu_model_t;
 
@@ -157,6 +158,9 @@ int64_t mu_lora_out(const mu_model_t *model, mu_lora_target_t target);
 /* The key and value of a part that Hugging Face's GPT-NeoX and GPT-2 lack: "norm: rmsnorm"; NULL when the model has
  * none. */
 const char *mu_model_llama_part(const mu_model_t *model);
+
+/* Whether training draws anything; the key of one that is set, or NULL. */
+const char *mu_model_dropout(const mu_model_t *model);
 
 /* How tp divides a tensor: not at all (each worker has all), by rows (dim 0), or by columns (dim 1). */
 typedef enum mu_split { MU_SPLIT_NONE, MU_SPLIT_ROWS, MU_SPLIT_COLS } mu_split_t;

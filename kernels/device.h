@@ -86,6 +86,17 @@ typedef struct mu_adamw {
     int64_t t;         /* this update's number, from 1 */
 } mu_adamw_t;
 
+/* What becomes of an array [rows][cols] of a larger one, in which row 0 is row `first` and column 0 column `column` of
+ * `columns`. Element e = row * columns + column of the larger one becomes 0 with probability `rate`, else is multiplied
+ * by `factor`. Which of the two follows from (seed, place, e) alone: Philox 4x32-10 (Salmon et al., 2011) with the key
+ * `seed` and the counter (e / 4, place) gives four words, and e becomes 0 where word e % 4 is less than rate * 2^32.
+ * rate 0: nothing is drawn. */
+typedef struct mu_dropout {
+    double rate, factor;
+    uint64_t seed, place;
+    int64_t first, column, columns;
+} mu_dropout_t;
+
 /* Shape of attention: `batch` sequences of `seq` tokens; qkv is [batch * seq][kv_heads][queries of the group, k,
  * v][head_dim], with heads / kv_heads queries in a group: one each is [heads][q, k, v]. */
 typedef struct mu_attention {
@@ -95,6 +106,10 @@ typedef struct mu_attention {
     /* Borders between documents, a number a row [batch * seq]: a query sees the positions of its sequence from that one on,
      * to its own. It never falls within a sequence. NULL: from 0 on. On devices with `borders`; a cache has none. */
     const int32_t *start;
+    /* Of the probabilities, in forward and backward; NULL: none. `first` is the number of the first sequence, `column`
+     * that of the first head, of `columns`: of sequence b, head h, query q and key k the element is
+     * (((first + b) columns + column + h) seq + q) seq + k. A device that has no dropout takes none. */
+    const mu_dropout_t *dropout;
 } mu_attention_t;
 
 /* `rows` lines of qkv from `row` on: positions first, first + 1, ... of one sequence, whose keys and values lie in a
@@ -122,17 +137,6 @@ typedef struct mu_qk_norm {
 typedef struct mu_qkv {
     int64_t rows, heads, kv_heads, head_dim;
 } mu_qkv_t;
-
-/* What becomes of an array [rows][cols] of a larger one, in which row 0 is row `first` and column 0 column `column` of
- * `columns`. Element e = row * columns + column of the larger one becomes 0 with probability `rate`, else is multiplied
- * by `factor`. Which of the two follows from (seed, place, e) alone: Philox 4x32-10 (Salmon et al., 2011) with the key
- * `seed` and the counter (e / 4, place) gives four words, and e becomes 0 where word e % 4 is less than rate * 2^32.
- * rate 0: nothing is drawn. */
-typedef struct mu_dropout {
-    double rate, factor;
-    uint64_t seed, place;
-    int64_t first, column, columns;
-} mu_dropout_t;
 
 typedef struct mu_device mu_device_t;
 

@@ -276,8 +276,11 @@ const mu_key_t mu_keys[] = {
          "positions begin at 0 in each document; always so where whole documents are packed"),
     BOOL("checkpoint_activations", "false", CONFIG(checkpoint_activations),
          "compute activations again in backward instead of keeping them"),
-    ONLY("attention_dropout", FLOAT, "0.0", "dropout is not supported"),
-    ONLY("hidden_dropout", FLOAT, "0.0", "dropout is not supported"),
+    FLOAT("attention_dropout", "0.0", 0, 0.999, CONFIG(model.attention_dropout),
+          "probability of dropping an attention probability in training"),
+    FLOAT("hidden_dropout", "0.0", 0, 0.999, CONFIG(model.hidden_dropout),
+          "probability of dropping an element of the embeddings and of what attention and MLP add, in "
+          "training"),
     ONLY("char_level_ppl", BOOL, "false", "perplexity is per token"),
     ONLY("use_mup", BOOL, "false", "muP is not supported"),
     ONLY("coord_check", BOOL, "false", "muP is not supported"),

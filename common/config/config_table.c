@@ -13,7 +13,7 @@ static const struct {
     {"attention_type", NULL, "write attention_config"},
     {"learning_rate", NULL, "write optimizer: {params: {lr: ...}}"},
     {"betas", NULL, "write optimizer: {params: {betas: [...]}}"},
-    {"dropout", NULL, "write hidden_dropout and attention_dropout, both 0"},
+    {"dropout", NULL, "write hidden_dropout and attention_dropout"},
     {"micro_batch_size", NULL, "write train_micro_batch_size_per_gpu"},
     {"global_batch_size", NULL, "write train_batch_size"},
     {"vocab_size", NULL, "the vocabulary is the tokenizer's; see padded_vocab_size"},

@@ -82,6 +82,16 @@ static int64_t out_at(const mu_attention_t *s, int64_t i)
     return (i / s->heads * s->seq * s->heads + i % s->heads) * s->head_dim;
 }
 
+/* The number of the element of its first query and first key. */
+static uint64_t drop_at(const mu_attention_t *s, int64_t i)
+{
+    const mu_dropout_t *d = s->dropout;
+    if (!d)
+        return 0;
+    int64_t head = (d->first + i / s->heads) * d->columns + d->column + i % s->heads;
+    return (uint64_t)(head * s->seq * s->seq);
+}
+
 /* Head number i of batch * heads, reading keys and values beside the queries. */
 static mu_vec_attention_t head_at(const heads_t *h, int thread, int64_t i)
 {
@@ -102,6 +112,8 @@ static mu_vec_attention_t head_at(const heads_t *h, int thread, int64_t i)
                                 .group = 1,
                                 .lse = h->lse ? h->lse + i * s->seq : NULL,
                                 .start = s->start ? s->start + i / s->heads * s->seq : NULL,
+                                .dropout = s->dropout,
+                                .drop_at = drop_at(s, i),
                                 .scratch = h->scratch + thread * h->scratch_each};
 }
 

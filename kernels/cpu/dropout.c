@@ -1,7 +1,7 @@
 /* Dropout: threads divide the rows. */
 #include "common/num.h"
-#include "common/philox.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/drop.h"
 
 typedef struct drop {
     mu_device_t *dev;
@@ -13,13 +13,11 @@ typedef struct drop {
 /* keep[i]: `factor`, or 0 where element first + i of the whole is dropped. */
 static void draw(const mu_dropout_t *d, uint64_t first, int64_t n, float *keep)
 {
-    uint32_t key[2] = {(uint32_t)d->seed, (uint32_t)(d->seed >> 32)}, word[4];
-    uint64_t below = (uint64_t)(d->rate * 0x1p32);
+    uint64_t below = mu_drop_below(d);
+    uint32_t word[4];
     for (int64_t i = 0; i < n;) {
-        uint64_t e = first + (uint64_t)i, four = e / 4;
-        uint32_t counter[4] = {(uint32_t)four, (uint32_t)(four >> 32), (uint32_t)d->place,
-                               (uint32_t)(d->place >> 32)};
-        mu_philox(counter, key, word);
+        uint64_t e = first + (uint64_t)i;
+        mu_drop_words(d, e, word);
         for (int w = (int)(e % 4); w < 4 && i < n; w++, i++)
             keep[i] = word[w] < below ? 0.0F : (float)d->factor;
     }

@@ -29,6 +29,8 @@ typedef struct mu_vec_attention {
     mu_array_t dq, dk, dv;
     int64_t d_stride;
     float *scratch;
+    const mu_dropout_t *dropout; /* of the probabilities; NULL: none */
+    uint64_t drop_at; /* number of the element of query 0 and key 0; of query q, key k q n + k more */
 } mu_vec_attention_t;
 
 enum { MU_VEC_ATTEND = 4 };

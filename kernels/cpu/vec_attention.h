@@ -126,6 +126,23 @@ static inline void vec_mask_tile(const mu_vec_attention_t *a, float *s, int64_t 
         vec_mask_before(s, stride, rows - skip, a->start + at + skip, key, keys);
 }
 
+/* Dropout of a tile [key][stride] of what belongs to queries `query`, ..., a lane each, and keys `key`, .... */
+static void vec_drop(const mu_vec_attention_t *a, float *s, int64_t stride, int64_t lanes, int64_t keys,
+                     int64_t query, int64_t key)
+{
+    uint64_t below = mu_drop_below(a->dropout);
+    float factor = (float)a->dropout->factor;
+    uint32_t word[4];
+    for (int64_t i = 0; i < mu_min_i64(lanes, a->n - query); i++) {
+        uint64_t first = a->drop_at + (uint64_t)((query + i) * a->n + key);
+        for (int64_t j = 0; j < keys;) {
+            mu_drop_words(a->dropout, first + (uint64_t)j, word);
+            for (uint64_t w = (first + (uint64_t)j) % 4; w < 4 && j < keys; w++, j++)
+                s[j * stride + i] *= word[w] < below ? 0.0F : factor;
+        }
+    }
+}
+
 /* Takes a tile of scores into the running softmax: s becomes exp(s - max), `fade` what older sums are worth.
  */
 static void vec_softmax_tile(float *s, int64_t lanes, int64_t keys, float *max, float *sum, float *fade)
@@ -189,6 +206,8 @@ static void vec_attention(const mu_vec_attention_t *a)
             vec_product(s, left, (vec_a_t){k + key * pad, pad, 1}, qt + skip, lanes, m, left, d, false);
             vec_mask_tile(a, s, left, left, at, skip, rows, key, m);
             vec_softmax_tile(s, left, m, max + skip, sum + skip, fade + skip);
+            if (a->dropout)
+                vec_drop(a, s, left, left, m, at + skip, key);
             if (key > begin)
                 vec_fade(out + skip * pad, fade + skip, rows - skip, pad);
             vec_product(out + skip * pad, pad, (vec_a_t){s, 1, left}, v + key * pad, pad, rows - skip, pad, m,
@@ -283,6 +302,8 @@ static void vec_backward_queries(const mu_vec_attention_t *a, const vec_backward
         vec_product(s, lanes, (vec_a_t){w->k + key * pad, pad, 1}, w->qt + skip, lanes, m, left, d, false);
         vec_product(dp, lanes, (vec_a_t){w->v + key * pad, pad, 1}, w->dot + skip, lanes, m, left, d, false);
         vec_mask_tile(a, s, lanes, left, at, skip, rows, key, m);
+        if (a->dropout)
+            vec_drop(a, dp, lanes, left, m, at + skip, key);
         vec_probabilities(s, dp, lanes, left, m, w->lse + skip, w->weight + skip, w->product + skip);
     }
     for (int64_t i = 0; i < lanes; i++)
@@ -293,6 +314,8 @@ static void vec_backward_queries(const mu_vec_attention_t *a, const vec_backward
         int64_t skip = vec_tile_skip(at, key), left = lanes - skip;
         float *p = w->s + key * lanes + skip, *ds = w->ds + key * lanes + skip;
         vec_score_gradient(p, ds, lanes, left, m, w->product + skip);
+        if (a->dropout) /* v was met by what was left of p */
+            vec_drop(a, p, lanes, left, m, at + skip, key);
         vec_product(w->dv + key * pad, pad, (vec_a_t){p, lanes, 1}, w->dout + skip * pad, pad, m, pad,
                     rows - skip, true);
         vec_product(w->dk + key * pad, pad, (vec_a_t){ds, lanes, 1}, w->q + skip * pad, pad, m, pad,
@@ -317,6 +340,7 @@ static void vec_attention_backward(const mu_vec_attention_t *a)
         one.dq = mu_array_at(one.dq, a->head_dim);
         one.dout = mu_array_at(one.dout, a->head_dim);
         one.lse += a->n;
+        one.drop_at += (uint64_t)(a->n * a->n);
     }
     vec_unpack(a->dk, a->d_stride, w.dk, w.pad, a->n, a->head_dim, 1.0F, NULL);
     vec_unpack(a->dv, a->d_stride, w.dv, w.pad, a->n, a->head_dim, 1.0F, NULL);

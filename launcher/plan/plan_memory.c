@@ -42,7 +42,7 @@ static int64_t copies_bytes(const mu_model_t *m, int tp)
 static void add_adapters(const mu_model_t *m, const mu_plan_shape_t *shape, int64_t rows, int64_t e,
                          mu_plan_memory_t *out)
 {
-    int64_t part = 0, sums[2] = {0, 0};
+    int64_t part = 0, in = 0, sums[2] = {0, 0};
     for (int t = 0; t < MU_LORA_TARGETS; t++) {
         mu_lora_target_t target = (mu_lora_target_t)t;
         bool row_parallel = target == MU_LORA_DENSE || target == MU_LORA_FC2;
@@ -50,10 +50,11 @@ static void add_adapters(const mu_model_t *m, const mu_plan_shape_t *shape, int6
             continue;
         sums[target >= MU_LORA_GATE] +=
             m->lora.rank * (row_parallel ? mu_lora_out(m, target) : mu_lora_in(m, target));
+        in = mu_max_i64(in, mu_lora_in(m, target) / (row_parallel ? shape->tp : 1));
         if (target >= MU_LORA_Q && target <= MU_LORA_V)
             part = mu_max_i64(part, mu_lora_out(m, target) / shape->tp);
     }
-    out->workspace += e * rows * (2 * m->lora.rank + part);
+    out->workspace += e * rows * (2 * m->lora.rank + part + (m->lora.dropout > 0 ? in : 0));
     if (shape->tp > 1)
         out->communication += 4 * mu_max_i64(sums[0], sums[1]);
 }
@@ -84,6 +85,8 @@ void mu_plan_memory(const mu_model_t *model, const mu_plan_shape_t *shape, mu_pl
         out->workspace += 4 * m->max_positions * m->rotary_dims;
     int64_t norm_weights = 4 * h + (m->qk_norm ? 2 * mu_model_head_dim(m) : 0);
     out->communication = shape->tp > 1 ? e * rows * h + 4 * norm_weights + copies_bytes(model, shape->tp) : 0;
+    if (m->hidden_dropout > 0) /* what a branch adds, before and after */
+        out->workspace += e * rows * h * (shape->tp > 1 ? 1 : 2);
     if (m->lora.rank > 0)
         add_adapters(m, shape, rows, e, out);
     if (m->lora.rank > 0 && shape->tp == 1)

@@ -23,6 +23,8 @@
  * adapters), and workspace has 2 e r k more, with adapters of queries, keys or values e r times the widest of them, with
  * tp 1 also 16 h; communication has 4 times the replicated halves of the adapters of a layer's attention, or MLP.
  *
+ * hidden_dropout: workspace has 2 e r h more, with tp > 1 e r h; muster.lora_dropout: e r times the widest adapted input.
+ *
  * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and
  * the shards-th part of each matrix's rows, rounded up; else Q is P.
  *

@@ -23,7 +23,7 @@ static float *first_bits[3]; /* by type */
 
 static void all_sums_test(void)
 {
-    static const mu_attention_t shape = {BATCH, SEQ, HEADS, DIM, 0.25, 0, NULL};
+    static const mu_attention_t shape = {BATCH, SEQ, HEADS, DIM, 0.25, 0, NULL, NULL};
     int32_t ids[ROWS];
     for (int r = 0; r < ROWS; r++)
         ids[r] = r * r % (VOCAB + 2);
@@ -235,7 +235,7 @@ static void what_is_missing_is_said(void **state)
     free(was);
 
     /* an operation that cannot be done is kept, and said once */
-    static const mu_attention_t broad = {1, 2, 1, 264, 0.1, 0, NULL};
+    static const mu_attention_t broad = {1, 2, 1, 264, 0.1, 0, NULL, NULL};
     dev = make(NULL);
     op = dev->ops;
     void *p;

@@ -73,6 +73,7 @@ static inline void scaled_gradients(worker_t *w, int micro, double scale)
         int first = w->dp_rank * mine + i * micro;
         if (i == steps - 1)
             mu_replicas_last(&w->replicas);
+        mu_net_draw(w->net, &(mu_net_draw_t){.seed = 11, .step = 3, .sample = first});
         assert_int_equal(mu_net_forward_backward(w->net, w->tokens + first * (GOLDEN_SEQ + 1),
                                                  scale / (steps * w->dp_size)),
                          MU_OK);

@@ -27,9 +27,10 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
         return mu_fail(MU_CONFIG,
                        "muster.lora_rank: the device %s does not compute adapters: set muster.device to cpu",
                        dev->ops->name);
-    if (options->training && m->lora.dropout > 0)
-        return mu_fail(MU_CONFIG, "muster.lora_dropout %g: dropout is not computed: set it to 0",
-                       m->lora.dropout);
+    if (options->training && mu_model_dropout(m) && !dev->ops->dropout)
+        return mu_fail(MU_CONFIG,
+                       "%s: the device %s does not compute dropout: set muster.device to cpu, or it to 0",
+                       mu_model_dropout(m), dev->ops->name);
     if (m->heads % tp->size == 0 && !mu_model_heads_fit(m, tp->size))
         return mu_fail(MU_CONFIG,
                        "model parallel size %d neither divides %lld key/value heads nor is a multiple",
@@ -191,8 +192,11 @@ static mu_status_t make_activations(mu_net_t *net)
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->normed));
     MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, rows, &net->mean));
     MU_TRY(mu_net_get_floats(net, MU_MEM_WORKSPACE, rows, &net->rstd));
-    if (net->tp->size > 1)
+    bool drops = net->options.training && net->model.hidden_dropout > 0;
+    if (net->tp->size > 1 || drops)
         MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->branch));
+    if (drops)
+        MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, rows * h, &net->dropped));
     MU_TRY(make_saved(net));
     MU_TRY(make_rotary(net));
     MU_TRY(make_head(net));

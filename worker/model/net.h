@@ -22,6 +22,12 @@
  * Biases of row-parallel layers are added once, after the reduction. Replicated parameters hold the same bits
  * on every worker of the group.
  *
+ * Dropout is of training alone (mu_net_forward_backward(), mu_net_forward_backward_sum()): of the embeddings with their
+ * positions, of what attention and MLP add to the residual stream, their biases included (model.hidden_dropout), of
+ * attention's probabilities (model.attention_dropout), and of the adapters' inputs (model.lora.dropout). What is dropped
+ * follows from (seed, step, layer, kind, element), see mu_net_draw(): layouts, accumulation, recomputation and restarts draw
+ * the same.
+ *
  * With adapters (common/model.h) all other parameters are frozen: they have weights alone, and backward computes no
  * gradient of them. An adapter is divided as its layer: of a column-parallel one B by rows, of a row-parallel one A by
  * columns. The other of the two is replicated, and its gradient is summed over the group, of each layer's attention and
@@ -142,6 +148,14 @@ void mu_net_on_whole(mu_net_t *net, mu_net_whole_t whole, void *arg);
  * the last; what makes them readable may be enqueued on the device. Its error ends the call. */
 typedef mu_status_t (*mu_net_need_t)(void *arg, int group);
 void mu_net_on_need(mu_net_t *net, mu_net_need_t need, void *arg);
+
+/* What the dropout of the next mu_net_forward_backward() follows from; needed where the model has any. */
+typedef struct mu_net_draw {
+    uint64_t seed;
+    int64_t step;   /* number of the update, below 2^32 */
+    int64_t sample; /* number of the micro batch's first sequence within the global batch */
+} mu_net_draw_t;
+void mu_net_draw(mu_net_t *net, const mu_net_draw_t *draw);
 
 /* tokens: host, [micro_batch][seq_length + 1], with marks (common/token_marks.h); the first seq_length of each row are
  * the input, the last seq_length the labels, of which those that are marked as uncounted have no loss. Adds to the gradients those of scale * (mean loss of the micro batch), and adds the

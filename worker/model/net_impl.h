@@ -63,11 +63,11 @@ struct mu_net {
     mu_array_t hidden;       /* [rows][hidden]: output of the last layer */
     mu_array_t normed;       /* [rows][hidden]: after the final norm */
     float *mean, *rstd;      /* the final norm's */
-    mu_array_t branch;       /* tp > 1: [rows][hidden], partial sums before the reduction */
-    mu_array_t logits;       /* [chunk][vocab] */
-    float *max, *sums;       /* [chunk], [2][chunk] */
-    int32_t *ids, *labels;   /* [rows] */
-    float *weights;          /* [rows] */
+    mu_array_t branch;     /* tp > 1, or hidden dropout: [rows][hidden], partial sums before the reduction */
+    mu_array_t logits;     /* [chunk][vocab] */
+    float *max, *sums;     /* [chunk], [2][chunk] */
+    int32_t *ids, *labels; /* [rows] */
+    float *weights;        /* [rows] */
     int32_t
         *start; /* [rows]: where each one's document begins in its sequence; NULL until there are borders */
     const int32_t *attention_start, *position_start; /* start, where it counts in this call; else NULL */
@@ -93,8 +93,13 @@ struct mu_net {
     /* adapters; rank > 0 only */
     mu_array_t lora_inner, lora_dinner; /* [rows][rank]: scale * A x, and its gradient */
     mu_array_t lora_part;               /* [rows][width of queries or keys]; parts of query_key_value only */
-    mu_array_t lora_x;                  /* [rows][widest input]; with dropout only */
+    mu_array_t lora_x;                  /* [rows][widest input], dropped out; with dropout only */
     float *lora_sums;                   /* tp > 1: gradients of a group's replicated adapters, side by side */
+
+    /* dropout */
+    mu_net_draw_t draw;
+    bool dropping;      /* within mu_net_forward_backward() */
+    mu_array_t dropped; /* [rows][hidden]; hidden_dropout only, which wants `branch` with tp 1 too */
 
     /* host */
     int32_t *host_ids, *host_labels; /* [rows] */
@@ -145,6 +150,21 @@ void mu_net_norm(mu_net_t *net, mu_array_t y, float *mean, float *rstd, mu_array
 
 /* net_params.c: all parameters, by model, tp and options. */
 mu_status_t mu_net_make_params(mu_net_t *net);
+
+/* Dropout (net_dropout.c): what is dropped, of a layer or (layer 0) of the embeddings. Adapters: MU_DROP_LORA + target. */
+enum { MU_DROP_EMBEDDING, MU_DROP_ATTENTION, MU_DROP_DENSE, MU_DROP_MLP, MU_DROP_LORA };
+/* Rows are those of a call, columns those from `column` on of `columns`. */
+mu_dropout_t mu_net_dropout(const mu_net_t *net, double rate, int64_t l, int kind, int64_t column,
+                            int64_t columns);
+/* The same of attention's probabilities: for mu_attention_t. */
+mu_dropout_t mu_net_attention_dropout(const mu_net_t *net, int64_t l);
+/* Whether the call at work drops elements of the residual stream. */
+static inline bool mu_net_drops(const mu_net_t *net)
+{
+    return net->dropping && net->model.hidden_dropout > 0;
+}
+/* y = x, dropped out (+ plus), of net->rows rows; y may be x or plus. */
+void mu_net_drop(mu_net_t *net, int64_t l, int kind, mu_array_t y, mu_array_t x, mu_array_t plus);
 
 /* Adapters (net_lora.c). All of these do nothing where a layer has none. */
 mu_status_t mu_net_lora_make(mu_net_t *net);

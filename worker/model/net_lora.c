@@ -81,7 +81,32 @@ mu_status_t mu_net_lora_make(mu_net_t *net)
     if (!net->options.training)
         return MU_OK;
     MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, net->rows * rank, &net->lora_dinner));
+    if (m->lora.dropout > 0)
+        MU_TRY(mu_net_get_array(net, MU_MEM_WORKSPACE, net->rows * in, &net->lora_x));
     return sums > 0 ? mu_net_get_floats(net, MU_MEM_COMMUNICATION, sums, &net->lora_sums) : MU_OK;
+}
+
+static bool drops(const mu_net_t *net)
+{
+    return net->dropping && net->model.lora.dropout > 0;
+}
+
+static mu_dropout_t dropout_of(const mu_net_t *net, int64_t l, mu_lora_target_t target)
+{
+    const mu_net_param_t *a = net->layer[l].lora_a[target];
+    return mu_net_dropout(net, net->model.lora.dropout, l, MU_DROP_LORA + (int)target, a->offset[1],
+                          a->tensor.shape[1]);
+}
+
+/* What A reads: x, or lora_x where it is dropped out. */
+static mu_array_t input_of(mu_net_t *net, int64_t l, mu_lora_target_t target, mu_array_t x, int64_t rows)
+{
+    if (!drops(net))
+        return x;
+    mu_dropout_t d = dropout_of(net, l, target);
+    net->ops->dropout(net->dev, net->lora_x, x, MU_NO_ARRAY, rows, net->layer[l].lora_a[target]->count[1],
+                      &d);
+    return net->lora_x;
 }
 
 /* lora_inner = scale A x */
@@ -100,7 +125,7 @@ static void forward_one(mu_net_t *net, int64_t l, mu_lora_target_t target, mu_ar
     const mu_net_param_t *b = net->layer[l].lora_b[target];
     if (!b)
         return;
-    inner(net, l, target, x, rows, each);
+    inner(net, l, target, input_of(net, l, target, x, rows), rows, each);
     if (!is_part(target)) {
         mu_net_linear(net, each, y, net->lora_inner, b->weight, MU_NO_ARRAY, y, rows, b->count[1],
                       b->count[0]);
@@ -137,6 +162,7 @@ static void backward_one(mu_net_t *net, int64_t l, mu_lora_target_t target, mu_a
     mu_dropout_t scaled = {.factor = net->model.lora.scale};
     if (!a)
         return;
+    x = input_of(net, l, target, x, rows);
     inner(net, l, target, x, rows, false);
     if (is_part(target)) {
         mu_qkv_t shape = qkv_shape(net, rows);
@@ -148,8 +174,13 @@ static void backward_one(mu_net_t *net, int64_t l, mu_lora_target_t target, mu_a
                                     false);
     net->ops->dropout(net->dev, net->lora_dinner, net->lora_dinner, MU_NO_ARRAY, rows, b->count[1], &scaled);
     gradient(net, l, target, a, net->lora_dinner, x);
-    net->ops->linear_backward_input(net->dev, dx, net->lora_dinner, a->weight, rows, a->count[1], a->count[0],
-                                    true);
+    mu_array_t to = drops(net) ? net->lora_x : dx;
+    net->ops->linear_backward_input(net->dev, to, net->lora_dinner, a->weight, rows, a->count[1], a->count[0],
+                                    !drops(net));
+    if (!drops(net))
+        return;
+    mu_dropout_t d = dropout_of(net, l, target);
+    net->ops->dropout(net->dev, dx, net->lora_x, dx, rows, a->count[1], &d);
 }
 
 void mu_net_lora_backward(mu_net_t *net, int64_t l, mu_lora_target_t target, mu_array_t dx, mu_array_t dy,

@@ -165,7 +165,6 @@ mu_status_t mu_net_forward_loss(mu_net_t *net, const int32_t *tokens, int64_t ba
     return MU_OK;
 }
 
-/* The gradients of each * (the sum of losses), or with a `scale` of scale * (their mean). */
 static mu_status_t forward_backward(mu_net_t *net, const int32_t *tokens, double each, double scale)
 {
     int64_t counted, rows = net->rows, h = net->model.hidden;
@@ -195,14 +194,23 @@ static mu_status_t forward_backward(mu_net_t *net, const int32_t *tokens, double
     return MU_OK;
 }
 
+/* The gradients of each * (the sum of losses), or with a `scale` of scale * (their mean). */
+static mu_status_t train(mu_net_t *net, const int32_t *tokens, double each, double scale)
+{
+    net->dropping = true;
+    mu_status_t status = forward_backward(net, tokens, each, scale);
+    net->dropping = false;
+    return status;
+}
+
 mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double scale)
 {
-    return forward_backward(net, tokens, 0, scale);
+    return train(net, tokens, 0, scale);
 }
 
 mu_status_t mu_net_forward_backward_sum(mu_net_t *net, const int32_t *tokens, double each)
 {
-    return forward_backward(net, tokens, each, 0);
+    return train(net, tokens, each, 0);
 }
 
 /* To the host, from whichever worker's slice lies in `from`. */

@@ -21,16 +21,19 @@ static mu_array_t layer_output(const mu_net_t *net, int64_t l)
     return l + 1 < net->model.layers ? net->saved[l + 1].x : net->hidden;
 }
 
-static mu_attention_t attention_shape(const mu_net_t *net, const mu_net_place_t *place)
+/* drop: of the layer's probabilities, if the call drops any. */
+static mu_attention_t attention_shape(const mu_net_t *net, const mu_net_place_t *place,
+                                      const mu_dropout_t *drop)
 {
     int64_t d = mu_model_head_dim(&net->model);
-    return (mu_attention_t){place->batch,
-                            place->seq,
-                            net->heads,
-                            d,
-                            1.0 / sqrt((double)d),
-                            net->kv_heads,
-                            place->piece ? NULL : net->attention_start};
+    return (mu_attention_t){.batch = place->batch,
+                            .seq = place->seq,
+                            .heads = net->heads,
+                            .head_dim = d,
+                            .scale = 1.0 / sqrt((double)d),
+                            .kv_heads = net->kv_heads,
+                            .start = place->piece ? NULL : net->attention_start,
+                            .dropout = net->dropping && drop->rate > 0 ? drop : NULL};
 }
 
 static void rotate(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, bool inverse)
@@ -128,7 +131,8 @@ static void attention_forward(mu_net_t *net, int64_t l, const mu_net_place_t *pl
     const mu_layer_params_t *p = &net->layer[l];
     mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = place->batch * place->seq, h = net->model.hidden;
-    mu_attention_t shape = attention_shape(net, place);
+    mu_dropout_t drop = mu_net_attention_dropout(net, l);
+    mu_attention_t shape = attention_shape(net, place, &drop);
     if (both_norms(net) && net->model.norm == MU_NORM_LAYER) {
         net->ops->layernorm_pair_forward(net->dev, s->ln1, s->ln2, s->mean1, s->rstd1, s->x, p->ln1_w->weight,
                                          p->ln1_b->weight, p->ln2_w->weight, p->ln2_b->weight, rows, h,
@@ -201,12 +205,43 @@ static void layer_forward_alone(mu_net_t *net, int64_t l, const mu_net_place_t *
     mu_net_lora_forward(net, l, MU_LORA_FC2, out, s->act, rows, place->piece);
 }
 
+/* With hidden dropout each branch is a sum of its own before it is dropped out. Its bias is part of that: the first worker
+ * adds it. The draws are the same on all, so what is dropped of the parts is dropped of their sum. */
+static mu_status_t layer_forward_dropped(mu_net_t *net, int64_t l, const mu_net_place_t *place)
+{
+    const mu_layer_params_t *p = &net->layer[l];
+    mu_layer_saved_t *s = &net->saved[l];
+    int64_t rows = net->rows, h = net->model.hidden;
+    bool sequential = net->model.residual == MU_RESIDUAL_SEQUENTIAL, first = net->tp->rank == 0;
+    mu_array_t mlp = sequential ? net->branch : net->dropped;
+    attention_forward(net, l, place);
+    mu_net_linear(net, false, net->branch, s->ctx, p->dense_w->weight,
+                  first ? mu_net_weight(p->dense_b) : MU_NO_ARRAY, MU_NO_ARRAY, rows, net->width, h);
+    mu_net_lora_forward(net, l, MU_LORA_DENSE, net->branch, s->ctx, rows, false);
+    mu_net_drop(net, l, MU_DROP_DENSE, net->branch, net->branch, MU_NO_ARRAY);
+    if (sequential) {
+        MU_TRY(reduce(net, net->branch, rows * h));
+        net->ops->residual(net->dev, s->mid, s->x, net->branch, MU_NO_ARRAY, MU_NO_ARRAY, rows, h);
+    }
+    mlp_forward(net, l, rows, false);
+    mu_net_linear(net, false, mlp, s->act, p->fc2_w->weight, first ? mu_net_weight(p->fc2_b) : MU_NO_ARRAY,
+                  MU_NO_ARRAY, rows, net->ffn, h);
+    mu_net_lora_forward(net, l, MU_LORA_FC2, mlp, s->act, rows, false);
+    mu_net_drop(net, l, MU_DROP_MLP, net->branch, mlp, sequential ? MU_NO_ARRAY : net->branch);
+    MU_TRY(reduce(net, net->branch, rows * h));
+    net->ops->residual(net->dev, layer_output(net, l), sequential ? s->mid : s->x, net->branch, MU_NO_ARRAY,
+                       MU_NO_ARRAY, rows, h);
+    return MU_OK;
+}
+
 static mu_status_t layer_forward(mu_net_t *net, int64_t l, const mu_net_place_t *place)
 {
     const mu_layer_params_t *p = &net->layer[l];
     mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = place->batch * place->seq, h = net->model.hidden;
     bool sequential = net->model.residual == MU_RESIDUAL_SEQUENTIAL;
+    if (mu_net_drops(net))
+        return layer_forward_dropped(net, l, place);
     if (net->tp->size == 1) {
         layer_forward_alone(net, l, place);
         return MU_OK;
@@ -240,6 +275,8 @@ mu_status_t mu_net_trunk_forward(mu_net_t *net, const mu_net_place_t *place)
                                 net->vocab);
     MU_TRY(reduce(net, x, rows * h));
     add_positions(net, x, place);
+    if (mu_net_drops(net))
+        mu_net_drop(net, 0, MU_DROP_EMBEDDING, x, x, MU_NO_ARRAY);
     for (int64_t l = 0; l < net->model.layers; l++) {
         MU_TRY(mu_net_group_need(net, MU_GROUP_ATTENTION(l)));
         MU_TRY(mu_net_group_need(net, MU_GROUP_MLP(l)));
@@ -281,28 +318,36 @@ static void gated_backward(mu_net_t *net, int64_t l)
     mu_net_lora_backward(net, l, MU_LORA_FC1, net->dln2, net->dact, s->ln2);
 }
 
+/* dy of a branch: that of the residual stream, or what was not dropped of it. */
+static mu_array_t branch_gradient(mu_net_t *net, int64_t l, int kind)
+{
+    if (!mu_net_drops(net))
+        return net->dy;
+    mu_net_drop(net, l, kind, net->dropped, net->dy, MU_NO_ARRAY);
+    return net->dropped;
+}
+
 /* dy -> dln2 */
 static void mlp_backward(mu_net_t *net, int64_t l)
 {
     const mu_layer_params_t *p = &net->layer[l];
     const mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = net->rows, h = net->model.hidden;
-    weight_gradients(net, p->fc2_w, p->fc2_b, net->dy, s->act, net->ffn, h);
+    mu_array_t dy = branch_gradient(net, l, MU_DROP_MLP);
+    weight_gradients(net, p->fc2_w, p->fc2_b, dy, s->act, net->ffn, h);
     if (mu_model_gated(&net->model)) {
-        net->ops->linear_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, rows, net->ffn, h,
-                                        false);
-        mu_net_lora_backward(net, l, MU_LORA_FC2, net->dact, net->dy, s->act);
+        net->ops->linear_backward_input(net->dev, net->dact, dy, p->fc2_w->weight, rows, net->ffn, h, false);
+        mu_net_lora_backward(net, l, MU_LORA_FC2, net->dact, dy, s->act);
         gated_backward(net, l);
         return;
     }
     if (p->lora_a[MU_LORA_FC2]) {
-        net->ops->linear_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, rows, net->ffn, h,
-                                        false);
-        mu_net_lora_backward(net, l, MU_LORA_FC2, net->dact, net->dy, s->act);
+        net->ops->linear_backward_input(net->dev, net->dact, dy, p->fc2_w->weight, rows, net->ffn, h, false);
+        mu_net_lora_backward(net, l, MU_LORA_FC2, net->dact, dy, s->act);
         net->ops->gelu_backward(net->dev, net->dact, net->dact, s->pre, rows * net->ffn,
                                 net->model.activation);
     } else {
-        net->ops->linear_gelu_backward_input(net->dev, net->dact, net->dy, p->fc2_w->weight, s->pre, rows,
+        net->ops->linear_gelu_backward_input(net->dev, net->dact, dy, p->fc2_w->weight, s->pre, rows,
                                              net->ffn, h, net->model.activation);
     }
     weight_gradients(net, p->fc1_w, p->fc1_b, net->dact, s->ln2, h, net->ffn);
@@ -335,11 +380,12 @@ static void attention_backward(mu_net_t *net, int64_t l, const mu_net_place_t *p
     const mu_layer_params_t *p = &net->layer[l];
     const mu_layer_saved_t *s = &net->saved[l];
     int64_t rows = net->rows, h = net->model.hidden;
-    mu_attention_t shape = attention_shape(net, place);
-    weight_gradients(net, p->dense_w, p->dense_b, net->dy, s->ctx, net->width, h);
-    net->ops->linear_backward_input(net->dev, net->dctx, net->dy, p->dense_w->weight, rows, net->width, h,
-                                    false);
-    mu_net_lora_backward(net, l, MU_LORA_DENSE, net->dctx, net->dy, s->ctx);
+    mu_dropout_t drop = mu_net_attention_dropout(net, l);
+    mu_attention_t shape = attention_shape(net, place, &drop);
+    mu_array_t dy = branch_gradient(net, l, MU_DROP_DENSE);
+    weight_gradients(net, p->dense_w, p->dense_b, dy, s->ctx, net->width, h);
+    net->ops->linear_backward_input(net->dev, net->dctx, dy, p->dense_w->weight, rows, net->width, h, false);
+    mu_net_lora_backward(net, l, MU_LORA_DENSE, net->dctx, dy, s->ctx);
     net->ops->attention_backward(net->dev, net->dqkv, net->dctx, s->qkv, s->ctx, s->lse, &shape);
     rotate(net, net->dqkv, place, true);
     if (p->q_norm)
@@ -469,6 +515,8 @@ mu_status_t mu_net_trunk_backward(mu_net_t *net)
     }
     if (mu_net_is_frozen(net))
         return mu_net_group_whole(net, 0);
+    if (mu_net_drops(net))
+        mu_net_drop(net, 0, MU_DROP_EMBEDDING, net->dy, net->dy, MU_NO_ARRAY);
     if (net->embed_pos)
         net->ops->position_backward(net->dev, net->embed_pos->gradient, net->dy, net->position_start,
                                     net->rows, net->seq, h);

@@ -86,9 +86,10 @@ static mu_status_t mean_loss(trainer_t *t, double *out)
     return MU_OK;
 }
 
-static mu_status_t forward_backward(trainer_t *t)
+static mu_status_t forward_backward(trainer_t *t, int64_t number)
 {
     const mu_config_t *c = t->config;
+    const mu_layout_t *layout = &t->groups->layout;
     int64_t counted; /* tokens of the global batch, on all replicas */
     memcpy(&counted, t->tokens + t->share_ids - MU_SHARE_TAIL, sizeof counted);
     double each = counted > 0 ? mu_loss_scale_factor(&t->scale) / (double)counted : 0;
@@ -97,6 +98,9 @@ static mu_status_t forward_backward(trainer_t *t)
     for (int64_t g = 0; g < c->accumulation; g++) {
         if (g == c->accumulation - 1)
             mu_replicas_last(&t->replicas);
+        mu_net_draw(t->net, &(mu_net_draw_t){.seed = (uint64_t)c->seed,
+                                             .step = number,
+                                             .sample = (g * layout->dp + layout->dp_rank) * c->micro_batch});
         MU_TRY(mu_net_forward_backward_sum(t->net, t->tokens + g * stride, each));
         mu_page_progress(t->run->page);
         MU_TRY(mu_saver_look(&t->saver));
@@ -162,7 +166,7 @@ static mu_status_t step(trainer_t *t, int64_t number)
     take_wait_ns(t);
     mu_page_phase(t->run->page, t->first ? MU_PHASE_FIRST_STEP : MU_PHASE_STEP);
     MU_TRY(take_tokens(t));
-    MU_TRY(forward_backward(t));
+    MU_TRY(forward_backward(t, number));
     MU_TRY(mu_optimizer_norm_begin(t->net));
     MU_TRY(mean_loss(t, &r.loss));
     MU_TRY(update(t, &r));

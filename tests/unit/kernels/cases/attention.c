@@ -1,9 +1,25 @@
 /* Attention and rotary positions. */
+#include "common/philox.h"
 #include "tests/unit/kernels/cases/support.h"
 
 typedef struct plain {
     double *out, *lse, *dqkv;
 } plain_t;
+
+/* What dropout makes of a probability, by the definition in kernels/device.h. */
+static double kept(const mu_attention_t *s, int64_t b, int64_t h, int64_t query, int64_t key)
+{
+    const mu_dropout_t *d = s->dropout;
+    if (!d)
+        return 1;
+    uint64_t e = (uint64_t)((((d->first + b) * d->columns + d->column + h) * s->seq + query) * s->seq + key);
+    const uint32_t seed[2] = {(uint32_t)d->seed, (uint32_t)(d->seed >> 32)};
+    const uint32_t counter[4] = {(uint32_t)(e / 4), (uint32_t)(e / 4 >> 32), (uint32_t)d->place,
+                                 (uint32_t)(d->place >> 32)};
+    uint32_t word[4];
+    mu_philox(counter, seed, word);
+    return (double)word[e % 4] < floor(d->rate * 0x1p32) ? 0 : d->factor;
+}
 
 /* softmax(scale q k^T) v of one head, its log-sums, and the gradients, from the definition. */
 static void plain_head(const mu_attention_t *s, const float *qkv, const float *dout, int64_t b, int64_t h,
@@ -31,15 +47,15 @@ static void plain_head(const mu_attention_t *s, const float *qkv, const float *d
         for (int64_t j = 0; j <= i; j++) {
             p[j] /= sum;
             for (int64_t c = 0; c < d; c++)
-                out[i * ostride + c] += p[j] * (double)v[j * stride + c];
+                out[i * ostride + c] += p[j] * kept(s, b, h, i, j) * (double)v[j * stride + c];
         }
         for (int64_t c = 0; c < d; c++)
             delta += (double)go[i * ostride + c] * out[i * ostride + c];
         for (int64_t j = 0; j <= i; j++) {
             double dp = 0;
             for (int64_t c = 0; c < d; c++) {
-                dp += (double)go[i * ostride + c] * (double)v[j * stride + c];
-                dv[j * stride + c] += p[j] * (double)go[i * ostride + c];
+                dp += kept(s, b, h, i, j) * (double)go[i * ostride + c] * (double)v[j * stride + c];
+                dv[j * stride + c] += p[j] * kept(s, b, h, i, j) * (double)go[i * ostride + c];
             }
             double ds = p[j] * (dp - delta) * s->scale;
             for (int64_t c = 0; c < d; c++) {
@@ -50,9 +66,10 @@ static void plain_head(const mu_attention_t *s, const float *qkv, const float *d
     }
 }
 
-static void attention_at(int64_t batch, int64_t seq, int64_t heads, int64_t d, double size)
+static void attention_with(int64_t batch, int64_t seq, int64_t heads, int64_t d, double size,
+                           const mu_dropout_t *dropout)
 {
-    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), 0, NULL};
+    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), 0, NULL, dropout};
     int64_t rows = batch * seq, wide = 3 * heads * d, width = heads * d;
     float *host = noisy(rows * wide, size), *host_dout = noisy(rows * width, 1);
     plain_t want = {doubles(rows * width), doubles(rows * heads), doubles(rows * wide)};
@@ -68,15 +85,22 @@ static void attention_at(int64_t batch, int64_t seq, int64_t heads, int64_t d, d
     op->attention_backward(dev, dqkv, put(host_dout, rows * width), qkv, out, lse, &s);
     assert_near(get(dqkv, rows * wide), want.dqkv, rows * wide, 5e-6, 2 + 2 * slack);
 
+    if (dropout)
+        return;
     /* the first sequence again, in pieces against a cache */
     mu_array_t cache = put(noisy(seq * heads * 2 * d, 9), seq * heads * 2 * d), pieces = room(seq * width);
     for (int64_t at = 0, n = 1; at < seq; at += n, n = 2 * n + 1) {
         n = at + n > seq ? seq - at : n;
-        mu_attention_t part = {1, n, heads, d, s.scale, 0, NULL};
+        mu_attention_t part = {1, n, heads, d, s.scale, 0, NULL, NULL};
         op->attention_cached(dev, mu_array_at(pieces, at * width), cache, mu_array_at(qkv, at * wide), at,
                              &part);
     }
     assert_near(get(pieces, seq * width), want.out, seq * width, 2e-6, 1 + slack);
+}
+
+static void attention_at(int64_t batch, int64_t seq, int64_t heads, int64_t d, double size)
+{
+    attention_with(batch, seq, heads, d, size, NULL);
 }
 
 void attention_test(void)
@@ -127,11 +151,12 @@ void rotary_test(void)
 
 /* Grouped queries are single ones whose keys and values are copies: rotary, forward, backward (the gradients of
  * the copies are summed), and against a cache. */
-static void grouped_at(int64_t batch, int64_t seq, int64_t heads, int64_t kv, int64_t d)
+static void grouped_with(int64_t batch, int64_t seq, int64_t heads, int64_t kv, int64_t d,
+                         const mu_dropout_t *dropout)
 {
     int64_t group = heads / kv, rows = batch * seq, wide = (heads + 2 * kv) * d, single = 3 * heads * d;
     int64_t width = heads * d, n = rows * wide, capacity = seq * kv * 2 * d;
-    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), kv, NULL};
+    mu_attention_t s = {batch, seq, heads, d, 1 / sqrt((double)d), kv, NULL, dropout};
     float *host = noisy(n, 1), *dout = noisy(rows * width, 1), *table = floats(seq * d);
     plain_table(seq, d, table);
     mu_array_t qkv = put(host, n), out = room(rows * width), dqkv = room(n);
@@ -166,14 +191,21 @@ static void grouped_at(int64_t batch, int64_t seq, int64_t heads, int64_t kv, in
     assert_near_float(get_floats(lse, rows * heads), want.lse, rows * heads, 2e-6);
     op->attention_backward(dev, dqkv, put(dout, rows * width), qkv, out, lse, &s);
     assert_near(get(dqkv, n), want_dqkv, n, 5e-6, 2 + 2 * slack);
+    if (dropout)
+        return;
     mu_array_t cache = put(noisy(capacity, 9), capacity), pieces = room(seq * width);
     for (int64_t at = 0, m = 1; at < seq; at += m, m = 2 * m + 1) {
         m = at + m > seq ? seq - at : m;
-        mu_attention_t part = {1, m, heads, d, s.scale, kv, NULL};
+        mu_attention_t part = {1, m, heads, d, s.scale, kv, NULL, NULL};
         op->attention_cached(dev, mu_array_at(pieces, at * width), cache, mu_array_at(qkv, at * wide), at,
                              &part);
     }
     assert_near(get(pieces, seq * width), want.out, seq * width, 2e-6, 1 + slack);
+}
+
+static void grouped_at(int64_t batch, int64_t seq, int64_t heads, int64_t kv, int64_t d)
+{
+    grouped_with(batch, seq, heads, kv, d, NULL);
 }
 
 void grouped_test(void)
@@ -204,7 +236,7 @@ static void borders_at(const int64_t *lengths, int count, int64_t heads, int64_t
     mu_array_t own = put(host, seq * wide), own_out = room(seq * width), own_dqkv = room(seq * wide);
     float *lse = put_floats(floats(seq * heads), seq * heads),
           *own_lse = put_floats(floats(seq * heads), seq * heads);
-    mu_attention_t s = {1, seq, heads, d, 1 / sqrt((double)d), kv, start};
+    mu_attention_t s = {1, seq, heads, d, 1 / sqrt((double)d), kv, start, NULL};
     mu_rotary_t turn = {turns, seq, seq, 0, heads, d, d, kv, start};
     op->rotary(dev, qkv, &turn, false);
     op->attention_forward(dev, out, lse, qkv, &s);
@@ -212,7 +244,7 @@ static void borders_at(const int64_t *lengths, int count, int64_t heads, int64_t
     op->rotary(dev, dqkv, &turn, true);
     for (int64_t i = 0, at = 0; i < count; at += lengths[i++]) {
         int64_t n = lengths[i];
-        mu_attention_t one = {1, n, heads, d, s.scale, kv, NULL};
+        mu_attention_t one = {1, n, heads, d, s.scale, kv, NULL, NULL};
         mu_rotary_t one_turn = {turns, n, n, 0, heads, d, d, kv, NULL};
         mu_array_t q = mu_array_at(own, at * wide), o = mu_array_at(own_out, at * width),
                    dq = mu_array_at(own_dqkv, at * wide);
@@ -239,4 +271,18 @@ void borders_test(void)
     borders_at(many, 12, 2, 2, 20);
     borders_at(two, 2, 4, 2, 16);
     borders_at(one, 1, 2, 2, 64);
+}
+
+/* Dropped probabilities, drawn as those of a part of the sequences and heads of a larger call. */
+void attention_dropout_test(void)
+{
+    mu_dropout_t d = {.rate = 0.3, .factor = 1 / 0.7, .seed = 77, .place = (uint64_t)3 << 34, .columns = 12};
+    if (!op->dropout)
+        return;
+    attention_with(2, 17, 3, 20, 1, &d);
+    d.first = 5;
+    d.column = 8;
+    attention_with(2, 145, 2, 32, 1, &d);
+    attention_with(1, 64, 1, 16, 1, &d);
+    grouped_with(1, 70, 4, 2, 16, &d);
 }

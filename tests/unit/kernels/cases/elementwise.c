@@ -1,4 +1,5 @@
 /* Flat arrays: activations, sums, AdamW; values that are not numbers or do not fit. */
+#include "common/philox.h"
 #include "tests/unit/kernels/cases/support.h"
 
 static void gelu_at(mu_activation_t act)
@@ -186,4 +187,80 @@ void swiglu_test(void)
 {
     swiglu_at(5);
     swiglu_at(9001);
+}
+
+/* By the definition in kernels/device.h. */
+static double keep(const mu_dropout_t *d, int64_t e)
+{
+    const uint32_t key[2] = {(uint32_t)d->seed, (uint32_t)(d->seed >> 32)};
+    const uint32_t counter[4] = {(uint32_t)((uint64_t)e / 4), (uint32_t)((uint64_t)e / 4 >> 32),
+                                 (uint32_t)d->place, (uint32_t)(d->place >> 32)};
+    uint32_t word[4];
+    mu_philox(counter, key, word);
+    return d->rate > 0 && (double)word[e % 4] < floor(d->rate * 0x1p32) ? 0 : d->factor;
+}
+
+static void dropout_at(int64_t rows, int64_t cols, const mu_dropout_t *d)
+{
+    int64_t n = rows * cols;
+    float *x = noisy(n, 1), *plus = noisy(n, 1);
+    double *want = doubles(n), *more = doubles(n);
+    for (int64_t i = 0; i < n; i++) {
+        want[i] = (double)x[i] * keep(d, (d->first + i / cols) * d->columns + d->column + i % cols);
+        more[i] = want[i] + (double)plus[i];
+    }
+    mu_array_t dx = put(x, n), dp = put(plus, n), y = room(n);
+    op->dropout(dev, y, dx, MU_NO_ARRAY, rows, cols, d);
+    float *got = get(y, n);
+    assert_near(got, want, n, 1e-6, 1);
+    for (int64_t i = 0; i < n; i++) /* what is dropped is 0, and no more than that */
+        assert_true(x[i] == 0.0F || (got[i] == 0.0F) == (want[i] == 0));
+    op->dropout(dev, dp, dx, dp, rows, cols, d);
+    assert_near(get(dp, n), more, n, 1e-6, 1);
+    op->dropout(dev, dx, dx, MU_NO_ARRAY, rows, cols, d);
+    assert_memory_equal(get(dx, n), got, (size_t)n * sizeof *got);
+}
+
+/* A device without dropout has no adapters either. */
+void dropout_test(void)
+{
+    if (!op->dropout)
+        return;
+    dropout_at(7, 61, &(mu_dropout_t){.factor = 0.75});
+    dropout_at(7, 61, &(mu_dropout_t){.rate = 0.3, .factor = 1 / 0.7, .seed = 5, .place = 9, .columns = 61});
+    dropout_at(3, 5000,
+               &(mu_dropout_t){.rate = 0.1,
+                               .factor = 1 / 0.9,
+                               .seed = (uint64_t)5 << 33,
+                               .place = (uint64_t)7 << 40,
+                               .first = 123456789,
+                               .column = 5001,
+                               .columns = 10001});
+}
+
+/* Queries, keys and values as arrays of their own. */
+void qkv_test(void)
+{
+    enum { ROWS = 19, KV = 3, GROUP = 2, D = 12, LINE = (GROUP + 2) * D };
+    mu_qkv_t shape = {ROWS, KV * GROUP, KV, D};
+    if (!op->qkv_add)
+        return;
+    for (int part = 0; part < 3; part++) {
+        int64_t wide = part == 0 ? GROUP * D : D, at = part == 0 ? 0 : (GROUP + part - 1) * D,
+                n = ROWS * KV * wide;
+        float *qkv = noisy(ROWS * KV * LINE, 1), *from = noisy(n, 1);
+        double *sum = doubles(ROWS * KV * LINE), *taken = doubles(n);
+        for (int64_t i = 0; i < ROWS * KV * LINE; i++)
+            sum[i] = (double)qkv[i];
+        for (int64_t i = 0; i < n; i++) {
+            int64_t of = i / wide * LINE + at + i % wide;
+            taken[i] = (double)qkv[of];
+            sum[of] += (double)from[i];
+        }
+        mu_array_t to = put(qkv, ROWS * KV * LINE), out = room(n);
+        op->qkv_take(dev, out, to, part, &shape);
+        assert_near(get(out, n), taken, n, 0, 0);
+        op->qkv_add(dev, to, put(from, n), part, &shape);
+        assert_near(get(to, ROWS * KV * LINE), sum, ROWS * KV * LINE, 1e-6, 1);
+    }
 }

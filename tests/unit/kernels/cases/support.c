@@ -217,6 +217,9 @@ CASE(embeddings, embedding_test)
 CASE(layer_norms, norm_test)
 CASE(elementwise, elementwise_test)
 CASE(sums_of_two_types, mixed_add_test)
+CASE(dropout, dropout_test)
+CASE(parts_of_queries_keys_and_values, qkv_test)
+CASE(attention_with_dropout, attention_dropout_test)
 CASE(adamw, adamw_test)
 CASE(attention, attention_test)
 CASE(attention_with_steep_scores, steep_test)
@@ -239,6 +242,9 @@ int mu_kernel_cases(const mu_case_device_t *given, int count)
         cmocka_unit_test(layer_norms),
         cmocka_unit_test(elementwise),
         cmocka_unit_test(sums_of_two_types),
+        cmocka_unit_test(dropout),
+        cmocka_unit_test(parts_of_queries_keys_and_values),
+        cmocka_unit_test(attention_with_dropout),
         cmocka_unit_test(adamw),
         cmocka_unit_test(attention),
         cmocka_unit_test(attention_with_steep_scores),

@@ -159,6 +159,7 @@ static void memory_of_adapters_is_what_is_allocated(void **state)
     for (int i = 0; i < 8; i++) {
         mu_model_t model = small;
         model.lora = (mu_lora_t){.rank = 16, .targets = 1U << MU_LORA_QKV | 1U << MU_LORA_FC2, .scale = 1};
+        model.hidden_dropout = model.lora.dropout = i & 2 ? 0.1 : 0;
         if (i & 4) {
             model.residual = MU_RESIDUAL_SEQUENTIAL;
             model.norm = MU_NORM_RMS;
