@@ -9,11 +9,9 @@
 #include <errno.h>
 #include <limits.h>
 
-static const char *const targets[MU_RENDER_TARGETS] = {[MU_RENDER_SLURM] = "slurm",
-                                                       [MU_RENDER_MPIJOB] = "mpijob",
-                                                       [MU_RENDER_STORAGE] = "storage",
-                                                       [MU_RENDER_ARGO] = "argo",
-                                                       [MU_RENDER_TRAINJOB] = "trainjob"};
+static const char *const targets[MU_RENDER_TARGETS] = {
+    [MU_RENDER_SLURM] = "slurm", [MU_RENDER_MPIJOB] = "mpijob",     [MU_RENDER_STORAGE] = "storage",
+    [MU_RENDER_ARGO] = "argo",   [MU_RENDER_TRAINJOB] = "trainjob", [MU_RENDER_SERVE] = "serve"};
 
 static int target_of(const char *word)
 {
@@ -35,11 +33,11 @@ typedef struct request {
 } request_t;
 
 static const mu_option_t options[] = {
-    MU_OPT("slurm|mpijob|trainjob|storage|argo CONFIG", NULL, MU_OPTION_OPERANDS, offsetof(request_t, words),
-           "where it shall run, then GPT-NeoX YAML files", .required = true),
+    MU_OPT("slurm|mpijob|trainjob|storage|argo|serve CONFIG", NULL, MU_OPTION_OPERANDS,
+           offsetof(request_t, words), "where it shall run, then GPT-NeoX YAML files", .required = true),
     MU_OPT(
         "--output", "DIR", MU_OPTION_TEXT, offsetof(request_t, output),
-        "storage and argo: numbered files there, 01-claims.yaml to 06-alert.rules, for kubectl apply -f DIR",
+        "storage, argo and serve: numbered files there, 01-claims.yaml to 08-serve.yaml, for kubectl apply",
         .choices = "DIR"),
     MU_OPT("key=value", NULL, MU_OPTION_OVERRIDES, offsetof(request_t, keys),
            "a parameter below, else a key of the config", ),
@@ -59,7 +57,8 @@ const mu_command_t mu_render_command = {
     .about =
         "Prints what runs a config there: a script for sbatch (or, with chain=, one that submits a job a "
         "step); the ConfigMap, ServiceAccount, NetworkPolicy and MPIJob for kubectl apply; the claims, "
-        "account and Secret of a workflow; Argo's WorkflowTemplate. docs/slurm.md, docs/kubernetes.md",
+        "account and Secret of a workflow; Argo's WorkflowTemplate; what serves the model. docs/slurm.md, "
+        "docs/kubernetes.md, docs/serve.md",
     .options = options,
     .more = list_parameters,
     .exits =
@@ -86,11 +85,11 @@ static mu_status_t read_arguments(request_t *r)
     int target = target_of(r->words.item[0]);
     if (target == MU_RENDER_TARGETS)
         return mu_fail(MU_USAGE,
-                       "render: '%s': say where it shall run, slurm, mpijob, trainjob, storage or argo: "
+                       "render: '%s': say what for, slurm, mpijob, trainjob, storage, argo or serve: "
                        "see muster render --help",
                        r->words.item[0]);
-    if (r->output && target != MU_RENDER_STORAGE && target != MU_RENDER_ARGO)
-        return mu_fail(MU_USAGE, "render: --output is for storage and argo: %s is one file, on stdout",
+    if (r->output && target != MU_RENDER_STORAGE && target != MU_RENDER_ARGO && target != MU_RENDER_SERVE)
+        return mu_fail(MU_USAGE, "render: --output is for storage, argo and serve: %s is one file, on stdout",
                        targets[target]);
     mu_params_init(&r->params, (mu_render_target_t)target);
     for (int i = 0; i < r->keys.count; i++) {
@@ -172,7 +171,9 @@ static mu_status_t render_loaded(request_t *r, const mu_args_t *keys, mu_config_
     case MU_RENDER_STORAGE:
         return mu_render_storage(&r->params, &query, out);
     case MU_RENDER_ARGO:
-        return mu_render_argo(&r->params, config, out);
+        return mu_render_argo(&r->params, config, &query, out);
+    case MU_RENDER_SERVE:
+        return mu_render_serve(&r->params, &query, out);
     case MU_RENDER_TRAINJOB:
         return mu_render_trainjob(&r->params, config, mu_render_file(out, "trainjob.yaml"));
     default:

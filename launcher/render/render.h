@@ -27,6 +27,7 @@ typedef enum mu_render_target {
     MU_RENDER_STORAGE,
     MU_RENDER_ARGO,
     MU_RENDER_TRAINJOB,
+    MU_RENDER_SERVE,
     MU_RENDER_TARGETS
 } mu_render_target_t;
 
@@ -45,6 +46,9 @@ mu_status_t mu_params_take(mu_params_t *params, const char *argument, bool *take
 mu_status_t mu_params_finish(mu_params_t *params, const char *config);
 /* The defaults alone. */
 void mu_params_defaults(mu_params_t *params);
+/* A value as it is, without a check; NULL: none. `name` must be one of the target's. */
+void mu_params_put(mu_params_t *params, const char *name, const char *value);
+void mu_params_copy(const mu_params_t *params, mu_params_t *out);
 void mu_params_release(mu_params_t *params);
 /* NULL where the parameter was not given and has no default. `name` must be one of the target's. */
 const char *mu_params_text(const mu_params_t *params, const char *name);
@@ -83,7 +87,13 @@ mu_status_t mu_render_storage(const mu_params_t *params, const mu_plan_query_t *
 /* What the parameters say of the config, as key=value: to be loaded with it. */
 void mu_argo_overrides(const mu_params_t *params, mu_args_t *out);
 /* 04-workflow.yaml, or what submits it again: 05-retrain.yaml and 06-alert.rules, which also follow the workflow with
- * `apart` and retrain_below=. Errors: MU_USAGE; MU_CONFIG, as of an MPIJob. */
-mu_status_t mu_render_argo(const mu_params_t *params, mu_config_t *config, mu_render_files_t *out);
+ * `apart` and retrain_below=. query: of the same config, for serve=. Errors: MU_USAGE; MU_CONFIG, as of an MPIJob; those of
+ * mu_plan_make(). */
+mu_status_t mu_render_argo(const mu_params_t *params, mu_config_t *config, const mu_plan_query_t *query,
+                           mu_render_files_t *out);
+/* 07-smoke.yaml, the Job that tries the model, and 08-serve.yaml, what serves it; or the one that `part` names. Errors: those
+ * of mu_plan_make(); MU_USAGE (parameters that contradict each other); MU_CONFIG (the model lies outside every volume,
+ * memory= does not hold it). */
+mu_status_t mu_render_serve(const mu_params_t *params, const mu_plan_query_t *query, mu_render_files_t *out);
 
 #endif

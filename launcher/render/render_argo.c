@@ -10,8 +10,6 @@
 #include "common/log.h"
 #include "launcher/render/render_params.h"
 
-#define GIVEN(name) "{{workflow.parameters." name "}}"
-
 /* What is worth another try (docs/exit-codes.md). 70 is a bug; the launcher tries that again itself. */
 #define RETRIED "69, 74, 75, 80, 81, 82, 83, 84"
 
@@ -49,6 +47,7 @@ static const struct {
     {"wandb_secret_name", false, "its key token becomes WANDB_API_KEY of the launcher; empty: none"},
     {"wandb_project", false, "empty: none"},
     {"wandb_group", false, "empty: none"},
+    {"serve_model", true, "false: the model is tried, and what is served stays"},
     {"register_name", false, "the model in MLflow's registry"},
     {"register_alias", false, "its new version gets this alias; empty: none"},
     {"mlflow_tracking_uri", false, "the registry's server, without a password"},
@@ -56,10 +55,12 @@ static const struct {
     {"image", false, "of all pods"},
 };
 
-/* Those of the step `register` are there where it is. */
+/* Those of the steps `register` and `serve` are there where these are. */
 static bool is_given(const mu_params_t *p, size_t i)
 {
     const char *name = given[i].name;
+    if (strcmp(name, "serve_model") == 0)
+        return mu_argo_serves(p);
     return *mu_params_text(p, "register_name") ||
            (strncmp(name, "register_", 9) != 0 && strncmp(name, "mlflow_", 7) != 0);
 }
@@ -124,7 +125,7 @@ static void add_variables(const mu_params_t *p, const step_t *step, mu_buf_t *ou
         mu_buf_adds(out, "          - {name: ");
         for (const char *c = given[i].name; *c; c++)
             mu_buf_addc(out, (char)(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c));
-        mu_buf_addf(out, ", value: \"" GIVEN("%s") "\"}\n", given[i].name);
+        mu_buf_addf(out, ", value: \"" MU_ARGO_GIVEN("%s") "\"}\n", given[i].name);
     }
     if (step->token)
         mu_buf_addf(out,
@@ -134,8 +135,7 @@ static void add_variables(const mu_params_t *p, const step_t *step, mu_buf_t *ou
                     step->token, step->secret);
 }
 
-/* The work of one place is done by one workflow at a time. */
-static void add_mutex(const char *parameter, const char *more, mu_buf_t *out)
+void mu_argo_mutex(const char *parameter, const char *more, mu_buf_t *out)
 {
     mu_buf_addf(out,
                 "      synchronization:\n"
@@ -149,19 +149,17 @@ static void add_step(const mu_params_t *p, char *volumes[4], const step_t *step,
     const char *gpus = step->gpus ? mu_params_text(p, "gpus") : NULL;
     mu_buf_addf(out, "    - name: %s\n", step->name);
     if (step->mutex)
-        add_mutex(step->mutex, "", out);
-    mu_buf_adds(out,
+        mu_argo_mutex(step->mutex, "", out);
+    mu_buf_addf(out,
                 "      retryStrategy:\n"
                 "        limit: \"5\"\n"
                 "        retryPolicy: Always\n"
                 "        expression: \"lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [" RETRIED
                 "]\"\n"
                 "        backoff: {duration: \"30\", factor: \"2\", maxDuration: \"3600\"}\n"
-                "      container:\n"
-                "        image: \"" GIVEN("image") "\"\n"
-                                                   "        command: [/bin/sh, -c]\n"
-                                                   "        args:\n"
-                                                   "          - |\n");
+                "      container:\n        image: \"%s\"\n        command: [/bin/sh, -c]\n        args:\n"
+                "          - |\n",
+                MU_ARGO_GIVEN("image"));
     mu_buf_addf(out, "            checkpoints=%s data=%s slots=%s\n", volumes[1], volumes[3],
                 gpus                                    ? gpus
                 : strcmp(step->name, "parameters") == 0 ? mu_params_text(p, "slots")
@@ -190,98 +188,22 @@ static void add_step(const mu_params_t *p, char *volumes[4], const step_t *step,
                 volumes[1], volumes[3]);
 }
 
-/* ---- the step that is an MPIJob ---- */
-
-static void set(mu_params_t *job, const char *name, const char *value)
-{
-    const mu_param_t *t = mu_param_table(MU_RENDER_MPIJOB);
-    for (int i = 0; t[i].name; i++)
-        if (strcmp(t[i].name, name) == 0) {
-            free(job->value[i]);
-            job->value[i] = value ? mu_strdup(value) : NULL;
-        }
-}
-
-/* What an MPIJob of its own would be rendered from, with the workflow's parameters in place of values. */
-static void job_params(const mu_params_t *p, char *volumes[4], mu_params_t *job)
-{
-    static const char *const same[] = {
-        "namespace",         "gpus",      "slots", "gpu_label", "cpu",   "memory",           "launcher_cpu",
-        "launcher_memory",   "user",      "home",  "backoff",   "grace", "launcher_restart", "worker_restart",
-        "launcher_creation", "clean_pods"};
-    char *claims =
-        mu_format(GIVEN("pvc_checkpoints_name") ":%s," GIVEN("pvc_data_name") ":%s", volumes[1], volumes[3]);
-    mu_params_init(job, MU_RENDER_MPIJOB);
-    mu_params_defaults(job);
-    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
-        if (mu_params_text(p, same[i]))
-            set(job, same[i], mu_params_text(p, same[i]));
-    set(job, "name", "{{workflow.name}}-train");
-    set(job, "image", GIVEN("image"));
-    set(job, "workers", GIVEN("trainer_nodes"));
-    set(job, "volumes", claims);
-    set(job, "region", strcmp(mu_params_text(p, "region"), "none") == 0 ? NULL : GIVEN("region"));
-    set(job, "gpu_model",
-        strcmp(mu_params_text(p, "trainer_gpu"), "none") == 0 ? NULL : GIVEN("trainer_gpu"));
-    set(job, "rdma",
-        mu_params_text(p, "gpus") ? "{{=workflow.parameters.use_ib == 'true' ? '1' : '0'}}" : NULL);
-    set(job, "secret",
-        "{{=sprig.default('none', workflow.parameters.wandb_secret_name)}}:token=WANDB_API_KEY");
-    free(claims);
-}
-
-/* More words for `muster run`, a line each. */
-static void add_words(const mu_params_t *p, char *volumes[4], const char *save, mu_buf_t *out)
-{
-    static const char next[] = " \\\n                    ";
-    mu_buf_addf(out, "%s'save=%s' finetune=true", next, save);
-    mu_buf_addf(out, "%s'load=%s/%s.imported'", next, volumes[1], GIVEN("pretrained_checkpoint_path"));
-    mu_buf_addf(out, "%s'data_path=%s/%s'", next, volumes[3], GIVEN("tokenized_dataset_path"));
-    mu_buf_addf(out, "%s'vocab_file=%s/%s'", next, volumes[1], GIVEN("tokenizer_file"));
-    mu_buf_addf(out, "%s'train_micro_batch_size_per_gpu=%s'", next, GIVEN("micro_batch_size"));
-    mu_buf_addf(out, "%s'gradient_accumulation_steps=%s'", next, GIVEN("gradient_accumulation_steps"));
-    mu_buf_addf(out, "%s'wandb_project=%s' 'wandb_group=%s'", next, GIVEN("wandb_project"),
-                GIVEN("wandb_group"));
-    if (!mu_params_text(p, "gpus")) /* else one worker a GPU */
-        mu_buf_addf(out, " --workers $((%s * %s))", GIVEN("trainer_nodes"), mu_params_text(p, "slots"));
-}
-
-static void add_train(const mu_params_t *p, char *volumes[4], bool own_ssh, mu_buf_t *out)
-{
-    mu_params_t job;
-    mu_buf_t manifest = MU_BUF_INIT, words = MU_BUF_INIT;
-    char *save = mu_format("%s/%s/%s", volumes[1], GIVEN("finetuned_checkpoint_path"), GIVEN("run_name"));
-    add_words(p, volumes, save, &words);
-    job_params(p, volumes, &job);
-    mu_render_mpijob_object(&(mu_pod_t){.params = &job,
-                                        .name = mu_params_text(p, "name"),
-                                        .account = mu_params_text(p, "account"),
-                                        .config_map = GIVEN("training_config_name"),
-                                        .save = save,
-                                        .arguments = words.data,
-                                        .launcher_container = "muster",
-                                        .worker_container = "sshd",
-                                        .own_ssh = own_ssh},
-                            &manifest);
-    /* Kubernetes starts a failed launcher again, backoffLimit times: before that the job has not failed. */
-    mu_buf_adds(out, "    - name: train\n");
-    add_mutex("finetuned_checkpoint_path", "-" GIVEN("run_name"), out);
-    mu_buf_addf(out,
-                "      resource:\n"
-                "        action: apply\n"
-                "        setOwnerReference: true\n"
-                "        successCondition: status.replicaStatuses.Launcher.succeeded > 0\n"
-                "        failureCondition: status.replicaStatuses.Launcher.failed > %s\n"
-                "        manifest: |\n",
-                mu_params_text(p, "backoff"));
-    mu_yaml_indent(manifest.data, 10, out);
-    mu_buf_release(&manifest);
-    mu_params_release(&job);
-    mu_buf_release(&words);
-    free(save);
-}
-
 /* ---- the whole ---- */
+
+/* What the config says that no parameter does. */
+typedef struct argo_objects {
+    bool own_ssh;
+    const mu_buf_t *yaml;
+    char serve_memory[MU_SERVING_MEMORY];
+} argo_objects_t;
+
+static void add_task(const char *name, const char *depends, const char *more, mu_buf_t *out)
+{
+    mu_buf_addf(out, "          - {name: %s, template: %s", name, name);
+    if (depends)
+        mu_buf_addf(out, ", depends: \"%s\"", depends);
+    mu_buf_addf(out, "%s}\n", more);
+}
 
 static void add_graph(const mu_params_t *p, mu_buf_t *out)
 {
@@ -294,18 +216,21 @@ static void add_graph(const mu_params_t *p, mu_buf_t *out)
                                           {"gate", "train"},
                                           {"export", "gate"},
                                           {"register", "export"}};
-    size_t count = sizeof task / sizeof *task - !*mu_params_text(p, "register_name");
+    static const char when[] = ", when: \"" MU_ARGO_GIVEN("serve_model") " == true\"";
+    bool registers = *mu_params_text(p, "register_name") != '\0';
+    size_t count = sizeof task / sizeof *task - !registers;
     mu_buf_adds(out, "    - name: main\n      dag:\n        tasks:\n");
-    for (size_t i = 0; i < count; i++) {
-        mu_buf_addf(out, "          - {name: %s, template: %s", task[i][0], task[i][0]);
-        if (task[i][1])
-            mu_buf_addf(out, ", depends: \"%s\"", task[i][1]);
-        mu_buf_adds(out, "}\n");
+    for (size_t i = 0; i < count; i++)
+        add_task(task[i][0], task[i][1], "", out);
+    if (mu_argo_serves(p)) {
+        add_task("smoke", registers ? "register" : "export", "", out);
+        add_task("serve", "smoke", when, out);
+        add_task("served", "serve", when, out);
     }
 }
 
-static void add_template(const mu_params_t *p, char *volumes[4], const char *config_map, bool own_ssh,
-                         mu_buf_t *out)
+static void add_template(const mu_params_t *p, char *volumes[4], const char *config_map,
+                         const argo_objects_t *with, mu_buf_t *out)
 {
     static const step_t steps[] = {
         {.name = "parameters", .script = mu_argo_parameters},
@@ -341,23 +266,22 @@ static void add_template(const mu_params_t *p, char *volumes[4], const char *con
                 MU_YAML_NAME(mu_params_text(p, "account")), mu_params_text(p, "ttl"),
                 MU_YAML_NAME(mu_params_text(p, "name")), user, user, user);
     add_parameters(p, volumes, config_map, out);
-    mu_buf_adds(
-        out,
-        "  volumes:\n"
-        "    - {name: config, configMap: {name: \"" GIVEN(
-            "training_config_name") "\"}}\n"
-                                    "    - {name: checkpoints, persistentVolumeClaim: {claimName: \"" GIVEN(
-                                        "pvc_checkpoints_name") "\"}}\n"
-                                                                "    - {name: data, persistentVolumeClaim: "
-                                                                "{claimName: \"" GIVEN(
-                                                                    "pvc_data_name") "\"}}\n"
-                                                                                     "  templates:\n");
+    mu_buf_addf(out,
+                "  volumes:\n"
+                "    - {name: config, configMap: {name: \"%s\"}}\n"
+                "    - {name: checkpoints, persistentVolumeClaim: {claimName: \"%s\"}}\n"
+                "    - {name: data, persistentVolumeClaim: {claimName: \"%s\"}}\n"
+                "  templates:\n",
+                MU_ARGO_GIVEN("training_config_name"), MU_ARGO_GIVEN("pvc_checkpoints_name"),
+                MU_ARGO_GIVEN("pvc_data_name"));
     add_graph(p, out);
     for (size_t i = 0; i < count; i++) {
         if (strcmp(steps[i].name, "gate") == 0)
-            add_train(p, volumes, own_ssh, out);
+            mu_argo_train(p, volumes, with->own_ssh, out);
         add_step(p, volumes, &steps[i], out);
     }
+    if (mu_argo_serves(p))
+        mu_argo_serve_steps(p, volumes, with->serve_memory, out);
 }
 
 /* The operator's names: WORKFLOW-train-worker-N; WORKFLOW is the template's name and, after a dash, what makes it unique:
@@ -389,8 +313,9 @@ void mu_argo_overrides(const mu_params_t *p, mu_args_t *out)
         free(volumes[i]);
 }
 
-static void add_all(const mu_params_t *p, char *volumes[4], bool own_ssh, const mu_buf_t *yaml, mu_buf_t *out)
+static void add_all(const mu_params_t *p, char *volumes[4], const argo_objects_t *with, mu_buf_t *out)
 {
+    const mu_buf_t *yaml = with->yaml;
     char digest[MU_DIGEST_HEX], *suffix, *config_map;
     mu_digest_bytes(yaml->data, yaml->len, digest);
     suffix = mu_format("-config-%.10s", digest);
@@ -404,7 +329,9 @@ static void add_all(const mu_params_t *p, char *volumes[4], bool own_ssh, const 
     mu_buf_adds(out, "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n");
     mu_render_meta(p, "-train", out);
     mu_render_policy_spec("app.kubernetes.io/instance", mu_params_text(p, "name"), out);
-    add_template(p, volumes, config_map, own_ssh, out);
+    if (mu_argo_serves(p))
+        mu_argo_service(p, out);
+    add_template(p, volumes, config_map, with, out);
     free(config_map);
     free(suffix);
 }
@@ -426,7 +353,7 @@ static mu_status_t check_register(const mu_params_t *p)
 }
 
 /* The parts that are wanted, to their files. */
-static mu_status_t add_parts(const mu_params_t *p, char *volumes[4], bool own_ssh, const mu_buf_t *yaml,
+static mu_status_t add_parts(const mu_params_t *p, char *volumes[4], const argo_objects_t *with,
                              mu_render_files_t *files)
 {
     const char *part = mu_params_text(p, "part");
@@ -435,7 +362,7 @@ static mu_status_t add_parts(const mu_params_t *p, char *volumes[4], bool own_ss
         return mu_fail(
             MU_USAGE, "render: part=%s wants retrain_below=, the mean of the feedback that is too low", part);
     if (whole)
-        add_all(p, volumes, own_ssh, yaml, mu_render_file(files, "04-workflow.yaml"));
+        add_all(p, volumes, with, mu_render_file(files, "04-workflow.yaml"));
     if (strcmp(part, "retrain") == 0 || (whole && retrain && files->apart))
         mu_argo_retrain(p, mu_render_file(files, "05-retrain.yaml"));
     if (strcmp(part, "alert") == 0 || (whole && retrain && files->apart))
@@ -443,7 +370,8 @@ static mu_status_t add_parts(const mu_params_t *p, char *volumes[4], bool own_ss
     return MU_OK;
 }
 
-mu_status_t mu_render_argo(const mu_params_t *p, mu_config_t *config, mu_render_files_t *files)
+mu_status_t mu_render_argo(const mu_params_t *p, mu_config_t *config, const mu_plan_query_t *query,
+                           mu_render_files_t *files)
 {
     int64_t slots = mu_params_number(p, "slots");
     mu_world_t world = {.workers = (int)(mu_params_number(p, "trainer_nodes") * slots),
@@ -451,16 +379,19 @@ mu_status_t mu_render_argo(const mu_params_t *p, mu_config_t *config, mu_render_
                         .device_has_fp16 = true};
     char *volumes[4] = {0};
     mu_buf_t yaml = MU_BUF_INIT;
+    argo_objects_t with = {.own_ssh = mu_config_given(config, "muster.ssh_args"), .yaml = &yaml};
     mu_status_t status;
     MU_TRY_GOTO(status, two_volumes(p, volumes), out);
     MU_TRY_GOTO(status, check_name(p), out);
     MU_TRY_GOTO(status, check_register(p), out);
     MU_TRY_GOTO(status, mu_render_check_gpus(p, config), out);
     MU_TRY_GOTO(status, mu_render_check_paths(p, config), out);
+    if (mu_argo_serves(p))
+        MU_TRY_GOTO(status, mu_argo_serve_check(p, query, with.serve_memory), out);
     mu_render_warn_of_tag(mu_params_text(p, "image"));
     mu_config_write_yaml(config, false, &yaml);
     MU_TRY_GOTO(status, mu_config_resolve(config, &world), out);
-    status = add_parts(p, volumes, mu_config_given(config, "muster.ssh_args"), &yaml, files);
+    status = add_parts(p, volumes, &with, files);
 out:
     mu_buf_release(&yaml);
     for (int i = 0; i < 4; i++)

@@ -43,6 +43,7 @@ const char mu_argo_parameters[] =
     "choice download_dataset \"$DOWNLOAD_DATASET\"\n"
     "choice tokenize_dataset \"$TOKENIZE_DATASET\"\n"
     "choice use_ib \"$USE_IB\"\n"
+    "choice serve_model \"${SERVE_MODEL-true}\"\n"
     "word() { case $2 in *[!A-Za-z0-9._-]*) wrong \"$1\" \"a name of letters, digits and ._-\" \"$2\" ;; "
     "esac; }\n"
     "word register_name \"${REGISTER_NAME-}\"\n"

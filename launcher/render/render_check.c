@@ -14,17 +14,21 @@ mu_status_t mu_render_check_gpus(const mu_params_t *p, const mu_config_t *c)
     return MU_OK;
 }
 
-/* The mount that `path` lies under, with its claim: pointers into the parameter. */
-bool mu_render_in_volume(const char *volumes, const char *path)
+const char *mu_render_volume_of(const char *volumes, const char *path)
 {
     for (const char *v = volumes; *v;) {
         const char *mount = strchr(v, ':') + 1;
         size_t n = strcspn(mount, ",");
         if (strncmp(path, mount, n) == 0 && (path[n] == '/' || path[n] == '\0'))
-            return true;
+            return v;
         v = mount + n + (mount[n] == ',');
     }
-    return false;
+    return NULL;
+}
+
+bool mu_render_in_volume(const char *volumes, const char *path)
+{
+    return mu_render_volume_of(volumes, path) != NULL;
 }
 
 static mu_status_t check_path(const mu_params_t *p, const mu_config_t *c, const char *key, const char *path)

@@ -19,7 +19,8 @@ bool mu_chain_steps_valid(const char *list);
 mu_status_t mu_render_check_gpus(const mu_params_t *params, const mu_config_t *config);
 /* Every path of the config lies in one of `volumes`. */
 mu_status_t mu_render_check_paths(const mu_params_t *params, const mu_config_t *config);
-/* volumes: CLAIM:/mount,CLAIM:/mount */
+/* volumes: CLAIM:/mount,CLAIM:/mount. of: where in it the claim begins that `path` lies in; NULL: in none. */
+const char *mu_render_volume_of(const char *volumes, const char *path);
 bool mu_render_in_volume(const char *volumes, const char *path);
 void mu_render_warn_of_tag(const char *image);
 
@@ -31,10 +32,19 @@ const char *mu_yaml_scalar(const char *word, char *room, size_t size);
 #define MU_YAML_NAME(word) mu_yaml_scalar((word), (char[520]){0}, 520)
 /* Every line of `text` that is not empty, `spaces` further in. */
 void mu_yaml_indent(const char *text, int spaces, mu_buf_t *out);
+/* The same, as one entry of a list. */
+void mu_yaml_item(const char *text, int spaces, mu_buf_t *out);
 /* metadata: NAME + suffix, namespace, labels */
 void mu_render_meta(const mu_params_t *params, const char *suffix, mu_buf_t *out);
 /* spec: of a NetworkPolicy among the pods with this label */
 void mu_render_policy_spec(const char *label, const char *value, mu_buf_t *out);
+
+/* ---- render_place.c: not indented ---- */
+
+/* A line for each claim of `volumes`: a volume, or where it is mounted. */
+void mu_render_volumes(const mu_params_t *p, bool mounts, bool read_only, mu_buf_t *out);
+/* By region and, with `gpus`, gpu_model; nothing where neither is given. */
+void mu_render_affinity(const mu_params_t *p, bool gpus, mu_buf_t *out);
 
 /* ---- render_pod.c: from `template:` on, at the indentation of an MPIJob ---- */
 

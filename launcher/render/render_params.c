@@ -65,6 +65,20 @@ void mu_params_defaults(mu_params_t *params)
             params->value[i] = mu_strdup(t[i].preset);
 }
 
+void mu_params_copy(const mu_params_t *params, mu_params_t *out)
+{
+    mu_params_init(out, params->target);
+    for (int i = 0; i < MU_PARAMS_MAX; i++)
+        out->value[i] = params->value[i] ? mu_strdup(params->value[i]) : NULL;
+}
+
+void mu_params_put(mu_params_t *params, const char *name, const char *value)
+{
+    int i = find(params->target, name, strlen(name));
+    free(params->value[i]);
+    params->value[i] = value ? mu_strdup(value) : NULL;
+}
+
 /* gpus=0 is none, where there is a default. */
 static void drop_no_gpus(mu_params_t *params)
 {
@@ -89,7 +103,8 @@ mu_status_t mu_params_finish(mu_params_t *params, const char *config)
         if (!mu_param_is_label(params->value[name]))
             return mu_fail(MU_USAGE, "render: no name can be made from '%s': give name=...", config);
     }
-    return params->target == MU_RENDER_STORAGE ? MU_OK : match_gpus(params);
+    return params->target == MU_RENDER_STORAGE || params->target == MU_RENDER_SERVE ? MU_OK
+                                                                                    : match_gpus(params);
 }
 
 void mu_params_release(mu_params_t *params)

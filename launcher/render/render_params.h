@@ -28,7 +28,8 @@ typedef enum mu_param_kind {
     MU_PARAM_NAME,    /* of a Secret, or empty; not a key itself */
     MU_PARAM_OPTION,  /* one word, or empty */
     MU_PARAM_REAL,    /* a number */
-    MU_PARAM_SPAN     /* of Prometheus: 5m, 1h */
+    MU_PARAM_SPAN,    /* of Prometheus: 5m, 1h */
+    MU_PARAM_STEP     /* a checkpoint of a run: best, latest, or the number of a step */
 } mu_param_kind_t;
 
 typedef struct mu_param {
@@ -47,6 +48,8 @@ mu_status_t mu_param_check(const mu_param_t *param, const char *value);
 /* RFC 1035: a name of an object of Kubernetes. */
 bool mu_param_is_label(const char *text);
 
+/* Of CORES. */
+double mu_param_cores(const char *cores);
 /* Of a MEMORY or a claim's size; 0 when it is none. */
 double mu_param_bytes(const char *size);
 

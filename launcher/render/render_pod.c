@@ -12,47 +12,21 @@ enum { DRAIN_LEFT = 10 };
 /* In the worker's container, made by its hook when the drain has ended; gone when the container starts again. */
 #define DRAINED "/tmp/muster-drained"
 
-static void add_claim(int i, const char *v, int n, mu_buf_t *out)
-{
-    char *claim = mu_format("%.*s", n, v);
-    mu_buf_addf(out, "            - {name: volume-%d, persistentVolumeClaim: {claimName: %s}}\n", i,
-                MU_YAML_NAME(claim));
-    free(claim);
-}
-
+/* The claims' volumes, or where they are mounted. */
 static void add_volumes(const mu_params_t *p, bool mounts, mu_buf_t *out)
 {
-    int i = 0;
-    for (const char *v = mu_params_text(p, "volumes"); *v; i++) {
-        size_t n = strcspn(v, ":"), m = strcspn(v + n + 1, ",");
-        if (mounts)
-            mu_buf_addf(out, "                - {name: volume-%d, mountPath: %.*s}\n", i, (int)m, v + n + 1);
-        else
-            add_claim(i, v, (int)n, out);
-        v += n + 1 + m;
-        v += *v == ',';
-    }
+    mu_buf_t text = MU_BUF_INIT;
+    mu_render_volumes(p, mounts, false, &text);
+    mu_yaml_indent(text.data, mounts ? 16 : 12, out);
+    mu_buf_release(&text);
 }
 
 static void add_affinity(const mu_params_t *p, bool launcher, mu_buf_t *out)
 {
-    const char *model = launcher ? NULL : mu_params_text(p, "gpu_model"),
-               *region = mu_params_text(p, "region");
-    if (!model && !region)
-        return;
-    mu_buf_adds(out, "          affinity:\n"
-                     "            nodeAffinity:\n"
-                     "              requiredDuringSchedulingIgnoredDuringExecution:\n"
-                     "                nodeSelectorTerms:\n"
-                     "                  - matchExpressions:\n");
-    if (model)
-        mu_buf_addf(out, "                      - {key: %s, operator: In, values: [\"%s\"]}\n",
-                    MU_YAML_NAME(mu_params_text(p, "gpu_label")), model);
-    if (region)
-        mu_buf_addf(
-            out,
-            "                      - {key: topology.kubernetes.io/region, operator: In, values: [\"%s\"]}\n",
-            region);
+    mu_buf_t text = MU_BUF_INIT;
+    mu_render_affinity(p, !launcher, &text);
+    mu_yaml_indent(text.data, 10, out);
+    mu_buf_release(&text);
 }
 
 /* Kubernetes wants requests and limits of what is not shared to be equal. */

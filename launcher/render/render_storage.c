@@ -113,13 +113,17 @@ static void add_account(const mu_params_t *p, mu_buf_t *out)
          "  - {apiGroups: [kubeflow.org], resources: [mpijobs], verbs: [create, get, "
          "patch]}\n"},
         {"rbac.authorization.k8s.io/v1", "RoleBinding", NULL}};
+    static const char serving[] =
+        "  - {apiGroups: [batch], resources: [jobs], verbs: [create, get, patch]}\n"
+        "  - {apiGroups: [apps], resources: [deployments], verbs: [create, get, patch]}\n";
+    bool serves = strcmp(mu_params_text(p, "serve"), "none") != 0;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         mu_buf_addf(out, "---\napiVersion: %s\nkind: %s\nmetadata:\n  name: %s\n", kinds[i][0], kinds[i][1],
                     account);
         if (space)
             mu_buf_addf(out, "  namespace: %s\n", MU_YAML_NAME(space));
         if (kinds[i][2])
-            mu_buf_adds(out, kinds[i][2]);
+            mu_buf_addf(out, "%s%s", kinds[i][2], *kinds[i][2] && serves ? serving : "");
         else
             mu_buf_addf(out,
                         "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: %s}\n"

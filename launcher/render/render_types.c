@@ -72,6 +72,13 @@ static bool is_cores(const char *v)
     return is_quantity(v, "m", &n) && n >= (strchr(v, 'm') ? 100 : 1);
 }
 
+double mu_param_cores(const char *v)
+{
+    int64_t n = 0;
+    is_quantity(v, "m", &n);
+    return strchr(v, 'm') ? (double)n / 1000 : (double)n;
+}
+
 double mu_param_bytes(const char *v)
 {
     static const struct {
@@ -297,6 +304,12 @@ static bool is_span(const char *v)
     return is_quantity(v, "s|m|h|d", &n) && n > 0 && strpbrk(v, "smhd");
 }
 
+static bool is_step(const char *v)
+{
+    int64_t n;
+    return strcmp(v, "best") == 0 || strcmp(v, "latest") == 0 || (is_quantity(v, "", &n) && n > 0);
+}
+
 /* The kinds that need to know nothing but the value. */
 static const struct {
     bool (*is)(const char *);
@@ -325,6 +338,7 @@ static const struct {
     [MU_PARAM_OPTION] = {is_option, "one word of letters, digits and -_./:@,+%, or nothing"},
     [MU_PARAM_REAL] = {is_real, "a number"},
     [MU_PARAM_SPAN] = {is_span, "a span of Prometheus, like 5m or 1h"},
+    [MU_PARAM_STEP] = {is_step, "best, latest, or the number of a step"},
     [MU_PARAM_SIZES] = {is_sizes, "CLAIM:SIZE,CLAIM:SIZE, like neox-data:64Gi"},
 };
 

@@ -52,6 +52,14 @@ void mu_yaml_indent(const char *text, int spaces, mu_buf_t *out)
     }
 }
 
+void mu_yaml_item(const char *text, int spaces, mu_buf_t *out)
+{
+    size_t at = out->len;
+    mu_yaml_indent(text, spaces + 2, out);
+    if (out->len > at)
+        out->data[at + (size_t)spaces] = '-';
+}
+
 /* The ports of docs/kubernetes.md, among the pods of this job only. */
 void mu_render_policy_spec(const char *label, const char *value, mu_buf_t *out)
 {

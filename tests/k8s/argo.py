@@ -1,7 +1,8 @@
 """argo.py FILE... -- DIR [NAME=VALUE...]: the files of `muster render storage` and `muster render argo`, as Argo would take
 them, with unknown fields as errors. MUSTER_ARGO_SCHEMA names Argo's own schema, against which all its objects are then
 checked too. Into DIR go, with the workflow's parameters in place (NAME=VALUE or their defaults): a script and an environment
-for each step in the graph's order, and job.yaml with the MPIJob and what it names, for check.py."""
+for each step in the graph's order, job.yaml with the MPIJob and what it names, for check.py, and, where the workflow serves
+its model, serving.yaml with what it applies for that, for serve.py."""
 import json
 import os
 import re
@@ -20,10 +21,11 @@ SCRIPT = fields(
     resources=fields(requests=TEXTS, limits=TEXTS), volumeMounts=listed(fields(name=TEXT, mountPath=TEXT)))
 RETRY = fields(limit=TEXT, retryPolicy=word("Always", "OnFailure", "OnError", "OnTransientError"), expression=TEXT,
                backoff=fields(duration=TEXT, factor=TEXT, maxDuration=TEXT))
-RESOURCE = fields(action=word("apply", "create"), setOwnerReference=BOOL, successCondition=TEXT, failureCondition=TEXT,
+RESOURCE = fields(action=word("apply", "create", "get"), setOwnerReference=BOOL, successCondition=TEXT, failureCondition=TEXT,
                   manifest=TEXT)
 STEP = {**fields(name=TEXT, retryStrategy=RETRY, synchronization=MUTEXES, container=SCRIPT, resource=RESOURCE,
-                 dag=fields(tasks=listed(fields(name=TEXT, template=TEXT, depends=TEXT)))), "required": ["name"]}
+                 dag=fields(tasks=listed(fields(name=TEXT, template=TEXT, depends=TEXT, when=TEXT))),
+                 activeDeadlineSeconds=TEXT), "required": ["name"]}
 # values are texts: Argo's schema says so of values, enum and limit alike
 PARAMETER = fields(name=TEXT, description=TEXT, value=TEXT, enum=listed(TEXT))
 TEMPLATE = fields(apiVersion=TEXT, kind=TEXT, metadata=META, spec=fields(
@@ -114,6 +116,8 @@ def rules(template, objects, where):
     if claims:  # the storage is here too: exactly what is needed (D11)
         wanted = {("argoproj.io", "workflowtaskresults"): {"create", "patch"},
                   ("kubeflow.org", "mpijobs"): {"create", "get", "patch"}}
+        if "serve" in steps:
+            wanted.update({k: {"create", "get", "patch"} for k in (("batch", "jobs"), ("apps", "deployments"))})
         if verbs != wanted:
             fail(where, f"the Role allows {verbs}")
         accounts = {o["metadata"]["name"] for o in objects if o["kind"] == "ServiceAccount"}
@@ -132,6 +136,8 @@ def rules(template, objects, where):
             codes = [int(c) for c in re.search(r"in \[(.*)\]", retried)[1].split(",")]
             if codes != RETRIED:
                 fail(where, f"{step['name']}: retries {codes}, docs/exit-codes.md says {RETRIED}")
+        elif step["name"] in ("smoke", "serve", "served"):
+            serving_rules(step, steps, where)
         elif "resource" in step:
             backoff = yaml.safe_load(re.sub(r"\{\{.*?\}\}", "1", step["resource"]["manifest"]))["spec"]["runPolicy"]["backoffLimit"]
             if step["resource"]["failureCondition"] != f"status.replicaStatuses.Launcher.failed > {backoff}":
@@ -141,9 +147,37 @@ def rules(template, objects, where):
         for v in step.get("container", {}).get("env", []):
             if re.search(r"TOKEN$|KEY$|PASSWORD", v["name"]) and "value" in v:
                 fail(where, f"{step['name']}: {v['name']} is a literal")
-        if step["name"] in ("train", "fetch-model", "fetch-data", "import", "prepare", "register") and not step.get("synchronization"):
+        if step["name"] in ("train", "fetch-model", "fetch-data", "import", "prepare", "register", "serve") and not step.get("synchronization"):
             fail(where, f"{step['name']}: two workflows may write the same place")
+    for task in steps[spec["entrypoint"]]["dag"]["tasks"]:
+        if task["name"] in ("serve", "served") and task.get("when") != "{{workflow.parameters.serve_model}} == true":
+            fail(where, f"{task['name']} does not follow serve_model")
     return steps
+
+
+def manifest_of(step):
+    return yaml.safe_load(re.sub(r"\{\{.*?\}\}", "1", step["resource"]["manifest"]))
+
+
+def serving_rules(step, steps, where):
+    """The Job is the workflow's and fails when it does; the Deployment outlives the workflow, and is waited for."""
+    resource, name = step["resource"], step["name"]
+    if bool(resource.get("setOwnerReference")) != (name == "smoke"):
+        fail(where, f"{name}: a wrong owner")
+    if name != "serve" and "activeDeadlineSeconds" not in step:
+        fail(where, f"{name}: waits for ever")
+    if name == "smoke":
+        if resource["successCondition"] != "status.succeeded > 0" or \
+                resource["failureCondition"] != f"status.failed > {manifest_of(step)['spec']['backoffLimit']}":
+            fail(where, "smoke: the step does not end as its Job does")
+    if name == "served":
+        served = manifest_of(steps["serve"])
+        n = served["spec"]["replicas"]
+        wanted = ",".join(f"status.{k} == {n}" for k in ("updatedReplicas", "availableReplicas", "replicas"))
+        if resource["action"] != "get" or resource["successCondition"] != wanted:
+            fail(where, f"served: {resource}")
+        if manifest_of(step)["metadata"]["name"] != served["metadata"]["name"]:
+            fail(where, "served: waits for another Deployment")
 
 
 def job_rules(job, where):
@@ -193,11 +227,15 @@ def main():
         values.update(given, **{"workflow.name": where + "-abcde"})
         if failures:
             break
+        applied = [o for o in objects if o["kind"] == "Service"]
         for i, name in enumerate(graph(template["spec"], steps, where)):
             if "container" in steps[name]:
                 write_step(steps[name], values, i, out)
                 continue
             job = yaml.safe_load(put_in(steps[name]["resource"]["manifest"], values, name))
+            if job["kind"] != "MPIJob":
+                applied += [job] if steps[name]["resource"]["action"] == "apply" else []
+                continue
             save = job_rules(job, name)
             if given.get("run_name", "") not in save:
                 fail(where, "two runs have one run directory")  # D8
@@ -206,6 +244,8 @@ def main():
             kept = [o for o in objects if o["kind"] in ("ConfigMap", "ServiceAccount", "PersistentVolumeClaim")]
             with open(os.path.join(out, "job.yaml"), "w") as f:
                 yaml.safe_dump_all(kept + [job], f)
+        with open(os.path.join(out, "serving.yaml"), "w") as f:
+            yaml.safe_dump_all(applied, f)
         with open(os.path.join(out, "config.yml"), "w") as f:
             f.write(next(o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] == values["training_config_name"])
                     ["data"]["config.yml"])

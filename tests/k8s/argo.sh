@@ -47,6 +47,15 @@ for case in "run_name=finetune_gpt_neox" "${a40[*]}"; do
     argo "$scratch"/{storage,argo,retrain}.yaml -- "$scratch/steps" $case || fail "not as Argo takes it: $case"
     "$python" "$MUSTER_SOURCE/tests/k8s/check.py" "$scratch/steps/job.yaml" || fail "not as the operator takes it: $case"
 done
+# the same, which also serves the model: vLLM on the export, by a GPU
+muster render storage "$neox" serve=vllm >"$scratch/storage-serve.yaml"
+muster render argo "$neox" name=neox image=r/m:1 gate='ppl<=16.53' serve=vllm serve_image=vllm/vllm-openai:v0.11.0 serve_gpus=1 serve_memory=128Gi \
+    serve_replicas=2 serve_secret=tokens >"$scratch/argo-serve.yaml"
+rm -rf "$scratch/steps-serve"
+mkdir "$scratch/steps-serve"
+argo "$scratch"/{storage-serve,argo-serve}.yaml -- "$scratch/steps-serve" run_name=one || fail "not as Argo takes it: serve=vllm"
+"$python" "$MUSTER_SOURCE/tests/k8s/serve.py" "$scratch/steps-serve/serving.yaml" || fail "what it applies to serve"
+grep -q '/neox-checkpoints/20B_finetuned_checkpoint/one.hf' "$scratch/steps-serve/serving.yaml" || fail "another model is served than the run's export"
 grep -q 'A40' "$scratch/steps/job.yaml" && grep -q 'rdma/ib: .0.' "$scratch/steps/job.yaml" || fail "the A40 option does not reach the job"
 # D2, D3: the first step says what the run is before anything is fetched
 runs() { # STEP [NAME=VALUE...]: its script, as its container has it
@@ -62,7 +71,7 @@ runs() { # STEP [NAME=VALUE...]: its script, as its container has it
 runs parameters || fail "the article's parameters are refused: $(cat "$scratch/parameters.out")"
 grep -q "1536" "$scratch/parameters.out" || fail "the plan does not say the global batch: $(cat "$scratch/parameters.out")"
 grep -q "150.000\|150000" "$scratch/parameters.out" || fail "the plan does not say the steps"
-for bad in RUN_NAME= RUN_NAME=../up RUN_NAME='a;b' TRAINER_NODES=0 TRAINER_NODES=two USE_IB=yes DATASET_PATH=/etc DATASET_FILE=a/../../b \
+for bad in SERVE_MODEL=maybe RUN_NAME= RUN_NAME=../up RUN_NAME='a;b' TRAINER_NODES=0 TRAINER_NODES=two USE_IB=yes DATASET_PATH=/etc DATASET_FILE=a/../../b \
     MICRO_BATCH_SIZE=08 TOKENIZER_FILE='$(id)'; do
     expect_exit 2 runs parameters "$bad"
     grep -qi "parameter ${bad%%=*}:" "$scratch/parameters.out" || fail "$bad is not named: $(cat "$scratch/parameters.out")"
@@ -89,15 +98,18 @@ refused 2 'name' argo "$neox" image=i:1 'gate=ppl<2' name=a-name-that-is-far-too
 refused 2 'mlflow_tracking_uri' argo "$neox" image=i:1 'gate=ppl<2' register_name=m
 refused 2 'register_alias' argo "$neox" image=i:1 'gate=ppl<2' register_name=m register_alias=a/b mlflow_tracking_uri=http://m
 refused 2 'password' argo "$neox" image=i:1 'gate=ppl<2' register_name=m mlflow_tracking_uri=http://me:word@m
+refused 2 'serve_image' argo "$neox" image=i:1 'gate=ppl<2' serve=vllm
+refused 2 'serve' argo "$neox" image=i:1 'gate=ppl<2' serve=kserve
+refused 78 'memory=1Gi' argo "$neox" image=i:1 'gate=ppl<2' serve=muster serve_memory=1Gi
 refused 2 'output' mpijob "$neox" image=i:1 --output "$scratch/none"
 [ ! -e "$scratch/none" ] || fail "a refused command makes a folder"
 refused 2 'true|false' argo "$neox" image=i:1 'gate=ppl<2' use_ib=True
 
 # the nine mistakes of the article's file (values that are no texts), and others: the check can fail
-mutant() { # WORD EDIT
-    sed -E "$2" "$scratch/argo.yaml" >"$scratch/mutant.yaml"
-    ! cmp -s "$scratch/argo.yaml" "$scratch/mutant.yaml" || fail "the edit $2 changes nothing"
-    ! argo "$scratch/storage.yaml" "$scratch/mutant.yaml" -- "$scratch/steps" run_name=x 2>"$scratch/mutant.err" || fail "accepts $2"
+mutant() { # WORD EDIT [-serve]
+    sed -E "$2" "$scratch/argo${3-}.yaml" >"$scratch/mutant.yaml"
+    ! cmp -s "$scratch/argo${3-}.yaml" "$scratch/mutant.yaml" || fail "the edit $2 changes nothing"
+    ! argo "$scratch/storage${3-}.yaml" "$scratch/mutant.yaml" -- "$scratch/steps" run_name=x 2>"$scratch/mutant.err" || fail "accepts $2"
     grep -q "$1" "$scratch/mutant.err" || fail "refuses $2 for another reason: $(cat "$scratch/mutant.err")"
 }
 for value in '"true"' '"2"' '"8"' '"96"'; do mutant 'string is wanted' "s/^        value: $value\$/        value: ${value//\"/}/"; done
@@ -114,6 +126,12 @@ mutant 'nothing uses' 's/run_name\}\}/image}}/'
 mutant 'not defined' 's/- name: dataset_sha256/- name: dataset_sha/'
 mutant 'same place' '/^      synchronization:/,+2d'
 mutant 'mounts no claim' 's/(volume-[01], )persistentVolumeClaim: \{claimName: "[^"]*"\}/\1emptyDir: {}/'
+mutant 'follow serve_model' 's/(name: served, .*), when: [^}]*\}\} == true"/\1/' -serve
+mutant 'served: ' 's/action: get/action: apply/' -serve
+mutant 'does not end as its Job' 's/status.failed > 2/status.failed > 0/' -serve
+mutant 'for ever' '/activeDeadlineSeconds: "/d' -serve
+! argo "$scratch"/{storage,argo-serve}.yaml -- "$scratch/steps-serve" run_name=one 2>"$scratch/mutant.err" || fail "an account without serve= suffices"
+grep -q 'Role allows' "$scratch/mutant.err" || fail "$(cat "$scratch/mutant.err")"
 echo "rendered: as Argo and the operator take it"
 
 # ---- a small run of the same file's commands ----
@@ -142,7 +160,7 @@ muster render argo "$scratch/model.yml" name=small image=i:1 volumes="ckpts:$scr
     micro_batch_size=8 gradient_accumulation_steps=1 region=none trainer_gpu=none home="$scratch/home" cpu=1 memory=1Gi \
     model_weights_url="$url/cut-hf/" pretrained_checkpoint_path=base tokenizer_file=base/tokenizer.json finetuned_checkpoint_path=runs \
     dataset_url="$url/busy-cut.txt" dataset_file=a.txt tokenized_dataset_path=sets/a gate='ppl<1e6,tokens>0' \
-    register_name=tuned register_alias=production mlflow_tracking_uri="http://127.0.0.1:$(cat "$scratch/mlflow")" \
+    serve=muster serve_cpu=1 register_name=tuned register_alias=production mlflow_tracking_uri="http://127.0.0.1:$(cat "$scratch/mlflow")" \
     mlflow_secret_name=mlflow-token >"$scratch/argo.yaml"
 grep -q 'secretKeyRef: {name: .*mlflow_secret_name.*key: token' "$scratch/argo.yaml" || fail "no token for the registry"
 muster render storage "$scratch/model.yml" name=small volumes="ckpts:$scratch/c,data:$scratch/d" part=secret mlflow_secret_name=mlflow-token \
@@ -178,6 +196,25 @@ cmp "$scratch/c/runs/first.hf/model.safetensors" "$(find "$scratch/mlflow.artifa
 weights=$(sed -n 's/.*model_weights_sha256=//p' "$scratch/fetch-model.out")
 text=$(sed -n 's/.*dataset_sha256=//p' "$scratch/fetch-data.out")
 echo "the commands in order: fetched through cuts, trained, gated, exported"
+
+# what the workflow applies to serve: the Job's own commands
+mkdir "$scratch/serving"
+"$python" "$MUSTER_SOURCE/tests/k8s/serve.py" "$scratch/steps/serving.yaml" -- "$scratch/serving" || fail "what it applies to serve"
+listens=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+mapfile -d '' words < <(sed "s#0.0.0.0:8080#127.0.0.1:$listens#; s#\$(POD)#pod#" "$scratch/serving/server")
+"${words[@]}" 2>"$scratch/serve.log" &
+serving=$!
+at_end kill $serving
+until grep -q 'ready: ' "$scratch/serve.log"; do
+    kill -0 $serving 2>/dev/null || fail "the server ended: $(cat "$scratch/serve.log")"
+    sleep 0.05
+done
+sed "s#127.0.0.1:8080#127.0.0.1:$listens#" "$scratch/serving/smoke.sh" >"$scratch/smoke.sh"
+sh "$scratch/smoke.sh" >"$scratch/smoke.out" 2>&1 || fail "the smoke test: $(cat "$scratch/smoke.out" "$scratch/serve.log")"
+kill $serving
+wait $serving || fail "the server ends with $?"
+expect_exit 69 sh "$scratch/smoke.sh" >"$scratch/smoke.out" 2>&1
+echo "what was trained is served, as the workflow would"
 
 before=$(find "$scratch/c" "$scratch/d" -name '*.safetensors' -o -name 'manifest.json' | LC_ALL=C sort | xargs sha256sum)
 all_steps "again"

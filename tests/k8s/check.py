@@ -118,6 +118,39 @@ POLICY = fields(cleanPodPolicy=word("None", "Running", "All"), backoffLimit=NUMB
                 ttlSecondsAfterFinished=NUMBER, suspend=BOOL, managedBy=TEXT,
                 schedulingPolicy=fields(minAvailable=NUMBER, queue=TEXT, minResources=QUANTITIES, priorityClass=TEXT,
                                         scheduleTimeoutSeconds=NUMBER))
+PROBE = fields(httpGet=fields(path=TEXT, port=NUMBER), periodSeconds=NUMBER, timeoutSeconds=NUMBER, failureThreshold=NUMBER)
+SERVER = fields(
+    name=TEXT, image=TEXT, command=listed(TEXT), args=listed(TEXT), restartPolicy=word("Always"),
+    ports=listed(fields(name=TEXT, containerPort=NUMBER)),
+    env=listed(fields(name=TEXT, value=TEXT, valueFrom=fields(
+        secretKeyRef=fields(name=TEXT, key=TEXT, optional=BOOL), fieldRef=fields(fieldPath=TEXT)))),
+    startupProbe=PROBE, readinessProbe=PROBE, livenessProbe=PROBE,
+    securityContext=fields(allowPrivilegeEscalation=BOOL, capabilities=fields(drop=listed(TEXT))),
+    lifecycle=fields(preStop=fields(exec=fields(command=listed(TEXT)))),
+    terminationMessagePolicy=word("File", "FallbackToLogsOnError"),
+    resources=fields(requests=QUANTITIES, limits=QUANTITIES),
+    volumeMounts=listed(fields(name=TEXT, mountPath=TEXT, readOnly=BOOL)))
+SERVING_POD = {k: v for k, v in POD["properties"].items() if k != "serviceAccountName"}
+SERVING_POD.update(
+    restartPolicy=word("Never"), initContainers=listed(SERVER), containers=listed(SERVER),
+    volumes=listed(fields(name=TEXT, emptyDir=fields(medium=word("Memory")), secret=fields(secretName=TEXT),
+                          persistentVolumeClaim=fields(claimName=TEXT))))
+SERVING_TEMPLATE = fields(metadata=fields(labels=TEXTS, annotations=TEXTS), spec=fields(**SERVING_POD))
+STRATEGY = fields(type=word("RollingUpdate"), rollingUpdate=fields(maxUnavailable=NUMBER, maxSurge=NUMBER))
+CORE.update({
+    ("v1", "Service"): dict(spec=fields(selector=TEXTS, ports=listed(fields(name=TEXT, port=NUMBER, targetPort=NUMBER)))),
+    ("apps/v1", "Deployment"): dict(spec=fields(
+        replicas=NUMBER, minReadySeconds=NUMBER, progressDeadlineSeconds=NUMBER, revisionHistoryLimit=NUMBER,
+        strategy=STRATEGY, selector=PODS, template=SERVING_TEMPLATE)),
+    ("batch/v1", "Job"): dict(spec=fields(backoffLimit=NUMBER, activeDeadlineSeconds=NUMBER, ttlSecondsAfterFinished=NUMBER,
+                                          template=SERVING_TEMPLATE)),
+    ("monitoring.coreos.com/v1", "ServiceMonitor"): dict(spec=fields(selector=PODS, endpoints=listed(fields(
+        port=TEXT, path=TEXT, interval=TEXT, authorization=fields(credentials=fields(name=TEXT, key=TEXT)))))),
+    ("serving.kserve.io/v1beta1", "InferenceService"): dict(spec=fields(predictor=fields(
+        minReplicas=NUMBER, maxReplicas=NUMBER, deploymentStrategy=STRATEGY,
+        model=fields(**SERVER["properties"], modelFormat=fields(name=TEXT), storageUri=TEXT),
+        **{k: v for k, v in SERVING_POD.items() if k not in ("containers", "initContainers")}))),
+})
 OWNER = listed({**fields(apiVersion=TEXT, kind=TEXT, name=TEXT, uid=TEXT),
                 "required": ["apiVersion", "kind", "name", "uid"]})
 META = {**fields(name=TEXT, namespace=TEXT, labels=TEXTS, annotations=TEXTS, ownerReferences=OWNER), "required": ["name"]}
@@ -290,16 +323,31 @@ def against_kubectl(path, objects):
         fail(path, "kubectl kustomize makes other objects of it")
 
 
+FOREIGN = ("MPIJob", "ServiceMonitor", "InferenceService")  # kinds that the API server does not know by itself
+
+
+def pods_of(o):
+    """The pods that a foreign kind is made into, as their specs say it."""
+    if o["kind"] == "MPIJob":
+        return [r["template"] for r in o["spec"]["mpiReplicaSpecs"].values()]
+    if o["kind"] == "InferenceService":
+        own = ("minReplicas", "maxReplicas", "deploymentStrategy", "model")
+        predictor = o["spec"]["predictor"]
+        container = {k: v for k, v in predictor["model"].items() if k not in ("modelFormat", "storageUri")}
+        return [{"metadata": {}, "spec": {**{k: v for k, v in predictor.items() if k not in own},
+                                          "containers": [{"name": "kserve-container", **container}]}}]
+    return []
+
+
 def strictly(objects, where):
-    """As the API server of the newest release that kubernetes-validate knows; it knows no MPIJob, but its pods."""
+    """As the API server of the newest release that kubernetes-validate knows; of a foreign kind the pods."""
     try:
         import kubernetes_validate
     except ImportError:
         return
-    pods = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", **r["template"]["metadata"]},
-             "spec": r["template"]["spec"]}
-            for o in objects if o["kind"] == "MPIJob" for r in o["spec"]["mpiReplicaSpecs"].values()]
-    for o in [o for o in objects if o["kind"] != "MPIJob" and not o["kind"].startswith("Workflow")] + pods:
+    pods = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", **t["metadata"]}, "spec": t["spec"]}
+            for o in objects for t in pods_of(o)]
+    for o in [o for o in objects if o["kind"] not in FOREIGN and not o["kind"].startswith("Workflow")] + pods:
         try:
             kubernetes_validate.validate(o, kubernetes_validate.latest_version(), strict=True)
         except kubernetes_validate.ValidationError as e:

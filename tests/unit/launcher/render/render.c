@@ -142,6 +142,15 @@ static void parameters_have_types(void **state)
         {MU_RENDER_ARGO, "dataset_path=", false},
         {MU_RENDER_ARGO, "use_ib=True", false},
         {MU_RENDER_TRAINJOB, "launcher_as_node=yes", false},
+        {MU_RENDER_SERVE, "model=best", true},
+        {MU_RENDER_SERVE, "model=2000", true},
+        {MU_RENDER_SERVE, "model=0", false},
+        {MU_RENDER_SERVE, "model=2000m", false},
+        {MU_RENDER_SERVE, "model=", false},
+        {MU_RENDER_SERVE, "engine=triton", false},
+        {MU_RENDER_SERVE, "port=80", false}, /* of root's */
+        {MU_RENDER_SERVE, "token_secret=abcdef0123456789abcdef0123456789", false},
+        {MU_RENDER_ARGO, "serve=kserve", false},
         {MU_RENDER_ARGO, "wandb_project=", true},
         {MU_RENDER_ARGO, "retrain_below=0.8", true},
         {MU_RENDER_ARGO, "retrain_below=low", false},
@@ -361,6 +370,32 @@ static void trainjob(void **state)
     mu_buf_release(&out);
 }
 
+static void serve(void **state)
+{
+    mu_buf_t out = MU_BUF_INIT;
+    (void)state;
+    assert_int_equal(verb(&out, "serve", "image=r/m:1", "volumes=runs:/runs", NULL), MU_OK);
+    has(&out, "kind: Job\n");
+    has(&out, "kind: Service\n");
+    has(&out, "kind: Deployment\n");
+    has(&out, "\"/runs/one@best\"\n");
+    has(&out, "\"--threads=4\"\n");
+    has(&out, "maxUnavailable: 0");
+    has(&out, "terminationGracePeriodSeconds: 50\n"); /* drain, hook and a rest */
+    /* weights and cache twice, since a better model comes beside, and the programs */
+    has(&out, "memory: 768Mi}");
+    assert_null(strstr(out.data, "ServiceMonitor"));
+    assert_int_equal(verb(&out, "serve", "image=r/m:1", "volumes=runs:/runs", "cpu=2500m", "slots=1000",
+                          "slot_tokens=1048576", "model=5", NULL),
+                     MU_OK);
+    has(&out, "\"--threads=2\"\n");
+    has(&out, "\"/runs/one@5\"\n");
+    assert_null(strstr(out.data, "--follow"));
+    /* 2^20 * 1000 tokens of 2 layers, key and value of 64 numbers of 4 bytes, and more: 1000 GiB */
+    has(&out, "memory: 1024");
+    mu_buf_release(&out);
+}
+
 /* Words that a parser of YAML takes for something else than a string. */
 static void names_are_strings(void **state)
 {
@@ -509,6 +544,7 @@ int main(void)
         cmocka_unit_test(slurm_chain),
         cmocka_unit_test(trainjob),
         cmocka_unit_test(mpijob),
+        cmocka_unit_test(serve),
         cmocka_unit_test(keys_of_a_secret_get_names),
         cmocka_unit_test(names_are_strings),
         cmocka_unit_test(a_moving_image_is_warned_of),
