@@ -26,7 +26,9 @@ static const mu_option_t options[] = {
            "what clients call the model (default: the run's directory, else the checkpoint's)",
            .launcher = true),
     MU_OPT("--chat-template", "NAME", MU_OPTION_TEXT, offsetof(mu_serve_args_t, chat_template),
-           "for chats: a built-in template (default: that of the model's files, where it is one of them)",
+           "for chats: a built-in template (default: muster.chat_template of the model, else that of its "
+           "files, where "
+           "it is one of them)",
            .launcher = true),
     MU_OPT("--follow", NULL, MU_OPTION_FLAG, offsetof(mu_serve_args_t, follow),
            "of RUN@best: when the run finds a better model, that is loaded beside the old one and takes over",

@@ -101,7 +101,10 @@ void mu_serve_handle(const mu_http_request_t *request, mu_http_response_t *respo
 /* call.c. begin, in the HTTP thread: takes over `asked`; refused: false, `why` says why. */
 bool mu_call_begin(mu_serve_t *s, const mu_http_request_t *request, mu_asked_t *asked, mu_served_t *model,
                    mu_why_t *why);
-/* Under the lock, in the loop: what the engine says. */
+/* Under the lock: of one that runs no more. */
+void mu_call_free(mu_call_t *call);
+
+/* call_answer.c. Under the lock, in the loop: what the engine says. */
 void mu_call_take(void *serve, mu_backend_t *backend, const mu_engine_message_t *message);
 /* Ends calls: of an engine that died (NULL: of all) with 503; of clients that went. */
 void mu_calls_fail(mu_serve_t *s, const mu_backend_t *backend, const char *text);

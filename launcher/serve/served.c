@@ -1,5 +1,5 @@
 #include "launcher/serve/served.h"
-#include "common/checkpoint/checkpoint_reader.h"
+#include "common/checkpoint/adapter.h"
 #include "common/checkpoint/foreign.h"
 #include "common/checkpoint/reference.h"
 #include "common/file.h"
@@ -39,17 +39,20 @@ static void take_ends(mu_served_t *m, const mu_config_t *config)
     m->nends = m->ends[0] >= 0;
 }
 
-/* The template that was named must fit; that of the model's files is used when muster knows it. */
-static mu_status_t find_chat(mu_served_t *m, const mu_manifest_t *manifest, const char *name)
+/* One that is named, on the command line or by the model's configuration, must fit; that of the model's files is used when
+ * muster knows it. */
+static mu_status_t find_chat(mu_served_t *m, const mu_checkpoint_t *files_of, const mu_config_t *config,
+                             const char *name)
 {
-    mu_chat_choice_t choice = {.name = name};
+    mu_chat_choice_t choice = mu_chat_choice_of(config);
     mu_chat_files_t files;
     mu_status_t status = MU_OK;
-    mu_chat_files_take(m->path, manifest->info.companions, &files);
-    if (name || files.jinja)
+    choice.name = name ? name : choice.name;
+    mu_chat_files_take(m->path, mu_checkpoint_manifest(files_of)->info.companions, &files);
+    if (choice.name || files.jinja)
         status = mu_chat_template_find(&choice, &files, m->tokenizer, &m->chat);
     mu_chat_files_release(&files);
-    if (status != MU_CONFIG || name)
+    if (status != MU_CONFIG || choice.name)
         return status;
     mu_warn("%s: no chats are answered: --chat-template NAME chooses a template", m->path);
     return MU_OK;
@@ -66,27 +69,42 @@ static mu_status_t add_chat_end(mu_served_t *m)
     return status;
 }
 
+/* An adapter that carries none has that of its base. */
+static mu_status_t load_tokenizer(mu_served_t *m, const mu_checkpoint_t *base)
+{
+    char *file = mu_path_join(m->path, MU_TOKENIZER_NAME);
+    if (base && !mu_is_file(file)) {
+        free(file);
+        file = mu_path_join(mu_checkpoint_path(base), MU_TOKENIZER_NAME);
+    }
+    mu_status_t status = mu_is_file(file) ? mu_tokenizer_load(file, &m->tokenizer)
+                                          : mu_fail(MU_NOINPUT, "%s: carries no tokenizer", m->path);
+    free(file);
+    return status;
+}
+
 static mu_status_t read_it(mu_served_t *m, const mu_checkpoint_t *checkpoint, const mu_served_wish_t *wish)
 {
     const mu_manifest_t *manifest = mu_checkpoint_manifest(checkpoint);
     mu_config_t *config = NULL;
+    mu_checkpoint_t *base = NULL;
+    mu_status_t status;
     m->path = mu_strdup(mu_checkpoint_path(checkpoint));
     name_it(m, manifest, wish->name);
     if (!manifest->info.config)
         return mu_fail(MU_DATA, "%s: holds no configuration", m->path);
-    char *file = mu_path_join(m->path, MU_TOKENIZER_NAME);
-    mu_status_t status = mu_is_file(file) ? mu_tokenizer_load(file, &m->tokenizer)
-                                          : mu_fail(MU_NOINPUT, "%s: carries no tokenizer", m->path);
-    free(file);
-    if (status == MU_OK)
-        status = mu_config_load_trained(m->path, manifest->info.config, wish->overrides, wish->noverrides,
-                                        &config);
-    if (status == MU_OK)
-        take_ends(m, config);
-    if (status == MU_OK)
-        status = find_chat(m, manifest, wish->chat);
-    if (status == MU_OK)
-        status = add_chat_end(m);
+    MU_TRY(
+        mu_config_load_trained(m->path, manifest->info.config, wish->overrides, wish->noverrides, &config));
+    if (mu_checkpoint_is_adapter(checkpoint))
+        MU_TRY_GOTO(status, mu_adapter_base(checkpoint, config->muster.lora_base, &base), out);
+    MU_TRY_GOTO(status, load_tokenizer(m, base), out);
+    take_ends(m, config);
+    MU_TRY_GOTO(status,
+                find_chat(m, base && !manifest->info.companions ? base : checkpoint, config, wish->chat),
+                out);
+    status = add_chat_end(m);
+out:
+    mu_checkpoint_close(base);
     mu_config_free(config);
     return status;
 }

@@ -24,13 +24,16 @@ typedef struct mu_served {
 /* What is wished; NULL: not given. */
 typedef struct mu_served_wish {
     const char *name; /* NULL: that of its run, else of its directory */
-    const char *chat; /* a chat template's name; NULL: that of the model's files, if muster knows it */
+    const char *
+        chat; /* a chat template's name; NULL: that of the model's configuration (muster.chat_template), else that of
+                         its files, if muster knows it */
     char *const *overrides;
     int noverrides;
 } mu_served_wish_t;
 
-/* reference: as a command names a model. Errors: those of mu_checkpoint_newest(), MU_NOINPUT (it carries no tokenizer),
- * MU_CONFIG (the chat template that was named does not fit), of an override MU_CONFIG and MU_USAGE. */
+/* reference: as a command names a model. Errors: those of mu_checkpoint_newest(), MU_NOINPUT (it carries no tokenizer; an
+ * adapter has no base),
+ * MU_CONFIG (the chat template that was named does not fit; an adapter's base has other weights), of an override MU_CONFIG and MU_USAGE. */
 mu_status_t mu_served_open(const char *reference, const mu_served_wish_t *wish, mu_served_t **out);
 void mu_served_free(mu_served_t *model); /* NULL is fine */
 /* A prompt's ids, as `muster generate` makes them. Errors: MU_USAGE, it is empty and the model has no token to begin

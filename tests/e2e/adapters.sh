@@ -59,6 +59,25 @@ awk -v a="${own#*: }" -v b="${of_base#*: }" 'BEGIN { exit !(a + 0 < b - 0.03) }'
 muster generate "$scratch/whole" --prompt "static " --max-new-tokens 8 >"$scratch/text" || fail "generate"
 [ "$(cut -c1-12 <<<"$own")" = "$(loss_of "$scratch/whole" --workers 2 model_parallel_size=2 | cut -c1-12)" ] || fail "eval of an adapter by two"
 
+# serve takes an adapter on its base, also one that carries no tokenizer: the text of generate
+for model in whole again; do
+    muster serve "$scratch/$model" --listen 127.0.0.1:0 --threads 1 2>"$scratch/serve.log" &
+    server=$!
+    at_end kill $server
+    until grep -q 'ready: ' "$scratch/serve.log"; do
+        kill -0 $server 2>/dev/null || fail "serve of $model: $(cat "$scratch/serve.log")"
+        sleep 0.05
+    done
+    curl -sS "$(sed -nE 's/.*listening on (http[^ ]+).*/\1/p' "$scratch/serve.log")/predict" \
+        -d '{"data":{"ndarray":["static "]},"parameters":{"max_tokens":8,"temperature":0}}' >"$scratch/served"
+    kill $server
+    wait $server || fail "serve of $model ends with $?"
+    served=$(sed -nE 's/.*"ndarray":\["(([^"\\]|\\.)*)"\].*/\1/p' "$scratch/served")
+    printable() { LC_ALL=C tr -dc '\41-\176' | tr -d '"\\'; }
+    [ -n "$served" ] && [ "static$(printf '%b' "$served" | printable)" = "$(printable <"$scratch/text")" ] ||
+        fail "serve of $model: $(cat "$scratch/served"), generate: $(cat "$scratch/text")"
+done
+
 # a base that is elsewhere, gone, or another; adapters without a model; a model that is none
 mv "$scratch/base" "$scratch/moved"
 refused 66 "muster.lora_base" muster generate "$scratch/whole" --prompt x --max-new-tokens 1

@@ -56,6 +56,20 @@ grep -q '"bits_per_byte": null' "$scratch/eval.json" || fail "$(cat "$scratch/ev
 muster eval "$scratch/one" --data "$scratch/data" --json --workers 2 >"$scratch/eval2.json" 2>"$scratch/log" || fail "$(cat "$scratch/log")"
 [ "$(grep -o '"tokens": [0-9]*' "$scratch/eval.json")" = "$(grep -o '"tokens": [0-9]*' "$scratch/eval2.json")" ] || fail "$(cat "$scratch"/eval*.json)"
 
+# a server answers conversations with the template of the model's configuration; no word on the command line names it
+muster serve "$scratch/one" --listen 127.0.0.1:0 --threads 1 2>"$scratch/serve.log" &
+server=$!
+at_end kill $server
+until grep -q 'ready: ' "$scratch/serve.log"; do
+    kill -0 $server 2>/dev/null || fail "serve: $(cat "$scratch/serve.log")"
+    sleep 0.05
+done
+curl -sS "$(sed -nE 's/.*listening on (http[^ ]+).*/\1/p' "$scratch/serve.log")/v1/chat/completions" \
+    -d '{"messages":[{"role":"user","content":"what is 3?"}],"max_tokens":8,"temperature":0}' >"$scratch/served"
+kill $server
+wait $server || fail "serve ends with $?"
+grep -q '"role":"assistant"' "$scratch/served" || fail "no chat is answered: $(cat "$scratch/served" "$scratch/serve.log")"
+
 # another template than the data's is refused; so is what a GPU cannot do, where one is asked for
 for dry in '' --dry-run; do # before a rank is started
     expect_exit 78 muster run "$scratch/model.yml" --run-dir "$scratch/other" $dry split=90,10,0 muster.chat_template=zephyr >"$scratch/log" 2>&1
