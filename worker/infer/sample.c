@@ -4,17 +4,19 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
-typedef struct candidate {
-    float logit;
-    int32_t id;
-} candidate_t;
+enum {
+    DIGIT = 11,
+    DIGITS = 1 << DIGIT,
+    RANK = 32
+}; /* bits of a digit; a candidate's rank lies above its id */
 
 struct mu_sampler {
     mu_sampling_t how;
     int64_t vocab;
     uint64_t state;
-    candidate_t *candidates;
+    uint64_t *candidate, *other; /* [vocab]; see candidate_of() */
     double *weight;
 };
 
@@ -40,7 +42,8 @@ mu_status_t mu_sampler_new(const mu_sampling_t *how, int64_t vocab, mu_sampler_t
     s->how = *how;
     s->vocab = vocab;
     s->state = how->seed;
-    s->candidates = mu_alloc((size_t)vocab * sizeof *s->candidates);
+    s->candidate = mu_alloc((size_t)vocab * sizeof *s->candidate);
+    s->other = mu_alloc((size_t)vocab * sizeof *s->other);
     s->weight = mu_alloc((size_t)vocab * sizeof *s->weight);
     *out = s;
     return MU_OK;
@@ -50,17 +53,74 @@ void mu_sampler_free(mu_sampler_t *sampler)
 {
     if (!sampler)
         return;
-    free(sampler->candidates);
+    free(sampler->candidate);
+    free(sampler->other);
     free(sampler->weight);
     free(sampler);
 }
 
-static int by_logit(const void *a, const void *b)
+/* A token as one number, the likelier the smaller: the bits of its logit, turned so that they fall as it grows; then its
+ * id, which breaks ties. */
+static uint64_t candidate_of(float logit, int32_t id)
 {
-    const candidate_t *x = a, *y = b;
-    if (x->logit != y->logit)
-        return x->logit > y->logit ? -1 : 1;
-    return x->id < y->id ? -1 : x->id > y->id;
+    uint32_t bits;
+    memcpy(&bits, &logit, sizeof bits);
+    if (logit == 0)
+        bits = 0; /* -0 is 0 */
+    if (!(bits >> 31))
+        bits ^= 0x7fffffffU;
+    return (uint64_t)bits << RANK | (uint32_t)id;
+}
+
+static int64_t collect(mu_sampler_t *s, const float *logits)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < s->vocab; i++)
+        if (isfinite(logits[i]))
+            s->candidate[n++] = candidate_of(logits[i], (int32_t)i);
+    return n;
+}
+
+/* Keeps, in their order, the `k` likeliest and those that share the first digit with the last of them. */
+static int64_t select_likeliest(uint64_t *candidate, int64_t n, int64_t k)
+{
+    int64_t count[DIGITS] = {0}, kept = 0;
+    uint64_t last = 0;
+    for (int64_t i = 0; i < n; i++)
+        count[candidate[i] >> (64 - DIGIT)]++;
+    for (int64_t sum = count[0]; sum < k; sum += count[last])
+        last++;
+    for (int64_t i = 0; i < n; i++)
+        if (candidate[i] >> (64 - DIGIT) <= last)
+            candidate[kept++] = candidate[i];
+    return kept;
+}
+
+/* By rank, digit after digit; equal ones stay in the order of their ids. Returns the array that holds them then. */
+static const uint64_t *sorted(mu_sampler_t *s, int64_t n)
+{
+    uint64_t *from = s->candidate, *to = s->other;
+    for (int shift = RANK; shift < 64; shift += DIGIT) {
+        int64_t at[DIGITS] = {0}, sum = 0;
+        for (int64_t i = 0; i < n; i++)
+            at[from[i] >> shift & (DIGITS - 1)]++;
+        for (int d = 0; d < DIGITS; d++) {
+            int64_t count = at[d];
+            at[d] = sum;
+            sum += count;
+        }
+        for (int64_t i = 0; i < n; i++)
+            to[at[from[i] >> shift & (DIGITS - 1)]++] = from[i];
+        uint64_t *swap = from;
+        from = to;
+        to = swap;
+    }
+    return from;
+}
+
+static int32_t id_of(uint64_t candidate)
+{
+    return (int32_t)(uint32_t)candidate;
 }
 
 static int32_t largest(const float *logits, int64_t vocab)
@@ -78,20 +138,18 @@ int32_t mu_sampler_next(mu_sampler_t *s, const float *logits)
     if (how->temperature == 0 && how->top_k == 0 && how->top_p == 0)
         return largest(logits, s->vocab);
 
-    int64_t n = 0;
-    for (int64_t i = 0; i < s->vocab; i++)
-        if (isfinite(logits[i]))
-            s->candidates[n++] = (candidate_t){logits[i], (int32_t)i};
+    int64_t n = collect(s, logits);
     if (n == 0)
         return -1;
-    qsort(s->candidates, (size_t)n, sizeof *s->candidates, by_logit);
-    if (how->top_k > 0 && how->top_k < n)
+    bool cut = how->top_k > 0 && how->top_k < n;
+    const uint64_t *order = sorted(s, cut ? select_likeliest(s->candidate, n, how->top_k) : n);
+    if (cut)
         n = how->top_k;
 
     double temperature = how->temperature > 0 ? how->temperature : 1, total = 0;
     for (int64_t i = 0; i < n; i++)
         total += s->weight[i] =
-            exp(((double)s->candidates[i].logit - (double)s->candidates[0].logit) / temperature);
+            exp(((double)logits[id_of(order[i])] - (double)logits[id_of(order[0])]) / temperature);
     if (how->top_p > 0 && how->top_p < 1) {
         double kept = 0, limit = how->top_p * total;
         int64_t m = 0;
@@ -104,7 +162,7 @@ int32_t mu_sampler_next(mu_sampler_t *s, const float *logits)
     for (int64_t i = 0; i + 1 < n; i++) {
         at -= s->weight[i];
         if (at < 0)
-            return s->candidates[i].id;
+            return id_of(order[i]);
     }
-    return s->candidates[n - 1].id;
+    return id_of(order[n - 1]);
 }

@@ -4,7 +4,10 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
 enum { V = 5 };
@@ -79,6 +82,92 @@ static void a_seed_is_a_text(void **state)
     assert_memory_not_equal(a, c, sizeof a);
 }
 
+/* ---- the same ids as by sorting the whole vocabulary ---- */
+
+enum { MANY = 3000, DRAWS = 40 };
+
+static const float *compared;
+
+static int by_logit(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    if (compared[x] != compared[y])
+        return compared[x] > compared[y] ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+static double uniform(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return (double)(z >> 11) * 0x1p-53;
+}
+
+static int32_t by_sorting(const mu_sampling_t *how, uint64_t *state, const float *of)
+{
+    static int32_t order[MANY];
+    static double weight[MANY];
+    int64_t n = 0, m = 0;
+    double t = how->temperature > 0 ? how->temperature : 1, total = 0, kept = 0;
+    for (int32_t i = 0; i < MANY; i++)
+        if (isfinite(of[i]))
+            order[n++] = i;
+    compared = of;
+    qsort(order, (size_t)n, sizeof *order, by_logit);
+    n = how->top_k > 0 && how->top_k < n ? how->top_k : n;
+    for (int64_t i = 0; i < n; i++)
+        total += weight[i] = exp(((double)of[order[i]] - (double)of[order[0]]) / t);
+    if (how->top_p > 0 && how->top_p < 1) {
+        while (m < n && kept < how->top_p * total)
+            kept += weight[m++];
+        n = m;
+        total = kept;
+    }
+    double at = uniform(state) * total;
+    for (int64_t i = 0; i + 1 < n; i++)
+        if ((at -= weight[i]) < 0)
+            return order[i];
+    return order[n - 1];
+}
+
+/* kind 0: all different; 1: ties, and zeros of both signs; 2: some that are no numbers; 3: all equal */
+static void fill(float *of, int kind)
+{
+    uint64_t state = 5;
+    for (int i = 0; i < MANY; i++) {
+        float x = (float)(20 * uniform(&state) - 12);
+        of[i] = kind == 0 ? x : kind == 1 ? floorf(x) * (i % 2 ? -0.0f : 1.0f) : kind == 2 ? x : 1.5f;
+        if (kind == 2 && i % 3)
+            of[i] = i % 3 == 1 ? NAN : i % 2 ? INFINITY : -INFINITY;
+    }
+}
+
+static void the_ids_are_those_of_a_whole_sort(void **state)
+{
+    static const double temperatures[] = {0, 0.3, 1}, top_ps[] = {0, 0.4, 0.95, 1};
+    static const int64_t top_ks[] = {0, 1, 7, 500, MANY - 1, MANY, 2 * MANY};
+    static float of[MANY];
+    (void)state;
+    for (int kind = 0; kind < 4; kind++) {
+        fill(of, kind);
+        for (size_t i = 0; i < 3 * 4 * 7; i++) {
+            mu_sampling_t how = {.temperature = temperatures[i % 3],
+                                 .top_p = top_ps[i / 3 % 4],
+                                 .top_k = top_ks[i / 12],
+                                 .seed = i};
+            uint64_t seed = i;
+            mu_sampler_t *s;
+            assert_int_equal(mu_sampler_new(&how, MANY, &s), MU_OK);
+            bool greedy = how.temperature == 0 && how.top_p == 0 && how.top_k == 0;
+            for (int d = 0; d < DRAWS && !greedy; d++)
+                assert_int_equal(mu_sampler_next(s, of), by_sorting(&how, &seed, of));
+            mu_sampler_free(s);
+        }
+    }
+}
+
 static void nonsense_is_refused(void **state)
 {
     (void)state;
@@ -104,6 +193,7 @@ int main(void)
         cmocka_unit_test(frequencies_follow_the_softmax),
         cmocka_unit_test(top_k_and_top_p_cut),
         cmocka_unit_test(a_seed_is_a_text),
+        cmocka_unit_test(the_ids_are_those_of_a_whole_sort),
         cmocka_unit_test(nonsense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
