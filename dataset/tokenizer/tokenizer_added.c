@@ -49,8 +49,20 @@ void mu_matcher_add(mu_matcher_t *matcher, const char *content, size_t n, int32_
         }
         node = child;
     }
+    if (n > 1)
+        matcher->second[s[0]][s[1] >> 3] |= (uint8_t)(1U << (s[1] & 7));
     if (matcher->nodes[node].added < 0)
         matcher->nodes[node].added = added;
+}
+
+/* Most texts have many bytes that start a token, as a space where runs of spaces are tokens, and few tokens. */
+static inline bool may_start(const mu_matcher_t *matcher, const unsigned char *text, size_t at, size_t n)
+{
+    int32_t root = matcher->root[text[at]];
+    if (root < 0)
+        return false;
+    return (at + 1 < n && matcher->second[text[at]][text[at + 1] >> 3] >> (text[at + 1] & 7) & 1) ||
+           matcher->nodes[root].added >= 0;
 }
 
 /* The longest token at text[at]; -1 when there is none. */
@@ -103,7 +115,7 @@ bool mu_matcher_next(const mu_tokenizer_t *tok, const mu_matcher_t *matcher, con
     if (matcher->count == 0)
         return false;
     for (;; at++) {
-        while (at < n && matcher->root[text[at]] < 0)
+        while (at < n && !may_start(matcher, text, at, n))
             at++;
         if (at >= n) {
             match->scan = n;

@@ -33,7 +33,7 @@ typedef struct mu_added {
     bool special, normalized, lstrip, rstrip, single_word;
 } mu_added_t;
 
-/* Finds added tokens in text: a byte trie, entered only at bytes that start a token. */
+/* Finds added tokens in text: a byte trie, entered only where the first two bytes start a token. */
 typedef struct mu_trie_node {
     int32_t child, sibling; /* -1: none */
     int32_t added;          /* index of the added token that ends here, -1: none */
@@ -43,7 +43,8 @@ typedef struct mu_trie_node {
 typedef struct mu_matcher {
     mu_trie_node_t *nodes;
     size_t count, cap;
-    int32_t root[256]; /* the node of a first byte, -1: none */
+    int32_t root[256];       /* the node of a first byte, -1: none */
+    uint8_t second[256][32]; /* bit b of [a]: a token begins with the bytes a, b */
 } mu_matcher_t;
 
 /* How words become tokens, beside merges. */
