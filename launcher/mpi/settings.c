@@ -63,14 +63,24 @@ static void take_source(mu_settings_t *settings, const char *name, size_t n, con
     }
 }
 
+/* "mca:plm:rsh:version:"component:4.1.4"" */
+static void take_component(mu_settings_t *settings, const char *line)
+{
+    const char *end = strstr(line, ":version:\"component:");
+    if (end && strncmp(line, "mca:", 4) == 0)
+        mu_args_addf(&settings->components, "%.*s", (int)(end - line - 4), line + 4);
+}
+
 /* Lines "mca:TYPE:COMPONENT:param:NAME:value:TEXT", each followed by one with "source". */
 void mu_settings_parse(mu_settings_t *settings, const char *text, size_t n)
 {
     char *copy = mu_format("%.*s", (int)n, text), *save = NULL, *value = NULL;
     for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         char *name = strstr(line, ":param:");
-        if (!name)
+        if (!name) {
+            take_component(settings, line);
             continue;
+        }
         name += strlen(":param:");
         size_t length = strcspn(name, ":");
         char *rest = name + length;
@@ -129,6 +139,7 @@ void mu_settings_free(mu_settings_t *settings)
         free(settings->at[i].from);
     }
     free(settings->at);
+    mu_args_free(&settings->components);
     *settings = (mu_settings_t){.fd = -1};
 }
 
@@ -186,6 +197,47 @@ static mu_status_t check_pair(const mu_settings_t *settings, const char *include
                    place(in), include, in->value, place(out), exclude, out->value);
 }
 
+/* The components of a framework, ", " between them; "": it is none. */
+static void list_components(const mu_settings_t *settings, const char *framework, mu_buf_t *out)
+{
+    size_t n = strlen(framework);
+    for (int i = 0; i < settings->components.n; i++) {
+        const char *name = settings->components.v[i];
+        if (strncmp(name, framework, n) == 0 && name[n] == ':')
+            mu_buf_addf(out, "%s%s", out->len ? ", " : "", name + n + 1);
+    }
+}
+
+static bool has_component(const mu_settings_t *settings, const char *framework, const char *name, size_t n)
+{
+    char *wanted = mu_format("%s:%.*s", framework, (int)n, name);
+    bool has = false;
+    for (int i = 0; i < settings->components.n && !has; i++)
+        has = strcmp(settings->components.v[i], wanted) == 0;
+    free(wanted);
+    return has;
+}
+
+/* A framework's list of components ("tcp,self"; "^openib" leaves one out): a rank or mpirun ends at the first that is not
+ * there. */
+static mu_status_t check_components(const mu_settings_t *settings, const mu_setting_t *setting)
+{
+    mu_buf_t has = MU_BUF_INIT;
+    mu_status_t status = MU_OK;
+    list_components(settings, setting->name, &has);
+    size_t n;
+    for (const char *p = setting->value; has.len && *p && *p != '^' && status == MU_OK;
+         p += n + (p[n] == ',')) {
+        n = strcspn(p, ",");
+        if (n > 0 && !has_component(settings, setting->name, p, n))
+            status =
+                mu_fail(MU_CONFIG, "%s: %s = %s: Open MPI has no component %.*s on this machine: it has %s",
+                        place(setting), setting->name, setting->value, (int)n, p, has.data);
+    }
+    mu_buf_release(&has);
+    return status;
+}
+
 static bool is_set(const mu_setting_t *setting, const char *word)
 {
     return setting && strcmp(setting->value, word) == 0;
@@ -209,6 +261,9 @@ static mu_status_t check_family(const mu_settings_t *settings, int family)
 mu_status_t mu_settings_check(const mu_settings_t *settings, int family)
 {
     MU_TRY(check_places(settings));
+    for (int i = 0; settings && i < settings->count; i++)
+        if (mu_settings_get(settings, settings->at[i].name) == &settings->at[i])
+            MU_TRY(check_components(settings, &settings->at[i]));
     MU_TRY(check_pair(settings, "btl_tcp_if_include", "btl_tcp_if_exclude"));
     MU_TRY(check_pair(settings, "oob_tcp_if_include", "oob_tcp_if_exclude"));
     return check_family(settings, family);

@@ -16,6 +16,7 @@
 #ifndef MU_LAUNCHER_SETTINGS_H
 #define MU_LAUNCHER_SETTINGS_H
 
+#include "common/args.h"
 #include "common/status.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,7 +30,8 @@ typedef struct mu_setting {
 typedef struct mu_settings {
     mu_setting_t *at;
     int count;
-    pid_t pid; /* of ompi_info while it is waited for; 0: none */
+    mu_args_t components; /* "plm:rsh", of the Open MPI on this machine */
+    pid_t pid;            /* of ompi_info while it is waited for; 0: none */
     int fd;
 } mu_settings_t;
 
@@ -37,14 +39,14 @@ typedef struct mu_settings {
 void mu_settings_start(mu_settings_t *settings);
 void mu_settings_read(mu_settings_t *settings);
 void mu_settings_free(mu_settings_t *settings);
-/* Adds what the text of `ompi_info --param all all --level 9 --parsable` names that is no default. */
+/* Adds what the text of `ompi_info --param all all --level 9 --parsable` names that is no default, and the components. */
 void mu_settings_parse(mu_settings_t *settings, const char *text, size_t n);
 
 /* What is set for `name` and counts before muster's own value; NULL: nothing. settings may be NULL: the environment. */
 const mu_setting_t *mu_settings_get(const mu_settings_t *settings, const char *name);
 /* Whether the parameter decides which ranks run where, whoever sets it. */
 bool mu_setting_places(const char *name);
-/* What clashes: MU_CONFIG, naming parameter and place. What is left out of mpirun's environment is reported. family: 4 or
+/* What clashes, and a component that is not there: MU_CONFIG, naming parameter and place. What is left out of mpirun's environment is reported. family: 4 or
  * 6, by which the hosts were reached; 0: all on this machine, or both. */
 mu_status_t mu_settings_check(const mu_settings_t *settings, int family);
 

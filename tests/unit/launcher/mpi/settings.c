@@ -89,6 +89,25 @@ static void clashes_are_refused(void **state)
     mu_settings_free(&s);
 }
 
+#define COMPONENT(name) "mca:" name ":version:\"mca:2.1.0\"\nmca:" name ":version:\"component:4.1.4\"\n"
+
+static void a_component_that_is_not_there_is_refused(void **state)
+{
+    (void)state;
+#define THREE COMPONENT("plm:rsh") COMPONENT("plm:slurm") COMPONENT("btl:tcp")
+    refused(THREE VALUE("plm", "nosuch", "environment"), 0, "plm = nosuch", "rsh, slurm");
+    refused(THREE VALUE("plm", "rsh,tcp", "file (/a:4)"), 0, "/a:4", "tcp");
+    static const char *const fine[] = {
+        THREE VALUE("plm", "slurm,rsh", "environment"), THREE VALUE("plm", "^nosuch", "environment"),
+        THREE VALUE("btl", "nosuch", "file (/a:1)"), /* is not followed */
+        THREE VALUE("pml", "nosuch", "environment") /* nothing is known of pml */};
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+        mu_settings_t s = parsed(fine[i]);
+        assert_int_equal(mu_settings_check(&s, 4), MU_OK);
+        mu_settings_free(&s);
+    }
+}
+
 static bool has(const mu_args_t *args, const char *word)
 {
     for (int i = 0; i < args->n; i++)
@@ -192,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_sources_are_told_apart),
         cmocka_unit_test(clashes_are_refused),
+        cmocka_unit_test(a_component_that_is_not_there_is_refused),
         cmocka_unit_test(mpirun_is_told_what_is_not_set),
         cmocka_unit_test(whose_agent_it_is),
         cmocka_unit_test(ompi_info_is_asked),
