@@ -53,24 +53,43 @@ void mu_launch_forget_requests(const mu_launch_t *r)
     mu_drain_take(r->plan.run_dir, host);
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* What the user's environment sets for Open MPI, in order. */
+static void add_settings(mu_buf_t *out)
+{
+    mu_args_t set = {0};
+    for (char **e = environ; *e; e++)
+        if (strncmp(*e, "OMPI_MCA_", 9) == 0 || strncmp(*e, "PRTE_MCA_", 9) == 0)
+            mu_args_add(&set, *e);
+    if (set.n > 0)
+        qsort(set.v, (size_t)set.n, sizeof *set.v, by_text);
+    for (int i = 0; i < set.n; i++)
+        mu_buf_addf(out, "%s\n", set.v[i]);
+    mu_args_free(&set);
+}
+
 /* A verdict stands as long as the same is asked for. Hosts that a scheduler gave are not asked for. */
 static void digest_request(mu_launch_t *r)
 {
     const mu_run_plan_t *p = &r->plan;
     mu_config_digest(p->config, r->config_digest);
-    char *text = mu_format("config %s\nworkers %lld\nhosts %s\nhostfile %s\n", r->config_digest,
-                           (long long)p->workers_option, p->hosts_option ? p->hosts_option : "",
-                           p->hostfile ? p->hostfile : "");
-    mu_digest_bytes(text, strlen(text), r->verdict_digest);
-    mu_buf_t hosts = MU_BUF_INIT;
+    mu_buf_t text = MU_BUF_INIT;
+    mu_buf_addf(&text, "config %s\nworkers %lld\nhosts %s\nhostfile %s\n", r->config_digest,
+                (long long)p->workers_option, p->hosts_option ? p->hosts_option : "",
+                p->hostfile ? p->hostfile : "");
+    add_settings(&text);
+    mu_digest_bytes(text.data, text.len, r->verdict_digest);
     char own[256] = "";
     gethostname(own, sizeof own - 1);
-    mu_buf_addf(&hosts, "%slauncher %s\n", text, own);
+    mu_buf_addf(&text, "launcher %s\n", own);
     for (int i = 0; i < p->hosts->count; i++)
-        mu_buf_addf(&hosts, "host %s\n", p->hosts->host[i].name);
-    mu_digest_bytes(hosts.data, hosts.len, r->hosts_digest);
-    mu_buf_release(&hosts);
-    free(text);
+        mu_buf_addf(&text, "host %s\n", p->hosts->host[i].name);
+    mu_digest_bytes(text.data, text.len, r->hosts_digest);
+    mu_buf_release(&text);
 }
 
 static mu_status_t read_verdict(mu_launch_t *r, mu_verdict_t *out)

@@ -38,8 +38,9 @@ typedef struct mu_launch {
     uint8_t *key;
     const volatile sig_atomic_t *signals; /* requests to stop; every wait looks at it */
     char config_digest[MU_DIGEST_HEX], file_digest[MU_DIGEST_HEX];
-    char verdict_digest[MU_DIGEST_HEX]; /* of all that was asked for: config, workers, hosts */
-    char hosts_digest[MU_DIGEST_HEX];   /* of that and the hosts that were given */
+    char verdict_digest
+        [MU_DIGEST_HEX]; /* of all that was asked for: config, workers, hosts, settings of Open MPI */
+    char hosts_digest[MU_DIGEST_HEX]; /* of that and the hosts that were given */
 } mu_launch_t;
 
 /* Counts SIGINT, SIGTERM, SIGUSR1, SIGQUIT and, unless nohup ignores it, SIGHUP from now on. */

@@ -77,6 +77,14 @@ done
 grep -q 'do not fit 1 slots' "$run/verdict.json" || fail "the verdict: $(cat "$run/verdict.json")"
 expect_exit 0 muster run "$scratch/model.yml" --hosts localhost:1 --workers 1 --run-dir "$run" 2>"$run.err"
 
+# a setting of Open MPI's that cannot be; without it, it is another request
+run=$scratch/settings
+for i in 1 2; do
+    expect_exit 78 env OMPI_MCA_btl=nosuch muster run "$scratch/model.yml" --workers 1 --run-dir "$run" 2>"$run.err"
+    says 'no component nosuch'
+done
+expect_exit 0 muster run "$scratch/model.yml" --workers 1 --run-dir "$run" 2>"$run.err"
+
 expect_exit 2 muster run "$scratch/model.yml" --wrokers 2 2>/dev/null
 expect_exit 2 muster run 2>/dev/null
 expect_exit 66 muster status "$scratch/nowhere" 2>/dev/null
