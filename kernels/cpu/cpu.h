@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/pool.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/cpu/ways.h"
 
 typedef struct mu_cpu {
     mu_pool_t *pool;
@@ -12,6 +13,7 @@ typedef struct mu_cpu {
     bool fp16;            /* asked for: no product of it is native, and training in it is for tests */
     float *scratch;       /* grows; one piece a thread, or one for all, as the operation divides it */
     int64_t scratch_floats;
+    mu_ways_t ways;
 } mu_cpu_t;
 
 static inline mu_cpu_t *mu_cpu(mu_device_t *dev)

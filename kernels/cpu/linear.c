@@ -1,63 +1,129 @@
 /*
- * Linear layers. Threads share a product by slices of its result (rows of y and dx, rows of dw), so no sum is
- * ever divided and the number of threads changes no order of additions within oneDNN's own blocking.
+ * Linear layers of floats. Threads share a product by slices of its result, as the product's way says (ways.h), so no
+ * sum is ever divided and the number of threads changes no order of additions within oneDNN's own blocking. What follows
+ * a product (bias, activation) follows each block of it, which is still in a cache.
  */
+#include "common/num.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
 
-/* Slices begin at multiples of this, which keeps oneDNN's register blocks whole. */
-enum { GRAIN = 48 };
-
 typedef struct linear {
     mu_device_t *dev;
-    float *y, *pre;
-    const float *x, *w, *bias, *plus; /* plus may be y */
-    int64_t rows, in, out;
+    const mu_way_t *way;
+    float *c; /* [m][n] = a [m][k] b [k][n] */
+    mu_gemm_in_t a, b;
+    int64_t m, n, k;
+    const float *bias, *plus; /* [n]; [m][n], may be c */
+    float *y, *pre;           /* [m][n] */
     mu_activation_t act;
     bool accumulate;
+    float *dbias;   /* [m] += sums over k of a */
+    float *scratch; /* packed: [threads][depth][cols] */
+    /* What is done with the columns col .. col + cols - 1 of rows of the result; NULL: nothing. */
+    void (*finish)(const struct linear *l, int64_t row, int64_t rows, int64_t col, int64_t cols);
     _Atomic int failed;
 } linear_t;
 
-static void run(linear_t *l, int64_t n, mu_pool_job_t job)
+/* From row i and column p of the operand on. */
+static mu_gemm_in_t part(mu_gemm_in_t o, int64_t i, int64_t p)
 {
-    mu_cpu_run(l->dev, n, GRAIN, job, l);
+    o.data += o.transposed ? p * o.stride + i : i * o.stride + p;
+    return o;
+}
+
+static void block(linear_t *l, int64_t row, int64_t rows, int64_t col, int64_t cols, mu_gemm_in_t b,
+                  int64_t p, int64_t k)
+{
+    float *c = l->c + row * l->n + col;
+    mu_gemm_in_t a = part(l->a, row, p);
+    for (int64_t r = 0; p == 0 && l->plus && l->plus != l->c && r < rows; r++)
+        memcpy(c + r * l->n, l->plus + (row + r) * l->n + col, (size_t)cols * sizeof *c);
+    if (l->dbias && col == 0) /* what the product reads next */
+        mu_cpu_vec(l->dev)->column_sums(l->dbias + row, a.data, k, a.stride, rows);
+    if (mu_gemm(c, l->n, a, b, rows, cols, k, l->accumulate || p > 0) != MU_OK)
+        l->failed = 1;
+    if (l->finish && p + k == l->k)
+        l->finish(l, row, rows, col, cols);
+}
+
+/* k rows and `cols` columns of the operand, which lie far apart, copied side by side: rows that are a power of two apart
+ * meet in few lines of a cache. */
+static mu_gemm_in_t pack(mu_gemm_in_t o, int64_t k, int64_t cols, float *to)
+{
+    int64_t lines = o.transposed ? cols : k, line = o.transposed ? k : cols;
+    for (int64_t i = 0; i < lines; i++)
+        memcpy(to + i * line, o.data + i * o.stride, (size_t)line * sizeof *to);
+    return (mu_gemm_in_t){to, line, o.transposed};
+}
+
+static void region(linear_t *l, float *packed, int64_t row, int64_t row_end, int64_t col, int64_t col_end)
+{
+    const mu_way_t *way = l->way;
+    int64_t rows = way->rows ? way->rows : row_end - row, cols = way->cols ? way->cols : col_end - col;
+    int64_t depth = way->depth ? way->depth : l->k;
+    for (int64_t j = col; j < col_end; j += cols)
+        for (int64_t p = 0; p < l->k; p += depth) {
+            int64_t k = mu_min_i64(depth, l->k - p), n = mu_min_i64(cols, col_end - j);
+            mu_gemm_in_t b = part(l->b, p, j);
+            if (packed)
+                b = pack(b, k, n, packed);
+            for (int64_t i = row; i < row_end; i += rows)
+                block(l, i, mu_min_i64(rows, row_end - i), j, n, b, p, k);
+        }
+}
+
+static void by_rows(void *arg, int thread, int64_t from, int64_t to)
+{
+    linear_t *l = arg;
+    region(l, l->scratch ? l->scratch + (int64_t)thread * l->way->cols * l->way->depth : NULL, from, to, 0,
+           l->n);
+}
+
+static void by_columns(void *arg, int thread, int64_t from, int64_t to)
+{
+    linear_t *l = arg;
+    (void)thread;
+    region(l, NULL, 0, l->m, from, to);
+}
+
+/* Sums of rows from .. to - 1 of a transposed a. */
+static void bias_gradient(void *arg, int thread, int64_t from, int64_t to)
+{
+    linear_t *l = arg;
+    (void)thread;
+    mu_cpu_vec(l->dev)->column_sums(l->dbias + from, l->a.data + from, l->k, l->a.stride, to - from);
+}
+
+static void run(linear_t *l, mu_product_op_t op, int64_t rows, int64_t in, int64_t out)
+{
+    float *dbias = l->dbias;
+    l->way = mu_cpu_way(l->dev, op, MU_DTYPE_F32, rows, in, out);
+    if (l->way->kind == MU_WAY_PACKED) {
+        l->scratch = mu_cpu_scratch(l->dev, (int64_t)l->dev->threads * l->way->cols * l->way->depth);
+        if (!l->scratch)
+            return;
+    }
+    if (l->way->kind == MU_WAY_COLUMNS) {
+        l->dbias = NULL; /* no thread has all of a row */
+        mu_cpu_run(l->dev, l->n, MU_WAY_GRAIN, by_columns, l);
+        l->dbias = dbias;
+        if (dbias)
+            mu_cpu_run(l->dev, l->m, MU_WAY_GRAIN, bias_gradient, l);
+    } else {
+        mu_cpu_run(l->dev, l->m, MU_WAY_GRAIN, by_rows, l);
+    }
     if (l->failed)
         mu_device_error(l->dev, MU_BUG);
 }
 
-static void product(linear_t *l, float *c, int64_t c_stride, mu_gemm_in_t a, mu_gemm_in_t b, int64_t m,
-                    int64_t n, int64_t k, bool accumulate)
+static void add_bias(const linear_t *l, int64_t row, int64_t rows, int64_t col, int64_t cols)
 {
-    if (mu_gemm(c, c_stride, a, b, m, n, k, accumulate) != MU_OK)
-        l->failed = 1;
-}
-
-static void forward(void *arg, int thread, int64_t from, int64_t to)
-{
-    (void)thread;
-    linear_t *l = arg;
-    float *y = l->y + from * l->out;
-    if (l->plus && l->plus != l->y)
-        memcpy(y, l->plus + from * l->out, (size_t)((to - from) * l->out) * sizeof *y);
-    product(l, y, l->out, (mu_gemm_in_t){l->x + from * l->in, l->in, false},
-            (mu_gemm_in_t){l->w, l->in, true}, to - from, l->out, l->in, l->plus != NULL);
-    if (l->bias)
-        mu_cpu_vec(l->dev)->bias(y, l->bias, to - from, l->out);
-}
-
-/* With few rows (generation) the slices are columns of y instead: each thread reads its own part of w. */
-static void forward_columns(void *arg, int thread, int64_t from, int64_t to)
-{
-    (void)thread;
-    linear_t *l = arg;
-    if (l->plus && l->plus != l->y)
-        for (int64_t r = 0; r < l->rows; r++)
-            memcpy(l->y + r * l->out + from, l->plus + r * l->out + from, (size_t)(to - from) * sizeof *l->y);
-    product(l, l->y + from, l->out, (mu_gemm_in_t){l->x, l->in, false},
-            (mu_gemm_in_t){l->w + from * l->in, l->in, true}, l->rows, to - from, l->in, l->plus != NULL);
-    if (l->bias)
-        for (int64_t r = 0; r < l->rows; r++)
-            mu_cpu_vec(l->dev)->bias(l->y + r * l->out + from, l->bias + from, 1, to - from);
+    float *y = l->c + row * l->n + col;
+    if (cols == l->n)
+        mu_cpu_vec(l->dev)->bias(y, l->bias, rows, cols);
+    else
+        for (int64_t r = 0; r < rows; r++)
+            mu_cpu_vec(l->dev)->bias(y + r * l->n, l->bias + col, 1, cols);
 }
 
 void mu_cpu_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
@@ -68,37 +134,25 @@ void mu_cpu_linear_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_arra
         return;
     }
     linear_t l = {.dev = dev,
-                  .y = mu_f32(y),
-                  .x = mu_f32(x),
-                  .w = mu_f32(w),
+                  .c = mu_f32(y),
+                  .a = {mu_f32(x), in, false},
+                  .b = {mu_f32(w), in, true},
+                  .m = rows,
+                  .n = out,
+                  .k = in,
                   .bias = mu_f32(bias),
                   .plus = mu_f32(plus),
-                  .rows = rows,
-                  .in = in,
-                  .out = out};
-    if (rows < GRAIN * dev->threads)
-        run(&l, out, forward_columns);
-    else
-        run(&l, rows, forward);
+                  .accumulate = plus.data != NULL,
+                  .finish = bias.data ? add_bias : NULL};
+    run(&l, MU_PRODUCT_FORWARD, rows, in, out);
 }
 
-/* In pieces of rows that stay in the second-level cache between the product and the activation. */
-static int64_t piece_rows(int64_t width)
+static void gelu(const linear_t *l, int64_t row, int64_t rows, int64_t col, int64_t cols)
 {
-    int64_t rows = (128 << 10) / width / GRAIN * GRAIN;
-    return rows > GRAIN ? rows : GRAIN;
-}
-
-static void gelu_forward(void *arg, int thread, int64_t from, int64_t to)
-{
-    (void)thread;
-    linear_t *l = arg;
-    int64_t step = piece_rows(l->out);
-    for (int64_t r = from; r < to; r += step) {
-        int64_t n = to - r < step ? to - r : step;
-        product(l, l->pre + r * l->out, l->out, (mu_gemm_in_t){l->x + r * l->in, l->in, false},
-                (mu_gemm_in_t){l->w, l->in, true}, n, l->out, l->in, false);
-        mu_cpu_vec(l->dev)->bias_gelu(l->y + r * l->out, l->pre + r * l->out, l->bias, n, l->out, l->act);
+    const float *bias = l->bias ? l->bias + col : NULL;
+    for (int64_t r = row; r < row + rows; r++) {
+        int64_t at = r * l->n + col;
+        mu_cpu_vec(l->dev)->bias_gelu(l->y + at, l->c + at, bias, 1, cols, l->act);
     }
 }
 
@@ -110,24 +164,17 @@ void mu_cpu_linear_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, 
         return;
     }
     linear_t l = {.dev = dev,
-                  .y = mu_f32(y),
-                  .pre = mu_f32(pre),
-                  .x = mu_f32(x),
-                  .w = mu_f32(w),
+                  .c = mu_f32(pre),
+                  .a = {mu_f32(x), in, false},
+                  .b = {mu_f32(w), in, true},
+                  .m = rows,
+                  .n = out,
+                  .k = in,
                   .bias = mu_f32(bias),
-                  .rows = rows,
-                  .in = in,
-                  .out = out,
-                  .act = act};
-    run(&l, rows, gelu_forward);
-}
-
-static void backward_input(void *arg, int thread, int64_t from, int64_t to)
-{
-    (void)thread;
-    linear_t *l = arg;
-    product(l, l->y + from * l->in, l->in, (mu_gemm_in_t){l->x + from * l->out, l->out, false},
-            (mu_gemm_in_t){l->w, l->in, false}, to - from, l->in, l->out, l->accumulate);
+                  .y = mu_f32(y),
+                  .act = act,
+                  .finish = gelu};
+    run(&l, MU_PRODUCT_GELU_FORWARD, rows, in, out);
 }
 
 void mu_cpu_linear_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows,
@@ -138,27 +185,21 @@ void mu_cpu_linear_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy
         return;
     }
     linear_t l = {.dev = dev,
-                  .y = mu_f32(dx),
-                  .x = mu_f32(dy),
-                  .w = mu_f32(w),
-                  .rows = rows,
-                  .in = in,
-                  .out = out,
+                  .c = mu_f32(dx),
+                  .a = {mu_f32(dy), out, false},
+                  .b = {mu_f32(w), in, false},
+                  .m = rows,
+                  .n = in,
+                  .k = out,
                   .accumulate = accumulate};
-    run(&l, rows, backward_input);
+    run(&l, MU_PRODUCT_BACKWARD_INPUT, rows, in, out);
 }
 
-static void gelu_backward_input(void *arg, int thread, int64_t from, int64_t to)
+static void gelu_slope(const linear_t *l, int64_t row, int64_t rows, int64_t col, int64_t cols)
 {
-    (void)thread;
-    linear_t *l = arg;
-    int64_t step = piece_rows(l->in);
-    for (int64_t r = from; r < to; r += step) {
-        int64_t n = to - r < step ? to - r : step;
-        float *dpre = l->y + r * l->in;
-        product(l, dpre, l->in, (mu_gemm_in_t){l->x + r * l->out, l->out, false},
-                (mu_gemm_in_t){l->w, l->in, false}, n, l->in, l->out, false);
-        mu_cpu_vec(l->dev)->gelu_backward(dpre, dpre, l->pre + r * l->in, n * l->in, l->act);
+    for (int64_t r = row; r < row + rows; r++) {
+        int64_t at = r * l->n + col;
+        mu_cpu_vec(l->dev)->gelu_backward(l->c + at, l->c + at, l->pre + at, cols, l->act);
     }
 }
 
@@ -171,32 +212,16 @@ void mu_cpu_linear_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_arr
         return;
     }
     linear_t l = {.dev = dev,
-                  .y = mu_f32(dpre),
+                  .c = mu_f32(dpre),
+                  .a = {mu_f32(dy), out, false},
+                  .b = {mu_f32(w), in, false},
+                  .m = rows,
+                  .n = in,
+                  .k = out,
                   .pre = mu_f32(pre),
-                  .x = mu_f32(dy),
-                  .w = mu_f32(w),
-                  .rows = rows,
-                  .in = in,
-                  .out = out,
-                  .act = act};
-    run(&l, rows, gelu_backward_input);
-}
-
-typedef struct weight {
-    linear_t l;
-    float *dw, *dbias;
-    const float *dy;
-} weight_t;
-
-static void backward_weight(void *arg, int thread, int64_t from, int64_t to)
-{
-    (void)thread;
-    weight_t *b = arg;
-    linear_t *l = &b->l;
-    product(l, b->dw + from * l->in, l->in, (mu_gemm_in_t){b->dy + from, l->out, true},
-            (mu_gemm_in_t){l->x, l->in, false}, to - from, l->in, l->rows, l->accumulate);
-    if (b->dbias)
-        mu_cpu_vec(l->dev)->column_sums(b->dbias + from, b->dy + from, l->rows, l->out, to - from);
+                  .act = act,
+                  .finish = gelu_slope};
+    run(&l, MU_PRODUCT_GELU_BACKWARD_INPUT, rows, in, out);
 }
 
 void mu_cpu_linear_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_array_t dy, mu_array_t x,
@@ -206,11 +231,14 @@ void mu_cpu_linear_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu
         mu_cpu_half_backward_weight(dev, dw, dbias, dy, x, rows, in, out, fresh);
         return;
     }
-    weight_t b = {.l = {.dev = dev, .x = mu_f32(x), .rows = rows, .in = in, .out = out, .accumulate = !fresh},
-                  .dw = dw,
+    linear_t l = {.dev = dev,
+                  .c = dw,
+                  .a = {mu_f32(dy), out, true},
+                  .b = {mu_f32(x), in, false},
+                  .m = out,
+                  .n = in,
+                  .k = rows,
                   .dbias = dbias,
-                  .dy = mu_f32(dy)};
-    mu_cpu_run(dev, out, GRAIN, backward_weight, &b);
-    if (b.l.failed)
-        mu_device_error(dev, MU_BUG);
+                  .accumulate = !fresh};
+    run(&l, MU_PRODUCT_BACKWARD_WEIGHT, rows, in, out);
 }

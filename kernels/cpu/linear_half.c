@@ -8,10 +8,9 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
 
-enum { GRAIN = 48, BLOCK_ROWS = 384, BLOCK_COLS = 384, BLOCK_DEPTH = 512 };
-
-/* Floats of one thread: the result, the two operands' panels. */
-enum { RESULT = BLOCK_ROWS * BLOCK_COLS, PANEL = BLOCK_DEPTH * BLOCK_COLS, EACH = RESULT + 2 * PANEL };
+/* Blocks are those of the product's way (ways.h), with at most so many columns; operands are widened in pieces of so much
+ * depth. */
+enum { MOST_COLS = 768, BLOCK_DEPTH = 512, BIAS_ROWS = 64 };
 
 /* As mu_gemm_in_t, of any type. */
 typedef struct operand {
@@ -22,15 +21,18 @@ typedef struct operand {
 
 typedef struct half {
     mu_device_t *dev;
+    const mu_way_t *way;
     operand_t a, b; /* result [m][n] = a [m][k] b [k][n] */
     int64_t m, n, k;
     mu_array_t y, pre, bias, plus; /* y, pre, plus: [m][n] */
     float *dw;                     /* instead of y: [m][n], added to unless fresh */
     mu_activation_t act;
     bool fresh, native;
-    /* A block of the result, [rows][BLOCK_COLS], that begins at (row, col). */
+    /* A block of the result, [rows][way->cols], that begins at (row, col). */
     void (*finish)(const struct half *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols);
-    float *scratch;
+    float
+        *scratch; /* [threads][each]: the result, then the panels of both operands, where they are widened */
+    int64_t each;
     _Atomic int failed;
 } half_t;
 
@@ -60,18 +62,18 @@ static mu_status_t product(half_t *h, float *panels, float *c, int64_t c_stride,
     for (int64_t p = 0; p < h->k; p += BLOCK_DEPTH) {
         int64_t depth = mu_min_i64(BLOCK_DEPTH, h->k - p);
         MU_TRY(mu_gemm(c, c_stride, widen(h->dev, part(a, 0, p), m, depth, panels),
-                       widen(h->dev, part(b, p, 0), depth, n, panels + PANEL), m, n, depth,
-                       accumulate || p > 0));
+                       widen(h->dev, part(b, p, 0), depth, n, panels + h->way->rows * BLOCK_DEPTH), m, n,
+                       depth, accumulate || p > 0));
     }
     return MU_OK;
 }
 
 static void block(half_t *h, int thread, int64_t row, int64_t col, int64_t rows, int64_t cols)
 {
-    float *result = h->scratch + (int64_t)thread * EACH, *panels = result + RESULT;
+    float *result = h->scratch + thread * h->each, *panels = result + h->way->rows * h->way->cols;
     operand_t a = part(h->a, row, 0), b = part(h->b, 0, col);
     float *c = h->dw ? h->dw + row * h->n + col : result;
-    if (product(h, panels, c, h->dw ? h->n : BLOCK_COLS, a, b, rows, cols, h->dw && !h->fresh) != MU_OK)
+    if (product(h, panels, c, h->dw ? h->n : h->way->cols, a, b, rows, cols, h->dw && !h->fresh) != MU_OK)
         h->failed = 1;
     else if (!h->dw)
         h->finish(h, c, row, col, rows, cols);
@@ -79,9 +81,10 @@ static void block(half_t *h, int thread, int64_t row, int64_t col, int64_t rows,
 
 static void region(half_t *h, int thread, int64_t row, int64_t row_end, int64_t col, int64_t col_end)
 {
-    for (int64_t j = col; j < col_end; j += BLOCK_COLS)
-        for (int64_t i = row; i < row_end; i += BLOCK_ROWS)
-            block(h, thread, i, j, mu_min_i64(BLOCK_ROWS, row_end - i), mu_min_i64(BLOCK_COLS, col_end - j));
+    int64_t rows = h->way->rows, cols = h->way->cols;
+    for (int64_t j = col; j < col_end; j += cols)
+        for (int64_t i = row; i < row_end; i += rows)
+            block(h, thread, i, j, mu_min_i64(rows, row_end - i), mu_min_i64(cols, col_end - j));
 }
 
 static void by_rows(void *arg, int thread, int64_t from, int64_t to)
@@ -96,18 +99,21 @@ static void by_columns(void *arg, int thread, int64_t from, int64_t to)
     region(h, thread, 0, h->m, from, to);
 }
 
-/* With few rows (generation) threads share the columns, so that each reads its own part of the weights. */
-static void run(half_t *h)
+static void run(half_t *h, mu_product_op_t op, int64_t rows, int64_t in, int64_t out)
 {
     mu_device_t *dev = h->dev;
+    const mu_way_t *way = mu_cpu_way(dev, op, h->a.data.type, rows, in, out);
+    h->way = way;
     h->native = h->a.data.type == MU_DTYPE_BF16 && mu_cpu(dev)->native_bfloat16;
-    h->scratch = mu_cpu_scratch(dev, (int64_t)dev->threads * EACH);
+    h->each = way->rows * way->cols + (h->native ? 0 : (way->rows + way->cols) * BLOCK_DEPTH);
+    h->each = mu_max_i64(h->each, BIAS_ROWS * MOST_COLS);
+    h->scratch = mu_cpu_scratch(dev, dev->threads * h->each);
     if (!h->scratch)
         return;
-    if (h->m < GRAIN * dev->threads)
-        mu_cpu_run(dev, h->n, GRAIN, by_columns, h);
+    if (way->kind == MU_WAY_COLUMNS)
+        mu_cpu_run(dev, h->n, MU_WAY_GRAIN, by_columns, h);
     else
-        mu_cpu_run(dev, h->m, GRAIN, by_rows, h);
+        mu_cpu_run(dev, h->m, MU_WAY_GRAIN, by_rows, h);
     if (h->failed)
         mu_device_error(dev, MU_BUG);
 }
@@ -122,10 +128,10 @@ static void store(const half_t *h, mu_array_t to, const float *c, int64_t row, i
 static void plain(const half_t *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols)
 {
     const mu_vec_t *vec = mu_cpu_vec(h->dev);
-    float bias[BLOCK_COLS], old[BLOCK_COLS];
+    float bias[MOST_COLS], old[MOST_COLS];
     if (h->bias.data)
         vec->widen(bias, mu_array_at(h->bias, col).data, cols, h->bias.type);
-    for (int64_t r = 0; r < rows; r++, c += BLOCK_COLS) {
+    for (int64_t r = 0; r < rows; r++, c += h->way->cols) {
         if (h->bias.data)
             vec->add(c, bias, cols);
         if (h->plus.data)
@@ -137,10 +143,10 @@ static void plain(const half_t *h, float *c, int64_t row, int64_t col, int64_t r
 static void gelu(const half_t *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols)
 {
     const mu_vec_t *vec = mu_cpu_vec(h->dev);
-    float bias[BLOCK_COLS];
+    float bias[MOST_COLS];
     if (h->bias.data)
         vec->widen(bias, mu_array_at(h->bias, col).data, cols, h->bias.type);
-    for (int64_t r = 0; r < rows; r++, c += BLOCK_COLS) {
+    for (int64_t r = 0; r < rows; r++, c += h->way->cols) {
         if (h->bias.data)
             vec->add(c, bias, cols);
         store(h, h->pre, c, row + r, col, cols);
@@ -151,8 +157,8 @@ static void gelu(const half_t *h, float *c, int64_t row, int64_t col, int64_t ro
 
 static void gelu_slope(const half_t *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols)
 {
-    float pre[BLOCK_COLS];
-    for (int64_t r = 0; r < rows; r++, c += BLOCK_COLS) {
+    float pre[MOST_COLS];
+    for (int64_t r = 0; r < rows; r++, c += h->way->cols) {
         mu_cpu_vec(h->dev)->gelu_backward(
             c, c, mu_cpu_read(h->dev, h->pre, (row + r) * h->n + col, cols, pre), cols, h->act);
         store(h, h->y, c, row + r, col, cols);
@@ -174,7 +180,7 @@ void mu_cpu_half_forward(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_
                 .bias = bias,
                 .plus = plus,
                 .finish = plain};
-    run(&h);
+    run(&h, MU_PRODUCT_FORWARD, rows, in, out);
 }
 
 void mu_cpu_half_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu_array_t x, mu_array_t w,
@@ -191,7 +197,7 @@ void mu_cpu_half_gelu_forward(mu_device_t *dev, mu_array_t y, mu_array_t pre, mu
                 .bias = bias,
                 .act = act,
                 .finish = gelu};
-    run(&h);
+    run(&h, MU_PRODUCT_GELU_FORWARD, rows, in, out);
 }
 
 void mu_cpu_half_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, mu_array_t w, int64_t rows,
@@ -206,7 +212,7 @@ void mu_cpu_half_backward_input(mu_device_t *dev, mu_array_t dx, mu_array_t dy, 
                 .y = dx,
                 .plus = accumulate ? dx : MU_NO_ARRAY,
                 .finish = plain};
-    run(&h);
+    run(&h, MU_PRODUCT_BACKWARD_INPUT, rows, in, out);
 }
 
 void mu_cpu_half_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_array_t dy, mu_array_t w,
@@ -223,19 +229,18 @@ void mu_cpu_half_gelu_backward_input(mu_device_t *dev, mu_array_t dpre, mu_array
                 .pre = pre,
                 .act = act,
                 .finish = gelu_slope};
-    run(&h);
+    run(&h, MU_PRODUCT_GELU_BACKWARD_INPUT, rows, in, out);
 }
 
 /* Columns from .. to - 1 of dy, in strips of rows that stay in the cache. */
 static void bias_gradient(void *arg, int thread, int64_t from, int64_t to)
 {
-    enum { ROWS = 64 };
     const half_t *h = arg;
-    float *stage = h->scratch + (int64_t)thread * EACH, *dbias = mu_f32(h->bias);
-    for (int64_t col = from; col < to; col += BLOCK_COLS) {
-        int64_t cols = mu_min_i64(BLOCK_COLS, to - col);
-        for (int64_t row = 0; row < h->k; row += ROWS) {
-            int64_t rows = mu_min_i64(ROWS, h->k - row);
+    float *stage = h->scratch + thread * h->each, *dbias = mu_f32(h->bias);
+    for (int64_t col = from; col < to; col += MOST_COLS) {
+        int64_t cols = mu_min_i64(MOST_COLS, to - col);
+        for (int64_t row = 0; row < h->k; row += BIAS_ROWS) {
+            int64_t rows = mu_min_i64(BIAS_ROWS, h->k - row);
             operand_t piece = {mu_array_at(h->a.data, row * h->m + col), h->m, false};
             mu_cpu_vec(h->dev)->column_sums(dbias + col, widen(h->dev, piece, rows, cols, stage).data, rows,
                                             cols, cols);
@@ -255,7 +260,7 @@ void mu_cpu_half_backward_weight(mu_device_t *dev, float *dw, float *dbias, mu_a
                 .bias = mu_array_f32(dbias),
                 .dw = dw,
                 .fresh = fresh};
-    run(&h);
+    run(&h, MU_PRODUCT_BACKWARD_WEIGHT, rows, in, out);
     if (dbias && h.scratch)
-        mu_cpu_run(dev, out, GRAIN, bias_gradient, &h);
+        mu_cpu_run(dev, out, MU_WAY_GRAIN, bias_gradient, &h);
 }

@@ -1,18 +1,24 @@
 /*
  * Where the time of one training step goes on one worker.
  *
- *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b|smollm2] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16] [fp16] [recompute]
+ *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b|gpt2|smollm2] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16] [fp16] [recompute] [tune] [debug]
  *
- * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that
- * it would take at the rate of a large product, or for what only moves bytes of a large copy, on this machine
- * (the floor). `cpu`
- * counts the time of the calling thread instead of the wall's, for one thread on a busy machine. `cuda` takes
- * the first GPU; its step is timed without a wait between operations, and its operations in steps of their own
- * with one after each. `recompute` keeps each layer's input alone. Not a test: it asserts nothing.
+ * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that it would
+ * take at the rate of a large product, or for what only moves bytes of a large copy, on this machine (the floor); on a CPU
+ * before it the way of each product (docs/cpu-products.md).
+ *     cpu        counts the time of the calling thread instead of the wall's, for one thread on a busy machine
+ *     cuda       takes the first GPU; its step is timed without a wait between operations, and its operations in steps of
+ *                their own with one after each
+ *     recompute  keeps each layer's input alone
+ *     tune       measures the ways of each product first, as `muster.tune: auto` does, and prints their rates
+ *     debug      with tune: the rate of every candidate
+ * Not a test: it asserts nothing.
  */
+#include "common/log.h"
 #include "common/num.h"
 #include "kernels/convert.h"
 #include "kernels/cuda_load.h"
+#include "kernels/products.h"
 #include "worker/model/net.h"
 #include "worker/model/optimizer.h"
 
@@ -296,6 +302,20 @@ static mu_model_t shape(const char *name)
                             .rotary_base = 100000,
                             .norm_eps = 1e-5,
                             .init_std = 0.02};
+    if (strcmp(name, "gpt2") == 0)
+        return (mu_model_t){.layers = 12,
+                            .hidden = 768,
+                            .heads = 12,
+                            .ffn = 3072,
+                            .seq_length = 512,
+                            .max_positions = 1024,
+                            .vocab = 50304,
+                            .residual = MU_RESIDUAL_SEQUENTIAL,
+                            .activation = MU_GELU_TANH,
+                            .position = MU_POSITION_LEARNED,
+                            .tied_head = true,
+                            .norm_eps = 1e-5,
+                            .init_std = 0.02};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, name) == 0)
             return (mu_model_t){.layers = rows[i].layers,
@@ -310,7 +330,7 @@ static mu_model_t shape(const char *name)
                                 .rotary_base = 10000,
                                 .norm_eps = 1e-5,
                                 .init_std = 0.02};
-    fprintf(stderr, "no shape \"%s\": quick, 14m, 70m, 160m, 410m, 1.4b, 2.8b or smollm2\n", name);
+    fprintf(stderr, "no shape \"%s\": quick, 14m, 70m, 160m, 410m, 1.4b, 2.8b, gpt2 or smollm2\n", name);
     exit(2);
 }
 
@@ -381,6 +401,24 @@ static int64_t time_steps(mu_net_t *net, const int32_t *tokens, int64_t *t)
     return now_ns() - begin;
 }
 
+/* The ways of the net's products; seconds > 0: measured and taken first. */
+static void ways(mu_net_t *net, double seconds)
+{
+    mu_device_t *dev = mu_net_device(net);
+    mu_product_t list[MU_PRODUCTS];
+    int n = mu_net_products(net, list);
+    if (seconds > 0)
+        mu_cpu_tune(dev, list, n, seconds);
+    for (int i = 0; i < n; i++) {
+        mu_cpu_way_of(dev, &list[i]);
+        printf("%-28s %5lld rows, %6lld -> %6lld: %-20s", mu_product_name(list[i].op),
+               (long long)list[i].rows, (long long)list[i].in, (long long)list[i].out, list[i].way);
+        if (seconds > 0 && list[i].rate > 0)
+            printf(" %7.1f GFLOP/s", list[i].rate);
+        putchar('\n');
+    }
+}
+
 static mu_device_t *make_device(int threads, bool cuda)
 {
     mu_device_t *dev;
@@ -415,6 +453,10 @@ int main(int argc, char **argv)
     if (mu_net_new(dev, &model, tp, &options, &net) != MU_OK)
         return 1;
     fill_weights(net);
+    if (has_word(argc, argv, "debug"))
+        mu_log_level_set(MU_LOG_DEBUG);
+    if (!enqueues)
+        ways(net, has_word(argc, argv, "tune") ? MU_TUNE_SECONDS : 0);
     int64_t count = micro * (model.seq_length + 1);
     int32_t *tokens = malloc((size_t)count * sizeof *tokens);
     for (int64_t i = 0; i < count; i++)

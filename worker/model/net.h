@@ -131,6 +131,12 @@ void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const
  * then the MLP; last the final norm with an untied head. A group lies in one piece in the flat buffers. */
 int mu_net_group_count(const mu_net_t *net);
 
+/* The products of a training step on this worker, each once, without those of adapters: how many. Of a net with
+ * training. */
+struct mu_product;
+int mu_net_products(const mu_net_t *net,
+                    struct mu_product *list); /* list: [MU_PRODUCTS] (kernels/products.h) */
+
 /* The next mu_net_forward_backward() begins the gradients anew; until then they hold nothing of use. */
 void mu_net_zero_gradients(mu_net_t *net);
 

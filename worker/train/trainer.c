@@ -6,6 +6,7 @@
 #include "worker/model/init.h"
 #include "worker/model/optimizer.h"
 #include "worker/train/device_context.h"
+#include "worker/train/product_record.h"
 #include "worker/model/precision.h"
 #include "worker/comm/yielding_wait.h"
 #include "worker/model/replicas.h"
@@ -363,7 +364,9 @@ mu_status_t mu_trainer_run(mu_run_t *run)
     MU_TRY_GOTO(status, mu_device_context_make(run, &t.context), out);
     t.device = t.context.device;
     MU_TRY_GOTO(status, set_up(&t, &go), out);
-    if (go)
+    if (go && t.config->muster.tune == MU_TUNE_AUTO)
+        status = mu_product_record_follow(run->groups->workers, run->dir, t.net);
+    if (go && status == MU_OK)
         status = obey(&t);
     if (status == MU_OK)
         mu_page_phase(run->page,

@@ -1,0 +1,53 @@
+/*
+ * The matrix products of a model on a CPU, and the way in which each is computed: how threads divide it, and in which
+ * blocks. Ways differ in the order of sums, so in the last bits of results, and in speed.
+ *
+ *     mu_product_t list[MU_PRODUCTS];
+ *     int n = mu_net_products(net, list);         the products of a training step
+ *     mu_cpu_tune(device, list, n, seconds);      times the candidates, and takes the fastest
+ *     ... keep list ...
+ * A process that computes with the same bits then takes what was kept:
+ *     mu_cpu_take_way(device, &list[i]);
+ * A product for which nothing was taken is computed in the way that was measured best on the machines of docs/measured.md.
+ * mu_device_t.description names what a measurement holds for: threads, instruction set, library.
+ */
+#ifndef MU_KERNELS_PRODUCTS_H
+#define MU_KERNELS_PRODUCTS_H
+
+#include "kernels/device.h"
+
+enum { MU_PRODUCTS = 64 };    /* of one device */
+enum { MU_TUNE_SECONDS = 2 }; /* that a run's start has for it */
+
+/* Operations of kernels/device.h; linear_rows has one way only. */
+typedef enum mu_product_op {
+    MU_PRODUCT_FORWARD,
+    MU_PRODUCT_GELU_FORWARD,
+    MU_PRODUCT_BACKWARD_INPUT,
+    MU_PRODUCT_GELU_BACKWARD_INPUT,
+    MU_PRODUCT_BACKWARD_WEIGHT,
+    MU_PRODUCT_OPS
+} mu_product_op_t;
+
+typedef struct mu_product {
+    mu_product_op_t op;
+    mu_dtype_t type;
+    int64_t rows, in, out;
+    char way[24]; /* its name, as "rows 384x384" */
+    double rate;  /* GFLOP/s; 0: not measured */
+} mu_product_t;
+
+const char *mu_product_name(mu_product_op_t op); /* "linear_forward" */
+
+/* Fills way and rate, and takes the ways: of all products that `seconds` suffice for, those with the most work first.
+ * The others get their default and rate 0, as one whose operands are larger than 1 GiB does. The operands are memory
+ * that is not counted, given back at the end. Errors: none; without memory nothing is measured. */
+void mu_cpu_tune(mu_device_t *dev, mu_product_t *list, int n, double seconds);
+
+/* Whether the product has such a way on this device, which is then taken; else nothing changes. */
+bool mu_cpu_take_way(mu_device_t *dev, const mu_product_t *product);
+
+/* Writes the way that a product takes now. */
+void mu_cpu_way_of(mu_device_t *dev, mu_product_t *product);
+
+#endif
