@@ -63,11 +63,12 @@ build() {
     sed -n '/^-- libraries:/,/^--/p' "$log" | sed '$d'
 }
 
-# run_ctest STAGE ARGUMENT...: runs the tests of the stage's build and counts how they ended
+# run_ctest STAGE ARGUMENT...: runs the tests of the stage's build and counts how they ended. One more at a time than there
+# are processors: tests that wait (tests/CMakeLists.txt) run beside those that compute.
 run_ctest() {
     local stage=$1 dir=${build_dir:-build/test-$1} log=build/test-$1.log name how line before=$failed
     shift
-    "${fixed_layout[@]}" ctest --test-dir "$dir" --no-tests=error --output-on-failure -j "$jobs" "$@" 2>&1 |
+    "${fixed_layout[@]}" ctest --test-dir "$dir" --no-tests=error --output-on-failure -j $((jobs + 1)) "$@" 2>&1 |
         tee "$log" | grep --line-buffered -vE '^ +Start +[0-9]+:|^Internal ctest'
     while read -r name how; do
         case $how in
@@ -113,20 +114,27 @@ stage_gcc() {
     run_ctest gcc -LE '^parity$'
 }
 
+# The peers come through the network, beside the builds of the stages before.
+parity_venv=build/parity-python parity_log=build/test-parity.install.log parity_install=
+install_parity() {
+    { scripts/install-dependencies --test python3-torch python3-venv && tests/parity/install $parity_venv; } >$parity_log 2>&1 &
+    parity_install=$!
+}
+
 stage_parity() {
-    local build_dir=build/test-gcc venv=build/parity-python log=build/test-parity.install.log
-    if ! { scripts/install-dependencies --test python3-torch python3-venv && tests/parity/install $venv; } 2>&1 |
-        tee $log; then
+    local build_dir=build/test-gcc
+    if ! wait "$parity_install"; then
+        tail -n 5 $parity_log
         if [ -n "${CI:-}" ]; then
-            fail "parity: PyTorch with Transformers could not be installed: $log"
+            fail "parity: PyTorch with Transformers could not be installed: $parity_log"
         else
             skipped=$((skipped + 1))
-            skips+=("parity: all of it, since PyTorch with Transformers could not be installed: $log")
+            skips+=("parity: all of it, since PyTorch with Transformers could not be installed: $parity_log")
         fi
         return
     fi
     build parity release muster muster-worker parity_dump -- -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ -DMUSTER_PARITY_QUICK=ON \
-        -DMUSTER_PARITY_PYTHON="$PWD/$venv/bin/python" && built && run_ctest parity -L '^parity$'
+        -DMUSTER_PARITY_PYTHON="$PWD/$parity_venv/bin/python" && built && run_ctest parity -L '^parity$'
 }
 
 stage_asan() {
@@ -138,9 +146,17 @@ stage_tsan() {
     build tsan tsan thread_tests -- -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ && built && run_ctest tsan -L '^threads$'
 }
 
+# slowest: the ten tests of all stages that took longest
+slowest() {
+    sed -nE 's/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: ([^ ]+) .* ([0-9.]+) sec.*/\2 s \1/p' build/test-{gcc,parity,asan,tsan}.log 2>/dev/null |
+        sort -rn | head -n 10 | paste -sd, | sed 's/,/, /g'
+}
+
 built() { built_at=$SECONDS; }
 
 mkdir -p build
+rm -f build/test-{gcc,parity,asan,tsan}.log
+[[ " ${stages[*]} " != *" parity "* ]] || install_parity
 for stage in "${stages[@]}"; do
     printf '\n== %s\n' "$stage"
     began=$SECONDS built_at=$SECONDS before=($passed $failed $skipped)
@@ -151,6 +167,8 @@ done
 
 printf '\n%-6s %8s %8s %8s %8s %8s\n' stage build tests passed failed skipped
 printf '%s\n' "${table[@]}"
+slow=$(slowest)
+[ -z "$slow" ] || printf 'slowest: %s\n' "$slow"
 [ ${#skips[@]} -eq 0 ] || printf 'skipped: %s\n' "${skips[@]}"
 [ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
 printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
