@@ -68,4 +68,4 @@ printf '  muster    %.3f   (%s)\n' "$model" "$checkpoint"
 
 say "a definition"
 muster generate "$checkpoint" --prompt "Compute \\Com*pute\"\\, v. t." --max-new-tokens 80 --temperature 0.7 --top-p 0.9 --seed 1
-printf '\ndone in %d s; left behind: build/release, quickstart/. Your own text: see README.md.\n' $(($(date +%s) - began))
+printf '\ndone in %d s. Results: build/release, quickstart/. Your own text: see README.md.\n' $(($(date +%s) - began))

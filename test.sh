@@ -10,8 +10,8 @@
 #   tsan   clang, thread sanitizer; the unit tests of what runs threads (tests/CMakeLists.txt lists them)
 #
 # Without arguments: all of them. Builds lie in build/test-*, logs beside them. Tests that need root or a GPU skip
-# themselves, and so does the stage parity where python3-torch or PyPI cannot be had; with CI set, what skips for another
-# reason than a missing GPU counts as failed.
+# themselves, and so does the stage parity where python3-torch or PyPI cannot be had; with CI set, what skips for
+# another reason than a missing GPU counts as failed.
 set -uo pipefail
 cd "$(dirname "$0")"
 export LC_ALL=C.UTF-8
@@ -63,8 +63,8 @@ build() {
     sed -n '/^-- libraries:/,/^--/p' "$log" | sed '$d'
 }
 
-# run_ctest STAGE ARGUMENT...: runs the tests of the stage's build and counts how they ended. One more at a time than there
-# are processors: tests that wait (tests/CMakeLists.txt) run beside those that compute.
+# run_ctest STAGE ARGUMENT...: runs the tests of the stage's build and counts how they ended. One more at a time than
+# there are processors: tests that wait (tests/CMakeLists.txt) run beside those that compute.
 run_ctest() {
     local stage=$1 dir=${build_dir:-build/test-$1} log=build/test-$1.log name how line before=$failed
     shift

@@ -23,8 +23,8 @@ mu_status_t mu_file_read_text(const char *path, size_t limit, mu_buf_t *out);
 /* The status of an input that open(2) or opendir(3) refused with `error`: MU_NOINPUT when it is not there or may not be
  * read, which another try does not change, else MU_IO. */
 mu_status_t mu_open_status(int error);
-/* The status of a file or folder of a run directory that could not be made or written for `error`: MU_IO when the volume
- * is full or fails, which passes, else MU_RUNDIR. */
+/* The status of a file or folder of a run directory that could not be made or written for `error`: MU_IO when the
+ * volume is full or fails, which passes, else MU_RUNDIR. */
 mu_status_t mu_make_status(int error);
 /* write(2) and pwrite(2) until all is written; false with errno set otherwise. */
 bool mu_write_all(int fd, const void *bytes, size_t n);

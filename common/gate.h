@@ -5,8 +5,9 @@
  *     mu_gate_parse("ppl<=16.53", &gate[0]);
  *     mu_gates_judge(gate, 1, value);                value[MU_GATE_PPL] and so on
  *
- * EXPR is METRIC OPERATOR NUMBER: loss, ppl, bits_per_byte, tokens, acc, acc_norm or reward; < <= > or >=; blanks around the
- * operator do not count. All gates must hold. A value that is no finite number (NAN also stands for one that is not known) holds none.
+ * EXPR is METRIC OPERATOR NUMBER: loss, ppl, bits_per_byte, tokens, acc, acc_norm or reward; < <= > or >=; blanks
+ * around the operator do not count. All gates must hold. A value that is no finite number (NAN also stands for one
+ * that is not known) holds none.
  */
 #ifndef MU_COMMON_GATE_H
 #define MU_COMMON_GATE_H

@@ -1,7 +1,7 @@
 /*
  * This machine's addresses, chosen as Open MPI chooses them: by a list of interfaces and networks
- * ("eth0,10.1.0.0/16,fd00::/8"; "*" is any but loopback). The first word that fits something decides; of an interface, IPv4 comes before IPv6, and
- * "eth0@6" or "*@6" means its IPv6 addresses only, "@4" those of IPv4.
+ * ("eth0,10.1.0.0/16,fd00::/8"; "*" is any but loopback). The first word that fits something decides; of an interface,
+ * IPv4 comes before IPv6, and "eth0@6" or "*@6" means its IPv6 addresses only, "@4" those of IPv4.
  * Interfaces that are down and link-local addresses of IPv6 do not count.
  */
 #ifndef MU_COMMON_INTERFACES_H

@@ -24,7 +24,8 @@ json_t *mu_json_parse(const char *text, size_t n, size_t most, json_error_t *err
 /* The same with every number as a real one, for files that hold integers beyond 64 bits: Transformers writes
  * "model_max_length": 1000000000000000019884624838656. */
 json_t *mu_json_parse_real(const char *text, size_t n, size_t most, json_error_t *error);
-/* The same with NUL characters in strings, which a model may have written: json_string_length() is then their length. */
+/* The same with NUL characters in strings, which a model may have written: json_string_length() is then their
+ * length. */
 json_t *mu_json_parse_nul(const char *text, size_t n, size_t most, json_error_t *error);
 
 #endif

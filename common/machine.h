@@ -1,7 +1,7 @@
 /*
  * Which machine this is: the boot of its kernel, and the network namespace and host name of this process. Two hosts are
- * one machine if all three agree. Names and addresses prove less: one machine may have many of them, and an address of a
- * bridge may exist on every machine.
+ * one machine if all three agree. Names and addresses prove less: one machine may have many of them, and an address of
+ * a bridge may exist on every machine.
  */
 #ifndef MU_COMMON_MACHINE_H
 #define MU_COMMON_MACHINE_H

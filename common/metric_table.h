@@ -1,7 +1,7 @@
 /*
  * The figures of a run that are shown while it goes on, in one table. A row makes the figure's place in the page that a
- * rank shares with its guard, in the controller's record, in the heartbeat, in the launcher's state, in run.json and, with
- * words, in the progress line. To add one: a row here, and the line in worker/train that sets it.
+ * rank shares with its guard, in the controller's record, in the heartbeat, in the launcher's state, in run.json and,
+ * with words, in the progress line. To add one: a row here, and the line in worker/train that sets it.
  */
 #ifndef MU_COMMON_METRIC_TABLE_H
 #define MU_COMMON_METRIC_TABLE_H
@@ -33,7 +33,8 @@
     F(rank_comm_ms) /* of a step: waiting for others */ \
     F(rank_data_wait_ms) /* of a step: waiting for tokens; of the leader of a replica */
 
-/* The newest step that took too long (worker/train/stall.h); the launcher makes an event of it. `stalls` is set last. */
+/* The newest step that took too long (worker/train/stall.h); the launcher makes an event of it. `stalls` is set
+ * last. */
 #define MU_STALL_TABLE(I, F) \
     I(stall_step) F(stall_ms) F(stall_median_ms) \
     I(stall_cause) /* mu_stall_cause_t */ F(stall_cause_ms) \

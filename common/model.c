@@ -130,7 +130,7 @@ static int per_layer(const mu_model_t *model, mu_tensor_kind_t *out)
     return choose(model, layer_kinds, PER_LAYER_MAX, out);
 }
 
-static int behind_layers(const mu_model_t *model, mu_tensor_kind_t *out)
+static int after_layers(const mu_model_t *model, mu_tensor_kind_t *out)
 {
     static const mu_tensor_kind_t kinds[] = {MU_T_LNF_W, MU_T_LNF_B, MU_T_EMBED_OUT};
     return choose(model, kinds, 3, out);
@@ -143,7 +143,7 @@ static int before_layers(const mu_model_t *model)
 
 static int base_count(const mu_model_t *model)
 {
-    return before_layers(model) + (int)model->layers * per_layer(model, NULL) + behind_layers(model, NULL);
+    return before_layers(model) + (int)model->layers * per_layer(model, NULL) + after_layers(model, NULL);
 }
 
 /* Those of a layer, into `out`, which may be NULL; returns how many. */
@@ -205,7 +205,8 @@ static void vector(mu_tensor_t *t, int64_t n, mu_split_t split, double value)
     t->init_value = value;
 }
 
-/* tp divides what it divides of the layer. A begins with the deviation of PEFT's, B with zeros: the model is as it was. */
+/* tp divides what it divides of the layer. A begins with the deviation of PEFT's, B with zeros: the model is as it
+ * was. */
 static void fill_adapter(const mu_model_t *model, mu_tensor_t *t)
 {
     int64_t in = mu_lora_in(model, t->target), out = mu_lora_out(model, t->target);
@@ -289,7 +290,7 @@ void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out)
 {
     mu_tensor_kind_t of_layer[PER_LAYER_MAX], last[3];
     int first = before_layers(model), each = per_layer(model, of_layer), layers = (int)model->layers;
-    int behind = index - first - layers * each;
+    int after = index - first - layers * each;
     memset(out, 0, sizeof *out);
     out->layer = -1;
     out->trained = model->lora.rank == 0;
@@ -299,12 +300,12 @@ void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out)
     }
     if (index < first) {
         out->kind = index == 0 ? MU_T_EMBED_IN : MU_T_EMBED_POS;
-    } else if (behind < 0) {
+    } else if (after < 0) {
         out->layer = (index - first) / each;
         out->kind = of_layer[(index - first) % each];
     } else {
-        behind_layers(model, last);
-        out->kind = last[behind];
+        after_layers(model, last);
+        out->kind = last[after];
     }
     if (out->layer >= 0)
         snprintf(out->name, sizeof out->name, "layers.%d.%s", out->layer, kind_names[out->kind]);

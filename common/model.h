@@ -13,8 +13,8 @@
  *
  * Adapters (LoRA: Hu et al., 2021) follow in the list after all of these: of each adapted layer A [rank, in] and
  * B [out, rank], which add scale * B A dropout(x) to its output. Then only adapters are trained, and only they are in a
- * checkpoint. query_key_value has one adapter, or one each of its queries, keys and values, whose rows of B are those of
- * Hugging Face's q_proj, k_proj and v_proj: [head][head_dim].
+ * checkpoint. query_key_value has one adapter, or one each of its queries, keys and values, whose rows of B are those
+ * of Hugging Face's q_proj, k_proj and v_proj: [head][head_dim].
  */
 #ifndef MU_COMMON_MODEL_H
 #define MU_COMMON_MODEL_H
@@ -210,8 +210,8 @@ int mu_model_tensor_count(const mu_model_t *model);
 void mu_model_tensor(const mu_model_t *model, int index, mu_tensor_t *out);
 /* The index of a name, -1 when there is none. */
 int mu_model_tensor_find(const mu_model_t *model, const char *name);
-/* The index of the first tensor that is trained, and that a checkpoint has: 0, or that of the first adapter's. All after
- * it are trained too. */
+/* The index of the first tensor that is trained, and that a checkpoint has: 0, or that of the first adapter's. All
+ * after it are trained too. */
 int mu_model_saved_first(const mu_model_t *model);
 /* The same model without its adapters. */
 static inline mu_model_t mu_model_base(const mu_model_t *model)
@@ -221,8 +221,8 @@ static inline mu_model_t mu_model_base(const mu_model_t *model)
     return base;
 }
 
-/* The part of `tensor` that tp rank `rank` of `tp` holds: offset and count of each dimension. Where tp does not divide it,
- * which happens to a vocabulary alone, every rank has ceil(shape / tp) and the last ones have fewer. */
+/* The part of `tensor` that tp rank `rank` of `tp` holds: offset and count of each dimension. Where tp does not divide
+ * it, which happens to a vocabulary alone, every rank has ceil(shape / tp) and the last ones have fewer. */
 static inline int64_t mu_model_vocab_most(const mu_model_t *model, int64_t tp)
 {
     return (model->vocab + tp - 1) / tp; /* rows of the first rank, which has the most */
@@ -239,7 +239,7 @@ void mu_tensor_slice(const mu_tensor_t *tensor, int tp, int rank, int64_t offset
 mu_model_t mu_model_spread(const mu_model_t *model, int tp);
 /* Of a tensor of that list, the row of the model's own tensor that its row `row` holds. *rows: how many from there on
  * are neighbours in both. *copy: another rank's row is the same one, and counts in norms and checkpoints: of copied
- * keys and values the last rank's, which lie behind its queries in the model's tensor too. */
+ * keys and values the last rank's, which lie after its queries in the model's tensor too. */
 int64_t mu_model_spread_row(const mu_model_t *model, int tp, const mu_tensor_t *tensor, int64_t row,
                             int64_t *rows, bool *copy);
 

@@ -4,8 +4,8 @@
  *
  *     static const mu_option_t options[] = {
  *         MU_OPT("CONFIG", NULL, MU_OPTION_OPERANDS, offsetof(args_t, files), "GPT-NeoX YAML files", .required = true),
- *         MU_OPT("--workers", "N", MU_OPTION_INT, offsetof(args_t, workers), "default: one a host", .min = 1, .max = 99),
- *         MU_OPT("--json", NULL, MU_OPTION_FLAG, offsetof(args_t, json), "one JSON object", ),
+ *         MU_OPT("--workers", "N", MU_OPTION_INT, offsetof(args_t, workers), "default: one a host", .min = 1, .max =
+ *         99), MU_OPT("--json", NULL, MU_OPTION_FLAG, offsetof(args_t, json), "one JSON object", ),
  *         MU_OPT_END};
  *     const mu_command_t mu_x_command = {.name = "x", .summary = ..., .options = options, ...};
  *

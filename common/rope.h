@@ -14,7 +14,8 @@
 
 #include "common/model.h"
 
-/* The frequencies of rotary_dims / 2 pairs into `frequency`; *scale is the factor of cosines and sines, 1 unless yarn. */
+/* The frequencies of rotary_dims / 2 pairs into `frequency`; *scale is the factor of cosines and sines, 1 unless
+ * yarn. */
 void mu_rope_frequencies(const mu_model_t *model, double *frequency, double *scale);
 
 /* "linear", "llama3", "yarn"; "default" for plain ones: Transformers' words. */

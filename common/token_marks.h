@@ -1,8 +1,8 @@
 /*
  * Tokens on their way to the model, with what else is known of them in their upper bits: ids are below 2^29.
  *
- * A sample of a data set with label masks or borders is an array of such tokens. Where none has a mark it is an array of
- * ids.
+ * A sample of a data set with label masks or borders is an array of such tokens. Where none has a mark it is an array
+ * of ids.
  */
 #ifndef MU_COMMON_TOKEN_MARKS_H
 #define MU_COMMON_TOKEN_MARKS_H

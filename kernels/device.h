@@ -103,8 +103,9 @@ typedef struct mu_attention {
     int64_t batch, seq, heads, head_dim;
     double scale;     /* of the scores: 1 / sqrt(head_dim) */
     int64_t kv_heads; /* divides heads; 0: as many as heads */
-    /* Borders between documents, a number a row [batch * seq]: a query sees the positions of its sequence from that one on,
-     * to its own. It never falls within a sequence. NULL: from 0 on. On devices with `borders`; a cache has none. */
+    /* Borders between documents, a number a row [batch * seq]: a query sees the positions of its sequence from that
+     * one on, to its own. It never falls within a sequence. NULL: from 0 on. On devices with `borders`; a cache has
+     * none. */
     const int32_t *start;
     /* Of the probabilities, in forward and backward; NULL: none. `first` is the number of the first sequence, `column`
      * that of the first head, of `columns`: of sequence b, head h, query q and key k the element is

@@ -8,8 +8,8 @@
  *     ... keep list ...
  * A process that computes with the same bits then takes what was kept:
  *     mu_cpu_take_way(device, &list[i]);
- * A product for which nothing was taken is computed in the way that was measured best on the machines of docs/measured.md.
- * mu_device_t.description names what a measurement holds for: threads, instruction set, library.
+ * A product for which nothing was taken is computed in the way that was measured best on the machines of
+ * docs/measured.md. mu_device_t.description names what a measurement holds for: threads, instruction set, library.
  */
 #ifndef MU_KERNELS_PRODUCTS_H
 #define MU_KERNELS_PRODUCTS_H

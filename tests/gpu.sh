@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# tests/gpu.sh all [MODEL] [--quick]: the checks that need a GPU, in the order of what is learned, in one call of at most
-# eight minutes; a stage that fails does not keep the next ones from running. --quick leaves out profile and peers.
+# tests/gpu.sh all [MODEL] [--quick]: the checks that need a GPU, in the order of what is learned, in one call of at
+# most eight minutes; a stage that fails does not keep the next ones from running. --quick leaves out profile and
+# peers.
 # tests/gpu.sh STAGE [MODEL]: one of them.
 #
 #   oracles     every operation of the CUDA device against fp64
@@ -13,8 +14,8 @@
 #   peers       the step of MODEL beside PyTorch's, eager and compiled
 #   train       training on one card by two and four workers, in every precision (a call of its own)
 #
-# The machine needs a driver, CUDA's libraries, and for peers Python with PyTorch and Transformers. All else comes in the
-# archive of scripts/pack-gpu (MUSTER_PACK, default build/muster-gpu.tar.gz). Results go to $OUT (default
+# The machine needs a driver, CUDA's libraries, and for peers Python with PyTorch and Transformers. All else comes in
+# the archive of scripts/pack-gpu (MUSTER_PACK, default build/muster-gpu.tar.gz). Results go to $OUT (default
 # build/gpu-results), a file a stage, with versions, date and command. 77: there is no GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."

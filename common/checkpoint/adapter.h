@@ -16,11 +16,13 @@ static inline bool mu_checkpoint_is_adapter(const mu_checkpoint_t *checkpoint)
 }
 
 /* Digest of the weights, from the manifest: of each tensor's name and shape, and where each slice lies in it with the
- * slice's own digest. The run, the step, the moments and the files' names are not in it; the layout that wrote it is. */
+ * slice's own digest. The run, the step, the moments and the files' names are not in it; the layout that wrote it
+ * is. */
 void mu_checkpoint_weights_digest(const mu_checkpoint_t *checkpoint, char out[MU_DIGEST_HEX]);
 
-/* Opens the base of an adapter: at `instead`, unless that is NULL, else where the adapter says. Errors: MU_NOINPUT (there
- * is no checkpoint), MU_CONFIG (it has other weights than the adapter was trained on), those of mu_checkpoint_newest().
+/* Opens the base of an adapter: at `instead`, unless that is NULL, else where the adapter says. Errors: MU_NOINPUT
+ * (there is no checkpoint), MU_CONFIG (it has other weights than the adapter was trained on), those of
+ * mu_checkpoint_newest().
  */
 mu_status_t mu_adapter_base(const mu_checkpoint_t *adapter, const char *instead, mu_checkpoint_t **out);
 

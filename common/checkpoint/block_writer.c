@@ -12,8 +12,8 @@ static bool set_direct(int fd, bool on)
     return flags >= 0 && fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
 }
 
-/* Where writing past the page cache was found to be no slower than through it. A small file waits for the device once, in
- * fsync(). */
+/* Where writing past the page cache was found to be no slower than through it. A small file waits for the device once,
+ * in fsync(). */
 static bool likes_direct(int fd, uint64_t size)
 {
     enum { EXT4 = 0xef53, XFS = 0x58465342, LEAST = 1 << 20 };

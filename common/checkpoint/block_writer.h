@@ -1,14 +1,15 @@
 /*
- * Writing one file in large blocks, from its first byte to its last, by a thread of its own: while a block is on its way the
- * caller fills the next. The device has work from the first block on, so that little is left for the sync at the end.
+ * Writing one file in large blocks, from its first byte to its last, by a thread of its own: while a block is on its
+ * way the caller fills the next. The device has work from the first block on, so that little is left for the sync at
+ * the end.
  *
  *     mu_block_writer_begin(&writer, fd, path, size);
  *     for each block: mu_block_writer_room(&writer, 1); fill it; mu_block_writer_put(&writer, bytes, n, at);
  *     mu_block_writer_end(&writer);        all is written, the thread is gone; then fsync, close
  *
- * On a local file system of disks (ext4, XFS) the blocks of a file of 1 MiB or more go past the page cache (O_DIRECT): no copy, no pages to find for them,
- * and training keeps its cache. Elsewhere they go through it, and the kernel is asked to begin with each at once. Either
- * way a file is durable after its fsync() only.
+ * On a local file system of disks (ext4, XFS) the blocks of a file of 1 MiB or more go past the page cache (O_DIRECT):
+ * no copy, no pages to find for them, and training keeps its cache. Elsewhere they go through it, and the kernel is
+ * asked to begin with each at once. Either way a file is durable after its fsync() only.
  */
 #ifndef MU_COMMON_BLOCK_WRITER_H
 #define MU_COMMON_BLOCK_WRITER_H

@@ -246,8 +246,8 @@ static void read_ahead(int fd, const mu_stored_t *stored, uint64_t from)
     (void)posix_fadvise(fd, (off_t)(stored->at + from), (off_t)n, POSIX_FADV_WILLNEED);
 }
 
-/* Where `n` values of a slice from its value number `first` on lie in what is wanted, when they lie there in one piece; else
- * NULL. Then they are read to their place, and not copied. */
+/* Where `n` values of a slice from its value number `first` on lie in what is wanted, when they lie there in one
+ * piece; else NULL. Then they are read to their place, and not copied. */
 static float *place_wanted(const mu_slice_t *slice, int64_t first, int64_t n, const mu_want_t *want)
 {
     if (!want || slice->offset[1] != want->offset[1] || slice->count[1] != want->count[1])

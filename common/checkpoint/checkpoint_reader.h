@@ -29,9 +29,9 @@ mu_status_t mu_checkpoint_open(const char *path, mu_checkpoint_t **out);
 void mu_checkpoint_close(mu_checkpoint_t *checkpoint); /* NULL is fine */
 
 /* The newest valid checkpoint with a step below `below` in `path`: a directory of checkpoints, a run
- * directory (its checkpoints/), or one checkpoint itself, as a model reference names it (reference.h). A newer one that is not valid is warned of, with
- * the reason. MU_OK with *out NULL: there is no checkpoint at all. MU_NOVALID: there are some, each is logged
- * with what is wrong. MU_IO: the directory cannot be read. */
+ * directory (its checkpoints/), or one checkpoint itself, as a model reference names it (reference.h). A newer one
+ * that is not valid is warned of, with the reason. MU_OK with *out NULL: there is no checkpoint at all. MU_NOVALID:
+ * there are some, each is logged with what is wrong. MU_IO: the directory cannot be read. */
 mu_status_t mu_checkpoint_newest(const char *path, int64_t below, mu_checkpoint_t **out);
 /* The same for a path, not for RUN@best and its like. */
 mu_status_t mu_checkpoint_newest_in(const char *path, int64_t below, mu_checkpoint_t **out);
@@ -55,8 +55,8 @@ mu_status_t mu_checkpoint_read(const mu_checkpoint_t *checkpoint, const char *te
 void mu_checkpoint_expect(const mu_checkpoint_t *checkpoint, const char *tensor, mu_state_t state,
                           const int64_t offset[2], const int64_t count[2]);
 
-/* Whether the checkpoint's tensors are exactly `model`'s, of a model with adapters those. Errors: MU_CONFIG with each difference (name, shape
- * found, shape wanted). */
+/* Whether the checkpoint's tensors are exactly `model`'s, of a model with adapters those. Errors: MU_CONFIG with each
+ * difference (name, shape found, shape wanted). */
 mu_status_t mu_checkpoint_match(const mu_checkpoint_t *checkpoint, const mu_model_t *model);
 
 /* Digests every byte of the files index `part`, part + parts, ... (part 0 of 1: all); tokenizer.json belongs

@@ -1,5 +1,5 @@
 /*
- * Models in other formats where a checkpoint is wanted: told apart by the names of their files, so that whoever
+ * Models in other formats where a checkpoint is wanted: recognised by the names of their files, so that whoever
  * refuses one says how to make a checkpoint of it. Nothing is read but a file `latest`.
  */
 #ifndef MU_COMMON_FOREIGN_H

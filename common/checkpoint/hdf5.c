@@ -3,7 +3,7 @@
 #include "common/checkpoint/hdf5.h"
 #include "common/log.h"
 
-/* libhdf5 prints its error stack on stderr unless told otherwise; the setting is global, so it is put back.
+/* libhdf5 prints its error stack on stderr unless that is switched off; the setting is global, so it is put back.
  */
 typedef struct mu_quiet {
     H5E_auto2_t function;

@@ -203,7 +203,8 @@ static bool get_loss_scale(const json_t *root, mu_loss_scale_t *out, mu_buf_t *w
     return true;
 }
 
-/* Where it comes from: objects and texts that nothing here depends on, kept as they are. NULL: none of them is there. */
+/* Where it comes from: objects and texts that nothing here depends on, kept as they are. NULL: none of them is
+ * there. */
 static bool get_lineage(const json_t *root, const json_t *data, char **out, mu_buf_t *why)
 {
     static const char *const members[] = {"source", "image", "inputs", "name", "parent"};
@@ -344,11 +345,11 @@ static bool right_version(const char *text, size_t n, mu_buf_t *why)
 static bool right_digest(const char *text, size_t n, mu_buf_t *why)
 {
     char digest[MU_DIGEST_HEX], end[sizeof MU_MANIFEST_END + MU_DIGEST_HEX];
-    size_t behind = sizeof MU_MANIFEST_END - 1 - 2 + MU_DIGEST_HEX - 1;
-    if (n > behind) {
-        mu_digest_bytes(text, n - behind, digest);
+    size_t last = sizeof MU_MANIFEST_END - 1 - 2 + MU_DIGEST_HEX - 1;
+    if (n > last) {
+        mu_digest_bytes(text, n - last, digest);
         snprintf(end, sizeof end, MU_MANIFEST_END, digest);
-        if (memcmp(text + n - behind, end, behind) == 0)
+        if (memcmp(text + n - last, end, last) == 0)
             return true;
     }
     mu_buf_adds(why, "does not match its own digest: it is damaged or cut off");

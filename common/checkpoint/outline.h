@@ -1,6 +1,7 @@
 /*
- * A shard file before it is written: which byte is what. libhdf5 lays the file out in memory (hdf5.h), where the places of
- * the values are holes; any range of the file's bytes can then be made from that and from the values, and digested.
+ * A shard file before it is written: which byte is what. libhdf5 lays the file out in memory (hdf5.h), where the
+ * places of the values are holes; any range of the file's bytes can then be made from that and from the values, and
+ * digested.
  */
 #ifndef MU_COMMON_OUTLINE_H
 #define MU_COMMON_OUTLINE_H

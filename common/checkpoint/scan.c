@@ -18,15 +18,15 @@ bool mu_checkpoint_name(const char *name, int64_t *step, bool *aside)
     if (strncmp(name, start, n) != 0)
         return false;
     size_t length = strspn(name + n, "0123456789");
-    const char *behind = name + n + length;
+    const char *rest = name + n + length;
     if (length < 8 || length >= sizeof digits || (length > 8 && name[n] == '0'))
         return false;
     memcpy(digits, name + n, length);
     digits[length] = '\0';
-    *aside = *behind != '\0';
+    *aside = *rest != '\0';
     if (*aside &&
-        (strncmp(behind, old, strlen(old)) != 0 || strlen(name) >= sizeof((mu_checkpoint_entry_t *)0)->name ||
-         !mu_parse_i64(behind + strlen(old), &attempt)))
+        (strncmp(rest, old, strlen(old)) != 0 || strlen(name) >= sizeof((mu_checkpoint_entry_t *)0)->name ||
+         !mu_parse_i64(rest + strlen(old), &attempt)))
         return false;
     return mu_parse_i64(digits, step);
 }
@@ -141,7 +141,8 @@ static void report(mu_log_level_t level, const char *dir, const mu_checkpoint_li
                    list->entries[i].why);
 }
 
-/* Of the first n: one that storage did not give. It may be the newest valid one, so nothing older may take its place. */
+/* Of the first n: one that storage did not give. It may be the newest valid one, so nothing older may take its
+ * place. */
 static const mu_checkpoint_entry_t *first_unread(const mu_checkpoint_list_t *list, int n)
 {
     for (int i = 0; i < n; i++)

@@ -23,9 +23,9 @@
 #define MU_SHARD_NAME   129  /* bytes of a file name in a checkpoint, with the NUL */
 #define MU_SHARD_HEADER 4096 /* bytes of our own before the HDF5 superblock (HDF5's user block) */
 
-/* Copies `n` values of a slice that mu_slices_of() gives this worker, row-major fp32, from its value number `first` on, into
- * `out` (host memory). The values of a file are asked for in the order in which they lie in it. An error is logged by the
- * callback and ends the write with that status. */
+/* Copies `n` values of a slice that mu_slices_of() gives this worker, row-major fp32, from its value number `first`
+ * on, into `out` (host memory). The values of a file are asked for in the order in which they lie in it. An error is
+ * logged by the callback and ends the write with that status. */
 typedef mu_status_t (*mu_shard_source_t)(void *arg, const mu_slice_t *slice, int64_t first, int64_t n,
                                          float *out);
 
@@ -61,8 +61,8 @@ typedef struct mu_shard {
  * before the data is written), and what the source returns. */
 mu_status_t mu_shard_write(const mu_shard_plan_t *plan, mu_shard_t *out);
 
-/* The same in two halves: a copy of the values in memory, then the file from that copy, by any thread, while the values go
- * on. The bytes and the order of operations on the volume are those of mu_shard_write(). */
+/* The same in two halves: a copy of the values in memory, then the file from that copy, by any thread, while the
+ * values go on. The bytes and the order of operations on the volume are those of mu_shard_write(). */
 typedef struct mu_shard_copy mu_shard_copy_t;
 
 /* The memory that a copy takes. It does not depend on the step. Errors: as of mu_shard_copy(). */

@@ -1,6 +1,6 @@
 /*
- * The command lines of `muster eval` and `muster generate`: one table each, by which `muster` and muster-worker read the
- * same words. `muster` keeps what says on which hosts, and hands the rest on (common/options.h: forward,
+ * The command lines of `muster eval` and `muster generate`: one table each, by which `muster` and muster-worker read
+ * the same words. `muster` keeps what says on which hosts, and hands the rest on (common/options.h: forward,
  * mu_options_parse_worker()).
  */
 #ifndef MU_COMMON_MODEL_COMMANDS_H

@@ -38,8 +38,8 @@ static const struct {
     {"all-linear", FUSED | PARTS | OTHERS},
 };
 
-/* Hugging Face's classes with RMS norms have queries, keys and values as layers of their own; the others one layer of all
- * three. */
+/* Hugging Face's classes with RMS norms have queries, keys and values as layers of their own; the others one layer of
+ * all three. */
 static unsigned targets_of_family(const mu_model_t *m)
 {
     unsigned all = OTHERS | (m->norm == MU_NORM_RMS ? PARTS : FUSED);

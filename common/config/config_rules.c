@@ -37,10 +37,10 @@ static mu_status_t attention_kind(const char *where, const mu_yaml_t *node)
 static mu_status_t attention_run(const char *where, const mu_yaml_t *run, int64_t *out)
 {
     int64_t times = 0;
-    const mu_yaml_t *kinds = run->first, *behind = kinds ? kinds->next : NULL;
+    const mu_yaml_t *kinds = run->first, *count = kinds ? kinds->next : NULL;
     bool shaped = run->count == 2 && kinds->kind == MU_YAML_LIST && kinds->count > 0;
-    bool all = shaped && behind->kind == MU_YAML_SCALAR && strcmp(behind->text, "all") == 0;
-    if (!all && (!shaped || !mu_yaml_i64(behind, &times) || times < 1 || times > 10000))
+    bool all = shaped && count->kind == MU_YAML_SCALAR && strcmp(count->text, "all") == 0;
+    if (!all && (!shaped || !mu_yaml_i64(count, &times) || times < 1 || times > 10000))
         return mu_fail(MU_CONFIG,
                        "%s: attention_config: write [[[\"flash\"], 24]] or [[[\"flash\"], \"all\"]]", where);
     for (const mu_yaml_t *k = kinds->first; k; k = k->next)
@@ -70,8 +70,8 @@ static mu_status_t check_attention(const mu_config_source_t *s, const mu_yaml_t 
         }
     }
     if (wanted > 0 && (all ? layers >= wanted : layers != wanted))
-        return mu_fail(MU_CONFIG, "%s: attention_config speaks of %lld layers, num_layers (%s) is %lld",
-                       where, (long long)layers, mu_config_where(s, "num_layers"), (long long)wanted);
+        return mu_fail(MU_CONFIG, "%s: attention_config lists %lld layers, num_layers (%s) is %lld", where,
+                       (long long)layers, mu_config_where(s, "num_layers"), (long long)wanted);
     return MU_OK;
 }
 
@@ -103,7 +103,8 @@ static mu_status_t derive_precision(mu_config_source_t *s)
 
 /* ---- trackers ---- */
 
-/* As gpt-neox: use_wandb says it; when it says nothing, a name of project, group or team does. An empty project is off. */
+/* As gpt-neox: use_wandb says it; when it says nothing, a name of project, group or team does. An empty project is
+ * off. */
 static void derive_wandb(mu_config_source_t *s)
 {
     static const char *const names[] = {"wandb_project", "wandb_group", "wandb_team"};

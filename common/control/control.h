@@ -66,11 +66,13 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
     S(host, 256) I(guard_pid) I(rank_pid) I(rank) I(world_size) I(attempt) S(version, 32) S(config_digest, 64)
 /* guard -> launcher, once a second; state: the letter of /proc/PID/stat */
 #define MU_MESSAGE_HEARTBEAT_FIELDS(I, F, S) \
-    I(sequence) I(phase) I(step) I(progress) I(still_ms) /* since `progress` last grew */ I(request) I(status) I(state) \
+    I(sequence) I(phase) I(step) I(progress) I(still_ms) /* since `progress` last grew */ \
+    I(request) I(status) I(state) \
     I(in_collective) S(comm, 16) S(operation, 16) I(collective) I(bytes) I(rss_bytes) \
     MU_METRIC_TABLE(I, F) MU_RANK_METRIC_TABLE(F) MU_STALL_TABLE(I, F) I(dropped_bytes) I(unanswered_ms) \
     I(asked) I(asked_by) /* the signal that asked the guard to end, and the pid that sent it; 0: none did */ \
-    I(resending) S(resending_to, 48) /* while it stands still: how often TCP has sent what is not acknowledged; to whom */
+    /* while it stands still: how often TCP has sent what is not acknowledged; to whom */ \
+    I(resending) S(resending_to, 48)
 /* guard -> launcher, the last message; oom_limit_bytes: -1 where unlimited or unknown; reason: mu_death_reason_t */
 #define MU_MESSAGE_DEATH_FIELDS(I, F, S) \
     I(sequence) I(signal) I(exit_code) I(oom_kills) I(oom_limit_bytes) I(reason) I(phase) I(step) F(time) \
@@ -78,7 +80,8 @@ const char *mu_control_fault_text(mu_control_fault_t fault);
 /* guard -> launcher: a line of the rank's output that a person should see */
 #define MU_MESSAGE_LINE_FIELDS(I, F, S) I(level) S(text, 512)
 /* launcher -> guard: the answer to a heartbeat or a death, and at any time when there is something to ask.
- * sequence: the highest one received from this guard; request: mu_request_t of worker/guard/page.h; kill: 1: kill it now */
+ * sequence: the highest one received from this guard; request: mu_request_t of worker/guard/page.h; kill: 1: kill it
+ * now */
 #define MU_MESSAGE_ORDER_FIELDS(I, F, S) I(sequence) I(request) I(kill)
 /* clang-format on */
 
@@ -157,8 +160,8 @@ bool mu_control_send(mu_control_t *control, const mu_message_t *message);
 const void *mu_control_output(const mu_control_t *control, size_t *n);
 void mu_control_wrote(mu_control_t *control, size_t n);
 
-/* Memory for a key that is locked, and left out of core files of this process and those that it forks; freeing zeroes it,
- * and NULL is fine. */
+/* Memory for a key that is locked, and left out of core files of this process and those that it forks; freeing zeroes
+ * it, and NULL is fine. */
 uint8_t *mu_control_key_room(void);
 void mu_control_key_free(uint8_t *key);
 /* A fresh random key; and its text, 64 hex digits with a NUL after. Decoding is strict; false otherwise. */

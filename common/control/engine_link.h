@@ -1,14 +1,14 @@
 /*
- * What a server's front (`muster serve`) and its engine (`muster-worker serve`) say to each other, over a stream socket of
- * this machine. A frame is its length (4 bytes, without themselves), its type (1 byte) and its fields, in the machine's
- * own order of bytes. Both sides are muster, but the reader takes nothing on trust: every count has a limit, and a frame
- * must be as long as its fields.
+ * What a server's front (`muster serve`) and its engine (`muster-worker serve`) say to each other, over a stream
+ * socket of this machine. A frame is its length (4 bytes, without themselves), its type (1 byte) and its fields, in
+ * the machine's own order of bytes. Both sides are muster, but the reader takes nothing on trust: every count has a
+ * limit, and a frame must be as long as its fields.
  *
  *     mu_engine_write(&message, &buffer);
  *     while ((got = mu_engine_read(bytes, n, &used, &message)) == MU_ENGINE_GOT) { ... mu_engine_release(&message); }
  *
- * Front to engine: REQUEST, CANCEL. Engine to front: HELLO first, then for each request SCORE for each prompt token that
- * it is asked for, TOKEN for each new one, and DONE once, unless it was cancelled.
+ * Front to engine: REQUEST, CANCEL. Engine to front: HELLO first, then for each request SCORE for each prompt token
+ * that it is asked for, TOKEN for each new one, and DONE once, unless it was cancelled.
  */
 #ifndef MU_COMMON_ENGINE_LINK_H
 #define MU_COMMON_ENGINE_LINK_H
@@ -37,7 +37,7 @@ typedef enum mu_engine_type {
 typedef enum mu_engine_reason {
     MU_ENGINE_END,    /* the model wrote a token that ends the text, which is not sent */
     MU_ENGINE_LENGTH, /* as many tokens as wished */
-    MU_ENGINE_FAILED, /* the model's numbers are none */
+    MU_ENGINE_FAILED, /* the model's numbers are not finite */
     MU_ENGINE_REFUSED /* more requests than were agreed, or one that fits no slot */
 } mu_engine_reason_t;
 
@@ -89,8 +89,8 @@ typedef struct mu_engine_message {
 void mu_engine_write(const mu_engine_message_t *message, mu_buf_t *out);
 
 typedef enum mu_engine_read { MU_ENGINE_GOT, MU_ENGINE_MORE, MU_ENGINE_BAD } mu_engine_read_t;
-/* GOT: the first frame of bytes[0, n), which was *used bytes long; release it. MORE: it is not whole yet. BAD: what comes
- * is no frame, and nothing after it can be read. Logs nothing. */
+/* GOT: the first frame of bytes[0, n), which was *used bytes long; release it. MORE: it is not whole yet. BAD: what
+ * comes is no frame, and nothing after it can be read. Logs nothing. */
 mu_engine_read_t mu_engine_read(const void *bytes, size_t n, size_t *used, mu_engine_message_t *out);
 void mu_engine_release(mu_engine_message_t *message);
 

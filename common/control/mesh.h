@@ -10,9 +10,9 @@
  *     mu_mesh_free(mesh)                                          when nobody dials it any more
  *
  * On a connection the dialer sends the token and a newline, and gets "t"; then it sends MU_MESH_BYTES bytes, and gets
- * "p". So what stops only packets of full size (a smaller MTU somewhere on the way, of which nobody hears) is told from
- * what stops all. Only dialer's bytes are many: both directions are tested by each dialing the other. A connection without
- * the token gets nothing.
+ * "p". So what stops only packets of full size (a smaller MTU somewhere on the way, that no ICMP message reports) is
+ * distinguished from what stops all. Only dialer's bytes are many: both directions are tested by each dialing the
+ * other. A connection without the token gets nothing.
  */
 #ifndef MU_COMMON_MESH_H
 #define MU_COMMON_MESH_H
@@ -51,7 +51,7 @@ typedef enum mu_mesh_result {
 
 const char *mu_mesh_word(mu_mesh_result_t result);
 const char *mu_mesh_text(mu_mesh_result_t result);
-/* False for a word that is none. */
+/* False for an unknown word. */
 bool mu_mesh_of_word(const char *word, mu_mesh_result_t *out);
 
 typedef struct mu_mesh mu_mesh_t;
@@ -75,7 +75,8 @@ mu_mesh_peer_t mu_mesh_self(const mu_mesh_t *mesh);
 void mu_mesh_dial(mu_mesh_t *mesh, const mu_mesh_peer_t *peer, int n, int64_t deadline_ns);
 /* Fills at most MU_MESH_FDS entries for poll; returns their number. */
 int mu_mesh_gather(const mu_mesh_t *mesh, struct pollfd *fds);
-/* Goes on with what poll told of these entries, before anything else is done with the mesh, and with the deadline. */
+/* Goes on with what poll reported for these entries, before anything else is done with the mesh, and with the
+ * deadline. */
 void mu_mesh_serve(mu_mesh_t *mesh, const struct pollfd *fds);
 /* Whether every peer has its result; true before anyone is dialed. */
 bool mu_mesh_done(const mu_mesh_t *mesh);

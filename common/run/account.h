@@ -47,11 +47,12 @@ const char *mu_part_name(int part);
 const char *mu_part_words(int part);
 /* Useful time / wall time; 0 without a wall time. */
 double mu_account_goodput(const mu_account_t *account);
-/* Seconds between checkpoints at which stalls and work done again cost least together (Young, 1974; Daly, 2006, to first
- * order): sqrt(2 x mean stall x mean time between failures). Without a failure the time is longer than the wall time, and
- * this a lower bound. 0: no checkpoint has held the run up yet. */
+/* Seconds between checkpoints at which stalls and work done again cost least together (Young, 1974; Daly, 2006, to
+ * first order): sqrt(2 x mean stall x mean time between failures). Without a failure the time is longer than the wall
+ * time, and this a lower bound. 0: no checkpoint has held the run up yet. */
 double mu_account_interval(const mu_account_t *account);
-/* What it follows from, in words, with the interval in steps: "at least every 3m12s (128 steps): ...". Nothing where it is
+/* What it follows from, in words, with the interval in steps: "at least every 3m12s (128 steps): ...". Nothing where
+ * it is
  * 0. */
 void mu_account_interval_text(const mu_account_t *account, mu_buf_t *out);
 /* Adds the object "account" to `json`, and reads it back; an absent one reads as zeros. */

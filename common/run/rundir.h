@@ -59,8 +59,8 @@ mu_status_t mu_run_state_read(const char *dir, mu_run_state_t *out);
 
 /* One line with a newline: {"time", "kind", "host", "rank", "text"}. host NULL and rank -1: none. */
 void mu_event_json(const char *kind, const char *host, int rank, const char *text, mu_buf_t *out);
-/* The event `over`, the end of an attempt: with "exit_code", and "checkpoint_s", the seconds that saving has held it up, and
- * "last_checkpoint". */
+/* The event `over`, the end of an attempt: with "exit_code", and "checkpoint_s", the seconds that saving has held it
+ * up, and "last_checkpoint". */
 void mu_event_over_json(int exit_code, double checkpoint_s, int64_t last_checkpoint, const char *text,
                         mu_buf_t *out);
 
@@ -73,19 +73,20 @@ typedef struct mu_claim {
 /* Hosts are asked about the directory in JSON, whose texts are UTF-8. Errors: MU_RUNDIR. */
 mu_status_t mu_rundir_check_name(const char *dir);
 /* Makes DIR, DIR/logs, DIR/checkpoints (0700) and takes DIR/launcher.lock. Errors: MU_RUNDIR, when the folder
- * cannot be made or written, or another launcher has it (named by host, pid and time); MU_IO, when the volume is full or
- * fails. */
+ * cannot be made or written, or another launcher has it (named by host, pid and time); MU_IO, when the volume is full
+ * or fails. */
 mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out);
 void mu_rundir_release(mu_claim_t *claim);
-/* Whether what lies in a run directory under the names of its files are files: a FIFO would hold up who opens it, a folder
- * `stop` would stop each start. Errors: MU_RUNDIR, with the name. */
+/* Whether what lies in a run directory under the names of its files are files: a FIFO would hold up who opens it, a
+ * folder `stop` would stop each start. Errors: MU_RUNDIR, with the name. */
 mu_status_t mu_rundir_check_files(const char *dir);
 /* Whether DIR/launcher.lock is still the file that `fd` (of a claim) has open: false when the directory was moved,
  * removed or replaced. A volume that does not answer counts as true: it is not another one. */
 bool mu_rundir_stands(const char *dir, int fd);
-/* The mark of this run's processes and folders: 32 hex digits that follow from a random word in DIR/run.id, made here if
- * it is missing, and the directory's inode. Two directories have two marks even where their paths are alike, as in two
- * mount namespaces, and a copy has another one than its original. Call it with the claim held. Errors: MU_RUNDIR, MU_IO. */
+/* The mark of this run's processes and folders: 32 hex digits that follow from a random word in DIR/run.id, made here
+ * if it is missing, and the directory's inode. Two directories have two marks even where their paths are alike, as in
+ * two mount namespaces, and a copy has another one than its original. Call it with the claim held. Errors: MU_RUNDIR,
+ * MU_IO. */
 mu_status_t mu_rundir_token(const char *dir, char out[33]);
 /* The same with another random word: the folders that the last one named are somebody else's. */
 mu_status_t mu_rundir_new_token(const char *dir, char out[33]);

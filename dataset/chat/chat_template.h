@@ -2,8 +2,8 @@
  * Chat templates: the text that a model is to read for a conversation, and which parts of it are answers.
  *
  * Templates are built in, by name (mu_chat_template_names()). What a tokenizer's files hold is Jinja, a language that
- * muster does not run: their template is recognised when its text is one of those that are known, letter for letter, and
- * refused otherwise.
+ * muster does not run: their template is recognised when its text is one of those that are known, letter for letter,
+ * and refused otherwise.
  *
  *     mu_chat_choice_t choice = {.name = config->muster.chat_template, ...};
  *     mu_chat_template_t *template;
@@ -59,9 +59,9 @@ void mu_chat_files_release(mu_chat_files_t *files);
 /* The names of built-in templates; ends with NULL. */
 const char *const *mu_chat_template_names(void);
 
-/* The strings of `choice` and `files` are copied. The tokenizer is needed until this returns. Errors: MU_CONFIG (78): no
- * such name; the files' template is not known, or there is none and none was named; the tokenizer lacks a token that the
- * template uses. */
+/* The strings of `choice` and `files` are copied. The tokenizer is needed until this returns. Errors: MU_CONFIG (78):
+ * no such name; the files' template is not known, or there is none and none was named; the tokenizer lacks a token
+ * that the template uses. */
 mu_status_t mu_chat_template_find(const mu_chat_choice_t *choice, const mu_chat_files_t *files,
                                   const mu_tokenizer_t *tok, mu_chat_template_t **out);
 void mu_chat_template_free(mu_chat_template_t *template); /* NULL is fine */

@@ -45,7 +45,8 @@ mu_status_t mu_blend_single(mu_dataset_t *data, mu_data_split_t split, int64_t s
                             const mu_cutting_t *how, uint32_t seed, int64_t samples, const char *cache_dir,
                             mu_blend_t **out);
 void mu_blend_close(mu_blend_t *blend);
-/* Sample j modulo the samples asked for (of one data set: of all it has), with marks. Errors: those of mu_dataset_read. */
+/* Sample j modulo the samples asked for (of one data set: of all it has), with marks. Errors: those of
+ * mu_dataset_read. */
 mu_status_t mu_blend_sample(mu_blend_t *blend, int64_t j, int32_t *tokens);
 
 #endif

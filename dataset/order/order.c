@@ -114,7 +114,7 @@ void mu_order_cut(const mu_dataset_t *ds, mu_data_split_t split, const uint32_t 
                   int64_t n, uint32_t *position, uint32_t *offset)
 {
     uint32_t at = 0;
-    int64_t inside = 0; /* tokens of docs[at] that are behind us */
+    int64_t inside = 0; /* tokens of docs[at] that are in samples already */
     position[0] = offset[0] = 0;
     for (int64_t i = 1; i <= n; i++) {
         /* a sample's last token is the next one's first: its document is where the next one begins */

@@ -1,9 +1,9 @@
 /*
  * Samples of whole documents: as many as fit into seq_length + 1 tokens, filled up with padding.
  *
- * Each epoch takes every document once: they are shuffled, packed in that order, and the samples are shuffled; all draws
- * are those of one numpy.random.RandomState(seed). First fit puts a document into the first sample of its epoch that has
- * room for it. 4 bytes a document and epoch, and 4 a sample; nothing is kept on disk.
+ * Each epoch takes every document once: they are shuffled, packed in that order, and the samples are shuffled; all
+ * draws are those of one numpy.random.RandomState(seed). First fit puts a document into the first sample of its epoch
+ * that has room for it. 4 bytes a document and epoch, and 4 a sample; nothing is kept on disk.
  *
  * Tokens have marks (common/token_marks.h): a document's first one begins it and is not counted, nor is padding.
  */
@@ -33,9 +33,9 @@ mu_packing_t mu_packing_of(const mu_cutting_t *how, const mu_dataset_t *ds);
 
 typedef struct mu_pack mu_pack_t;
 
-/* At least `samples` samples, and whole epochs. in_order: one epoch, nothing is shuffled. `ds` must outlive it. Logs how
- * much is padding. Errors: MU_DATA (the split has no documents, or none that fits), MU_CONFIG (more documents times epochs
- * than 32 bits count). */
+/* At least `samples` samples, and whole epochs. in_order: one epoch, nothing is shuffled. `ds` must outlive it. Logs
+ * how much is padding. Errors: MU_DATA (the split has no documents, or none that fits), MU_CONFIG (more documents
+ * times epochs than 32 bits count). */
 mu_status_t mu_pack_open(mu_dataset_t *ds, mu_data_split_t split, int64_t seq_length, const mu_cutting_t *how,
                          bool in_order, uint32_t seed, int64_t samples, mu_pack_t **out);
 void mu_pack_close(mu_pack_t *pack); /* NULL is fine */

@@ -175,8 +175,8 @@ static const char *raw_name(struct archive_entry *entry)
     return name ? name : "";
 }
 
-/* A long one is shown by its end, which says what the member is. Control characters become '?': those below 32, DEL, and
- * U+0080 to U+009F, which some terminals obey as well. */
+/* A long one is shown by its end, which says what the member is. Control characters become '?': those below 32, DEL,
+ * and U+0080 to U+009F, which some terminals obey as well. */
 static void set_name(mu_archive_t *a, const char *name)
 {
     size_t n = strlen(name), cut = n > NAME_SHOWN ? n - NAME_SHOWN : 0;
@@ -218,7 +218,7 @@ static bool is_wanted(mu_archive_t *a, struct archive_entry *entry)
         a->counts->outside++;
     } else if (!mu_inputs_is_data(name)) {
         if (a->counts->left_out++ < LEFT_OUT_SHOWN)
-            mu_info("%s: left out, since it lies beside data and is none by its name", a->name.data);
+            mu_info("%s: left out: by its name it is not data", a->name.data);
     } else {
         return true;
     }

@@ -68,8 +68,7 @@ static bool is_companion(const char *name)
 static void leave_out(mu_inputs_t *in, const char *path)
 {
     if (in->left_out++ < LEFT_OUT_SHOWN)
-        mu_info("%s: left out, since it lies beside data and is none by its name; to read it, name it itself",
-                path);
+        mu_info("%s: left out: by its name it is not data. To read it, name it itself", path);
 }
 
 static mu_status_t walk(mu_inputs_t *in, int origin, const char *path, int depth)

@@ -30,8 +30,8 @@ typedef struct mu_inputs {
 mu_status_t mu_inputs_find(char *const *paths, int n, mu_inputs_t *out);
 void mu_inputs_free(mu_inputs_t *inputs);
 
-/* What a name says that the file holds, a compression's suffix aside: JSON Lines (.jsonl, .ndjson, .json), a table (.csv;
- * .tsv, .tab), else text. */
+/* What a name says that the file holds, a compression's suffix aside: JSON Lines (.jsonl, .ndjson, .json), a table
+ * (.csv; .tsv, .tab), else text. */
 mu_text_format_t mu_inputs_format(const char *name);
 /* "text", "jsonl", "csv", "tsv"; and back, false for anything else. */
 const char *mu_text_format_name(mu_text_format_t format);

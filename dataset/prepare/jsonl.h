@@ -24,9 +24,9 @@ typedef struct mu_jsonl_member {
     bool found;    /* in the last line */
 } mu_jsonl_member_t;
 
-/* Puts the text of each member into it (cleared first): a string, a list of strings (joined with an empty line between),
- * or null (empty). Of several members of one name the last counts. An object that lacks one is an error; then `found`
- * says which.
+/* Puts the text of each member into it (cleared first): a string, a list of strings (joined with an empty line
+ * between), or null (empty). Of several members of one name the last counts. An object that lacks one is an error;
+ * then `found` says which.
  * line: well-formed UTF-8. Logs nothing. */
 bool mu_jsonl_read(const char *line, size_t n, mu_jsonl_member_t *members, int count,
                    mu_jsonl_result_t *result);

@@ -1,6 +1,6 @@
 /*
- * What a data set was made of: the member `made` of its manifest (docs/format-dataset.md). It says which files with which
- * digests and which options, and what was counted on the way. The data version does not depend on it.
+ * What a data set was made of: the member `made` of its manifest (docs/format-dataset.md). It says which files with
+ * which digests and which options, and what was counted on the way. The data version does not depend on it.
  *
  * The same command on its own output finds there what it would make again.
  */
@@ -29,8 +29,9 @@ typedef struct mu_made_chat {
 json_t *mu_made_new(json_t *options, const mu_made_inputs_t *inputs, mu_reader_t *reader,
                     const mu_tally_t *tally, const mu_made_chat_t *chat);
 
-/* Whether a data set that says it is made of `made` (NULL: it does not say) is what these options and inputs would make;
- * *why is what differs, which the caller frees, or NULL. Reads all inputs. Errors: MU_NOINPUT, MU_DATA, MU_IO. */
+/* Whether a data set that says it is made of `made` (NULL: it does not say) is what these options and inputs would
+ * make; *why is what differs, which the caller frees, or NULL. Reads all inputs. Errors: MU_NOINPUT, MU_DATA,
+ * MU_IO. */
 mu_status_t mu_made_compare(const json_t *made, const json_t *options, const mu_made_inputs_t *inputs,
                             char **why);
 

@@ -36,8 +36,9 @@ typedef struct mu_pipeline_sink {
     void *arg;
 } mu_pipeline_sink_t;
 
-/* Reads to the end; chat: for a reader of conversations, else not looked at. Both functions of the sink are called on this thread. Errors: those of the reader, the
- * encoder and the sink, whichever comes first in the order of documents; MU_BUG (no thread can be started).
+/* Reads to the end; chat: for a reader of conversations, else not looked at. Both functions of the sink are called on
+ * this thread. Errors: those of the reader, the encoder and the sink, whichever comes first in the order of documents;
+ * MU_BUG (no thread can be started).
  */
 mu_status_t mu_pipeline_run(mu_reader_t *reader, const mu_tokenizer_t *tok, int threads,
                             const mu_pipeline_chat_t *chat, const mu_pipeline_sink_t *sink);

@@ -57,7 +57,8 @@ typedef struct mu_reader_options {
         max_record; /* bytes of one document, JSON line or record of a table, at most 1 GiB; a longer one is an error */
     bool strict;
     /* JSON lines and records without a text (cut, no such member, of another type, other fields than the first record
-     * has) that are left out and counted, the first few with a warning; the next one is an error. 0: the first one is */
+     * has) that are left out and counted, the first few with a warning; the next one is an error. 0: the first one
+     * is */
     int64_t skip_bad;
     mu_filter_options_t filter;
 } mu_reader_options_t;

@@ -9,7 +9,7 @@
  * bytes are written and synced here.
  *
  * Calling sequence: mu_shards_create, mu_shards_add for each document, mu_shards_finish, mu_shards_free
- * (without finish: nothing is left behind). One thread at a time. The same documents give the same bytes.
+ * (without finish: nothing is left). One thread at a time. The same documents give the same bytes.
  */
 #ifndef MU_DATASET_SHARDS_H
 #define MU_DATASET_SHARDS_H
@@ -45,8 +45,8 @@ typedef struct mu_shards mu_shards_t;
 /* Errors: MU_RUNDIR (DIR exists and is not ours to replace, or cannot be made; another writer is at work),
  * MU_IO, MU_CONFIG (the split string). */
 mu_status_t mu_shards_create(const char *dir, const mu_shards_options_t *options, mu_shards_t **out);
-/* One document: n > 0 ids, which stand for text_bytes bytes of text with this digest; labels: with options.labels a byte
- * each, 1 where the token counts. Errors: MU_IO; MU_BUG (an id outside the vocabulary). */
+/* One document: n > 0 ids, which stand for text_bytes bytes of text with this digest; labels: with options.labels a
+ * byte each, 1 where the token counts. Errors: MU_IO; MU_BUG (an id outside the vocabulary). */
 mu_status_t mu_shards_add(mu_shards_t *shards, const int32_t *ids, const unsigned char *labels, size_t n,
                           uint64_t text_bytes, uint64_t digest);
 /* How conversations became text, for the manifest; takes the object over. Before mu_shards_finish. */

@@ -28,8 +28,8 @@ typedef struct mu_spool {
     int tokens_fd, documents_fd, labels_fd;           /* afterwards; -1: not open */
 } mu_spool_t;
 
-/* Makes DIR/NAME.tokens, DIR/NAME.documents and, with labels, DIR/NAME.labels, which must not be there. Errors: MU_IO; then it is good for
- * mu_spool_remove. */
+/* Makes DIR/NAME.tokens, DIR/NAME.documents and, with labels, DIR/NAME.labels, which must not be there. Errors: MU_IO;
+ * then it is good for mu_spool_remove. */
 mu_status_t mu_spool_create(mu_spool_t *spool, const char *dir, const char *name, int width, bool labels);
 /* ids fit the width; labels: a byte each, for a spool with labels. Errors: MU_IO. */
 mu_status_t mu_spool_add(mu_spool_t *spool, const int32_t *ids, const unsigned char *labels, size_t n,

@@ -30,8 +30,8 @@ void mu_tally_add(mu_tally_t *tally, int input, uint64_t digest);
 mu_status_t mu_tally_finish(mu_tally_t *tally, const char *split);
 /* The parts of a row as the data set is cut. */
 const int64_t *mu_tally_parts(const mu_tally_t *tally, const mu_tally_row_t *row);
-/* The only part that holds documents of a row with at least two, where more than one part is wanted; -1: there is no such
- * part. */
+/* The only part that holds documents of a row with at least two, where more than one part is wanted; -1: there is no
+ * such part. */
 int mu_tally_only_part(const mu_tally_t *tally, const mu_tally_row_t *row);
 
 #endif

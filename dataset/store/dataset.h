@@ -99,8 +99,8 @@ const char *mu_dataset_path(const mu_dataset_t *ds);
  */
 mu_status_t mu_dataset_verify(mu_dataset_t *ds);
 
-/* Whether `path` is a prepared directory or a .bin/.idx prefix, or so like one that opening it says what is wrong: a file
- * of such a pair, or a .bin without an .idx. Logs nothing. */
+/* Whether `path` is a prepared directory or a .bin/.idx prefix, or so like one that opening it says what is wrong: a
+ * file of such a pair, or a .bin without an .idx. Logs nothing. */
 bool mu_dataset_exists(const char *path);
 
 /* gpt-neox's cut of n documents by a split string (megatron/data/data_utils.py: get_train_valid_test_split_):
@@ -110,8 +110,8 @@ bool mu_dataset_exists(const char *path);
 mu_status_t mu_split_bounds(const char *split, int64_t n, int64_t bounds[4]);
 /* The three ratios, normalised. Errors: MU_CONFIG. */
 mu_status_t mu_split_parse(const char *split, double ratio[3]);
-/* The part of a document whose digest is that: the digest as a fraction of 2^64, against the ratios in a row. It depends
- * on nothing else, so a document keeps its part when others are added. */
+/* The part of a document whose digest is that: the digest as a fraction of 2^64, against the ratios in a row. It
+ * depends on nothing else, so a document keeps its part when others are added. */
 mu_data_split_t mu_split_part(const double ratio[3], uint64_t digest);
 
 #endif

@@ -59,9 +59,10 @@ static mu_status_t read_type(indexed_t *own, unsigned char code)
     return MU_OK;
 }
 
-/* After the header come a length and an offset for each sequence, then the entries of doc_idx, which say which sequences
- * make a document. gpt-neox counts sequences and trains without those, and tools that write or merge such files leave
- * them in many states; so they must be there, as for gpt-neox, but are not looked at. Newer tools put more after them. */
+/* After the header come a length and an offset for each sequence, then the entries of doc_idx, which say which
+ * sequences make a document. gpt-neox counts sequences and trains without those, and tools that write or merge such
+ * files leave them in many states; so they must be there, as for gpt-neox, but are not looked at. Newer tools put more
+ * after them. */
 static mu_status_t read_header(indexed_t *own, int64_t *sequences)
 {
     unsigned char raw[HEADER] = {0};

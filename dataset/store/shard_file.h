@@ -59,8 +59,8 @@ static inline int64_t mu_data_shard_blocks(int64_t tokens)
 /* "train-00000.h5" */
 void mu_data_shard_name(mu_data_split_t split, int number, char out[32]);
 
-/* Has libhdf5 make the file with its datasets, three or (labels) five, contiguous, allocated and unwritten, and fills in
- * where they lie and the size. Needs documents, tokens. Errors: MU_IO. */
+/* Has libhdf5 make the file with its datasets, three or (labels) five, contiguous, allocated and unwritten, and fills
+ * in where they lie and the size. Needs documents, tokens. Errors: MU_IO. */
 mu_status_t mu_data_shard_lay_out(const char *path, int token_bytes, bool labels, mu_data_shard_t *shard);
 
 /* Sets manifest->version from everything that decides what is trained on. */

@@ -90,7 +90,7 @@ static size_t merge_short(const mu_bpe_t *bpe, int32_t *ids, size_t n)
 }
 
 /* A long word is a linked list of symbols and a heap of the merges that its neighbours have. A symbol that is
- * merged leaves its heap entries behind; they no longer agree with `rank` when they come up. */
+ * merged leaves its heap entries; they no longer agree with `rank` when they come up. */
 typedef struct symbol {
     int32_t previous, next; /* -1: none */
     int32_t joined;         /* with the next symbol */

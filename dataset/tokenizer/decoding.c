@@ -84,8 +84,9 @@ static mu_status_t read_step(void *arg, const mu_part_t *part)
     return mu_part_refuse(part, type, "ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace");
 }
 
-/* Before ByteLevel: steps that Transformers writes when it makes a tokenizer of a GGUF file. They are for other models, and
- * mu_decoding_minds() sees that they change nothing here. Else, after Fuse: what can be done as text comes. */
+/* Before ByteLevel: steps that Transformers writes when it makes a tokenizer of a GGUF file. They are for other
+ * models, and mu_decoding_minds() sees that they change nothing here. Else, after Fuse: what can be done as text
+ * comes. */
 static mu_status_t check_order(const mu_part_t *root, const mu_decoding_t *decoding)
 {
     bool fused = false;

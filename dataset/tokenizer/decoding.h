@@ -1,9 +1,9 @@
 /*
  * Decoders of tokenizer.json: from the names of tokens to text.
  *
- * Supported: ByteLevel, alone or after steps that change none of its tokens, or a list of Replace (by text), ByteFallback, Fuse, Strip and Metaspace, of which Fuse, if
- * there is one, is followed by nothing but a Strip of the start. So text can be written as tokens come, but for the run
- * of byte tokens that is not yet complete.
+ * Supported: ByteLevel, alone or after steps that change none of its tokens, or a list of Replace (by text),
+ * ByteFallback, Fuse, Strip and Metaspace, of which Fuse, if there is one, is followed by nothing but a Strip of the
+ * start. So text can be written as tokens come, but for the run of byte tokens that is not yet complete.
  */
 #ifndef MU_DATASET_DECODING_H
 #define MU_DATASET_DECODING_H

@@ -1,8 +1,8 @@
 /*
  * Normalizers of tokenizer.json: a list of changes that a text goes through before it is cut into words.
  *
- * Supported: NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace (by text or regular expression), and a Sequence of
- * them. A normalizer does not change once made; a mu_normalizing_t belongs to one thread.
+ * Supported: NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace (by text or regular expression), and a Sequence
+ * of them. A normalizer does not change once made; a mu_normalizing_t belongs to one thread.
  */
 #ifndef MU_DATASET_NORMALIZER_H
 #define MU_DATASET_NORMALIZER_H

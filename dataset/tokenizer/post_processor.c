@@ -42,8 +42,8 @@ static mu_status_t add_token(const mu_part_t *part, const char *name, mu_ids_t *
     json_array_foreach(list, i, id)
     {
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
-            return mu_fail(MU_DATA, "%s: %s.special_tokens: '%s' has an id that is none", part->file,
-                           part->where, name);
+            return mu_fail(MU_DATA, "%s: %s.special_tokens: '%s' has an invalid id", part->file, part->where,
+                           name);
         mu_ids_add(ids, (int32_t)json_integer_value(id));
     }
     return MU_OK;

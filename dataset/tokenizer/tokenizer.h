@@ -97,9 +97,10 @@ mu_status_t mu_tokenizer_encode(const mu_tokenizer_t *tok, const char *text, siz
 /* The ids of a prompt: what the file's template puts before a text (<s>), unless the text begins with that, then the
  * text's. What it puts after a text is left out, since the prompt goes on. */
 mu_status_t mu_tokenizer_encode_prompt(const mu_tokenizer_t *tok, const char *text, size_t n, mu_ids_t *out);
-/* Where each token of a text ends: ends[i] is the byte after token i; a token that ends inside a character ends inside it
- * here too. ids: those of the text, by mu_encoder_encode(). False where they do not spell the text: a normalizer changed
- * it, an added token took the white space beside it, or a part of it has no token; then ends[] holds nothing of use. */
+/* Where each token of a text ends: ends[i] is the byte after token i; a token that ends inside a character ends inside
+ * it here too. ids: those of the text, by mu_encoder_encode(). False where they do not spell the text: a normalizer
+ * changed it, an added token took the white space beside it, or a part of it has no token; then ends[] holds nothing
+ * of use. */
 bool mu_tokenizer_ends(const mu_tokenizer_t *tok, const char *text, size_t n, const int32_t *ids,
                        size_t count, size_t *ends);
 /* Appends the text that ids stand for, special tokens included: the inverse of encode (up to normalizers and U+FFFD,

@@ -1,5 +1,6 @@
-/* Files beside a tokenizer that say more of it, as Transformers reads them: tokenizer_config.json, special_tokens_map.json,
- * added_tokens.json. They name the token that ends a text, and tokens that Transformers would add to the tokenizer. */
+/* Files beside a tokenizer that say more of it, as Transformers reads them: tokenizer_config.json,
+ * special_tokens_map.json, added_tokens.json. They name the token that ends a text, and tokens that Transformers would
+ * add to the tokenizer. */
 #include "dataset/tokenizer/tokenizer_impl.h"
 #include "dataset/tokenizer/tokenizer_files.h"
 #include "common/file.h"
@@ -114,7 +115,8 @@ static mu_status_t read_object(const char *file, json_t **root)
     return status;
 }
 
-/* Reads NAME beside `path` if it is there, and lets `check` look at it. json_decref() *root, which is NULL without it. */
+/* Reads NAME beside `path` if it is there, and lets `check` look at it. json_decref() *root, which is NULL without
+ * it. */
 static mu_status_t read_one(const mu_tokenizer_t *tok, const char *path, const char *name, json_t **root,
                             mu_status_t (*check)(const mu_tokenizer_t *, const char *, json_t *))
 {

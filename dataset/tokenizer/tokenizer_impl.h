@@ -1,8 +1,8 @@
 /*
  * The inside of a tokenizer, for the files dataset/tokenizer/tokenizer*.c only.
  *
- * To make one: mu_tokenizer_new(), the settings (normalizer, pre, decoding, rules), mu_tokenizer_add_model() for each token of the model,
- * `merges`, mu_tokenizer_add_added() for each added token, then mu_tokenizer_finish() once.
+ * To make one: mu_tokenizer_new(), the settings (normalizer, pre, decoding, rules), mu_tokenizer_add_model() for each
+ * token of the model, `merges`, mu_tokenizer_add_added() for each added token, then mu_tokenizer_finish() once.
  */
 #ifndef MU_DATASET_TOKENIZER_IMPL_H
 #define MU_DATASET_TOKENIZER_IMPL_H
@@ -131,7 +131,8 @@ bool mu_matcher_next(const mu_tokenizer_t *tok, const mu_matcher_t *matcher, con
 
 /* The matchers, and what the added tokens forbid of cuts; of mu_tokenizer_finish(). */
 mu_status_t mu_tokenizer_add_matchers(mu_tokenizer_t *tok);
-/* tok->settings, tok->words, tok->boundary, tok->cut_space and tok->cut_line from the rest; of mu_tokenizer_finish(). */
+/* tok->settings, tok->words, tok->boundary, tok->cut_space and tok->cut_line from the rest; of
+ * mu_tokenizer_finish(). */
 void mu_tokenizer_settle(mu_tokenizer_t *tok);
 
 #endif

@@ -22,7 +22,8 @@ static inline uint8_t mu_class_at(const mu_unicode_t *unicode, const unsigned ch
     return mu_unicode_flags(unicode, mu_utf8_next(p)) & MU_CHAR_CLASS;
 }
 
-/* The end of the word that starts at `p` (p < end), by GPT-2's pattern. Valid UTF-8. Here, since it is called for every word. */
+/* The end of the word that starts at `p` (p < end), by GPT-2's pattern. Valid UTF-8. Here, since it is called for
+ * every word. */
 static inline const unsigned char *mu_word_end(const mu_unicode_t *unicode, const unsigned char *p,
                                                const unsigned char *end)
 {

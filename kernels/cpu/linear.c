@@ -1,7 +1,7 @@
 /*
  * Linear layers of floats. Threads share a product by slices of its result, as the product's way says (ways.h), so no
- * sum is ever divided and the number of threads changes no order of additions within oneDNN's own blocking. What follows
- * a product (bias, activation) follows each block of it, which is still in a cache.
+ * sum is ever divided and the number of threads changes no order of additions within oneDNN's own blocking. What
+ * follows a product (bias, activation) follows each block of it, which is still in a cache.
  */
 #include "common/num.h"
 #include "kernels/cpu/cpu.h"
@@ -46,8 +46,8 @@ static void block(linear_t *l, int64_t row, int64_t rows, int64_t col, int64_t c
         l->finish(l, row, rows, col, cols);
 }
 
-/* k rows and `cols` columns of the operand, which lie far apart, copied side by side: rows that are a power of two apart
- * meet in few lines of a cache. */
+/* k rows and `cols` columns of the operand, which lie far apart, copied side by side: rows that are a power of two
+ * apart meet in few lines of a cache. */
 static mu_gemm_in_t pack(mu_gemm_in_t o, int64_t k, int64_t cols, float *to)
 {
     int64_t lines = o.transposed ? cols : k, line = o.transposed ? k : cols;

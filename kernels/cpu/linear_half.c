@@ -8,8 +8,8 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
 
-/* Blocks are those of the product's way (ways.h), with at most so many columns; operands are widened in pieces of so much
- * depth. */
+/* Blocks are those of the product's way (ways.h), with at most so many columns; operands are widened in pieces of so
+ * much depth. */
 enum { MOST_COLS = 768, BLOCK_DEPTH = 512, BIAS_ROWS = 64 };
 
 /* As mu_gemm_in_t, of any type. */

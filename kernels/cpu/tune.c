@@ -23,8 +23,8 @@ typedef struct operands {
     float *dw, *db;
 } operands_t;
 
-/* What is timed of a product: as many rows, and as much of a long `out`, as show its rate. A row of `out` stays as far from
- * a power of two as it is. */
+/* What is timed of a product: as many rows, and as much of a long `out`, as show its rate. A row of `out` stays as far
+ * from a power of two as it is. */
 enum { MOST_ROWS = 1024, MOST_OUT = 8192, LINE = 512 };
 
 static mu_product_t sample_of(const mu_product_t *p)

@@ -1,5 +1,6 @@
 /*
- * Attention of one head (backward: of the heads that share a key and a value), forward and backward, in tiles; included by vec_body.h.
+ * Attention of one head (backward: of the heads that share a key and a value), forward and backward, in tiles;
+ * included by vec_body.h.
  *
  * After Dao et al., 2022 (FlashAttention): the softmax is kept as a running maximum and sum, backward
  * computes the scores again from the saved log-sum, 64 queries at a time with all their keys. Tiles of scores
@@ -99,8 +100,8 @@ static void vec_mask(float *s, int64_t stride, int64_t lanes, int64_t query, int
     }
 }
 
-/* Scores of keys before the first that their query sees become -infinity. start: of lane 0's query on; lanes from `rows`
- * on are no queries. */
+/* Scores of keys before the first that their query sees become -infinity. start: of lane 0's query on; lanes from
+ * `rows` on are no queries. */
 static void vec_mask_before(float *s, int64_t stride, int64_t rows, const int32_t *start, int64_t key,
                             int64_t keys)
 {

@@ -8,8 +8,8 @@ enum {
     MU_WAY_GRAIN = 48
 }; /* threads' parts begin at multiples of this, which keeps oneDNN's register blocks whole */
 
-/* Result [m][n] of a sum over k. Threads divide m, or n. Each computes blocks of rows x cols, summed in pieces of depth;
- * 0: undivided. */
+/* Result [m][n] of a sum over k. Threads divide m, or n. Each computes blocks of rows x cols, summed in pieces of
+ * depth; 0: undivided. */
 typedef enum mu_way_kind { MU_WAY_ROWS, MU_WAY_PACKED, MU_WAY_COLUMNS } mu_way_kind_t;
 typedef struct mu_way {
     const char *name;

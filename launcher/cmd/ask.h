@@ -18,8 +18,8 @@ typedef struct mu_ask {
     mu_args_t own; /* the options that muster-worker is to see, each in one word: "--data=DIR", "--json" */
 } mu_ask_t;
 
-/* argv[0] is the verb; args holds the defaults. In one process muster-worker takes this one's place. Errors: MU_USAGE, and
- * the verb's. */
+/* argv[0] is the verb; args holds the defaults. In one process muster-worker takes this one's place. Errors: MU_USAGE,
+ * and the verb's. */
 mu_status_t mu_ask(const mu_command_t *command, int argc, char **argv, void *args, const mu_model_args_t *on,
                    mu_status_t (*many)(const mu_ask_t *ask));
 

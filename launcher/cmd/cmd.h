@@ -11,8 +11,8 @@
 #include "common/status.h"
 
 /* What a configuration means, key by key, and all keys that there are. A configuration without the keys that a run
- * needs is shown as it is, and what it lacks is logged; with --workers it is an error. Errors: those of mu_config_load()
- * and mu_config_resolve(). */
+ * needs is shown as it is, and what it lacks is logged; with --workers it is an error. Errors: those of
+ * mu_config_load() and mu_config_resolve(). */
 extern const mu_command_t mu_config_command;
 mu_status_t mu_cmd_config(int argc, char **argv);
 
@@ -60,8 +60,8 @@ mu_status_t mu_cmd_track(int argc, char **argv);
 extern const mu_command_t mu_render_command;
 mu_status_t mu_cmd_render(int argc, char **argv);
 
-/* What a checkpoint, a run directory or a prepared data set holds. Errors: MU_NOINPUT (nothing there that muster knows);
- * MU_DATA (a checkpoint or data set is damaged); MU_NOVALID (a run whose checkpoints are all damaged). */
+/* What a checkpoint, a run directory or a prepared data set holds. Errors: MU_NOINPUT (nothing there that muster
+ * knows); MU_DATA (a checkpoint or data set is damaged); MU_NOVALID (a run whose checkpoints are all damaged). */
 extern const mu_command_t mu_inspect_command;
 mu_status_t mu_cmd_inspect(int argc, char **argv);
 
@@ -74,8 +74,8 @@ mu_status_t mu_cmd_generate(int argc, char **argv);
  * common/commands/serve_commands.h. */
 mu_status_t mu_cmd_serve(int argc, char **argv);
 
-/* muster-worker exports, then the directory becomes a version of a registered model (launcher/track/register.h). Its table
- * is mu_export_command of common/commands/convert_commands.h. */
+/* muster-worker exports, then the directory becomes a version of a registered model (launcher/track/register.h). Its
+ * table is mu_export_command of common/commands/convert_commands.h. */
 mu_status_t mu_cmd_export(int argc, char **argv);
 
 /* The script that completes `muster` in a shell: `muster completion bash`. */

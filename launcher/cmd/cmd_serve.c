@@ -19,7 +19,8 @@ static mu_status_t take(void *arg, const char *run_dir)
     return MU_OK;
 }
 
-/* The ranks of a run that serves: one sequence of steps is one replica's work, so workers are there to divide the model. */
+/* The ranks of a run that serves: one sequence of steps is one replica's work, so workers are there to divide the
+ * model. */
 static mu_status_t by_many(const mu_ask_t *ask, const char *checkpoint, const char *socket)
 {
     mu_args_t keys = {0}, words = {0};

@@ -17,8 +17,8 @@ static void count_signal(int number)
     stopped = 1;
 }
 
-/* A launcher's tracker ends when the run does, or when the launcher goes; a signal to everything of the run, which asks the
- * launcher to save and stop, does not end it. */
+/* A launcher's tracker ends when the run does, or when the launcher goes; a signal to everything of the run, which
+ * asks the launcher to save and stop, does not end it. */
 static void catch_signals(bool own_launcher)
 {
     static const int asking[] = {SIGINT, SIGTERM, SIGHUP};

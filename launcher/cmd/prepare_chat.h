@@ -15,7 +15,8 @@ typedef struct mu_prepare_chat {
 } mu_prepare_chat_t;
 
 /* Finds the template: muster.chat_template, else that of the files beside vocab_file. A conversation is to fit a sample
- * of the config's seq_length, if it has one. Errors: MU_CONFIG, MU_DATA, MU_IO. mu_chat_template_free() out->template. */
+ * of the config's seq_length, if it has one. Errors: MU_CONFIG, MU_DATA, MU_IO. mu_chat_template_free()
+ * out->template. */
 mu_status_t mu_prepare_chat_begin(const mu_prepare_options_t *options, const mu_config_t *config,
                                   const mu_tokenizer_t *tok, mu_prepare_chat_t *out);
 /* The template, for the manifest. */

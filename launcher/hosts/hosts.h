@@ -17,9 +17,9 @@
  *     NAME   NAME slots=8   NAME:8   NAME slots=8 port=2222 user=ann max_slots=8   # a comment
  * Words that Open MPI and MPICH know (max_slots, boards, ...) are kept and not used; any other is an error, with the
  * nearest known one. The same name alone on several lines counts as so many slots. Lines end
- * with LF or CRLF ends. NAME is a name by RFC 1123 (letters, digits, '-', '.'; and '_', which some sites use), an IPv4 address, or an IPv6
- * address in brackets; `user@NAME` is understood. Nothing else can get into a list, so a host can never
- * become an option or a command of ssh or mpirun. A host that is there twice is an error.
+ * with LF or CRLF ends. NAME is a name by RFC 1123 (letters, digits, '-', '.'; and '_', which some sites use), an IPv4
+ * address, or an IPv6 address in brackets; `user@NAME` is understood. Nothing else can get into a list, so a host can
+ * never become an option or a command of ssh or mpirun. A host that is there twice is an error.
  *
  * Errors: MU_USAGE (--hosts), MU_NOINPUT (--hostfile is absent), MU_CONFIG (anything wrong inside a file or a
  * variable); each message names SOURCE:line:column.

@@ -121,7 +121,7 @@ mu_status_t mu_hosts_word(const mu_hosts_build_t *build, mu_origin_t place, cons
         name_end = close;
         if (close + 1 < end && close[1] != ':')
             return bad_word(build, place, word, (size_t)(end - word),
-                            "has something behind the bracket: write [address]:slots");
+                            "has something after the bracket: write [address]:slots");
         colon = close + 1 < end ? close + 1 : NULL;
     } else {
         colon = memchr(name, ':', (size_t)(end - name));

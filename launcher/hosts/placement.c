@@ -77,7 +77,8 @@ static mu_status_t seat_controller(const char *wanted, bool here_sees_data, int 
     return MU_OK;
 }
 
-/* The way to a host. What its login has proved counts: a resolver's first answer may be an address that leads nowhere. */
+/* The way to a host. What its login has proved counts: a resolver's first answer may be an address that leads
+ * nowhere. */
 static mu_status_t find_way(const char *name, const mu_proved_t *proved, mu_route_t *route)
 {
     const char *way = proved && *proved->address ? proved->address : name;

@@ -223,7 +223,7 @@ static void perform(mu_http_client_t *client, call_t *call, mu_http_reply_t *rep
         if (call->too_long)
             mu_buf_addf(&reply->why, "an answer of more than %d bytes", REPLY_LIMIT);
         else if (reply->stopped)
-            mu_buf_adds(&reply->why, "no answer before this was told to end");
+            mu_buf_adds(&reply->why, "no answer before the request was cancelled");
         else
             add_words(client, words, strlen(words), &reply->why);
         if (code == CURLE_PEER_FAILED_VERIFICATION)

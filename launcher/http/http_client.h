@@ -1,14 +1,14 @@
 /*
- * An HTTP client for servers that may be slow, down or wrong: a call ends after a stated time, takes a bounded answer, and
- * follows no redirect, since a token must reach no other server than the one that was named.
+ * An HTTP client for servers that may be slow, down or wrong: a call ends after a stated time, takes a bounded answer,
+ * and follows no redirect, since a token must reach no other server than the one that was named.
  *
  *     mu_http_client_open(&options, &client)
  *     mu_http_call(client, "POST", "/api/...", "application/json", &body, &reply)     as often as wanted
  *     mu_http_put_file(client, "/api/...", path, &reply)
  *     mu_http_client_close(client)
  *
- * Credentials never appear in a message: what a server or libcurl says is cleaned of them first. A client belongs to one
- * thread. Nothing here logs: the caller knows the subject, and what another try may bring.
+ * Credentials never appear in a message: what a server or libcurl says is cleaned of them first. A client belongs to
+ * one thread. Nothing here logs: the caller knows the subject, and what another try may bring.
  */
 #ifndef MU_LAUNCHER_HTTP_HTTP_CLIENT_H
 #define MU_LAUNCHER_HTTP_HTTP_CLIENT_H

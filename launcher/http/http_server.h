@@ -5,11 +5,11 @@
  *     mu_http_server_port(server)
  *     mu_http_server_close(server)                 no handler runs after this returns
  *
- * The handler runs in the server's one thread, a request after the other. It does what it needs within `reply` and returns;
- * what it shares with other threads it guards itself.
+ * The handler runs in the server's one thread, a request after the other. It does what it needs within `reply` and
+ * returns; what it shares with other threads it guards itself.
  *
- * An answer that takes long, or grows, is an exchange: the handler calls mu_http_defer() and returns, and any thread writes
- * the answer when it is there:
+ * An answer that takes long, or grows, is an exchange: the handler calls mu_http_defer() and returns, and any thread
+ * writes the answer when it is there:
  *     mu_http_begin(exchange, 200, "text/event-stream");
  *     mu_http_write(exchange, bytes, n);           as often as wanted: each is sent at once
  *     mu_http_end(exchange);                       after this it must not be touched
@@ -58,7 +58,7 @@ typedef struct mu_http_server mu_http_server_t;
 
 enum { MU_HTTP_TICK_MS = 200, MU_HTTP_UNSENT = 8 << 20 };
 
-/* Errors: MU_USAGE (listen is none), MU_UNREADY (the address cannot be had; another program may have it). */
+/* Errors: MU_USAGE (listen is invalid), MU_UNREADY (the address cannot be had; another program may have it). */
 mu_status_t mu_http_server_open(const mu_http_server_options_t *options, mu_http_server_t **out);
 int mu_http_server_port(const mu_http_server_t *server);
 /* "ADDRESS:PORT" as it listens. */

@@ -224,12 +224,12 @@ static bool judge_silence(const mu_rank_table_t *r, int64_t now, mu_failure_t *o
     for (int i = 0; i < r->size; i++) {
         const mu_rank_entry_t *m = &r->member[i];
         double silent = seconds(m->present ? m->heard_ns : r->begin_ns, now);
-        double deaf = no_acks_seconds(r, m, now);
-        if (!m->dead && deaf > r->limits.heartbeat) {
+        double unanswered = no_acks_seconds(r, m, now);
+        if (!m->dead && unanswered > r->limits.heartbeat) {
             /* who has fallen silent too is cut off in both directions, or worse */
             bool heard = silent < HEARD_S;
             *out = (mu_failure_t){heard ? MU_FAILURE_NO_ACKS : MU_FAILURE_LOST, i, MU_NETWORK,
-                                  heard ? deaf : silent};
+                                  heard ? unanswered : silent};
             return true;
         }
         if (m->dead || silent <= (m->present ? r->limits.heartbeat : r->limits.start))
@@ -310,7 +310,7 @@ double mu_rank_table_stalled(const mu_rank_table_t *r, int64_t now, double *out)
         const mu_rank_entry_t *m = &r->member[i];
         if (!m->present)
             continue;
-        /* an end is a move too: those who are left have not told yet what they did since their last heartbeat
+        /* an end is a move too: the ranks that are left have not reported yet what they did since their last heartbeat
          */
         double still = seconds(m->dead ? m->death_ns : m->progress_ns, now);
         if (still < newest)
@@ -353,9 +353,9 @@ static bool judge_hang(const mu_rank_table_t *r, int64_t now, mu_failure_t *out)
     /* Training goes in lockstep: as long as anyone moves, nobody hangs for long. */
     if (still <= limit)
         return false;
-    int lossy = r->limits.hang > 0 ? -1 : mu_rank_table_retransmitting(r, now);
-    if (lossy >= 0) {
-        *out = (mu_failure_t){MU_FAILURE_STUCK, lossy, MU_NETWORK, still};
+    int retransmitting = r->limits.hang > 0 ? -1 : mu_rank_table_retransmitting(r, now);
+    if (retransmitting >= 0) {
+        *out = (mu_failure_t){MU_FAILURE_STUCK, retransmitting, MU_NETWORK, still};
         return still > MU_RETRANSMIT_LIMIT && still > limit;
     }
     int worst = most_suspect(r);

@@ -31,9 +31,9 @@ typedef struct mu_rank_entry {
     int64_t sequence; /* highest of its heartbeats and death */
     int stopped;      /* heartbeats in a row with state T */
     int64_t
-        retransmitting_ns; /* the last heartbeat that told of bytes that the network does not pass on; 0: none */
-    int64_t no_acks_ns;    /* since when its heartbeats say that no answers come; 0: they come */
-    bool orderly;          /* dead as it should: its own end, or ours */
+        retransmitting_ns; /* the last heartbeat that reported bytes that the network does not pass on; 0: none */
+    int64_t no_acks_ns; /* since when its heartbeats say that no answers come; 0: they come */
+    bool orderly;       /* dead as it should: its own end, or ours */
 } mu_rank_entry_t;
 
 enum { MU_STEP_SAMPLES = 50 };
@@ -85,16 +85,16 @@ double mu_rank_table_limit(const mu_rank_table_t *rank_table, int64_t phase);
 /* The first failure, deaths before hangs before silence; of several deaths the cause before those who
  * followed, and the first before the later. */
 void mu_rank_table_failure(const mu_rank_table_t *rank_table, int64_t now, mu_failure_t *out);
-/* The rank whose bytes the network does not pass on, within the last half minute, and that has sent them most often; -1:
- * none. While there is one, standing still is judged by MU_RETRANSMIT_LIMIT, unless limits.hang is given. */
+/* The rank whose bytes the network does not pass on, within the last half minute, and that has sent them most often;
+ * -1: none. While there is one, standing still is judged by MU_RETRANSMIT_LIMIT, unless limits.hang is given. */
 int mu_rank_table_retransmitting(const mu_rank_table_t *rank_table, int64_t now);
 #define MU_RETRANSMIT_LIMIT 600.0 /* seconds */
 /* How long all have stood still; and the limit for that in the phases they are in. */
 double mu_rank_table_stalled(const mu_rank_table_t *rank_table, int64_t now, double *limit);
 /* The first rank that is neither dead nor heard of, once mpirun has ended; false when there is none. */
 bool mu_rank_table_vanished(const mu_rank_table_t *rank_table, int64_t now, mu_failure_t *out);
-/* Least, median and most over the workers of a figure of their heartbeats: `offset` of a double in mu_heartbeat_t. Workers
- * that have none yet (0) do not count; out->rank 0: none has. */
+/* Least, median and most over the workers of a figure of their heartbeats: `offset` of a double in mu_heartbeat_t.
+ * Workers that have none yet (0) do not count; out->rank 0: none has. */
 void mu_rank_table_spread(const mu_rank_table_t *rank_table, size_t offset, mu_spread_t *out);
 /* "rank 13 (gpu-01)": with the host once it is known. */
 void mu_rank_table_name(const mu_rank_table_t *rank_table, int rank, mu_buf_t *out);

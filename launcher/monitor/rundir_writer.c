@@ -87,7 +87,7 @@ static void leave_if_moved(const char *dir, int lock_fd)
 static void write_for_ever(const char *dir, int lock_fd, int fd)
 {
     static char packet[PACKET_MAX];
-    mu_stop_t told = MU_STOP_NONE;
+    mu_stop_t passed_on = MU_STOP_NONE;
     for (;;) {
         struct pollfd p = {fd, POLLIN, 0};
         if (poll(&p, 1, LOOK_MS) < 0 && errno != EINTR)
@@ -111,9 +111,9 @@ static void write_for_ever(const char *dir, int lock_fd, int fd)
             send(fd, packet, strlen(packet + 1) + 1, MSG_NOSIGNAL);
         }
         mu_stop_t stop = mu_stop_asked(dir);
-        if (stop > told) {
+        if (stop > passed_on) {
             char byte = (char)stop;
-            told = stop;
+            passed_on = stop;
             send(fd, &byte, 1, MSG_NOSIGNAL);
         }
     }
@@ -296,19 +296,19 @@ int mu_rundir_writer_fd(const mu_rundir_writer_t *writer)
 
 static void listen_to_child(mu_rundir_writer_t *writer)
 {
-    char told[257];
+    char packet[257];
     ssize_t n = -1;
     if (writer->fd < 0)
         replace_child(writer);
-    while (writer->fd >= 0 && (n = recv(writer->fd, told, sizeof told - 1, MSG_DONTWAIT)) > 0) {
-        told[n] = '\0';
-        if (told[0] == DRAIN) {
+    while (writer->fd >= 0 && (n = recv(writer->fd, packet, sizeof packet - 1, MSG_DONTWAIT)) > 0) {
+        packet[n] = '\0';
+        if (packet[0] == DRAIN) {
             writer->drain = true;
-            snprintf(writer->drained, sizeof writer->drained, "%s", told + 1);
-        } else if (told[0] == MARK) {
+            snprintf(writer->drained, sizeof writer->drained, "%s", packet + 1);
+        } else if (packet[0] == MARK) {
             writer->marks_back++;
-        } else if ((mu_stop_t)told[0] > writer->stop) {
-            writer->stop = (mu_stop_t)told[0];
+        } else if ((mu_stop_t)packet[0] > writer->stop) {
+            writer->stop = (mu_stop_t)packet[0];
         }
     }
     if (writer->fd >= 0 && (n == 0 || (errno != EAGAIN && errno != EINTR)))

@@ -24,7 +24,8 @@ typedef struct mu_spawn {
 mu_status_t mu_spawn(char *const *argv, char *const *envp, mu_spawn_t *out);
 /* What it printed goes to logs/mpirun.log; the last line that is no frame of a help text is kept. */
 void mu_spawn_read(mu_spawn_t *spawn, mu_rundir_writer_t *writer);
-/* The help text that is the cause; of a long one its beginning and its end, where Open MPI writes the names. "": none. */
+/* The help text that is the cause; of a long one its beginning and its end, where Open MPI writes the names. "":
+ * none. */
 void mu_spawn_help(const mu_spawn_t *spawn, char *out, size_t size);
 void mu_spawn_reap(mu_spawn_t *spawn);
 /* Kills it if it is still there, reads the rest, closes. */

@@ -20,7 +20,7 @@
  * that way. When one took longer than the last of these, it was the launcher who stood still. */
 enum { TICK_MS = 100, GATHER_MS = 5, STILL_MS = 1000 };
 static const int64_t ms_ns = 1000000;
-/* How long to wait for an even earlier cause; for a cause behind a broken connection; for mpirun after the
+/* How long to wait for an even earlier cause; for the cause of a broken connection; for mpirun after the
  * ranks; for ranks after the order to die; between mpirun's signals; between two writings of run.json. */
 static const int64_t settle_ms = 300, cause_ms = 2000, leave_ms = 5000, kill_ms = 1500, state_ms = 1000;
 

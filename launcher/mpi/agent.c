@@ -95,7 +95,7 @@ mu_status_t mu_agent_line(int argc, char *const *argv, const char *nodes, mu_arg
     mu_args_add(out, "ssh");
     for (int i = 1; i < dashes; i++)
         mu_args_add(out, argv[i]);
-    if (family == 4 || family == 6) { /* behind the user's options, of which ssh takes the first */
+    if (family == 4 || family == 6) { /* after the user's options, of which ssh takes the first */
         mu_args_add(out, "-o");
         mu_args_addf(out, "AddressFamily=%s", family == 4 ? "inet" : "inet6");
     }

@@ -133,8 +133,9 @@ static void add_network(builder_t *b, const mu_mpi_job_t *job)
 {
     char four[32], six[32], port[16], count[16];
     const char *interfaces = job->local ? "lo" : job->interfaces;
-    /* Open MPI 4.1 listens on all addresses, on every port that it is given, IPv4 first: where IPv6 is given the same ports
-     * it finds none free and does not listen at all. So IPv6 gets ports of its own when it is needed, and else none. */
+    /* Open MPI 4.1 listens on all addresses, on every port that it is given, IPv4 first: where IPv6 is given the same
+     * ports it finds none free and does not listen at all. So IPv6 gets ports of its own when it is needed, and else
+     * none. */
     int last = job->daemon_port + job->daemon_ports - 1, half = job->daemon_port + job->daemon_ports / 2;
     bool share = job->local || job->family == 4;
     snprintf(four, sizeof four, "%d-%d", job->daemon_port, share ? last : half - 1);

@@ -1,7 +1,7 @@
 /*
  * The mpirun command: the one file that knows how Open MPI 4.1 (ORTE) and 5 (PRRTE) differ. Everything that
- * mpirun would guess is said; a value that the user set by OMPI_MCA_name (or PRTE_MCA_name), or in a file of Open MPI's, is
- * left out, so that his wins (launcher/mpi/settings.h). Of ssh's options his come first and ours after them.
+ * mpirun would guess is said; a value that the user set by OMPI_MCA_name (or PRTE_MCA_name), or in a file of Open
+ * MPI's, is left out, so that his wins (launcher/mpi/settings.h). Of ssh's options his come first and ours after them.
  *
  *     mu_mpirun_find("mpirun", &mpirun);             which one, which version
  *     mu_mpirun_hostfile(hosts, ranks, n, &text);    write it where job.hostfile says
@@ -60,7 +60,8 @@ void mu_mpirun_args(const mu_mpirun_t *mpirun, const mu_mpi_job_t *job, mu_args_
 void mu_mpirun_env(const mu_mpi_job_t *job, mu_args_t *out);
 /* Whether our agent may start the daemons: not when the user has chosen another one, or no rsh at all. */
 bool mu_mpirun_takes_agent(const mu_mpirun_t *mpirun, const mu_settings_t *settings);
-/* How ranks on several hosts reach each other: as mu_mpirun_args() says it, or the user by OMPI_MCA_ variables or files. */
+/* How ranks on several hosts reach each other: as mu_mpirun_args() says it, or the user by OMPI_MCA_ variables or
+ * files. */
 typedef struct mu_rank_net {
     bool tcp; /* false: the user has chosen another transport, or only what is not to be taken */
     const char *interfaces; /* `ours`, or the user's; valid until environment or settings change */

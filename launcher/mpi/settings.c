@@ -150,8 +150,8 @@ const mu_setting_t *mu_settings_get(const mu_settings_t *settings, const char *n
     return setting && setting->from && lists_components ? NULL : setting;
 }
 
-/* With these in effect ranks were seen on other hosts than those that they were meant for, twice on one, or nowhere. Those
- * left out are overruled by mpirun's command line, or only print. */
+/* With these in effect ranks were seen on other hosts than those that they were meant for, twice on one, or nowhere.
+ * Those left out are overruled by mpirun's command line, or only print. */
 bool mu_setting_places(const char *name)
 {
     static const char *const fine[] = {"rmaps_base_mapping_policy", "rmaps_base_schedule_policy",
@@ -218,8 +218,8 @@ static bool has_component(const mu_settings_t *settings, const char *framework, 
     return has;
 }
 
-/* A framework's list of components ("tcp,self"; "^openib" leaves one out): a rank or mpirun ends at the first that is not
- * there. */
+/* A framework's list of components ("tcp,self"; "^openib" leaves one out): a rank or mpirun ends at the first that is
+ * not there. */
 static mu_status_t check_components(const mu_settings_t *settings, const mu_setting_t *setting)
 {
     mu_buf_t has = MU_BUF_INIT;

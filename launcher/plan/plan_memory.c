@@ -38,7 +38,8 @@ static int64_t copies_bytes(const mu_model_t *m, int tp)
                : 0;
 }
 
-/* What adapters work in: A x and its gradient, parts of query_key_value, and with tp the sums of replicated gradients. */
+/* What adapters work in: A x and its gradient, parts of query_key_value, and with tp the sums of replicated
+ * gradients. */
 static void add_adapters(const mu_model_t *m, const mu_plan_shape_t *shape, int64_t rows, int64_t e,
                          mu_plan_memory_t *out)
 {

@@ -2,8 +2,8 @@
  * The memory of one worker, from the model's dimensions alone.
  *
  * With P parameters on the worker (its tp slice; each tensor rounded up to 16 elements), r = micro batch *
- * sequence length rows, h hidden, w = heads * head_dim / tp, q = width of query_key_value / tp (3 w, less with grouped queries), f = ffn / tp, n = heads / tp, V = vocabulary / tp, L layers, e
- * bytes of an element:
+ * sequence length rows, h hidden, w = heads * head_dim / tp, q = width of query_key_value / tp (3 w, less with grouped
+ * queries), f = ffn / tp, n = heads / tp, V = vocabulary / tp, L layers, e bytes of an element:
  *
  *     weights        P e
  *     gradients      4 P                           fp32, summed over the micro batches of a step
@@ -16,14 +16,16 @@
  *                    L r h e inputs + layer        with checkpoint_activations: backward makes the rest again
  *     loss           c V e + 12 c                  c rows of logits at a time: mu_model_logit_rows()
  *     workspace      e r (5 h + f + q + w) + 20 r + 4 positions rotary_dims + 2048
- *                                                  gradients in flight, ids, tables; with tp > 1 6 h, in a gated MLP 2 f
+ *                                                  gradients in flight, ids, tables; with tp > 1 6 h, in a gated
+ *                                                  MLP 2 f
  *     communication  e r h + 16 h                  when tp > 1
  *
  * With adapters (LoRA) of rank k, gradients and optimizer are of their T parameters alone (P stays the whole: base and
- * adapters), and workspace has 2 e r k more, with adapters of queries, keys or values e r times the widest of them, with
- * tp 1 also 16 h; communication has 4 times the replicated halves of the adapters of a layer's attention, or MLP.
+ * adapters), and workspace has 2 e r k more, with adapters of queries, keys or values e r times the widest of them,
+ * with tp 1 also 16 h; communication has 4 times the replicated halves of the adapters of a layer's attention, or MLP.
  *
- * hidden_dropout: workspace has 2 e r h more, with tp > 1 e r h; muster.lora_dropout: e r times the widest adapted input.
+ * hidden_dropout: workspace has 2 e r h more, with tp > 1 e r h; muster.lora_dropout: e r times the widest adapted
+ * input.
  *
  * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and
  * the shards-th part of each matrix's rows, rounded up; else Q is P.

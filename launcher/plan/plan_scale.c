@@ -11,7 +11,8 @@ static double uniform(mu_mt19937_t *rng)
     return ((double)mu_mt19937_next(rng) + 0.5) / 4294967296.0;
 }
 
-/* The z below which a normal variable stays with probability exp(log_p), by Newton's method from a bound of its tail. */
+/* The z below which a normal variable stays with probability exp(log_p), by Newton's method from a bound of its
+ * tail. */
 static double normal_quantile(double log_p)
 {
     double tail = -expm1(log_p); /* of being above */

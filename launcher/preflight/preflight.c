@@ -42,7 +42,8 @@ static const char *of_environment(const char *name)
     return value && *value ? value : NULL;
 }
 
-/* By which rule the user wants RoCE's GID to be chosen; the worker then chooses none (worker/train/device_context_nccl.c). */
+/* By which rule the user wants RoCE's GID to be chosen; the worker then chooses none
+ * (worker/train/device_context_nccl.c). */
 static char *rule_for_gid(void)
 {
     static const char *const rules[] = {"NCCL_IB_GID_INDEX", "NCCL_IB_ADDR_FAMILY", "NCCL_IB_ADDR_RANGE",

@@ -17,7 +17,7 @@ typedef struct mu_judge {
     const bool *asked_back; /* of host i: this machine needs no way back */
     bool asked_daemon;
     const char *hca;                 /* NCCL_IB_HCA, where the user has set it; else NULL */
-    bool without_rdma;               /* the user has told NCCL so; counts unless muster.transport is rdma */
+    bool without_rdma;               /* the settings of NCCL say so; counts unless muster.transport is rdma */
     const mu_preflight_mesh_t *mesh; /* NULL: whether hosts reach each other was not asked */
     mu_preflight_report_t *report;
 } mu_judge_t;
@@ -28,7 +28,7 @@ void mu_preflight_judge(mu_judge_t *judge);
 void mu_preflight_judge_devices(mu_judge_t *judge);
 void mu_preflight_judge_rdma(mu_judge_t *judge);
 void mu_preflight_mesh_judge(const mu_preflight_mesh_t *mesh, mu_judge_t *judge);
-/* What host i has for RDMA and what NCCL is told there, in a few words; NULL when it has no such device.
+/* What host i has for RDMA and what NCCL gets there, in a few words; NULL when it has no such device.
  * free() it. */
 char *mu_preflight_network(const mu_preflight_report_t *report, int host);
 

@@ -102,7 +102,7 @@ static void judge_volume(mu_judge_t *judge, int i, const json_t *storage)
 {
     const char *step = text_at(storage, "step"), *cookie = text_at(storage, "cookie");
     if (cookie ? strcmp(cookie, judge->cookie) == 0 : !step || strcmp(step, "cookie") != 0)
-        return; /* the same volume, or a trouble that comes before and has its own finding */
+        return; /* the same volume, or a failure before it, which has its own finding */
     const char *right = right_mount(judge);
     char *seen = mu_judge_shown(text_at(storage, "mount")),
          *wanted = mu_judge_shown(right ? right : "no host sees it");

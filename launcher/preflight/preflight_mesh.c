@@ -56,7 +56,7 @@ static bool is_ready(const mu_ready_t *ready, int i)
     return ready->host[i].phase == MU_READY_PHASE_READY;
 }
 
-/* The way to the hosts elsewhere, which is what mpirun will be told. Behind a ProxyJump only a name is known, and maybe
+/* The way to the hosts elsewhere, which is what mpirun will get. Behind a ProxyJump only a name is known, and maybe
  * not here; one that is not found is enough, since looking up takes time. */
 static void find_route(mu_preflight_mesh_t *mesh)
 {
@@ -252,7 +252,7 @@ void mu_preflight_mesh_receive_seen(mu_mesh_member_t *member, const json_t *answ
         return;
     }
     memcpy(member->result, result, sizeof result[0] * (size_t)member->peers);
-    member->told = true;
+    member->reported = true;
 }
 
 static void hear_member(mu_preflight_mesh_t *mesh, mu_mesh_member_t *member)
@@ -277,12 +277,12 @@ static void hear_here(mu_preflight_mesh_t *mesh)
         return;
     for (int k = 0; k < member->peers; k++)
         member->result[k] = mu_mesh_result(mesh->here, k);
-    member->told = true;
+    member->reported = true;
 }
 
 static bool is_waited_for(const mu_mesh_member_t *member)
 {
-    return !member->told && !member->missing;
+    return !member->reported && !member->missing;
 }
 
 static int waited_for(const mu_preflight_mesh_t *mesh)
@@ -322,7 +322,7 @@ static void add_facts(const mu_preflight_mesh_t *mesh, json_t *const *facts)
     for (int i = 0; i < mesh->members; i++) {
         const mu_mesh_member_t *member = &mesh->member[i];
         json_t *place = member->host < 0 ? NULL : json_object_get(facts[member->host], "mesh");
-        if (!place || !member->told)
+        if (!place || !member->reported)
             continue;
         json_t *lost = json_object();
         for (int k = 0; k < member->peers; k++) {

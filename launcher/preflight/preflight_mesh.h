@@ -1,6 +1,6 @@
 /*
- * The hosts among themselves: a firewall, a route or an MTU between two of them that both reach the launcher. When every
- * host has told its facts, and with them where it listens, each dials the others (common/control/mesh.h).
+ * The hosts among themselves: a firewall, a route or an MTU between two of them that both reach the launcher. When
+ * every host has reported its facts, and with them where it listens, each dials the others (common/control/mesh.h).
  *
  *     mu_preflight_mesh_new(ready, want, token)     NULL when the ranks are all on one machine, or do not talk over TCP
  *     mu_preflight_mesh_ask(mesh)                   "mesh" of the question that each host elsewhere is asked
@@ -28,8 +28,8 @@ typedef struct mu_mesh_member {
     char *instead; /* what it lacks, when it listens elsewhere than in MPI's network; NULL otherwise */
     int peer[MU_MESH_PEERS]; /* members that it dials */
     int peers;
-    mu_mesh_result_t result[MU_MESH_PEERS]; /* when `told` */
-    bool told;
+    mu_mesh_result_t result[MU_MESH_PEERS]; /* when `reported` */
+    bool reported;
 } mu_mesh_member_t;
 
 struct mu_preflight_mesh {

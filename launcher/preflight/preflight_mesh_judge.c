@@ -1,6 +1,6 @@
 /* Whom a broken connection is held against. A few hosts explain most broken pairs: the one with the most comes first,
- * then, without it, the next, until none is left. So a host behind a firewall is reported once, not by each other host; and
- * those that are not reported reach each other, and a run with muster.min_hosts can go on with them. */
+ * then, without it, the next, until none is left. So a host behind a firewall is reported once, not by each other
+ * host; and those that are not reported reach each other, and a run with muster.min_hosts can go on with them. */
 #include "launcher/preflight/preflight_mesh.h"
 #include "launcher/ready/ready_internal.h"
 
@@ -36,7 +36,7 @@ static side_t *sides_of(const mu_preflight_mesh_t *mesh)
     side_t *side = mu_calloc((size_t)mesh->members, sizeof *side);
     for (int i = 0; i < mesh->members; i++) {
         const mu_mesh_member_t *m = &mesh->member[i];
-        for (int k = 0; m->told && k < m->peers; k++)
+        for (int k = 0; m->reported && k < m->peers; k++)
             if (m->result[k] != MU_MESH_OK) {
                 add_broken(&side[i], m->peer[k], m->result[k], false);
                 add_broken(&side[m->peer[k]], i, m->result[k], true);
@@ -161,7 +161,7 @@ static void find_broken(const mu_preflight_mesh_t *mesh, const side_t *side, int
     free(fix);
 }
 
-/* What the host lacks; without what it has, when others lack it too, so that they are told in one line. */
+/* What the host lacks; without what it has, when others lack it too, so that one line reports them. */
 static char *lacks(const mu_preflight_mesh_t *mesh, const char *instead)
 {
     const char *has = strstr(instead, MU_MESH_HAS);

@@ -3,7 +3,7 @@
 #include "common/ready_text.h"
 #include "common/buf.h"
 
-enum { LINE = 2000 }; /* what is told of one host: a hundred ports have room */
+enum { LINE = 2000 }; /* what is reported of one host: a hundred ports have room */
 
 static bool is_used(const json_t *port)
 {
@@ -141,13 +141,13 @@ static void judge_open(mu_judge_t *judge, int i, const json_t *ibverbs)
     }
     if (!first)
         return;
-    const json_t *trouble = json_object_get(first, "trouble");
+    const json_t *failure = json_object_get(first, "trouble");
     char *name = mu_judge_shown(mu_judge_text(first, "name"));
-    char *detail = mu_judge_shown(mu_judge_text(trouble, "detail"));
+    char *detail = mu_judge_shown(mu_judge_text(failure, "detail"));
     char *more = closed > 1 ? mu_format("; of %d ports the first", closed) : mu_strdup("");
     mu_judge_find(judge, i, true, "net.device", mu_format("%s: %s%s", name, detail, more),
                   mu_strdup("a device that opens and registers memory"),
-                  fix_of(mu_judge_text(trouble, "cause")));
+                  fix_of(mu_judge_text(failure, "cause")));
     free(name);
     free(detail);
     free(more);

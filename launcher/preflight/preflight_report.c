@@ -77,23 +77,23 @@ static void report_group(const mu_preflight_report_t *report, const group_t *gro
 }
 
 /* What RDMA there is, a line for all hosts that have the same. */
-static void tell_network(const mu_preflight_report_t *report)
+static void print_network(const mu_preflight_report_t *report)
 {
     int n = report->hosts->count;
     char **words = mu_calloc((size_t)n + 1, sizeof *words);
-    bool *told = mu_calloc((size_t)n + 1, sizeof *told);
+    bool *printed = mu_calloc((size_t)n + 1, sizeof *printed);
     for (int i = 0; i < n; i++)
         words[i] = mu_preflight_network(report, i);
     for (int i = 0; i < n; i++) {
         mu_buf_t line = MU_BUF_INIT;
         int count = 0;
-        if (!words[i] || told[i])
+        if (!words[i] || printed[i])
             continue;
         mu_buf_addf(&line, "RDMA%s on ", report->rdma ? "" : " (not used)");
         for (int k = i; k < n; k++) {
             if (!words[k] || strcmp(words[k], words[i]) != 0)
                 continue;
-            told[k] = true;
+            printed[k] = true;
             if (++count <= NAMES_SHOWN)
                 mu_buf_addf(&line, "%s%s", count > 1 ? ", " : "", name_of(report, k));
         }
@@ -105,7 +105,7 @@ static void tell_network(const mu_preflight_report_t *report)
     for (int i = 0; i < n; i++)
         free(words[i]);
     free(words);
-    free(told);
+    free(printed);
 }
 
 static int unfit_hosts(const mu_preflight_report_t *report)
@@ -143,7 +143,7 @@ void mu_preflight_print(const mu_preflight_report_t *report)
                  unfit_hosts(report), report->looked_at, mu_status_exit(MU_PREFLIGHT));
     for (int g = 0; g < n; g++)
         report_group(report, &groups[g]);
-    tell_network(report);
+    print_network(report);
     mu_info("%d checks on %d host%s took %.1f s", report->checks, report->looked_at,
             report->looked_at == 1 ? "" : "s", report->seconds);
     free(groups);

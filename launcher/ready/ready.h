@@ -123,8 +123,8 @@ void mu_ready_free(mu_ready_t *ready);
 int mu_ready_count(const mu_ready_t *ready); /* hosts that are ready */
 /* Valid until the next call on `ready`. */
 mu_ready_host_t mu_ready_host(const mu_ready_t *ready, int index);
-/* Our address on the connection to the first ready host elsewhere, to which the guards of all hosts connect; "": unknown.
- * Valid until the next call on `ready`. */
+/* Our address on the connection to the first ready host elsewhere, to which the guards of all hosts connect; "":
+ * unknown. Valid until the next call on `ready`. */
 const char *mu_ready_control_address(const mu_ready_t *ready);
 /* {"hosts": [{"host", "stage", "ready", "reason", "detail", "address", "local", "tries", "ready_after"}]}; a
  * new reference. */

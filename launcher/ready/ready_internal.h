@@ -27,8 +27,8 @@ typedef struct mu_ready_state {
     mu_ready_phase_t phase;
     mu_stage_t stage;
     mu_reason_t reason;
-    bool local, shown; /* shown: some try told a cause */
-    bool asked;        /* `ssh -G` told where the host really is (found.name, found.port) */
+    bool local, shown; /* shown: some try reported a cause */
+    bool asked;        /* `ssh -G` reported where the host really is (found.name, found.port) */
     int tries, dials;
     bool pod_said;       /* mu_ready_pods() has reported it */
     int64_t nameless_ns; /* since when its name is not found; 0: it is, or was not looked up yet */
@@ -65,7 +65,7 @@ struct mu_ready {
 };
 
 typedef struct mu_ready_sum {
-    int ready, failed, waiting, unseen; /* unseen: waiting hosts that no try has told anything of */
+    int ready, failed, waiting, unseen; /* unseen: waiting hosts of which no try has reported anything */
 } mu_ready_sum_t;
 
 mu_ready_sum_t mu_ready_sum(const mu_ready_t *ready);

@@ -14,11 +14,11 @@ static const char *const fixes[MU_REASON_COUNT] = {
     [MU_REASON_NO_RESOLVER] = "check /etc/resolv.conf, and that the name server answers from here; in "
                               "Kubernetes a name server without an "
                               "upstream says so of a pod that is not up",
-    [MU_REASON_REFUSED] = "start sshd there, or give its port (port=2222 behind the name in the hostfile)",
+    [MU_REASON_REFUSED] = "start sshd there, or give its port (port=2222 after the name in the hostfile)",
     [MU_REASON_NO_ANSWER] = "check that the host is up and that no firewall drops TCP to its sshd",
     [MU_REASON_NO_ROUTE] = "check the network: there is no way from here to its address",
     [MU_REASON_NOT_SSH] =
-        "give sshd's port (port=2222 behind the name in the hostfile, or Port in ~/.ssh/config)",
+        "give sshd's port (port=2222 after the name in the hostfile, or Port in ~/.ssh/config)",
     [MU_REASON_SILENT] = "check that sshd, and not a proxy, listens there",
     [MU_REASON_THROTTLED] = "raise MaxStartups in its sshd_config, or look why sshd closes connections",
     [MU_REASON_SLOW] = "look at the login shell's start files there: `ssh HOST true` should return at once",

@@ -28,12 +28,12 @@ static bool spawn(pid_t *pid, char *const *argv, const int child[3])
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    sigset_t deaf, defaults;
-    sigemptyset(&deaf);
-    sigaddset(&deaf, SIGTERM);
-    sigaddset(&deaf, SIGINT);
-    sigaddset(&deaf, SIGUSR1);
-    sigaddset(&deaf, SIGQUIT);
+    sigset_t blocked, defaults;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGINT);
+    sigaddset(&blocked, SIGUSR1);
+    sigaddset(&blocked, SIGQUIT);
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
     sigaddset(&defaults, SIGHUP);
@@ -43,7 +43,7 @@ static bool spawn(pid_t *pid, char *const *argv, const int child[3])
     for (int i = 0; i < 3; i++)
         posix_spawn_file_actions_adddup2(&actions, child[i], i);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    posix_spawnattr_setsigmask(&attr, &deaf);
+    posix_spawnattr_setsigmask(&attr, &blocked);
     posix_spawnattr_setsigdefault(&attr, &defaults);
     int error = posix_spawnp(pid, argv[0], &actions, &attr, argv, environ);
     posix_spawn_file_actions_destroy(&actions);

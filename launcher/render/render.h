@@ -80,20 +80,20 @@ typedef struct mu_render_files {
 mu_buf_t *mu_render_file(mu_render_files_t *files, const char *name);
 void mu_render_files_release(mu_render_files_t *files);
 
-/* 01-claims.yaml, 02-account.yaml, 03-secret.yaml, or the one that `part` names. Errors: those of mu_plan_make(); MU_CONFIG
- * (a claim's size does not hold what the plan asks for, a path lies outside every volume). */
+/* 01-claims.yaml, 02-account.yaml, 03-secret.yaml, or the one that `part` names. Errors: those of mu_plan_make();
+ * MU_CONFIG (a claim's size does not hold what the plan asks for, a path lies outside every volume). */
 mu_status_t mu_render_storage(const mu_params_t *params, const mu_plan_query_t *query,
                               mu_render_files_t *out);
 /* What the parameters say of the config, as key=value: to be loaded with it. */
 void mu_argo_overrides(const mu_params_t *params, mu_args_t *out);
 /* 04-workflow.yaml, or what submits it again: 05-retrain.yaml and 06-alert.rules, which also follow the workflow with
- * `apart` and retrain_below=. query: of the same config, for serve=. Errors: MU_USAGE; MU_CONFIG, as of an MPIJob; those of
- * mu_plan_make(). */
+ * `apart` and retrain_below=. query: of the same config, for serve=. Errors: MU_USAGE; MU_CONFIG, as of an MPIJob;
+ * those of mu_plan_make(). */
 mu_status_t mu_render_argo(const mu_params_t *params, mu_config_t *config, const mu_plan_query_t *query,
                            mu_render_files_t *out);
-/* 07-smoke.yaml, the Job that tries the model, and 08-serve.yaml, what serves it; or the one that `part` names. Errors: those
- * of mu_plan_make(); MU_USAGE (parameters that contradict each other); MU_CONFIG (the model lies outside every volume,
- * memory= does not hold it). */
+/* 07-smoke.yaml, the Job that tries the model, and 08-serve.yaml, what serves it; or the one that `part` names.
+ * Errors: those of mu_plan_make(); MU_USAGE (parameters that contradict each other); MU_CONFIG (the model lies outside
+ * every volume, memory= does not hold it). */
 mu_status_t mu_render_serve(const mu_params_t *params, const mu_plan_query_t *query, mu_render_files_t *out);
 
 #endif

@@ -1,9 +1,10 @@
 /*
- * `render argo`: a ConfigMap with the config, a NetworkPolicy, and the WorkflowTemplate that fetches, imports, prepares,
- * trains, gates and exports. The ConfigMap's name holds the config's digest, so that no run ever sees another one's.
+ * `render argo`: a ConfigMap with the config, a NetworkPolicy, and the WorkflowTemplate that fetches, imports,
+ * prepares, trains, gates and exports. The ConfigMap's name holds the config's digest, so that no run ever sees
+ * another one's.
  *
- * Whoever submits the workflow sets its parameters; their names are those of the article that this serves. Parameters of
- * a workflow are texts: all values are quoted.
+ * Whoever submits the workflow sets its parameters; their names are those of the article that this serves. Parameters
+ * of a workflow are texts: all values are quoted.
  */
 #include "launcher/render/render_argo.h"
 #include "common/digest.h"
@@ -284,8 +285,8 @@ static void add_template(const mu_params_t *p, char *volumes[4], const char *con
         mu_argo_serve_steps(p, volumes, with->serve_memory, out);
 }
 
-/* The operator's names: WORKFLOW-train-worker-N; WORKFLOW is the template's name and, after a dash, what makes it unique:
- * five characters, or ten digits of a retraining. */
+/* The operator's names: WORKFLOW-train-worker-N; WORKFLOW is the template's name and, after a dash, what makes it
+ * unique: five characters, or ten digits of a retraining. */
 static mu_status_t check_name(const mu_params_t *p)
 {
     const char *name = mu_params_text(p, "name");

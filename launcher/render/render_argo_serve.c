@@ -1,7 +1,7 @@
 /*
- * The last steps of the workflow. `smoke` is a Job that tries the model; `serve` applies the Deployment; `served` waits until
- * its new pods are there and the old ones gone. That is a step of its own, in a pod of its own, because what a Deployment
- * says of itself right after it was applied is still about the one before.
+ * The last steps of the workflow. `smoke` is a Job that tries the model; `serve` applies the Deployment; `served`
+ * waits until its new pods are there and the old ones gone. That is a step of its own, in a pod of its own, because
+ * what a Deployment says of itself right after it was applied is still about the one before.
  */
 #include "launcher/render/render_argo.h"
 

@@ -1,7 +1,8 @@
 /*
- * What the steps of the workflow run: scripts for /bin/sh. A workflow's parameter NAME is the variable NAME in capitals.
- * The scripts' own variables: checkpoints and data, where the two volumes are mounted; weights, what was fetched; load, the
- * checkpoint that import made of it; save, the run; set, the data set; and "$@", what every verb that reads the config gets.
+ * What the steps of the workflow run: scripts for /bin/sh. A workflow's parameter NAME is the variable NAME in
+ * capitals. The scripts' own variables: checkpoints and data, where the two volumes are mounted; weights, what was
+ * fetched; load, the checkpoint that import made of it; save, the run; set, the data set; and "$@", what every verb
+ * that reads the config gets.
  *
  * Every step can be repeated. One that is to be left out verifies what should be there.
  */
@@ -85,8 +86,8 @@ const char mu_argo_get[] =
     "  mv \"$2.part\" \"$2\"\n"
     "}\n";
 
-/* A directory of Hugging Face says itself which files it has; another one is read as its server lists it. What was fetched
- * is listed with digests; model_weights_sha256 is the digest of that list. */
+/* A directory of Hugging Face says itself which files it has; another one is read as its server lists it. What was
+ * fetched is listed with digests; model_weights_sha256 is the digest of that list. */
 const char mu_argo_fetch_model[] =
     "list() { # ADDRESS FOLDER DEPTH\n"
     "  get \"$1/\" \"$2/.index\" || return\n"

@@ -1,7 +1,7 @@
 /*
- * The template of a pod, of a launcher or a worker, at the indentation that it has in an MPIJob. Pods run as an ordinary
- * user. The host key of every sshd is the job's key, which is mounted in all pods, so the launcher knows it beforehand
- * and checks it strictly.
+ * The template of a pod, of a launcher or a worker, at the indentation that it has in an MPIJob. Pods run as an
+ * ordinary user. The host key of every sshd is the job's key, which is mounted in all pods, so the launcher knows it
+ * beforehand and checks it strictly.
  */
 #include "common/config/config_keys.h"
 #include "launcher/render/render_impl.h"
@@ -119,7 +119,7 @@ static void add_sshd_command(const char *home, mu_buf_t *out)
         MU_RENDER_SSH_PORT, home, home);
 }
 
-/* When a pod goes, its sshd is told to end, and its ranks end with it; the hook comes before that. */
+/* When a pod goes, its sshd gets SIGTERM, and its ranks end with it; the hook comes before that. */
 static void add_drain(const mu_pod_t *pod, mu_buf_t *out)
 {
     mu_buf_addf(out,
@@ -131,8 +131,8 @@ static void add_drain(const mu_pod_t *pod, mu_buf_t *out)
 }
 
 /* sshd ends with 0 when it is asked to end. A container that ended with 0 is not started again, and the MPI operator
- * makes no pod again that is there: the worker would be lost. So process 1 ends with 0 only after the drain. A Job makes
- * a pod again that failed, and counts one that ended with 0 as done: there it never ends with 0. */
+ * makes no pod again that is there: the worker would be lost. So process 1 ends with 0 only after the drain. A Job
+ * makes a pod again that failed, and counts one that ended with 0 as done: there it never ends with 0. */
 static void add_sshd(const mu_pod_t *pod, mu_buf_t *out)
 {
     mu_buf_adds(out, "              command: [/bin/sh, -c]\n"
@@ -196,7 +196,7 @@ void mu_render_launcher(const mu_pod_t *pod, mu_buf_t *out)
     if (pod->launcher_is_node)
         add_sshd_command(home, out);
     mu_buf_adds(out, "                  exec muster run /etc/muster/config.yml --hostfile /etc/mpi/hostfile");
-    /* muster starts one worker a host unless it sees GPUs or is told */
+    /* muster starts one worker a host unless it sees GPUs or --workers says more */
     if (mu_params_number(p, "slots") > 1 && !mu_params_text(p, "gpus"))
         mu_buf_addf(out, " --workers %lld",
                     (long long)(mu_params_number(p, "workers") * mu_params_number(p, "slots")));

@@ -1,7 +1,7 @@
 /*
- * What trains again when a served model's feedback falls: Prometheus evaluates the rule; Alertmanager posts the alert to
- * Argo's server (/api/v1/events/NAMESPACE/alertmanager); the event's binding submits the workflow. The run and its data are
- * named after the alert's start, so that a repeated notification submits nothing new.
+ * What trains again when a served model's feedback falls: Prometheus evaluates the rule; Alertmanager posts the alert
+ * to Argo's server (/api/v1/events/NAMESPACE/alertmanager); the event's binding submits the workflow. The run and its
+ * data are named after the alert's start, so that a repeated notification submits nothing new.
  */
 #include "launcher/render/render_argo.h"
 

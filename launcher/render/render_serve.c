@@ -1,7 +1,7 @@
 /*
- * `render serve`: what serves a trained model. engine=muster: a Deployment of `muster serve` on the run itself; vllm: one of
- * vLLM on the exported directory; kserve: an InferenceService on it. New pods are ready before old ones go (maxUnavailable
- * 0), and a Job tries the model before (render_serve_smoke.c).
+ * `render serve`: what serves a trained model. engine=muster: a Deployment of `muster serve` on the run itself; vllm:
+ * one of vLLM on the exported directory; kserve: an InferenceService on it. New pods are ready before old ones go
+ * (maxUnavailable 0), and a Job tries the model before (render_serve_smoke.c).
  */
 #include "launcher/render/render_serve.h"
 #include "common/digest.h"
@@ -52,7 +52,8 @@ mu_status_t mu_serving_check(const mu_params_t *p)
     return MU_OK;
 }
 
-/* Bytes: weights and cache as the model computes, logits in fp32. Beside a better model its predecessor stays for a while. */
+/* Bytes: weights and cache as the model computes, logits in fp32. Beside a better model its predecessor stays for a
+ * while. */
 static int64_t needed(const mu_params_t *p, const mu_plan_t *plan)
 {
     const mu_model_t *m = &plan->config->model;

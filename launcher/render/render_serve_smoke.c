@@ -1,8 +1,8 @@
 /*
- * The Job that tries a model before it is rolled out. Its pod has the server that the Deployment will have, as a container
- * that runs beside (restartPolicy Always among the init containers), and a client that starts when the server is ready,
- * asks, and ends with 0 or not. Whoever rolls out waits for the Job: `kubectl wait`, a step of Argo Workflows, or Argo CD
- * and Helm, which read the annotations.
+ * The Job that tries a model before it is rolled out. Its pod has the server that the Deployment will have, as a
+ * container that runs beside (restartPolicy Always among the init containers), and a client that starts when the
+ * server is ready, asks, and ends with 0 or not. Whoever rolls out waits for the Job: `kubectl wait`, a step of Argo
+ * Workflows, or Argo CD and Helm, which read the annotations.
  */
 #include "launcher/render/render_serve.h"
 

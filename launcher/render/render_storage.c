@@ -1,7 +1,7 @@
 /*
- * `render storage`: what a workflow needs before it runs, in three parts that can be printed alone: claims with the sizes
- * that `muster plan` asks for; the account with exactly the verbs that Argo's executor and the MPIJob need; the place of a
- * Secret, which is filled by hand.
+ * `render storage`: what a workflow needs before it runs, in three parts that can be printed alone: claims with the
+ * sizes that `muster plan` asks for; the account with exactly the verbs that Argo's executor and the MPIJob need; the
+ * place of a Secret, which is filled by hand.
  */
 #include "common/log.h"
 #include "common/num.h"

@@ -1,11 +1,11 @@
 /*
- * ConfigMap, ServiceAccount, NetworkPolicy, TrainingRuntime and TrainJob of one run, for Kubeflow Trainer v2. Trainer makes
- * a JobSet of the runtime's template: a Job `launcher` of one pod and a Job `node` of the others, and it mounts keys and
- * hostfile into the containers that are named `node`.
+ * ConfigMap, ServiceAccount, NetworkPolicy, TrainingRuntime and TrainJob of one run, for Kubeflow Trainer v2. Trainer
+ * makes a JobSet of the runtime's template: a Job `launcher` of one pod and a Job `node` of the others, and it mounts
+ * keys and hostfile into the containers that are named `node`.
  *
- * Who starts what again is said by the two Jobs alone: a launcher that ends with 75 saved a checkpoint and is started again
- * without being counted; a code that another start cannot help fails its Job, and with it the JobSet; any other code counts
- * as one of `backoff`. A node that goes is made again.
+ * Who starts what again is said by the two Jobs alone: a launcher that ends with 75 saved a checkpoint and is started
+ * again without being counted; a code that another start cannot help fails its Job, and with it the JobSet; any other
+ * code counts as one of `backoff`. A node that goes is made again.
  */
 #include "common/log.h"
 #include "launcher/render/render_impl.h"

@@ -136,8 +136,8 @@ static void step_times(const walk_t *w, const mu_point_t *point, size_t n)
     free(ms);
 }
 
-/* The step up to which nothing must be done again: all of them while an attempt steps, and after one that came to its end;
- * else the newest checkpoint. */
+/* The step up to which nothing must be done again: all of them while an attempt steps, and after one that came to its
+ * end; else the newest checkpoint. */
 static int64_t durable_step(const mu_history_t *h)
 {
     size_t points, events;

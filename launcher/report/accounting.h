@@ -2,8 +2,8 @@
  * Where the time of a run went, from its directory alone: the points of metrics.jsonl between the events `launcher`,
  * `attempt`, `over` and `end`. Used by status, compare, track (Prometheus) and the table at the end of a run.
  *
- * The wall time runs while a launcher works on the run: from its event `launcher` to its event `end`, of a launcher that
- * was killed to the last sign of it, of one that lives to the last step. The parts add up to it:
+ * The wall time runs while a launcher works on the run: from its event `launcher` to its event `end`, of a launcher
+ * that was killed to the last sign of it, of one that lives to the last step. The parts add up to it:
  * - start: from the launcher's or the attempt's begin to the begin of its first step; pauses before an attempt too;
  * - of a step: data wait, exposed communication (what even the replica that came last waited), checkpoint stall before
  *   it, evaluation after it, as the workers measured them; compute is the rest of the step;

@@ -1,6 +1,6 @@
 /*
- * A chart of several curves as a figure of HTML: lines in one SVG that stretches with the page, labels as text beside it,
- * so that they keep their size on a telephone. The values are there in words and as a table too.
+ * A chart of several curves as a figure of HTML: lines in one SVG that stretches with the page, labels as text beside
+ * it, so that they keep their size on a telephone. The values are there in words and as a table too.
  */
 #ifndef MU_LAUNCHER_REPORT_CHART_H
 #define MU_LAUNCHER_REPORT_CHART_H

@@ -36,8 +36,8 @@ mu_status_t mu_summary_open(const char *dir, mu_summary_t *out);
 void mu_summary_close(mu_summary_t *summary);
 const char *mu_summary_fact(const mu_summary_t *summary, mu_fact_kind_t kind, const char *name);
 
-/* Names and kinds of the facts in which the runs differ, sorted; with one run, all facts. Valid as long as the summaries.
- * free() the array. */
+/* Names and kinds of the facts in which the runs differ, sorted; with one run, all facts. Valid as long as the
+ * summaries. free() the array. */
 const mu_fact_t **mu_summary_differences(const mu_summary_t *runs, int count, int *differences);
 /* The run's short name: the last part of its path, or the whole path where two runs share it. A new string. */
 char *mu_summary_label(const mu_summary_t *runs, int count, int run);

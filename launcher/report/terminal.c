@@ -94,8 +94,8 @@ void mu_terminal_size(int *columns, int *rows)
     *rows = size.ws_row;
 }
 
-/* In one write, so that nothing flickers over a slow ssh. A line is cleared before it is written: after one that fills the
- * width the cursor stands on its last cell. */
+/* In one write, so that nothing flickers over a slow ssh. A line is cleared before it is written: after one that fills
+ * the width the cursor stands on its last cell. */
 mu_status_t mu_terminal_draw(const char *lines)
 {
     mu_buf_t out = MU_BUF_INIT;

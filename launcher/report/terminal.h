@@ -8,8 +8,8 @@
  *         mu_terminal_close();
  *     }
  *
- * SIGINT, SIGTERM and SIGHUP end the wait with MU_TERMINAL_QUIT, so that the terminal is always restored; Ctrl-Z gives the
- * terminal back while the program is stopped. One at a time; it keeps its state in static variables, which signal
+ * SIGINT, SIGTERM and SIGHUP end the wait with MU_TERMINAL_QUIT, so that the terminal is always restored; Ctrl-Z gives
+ * the terminal back while the program is stopped. One at a time; it keeps its state in static variables, which signal
  * handlers need.
  */
 #ifndef MU_LAUNCHER_REPORT_TERMINAL_H

@@ -1,6 +1,6 @@
 /*
- * The full-screen view of a run as text: what `muster status --watch` shows. No terminal here: lines in, so a test needs
- * none either.
+ * The full-screen view of a run as text: what `muster status --watch` shows. No terminal here: lines in, so a test
+ * needs none either.
  */
 #ifndef MU_LAUNCHER_REPORT_VIEW_H
 #define MU_LAUNCHER_REPORT_VIEW_H
@@ -16,7 +16,8 @@ typedef struct mu_view {
     const char *keys;  /* the last line: what keys do; "" for none */
 } mu_view_t;
 
-/* At most `rows` lines with newlines between them, none wider than `columns`. Text that came from outside is escaped. */
+/* At most `rows` lines with newlines between them, none wider than `columns`. Text that came from outside is
+ * escaped. */
 void mu_view_draw(const mu_view_t *view, mu_buf_t *out);
 
 #endif

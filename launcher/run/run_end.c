@@ -41,8 +41,8 @@ static void stop_reason(mu_launch_t *r)
                  (long long)r->state.step, (long long)r->state.last_checkpoint);
 }
 
-/* Why it ended, for run.json and the verdict. What another start would only repeat is reported with its own words, since
- * the next one tells nothing else. */
+/* Why it ended, for run.json and the verdict. What another start would only repeat is reported with its own words,
+ * since the next one tells nothing else. */
 static void set_reason(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o)
 {
     char newest[256];

@@ -1,5 +1,5 @@
-/* What a launcher notes of its run in run.json that is no progress: where the ranks are, what they train on, and where the
- * time went. */
+/* What a launcher notes of its run in run.json that is no progress: where the ranks are, what they train on, and where
+ * the time went. */
 #ifndef MU_LAUNCHER_RUN_NOTES_H
 #define MU_LAUNCHER_RUN_NOTES_H
 

@@ -207,8 +207,8 @@ void mu_run_plan_prove(mu_run_plan_t *p, const mu_ready_t *ready)
     mu_settings_read(&p->settings);
 }
 
-/* Whether ranks must yield to each other: workers take all cores unless told otherwise, and the controller is
- * one more. */
+/* Whether ranks must yield to each other: workers take all cores unless the configuration says less, and the
+ * controller is one more. */
 static bool is_crowded(const mu_run_plan_t *p)
 {
     cpu_set_t set;

@@ -50,12 +50,12 @@ static void become_tracker(char *const *argv, pid_t keeper, const mu_secrets_t *
 static int wait_for(pid_t pid)
 {
     int how = 0, waited = 0;
-    bool told = false;
+    bool signalled = false;
     while (waitpid(pid, &how, WNOHANG) == 0) {
-        if (ending && !told)
+        if (ending && !signalled)
             kill(pid, MU_TRACK_END_SIGNAL);
-        told = ending;
-        waited += told ? 50 : 0;
+        signalled = ending;
+        waited += signalled ? 50 : 0;
         if (waited > END_MS)
             kill(pid, SIGKILL);
         mu_sleep_ms(50);

@@ -1,5 +1,5 @@
-/* The parent of a tracker: starts it with the credentials, starts it again when it is killed, and ends with its exit code.
- * What ends a keeper: the tracker's own end, MU_KEEPER_END_SIGNAL, the launcher's death. */
+/* The parent of a tracker: starts it with the credentials, starts it again when it is killed, and ends with its exit
+ * code. What ends a keeper: the tracker's own end, MU_KEEPER_END_SIGNAL, the launcher's death. */
 #ifndef MU_LAUNCHER_RUN_TRACKER_KEEPER_H
 #define MU_LAUNCHER_RUN_TRACKER_KEEPER_H
 

@@ -209,8 +209,8 @@ static bool chat(mu_asked_t *a, const mu_asked_limits_t *limits, mu_why_t *why)
     return true;
 }
 
-/* {"data": {"ndarray": ["text"]}}; one string and rows of one string are taken as well. Its answer has up to 100 tokens at
- * temperature 0.7, as the set-up that made these paths known; a "parameters" object changes that. */
+/* {"data": {"ndarray": ["text"]}}; one string and rows of one string are taken as well. Its answer has up to 100
+ * tokens at temperature 0.7, as the set-up that made these paths known; a "parameters" object changes that. */
 static bool seldon(mu_asked_t *a, const mu_asked_limits_t *limits, mu_why_t *why)
 {
     const json_t *data = member(a->body, "data"), *rows = member(data, "ndarray");
@@ -251,8 +251,8 @@ static bool v2(mu_asked_t *a, const mu_asked_limits_t *limits, mu_why_t *why)
     return add_prompt(a, input, why) && sampling(a, parameters, limits, why);
 }
 
-/* {"inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [N], "data": ["text", ...]}], "parameters": {...}}; the
- * binary form of an extension is not taken. */
+/* {"inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [N], "data": ["text", ...]}], "parameters": {...}};
+ * the binary form of an extension is not taken. */
 static bool v2_infer(mu_asked_t *a, const mu_asked_limits_t *limits, mu_why_t *why)
 {
     const json_t *inputs = member(a->body, "inputs"), *input = json_array_get(inputs, 0);

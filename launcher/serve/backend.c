@@ -140,7 +140,7 @@ static void take_message(mu_backend_t *b, mu_engine_message_t *m, mu_backend_tak
                (m->type == MU_ENGINE_SCORE || m->type == MU_ENGINE_TOKEN || m->type == MU_ENGINE_DONE)) {
         take(arg, b, m);
     } else {
-        mu_error("the engine sent a frame of type %d that nobody waits for", (int)m->type);
+        mu_error("the engine sent a unexpected frame of type %d", (int)m->type);
         b->state = MU_BACKEND_DEAD;
     }
     mu_engine_release(m);

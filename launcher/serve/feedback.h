@@ -8,8 +8,8 @@
  *     mu_feedback_take / _write / _acknowledge                     the loop: writes what has come, then answers
  *     mu_feedback_close(feedback)
  *
- * A line: {"time", "id", "version", "reward", "truth", "request", "response"}; id: the answer's, where the client sent it
- * back; reward and truth: null where there is none. A file that grows over `limit` is set aside as PATH.TIME.
+ * A line: {"time", "id", "version", "reward", "truth", "request", "response"}; id: the answer's, where the client sent
+ * it back; reward and truth: null where there is none. A file that grows over `limit` is set aside as PATH.TIME.
  */
 #ifndef MU_LAUNCHER_FEEDBACK_H
 #define MU_LAUNCHER_FEEDBACK_H

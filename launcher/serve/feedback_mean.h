@@ -10,8 +10,8 @@ typedef struct mu_feedback_mean {
     double mean;              /* of the rewards; NAN: there is none */
 } mu_feedback_mean_t;
 
-/* Errors: MU_NOINPUT, MU_IO; MU_DATA, a line is no record (file and line are named). A last line that a crash cut, without
- * its end, is left out and warned of. */
+/* Errors: MU_NOINPUT, MU_IO; MU_DATA, a line is no record (file and line are named). A last line that a crash cut,
+ * without its end, is left out and warned of. */
 mu_status_t mu_feedback_mean(const char *path, mu_feedback_mean_t *out);
 
 #endif

@@ -11,9 +11,9 @@
 #include "common/commands/serve_commands.h"
 #include "launcher/serve/backend.h"
 
-/* Serves until SIGTERM or SIGINT. spawn, arg: become the engine of a checkpoint. Errors: MU_USAGE (an address that others
- * reach, without a token), MU_UNREADY (the address cannot be had), those of mu_served_open(); that of an engine which ends
- * before it was ready once. */
+/* Serves until SIGTERM or SIGINT. spawn, arg: become the engine of a checkpoint. Errors: MU_USAGE (an address that
+ * others reach, without a token), MU_UNREADY (the address cannot be had), those of mu_served_open(); that of an engine
+ * which ends before it was ready once. */
 mu_status_t mu_serve_run(const mu_serve_args_t *args, mu_backend_spawn_t spawn, void *arg);
 
 #endif

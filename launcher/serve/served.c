@@ -39,8 +39,8 @@ static void take_ends(mu_served_t *m, const mu_config_t *config)
     m->nends = m->ends[0] >= 0;
 }
 
-/* One that is named, on the command line or by the model's configuration, must fit; that of the model's files is used when
- * muster knows it. */
+/* One that is named, on the command line or by the model's configuration, must fit; that of the model's files is used
+ * when muster knows it. */
 static mu_status_t find_chat(mu_served_t *m, const mu_checkpoint_t *files_of, const mu_config_t *config,
                              const char *name)
 {

@@ -1,6 +1,6 @@
 /*
- * A model as the front knows it: where it lies, what it is called, its tokenizer, what ends its texts. The weights are the
- * engine's (backend.h).
+ * A model as the front knows it: where it lies, what it is called, its tokenizer, what ends its texts. The weights are
+ * the engine's (backend.h).
  */
 #ifndef MU_LAUNCHER_SERVED_H
 #define MU_LAUNCHER_SERVED_H
@@ -31,9 +31,10 @@ typedef struct mu_served_wish {
     int noverrides;
 } mu_served_wish_t;
 
-/* reference: as a command names a model. Errors: those of mu_checkpoint_newest(), MU_NOINPUT (it carries no tokenizer; an
- * adapter has no base),
- * MU_CONFIG (the chat template that was named does not fit; an adapter's base has other weights), of an override MU_CONFIG and MU_USAGE. */
+/* reference: as a command names a model. Errors: those of mu_checkpoint_newest(), MU_NOINPUT (it carries no tokenizer;
+ * an adapter has no base),
+ * MU_CONFIG (the chat template that was named does not fit; an adapter's base has other weights), of an override
+ * MU_CONFIG and MU_USAGE. */
 mu_status_t mu_served_open(const char *reference, const mu_served_wish_t *wish, mu_served_t **out);
 void mu_served_free(mu_served_t *model); /* NULL is fine */
 /* A prompt's ids, as `muster generate` makes them. Errors: MU_USAGE, it is empty and the model has no token to begin

@@ -1,6 +1,6 @@
 /*
- * MLflow's REST interface (version 2.0 of it, as servers 2.x and 3.x speak): experiments, runs, batches, the artifact proxy
- * and the model registry.
+ * MLflow's REST interface (version 2.0 of it, as servers 2.x and 3.x speak): experiments, runs, batches, the artifact
+ * proxy and the model registry.
  *
  *     mu_mlflow_open(&options, &mlflow)
  *     mu_mlflow_experiment(), mu_mlflow_find_run(), mu_mlflow_create_run()
@@ -9,9 +9,10 @@
  *     mu_mlflow_upload(), mu_mlflow_register(), mu_mlflow_alias()
  *     mu_mlflow_close(mlflow)
  *
- * A call that fails logs nothing, since most are tried again; mu_mlflow_why() has the reason, which names the server and
- * holds no credentials. Errors of all calls: MU_UNREADY (no answer, 5xx, 408, 429, or an answer that is not MLflow's: another
- * try may help), MU_AUTH (401, 403), MU_NOINPUT (what was named is not there), MU_DATA (refused), MU_STOPPED (by options.stop).
+ * A call that fails logs nothing, since most are tried again; mu_mlflow_why() has the reason, which names the server
+ * and holds no credentials. Errors of all calls: MU_UNREADY (no answer, 5xx, 408, 429, or an answer that is not
+ * MLflow's: another try may help), MU_AUTH (401, 403), MU_NOINPUT (what was named is not there), MU_DATA (refused),
+ * MU_STOPPED (by options.stop).
  */
 #ifndef MU_LAUNCHER_TRACK_MLFLOW_H
 #define MU_LAUNCHER_TRACK_MLFLOW_H

@@ -1,5 +1,6 @@
 /*
- * The points of a run as trackers show them: lines of metrics.jsonl with gpt-neox's names where it has one, times in seconds.
+ * The points of a run as trackers show them: lines of metrics.jsonl with gpt-neox's names where it has one, times in
+ * seconds.
  *
  *     mu_points_read(path, from, &lines)       the whole lines that follow byte `from`
  *     for (size_t at = 0; mu_points_next(&lines, &at, &line, &n);)      each of them
@@ -29,17 +30,17 @@ typedef struct mu_track_point {
     int count;
 } mu_track_point_t;
 
-/* False for a line that is no point: a controller that was killed left it torn, the next one ended it and wrote the step
- * again. */
+/* False for a line that is no point: a controller that was killed left it torn, the next one ended it and wrote the
+ * step again. */
 bool mu_track_point_parse(const char *line, size_t n, mu_track_point_t *out);
 /* NULL: the point has no such value. */
 const mu_scalar_t *mu_track_point_find(const mu_track_point_t *point, const char *tag);
 
-/* Replaces `out` by whole lines, at most MU_POINTS_AT_ONCE bytes; none when nothing new is there or no file yet. Errors:
- * MU_IO; MU_DATA (a line that is too long). */
+/* Replaces `out` by whole lines, at most MU_POINTS_AT_ONCE bytes; none when nothing new is there or no file yet.
+ * Errors: MU_IO; MU_DATA (a line that is too long). */
 mu_status_t mu_points_read(const char *path, int64_t from, mu_buf_t *out);
-/* The line at byte *at of what mu_points_read() gave, n bytes without the newline, NUL bytes included (a damaged line can
- * hold some). Moves *at to the next line. False: there is none. */
+/* The line at byte *at of what mu_points_read() gave, n bytes without the newline, NUL bytes included (a damaged line
+ * can hold some). Moves *at to the next line. False: there is none. */
 bool mu_points_next(const mu_buf_t *lines, size_t *at, const char **line, size_t *n);
 /* Bytes of the file; 0 when it is missing. */
 int64_t mu_points_size(const char *path);

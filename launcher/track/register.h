@@ -1,5 +1,6 @@
-/* An exported directory as a version of a registered model: its files go through MLflow's artifact proxy into the artifacts of
- * the run that trained it, then a version is made of them. The same export again makes no second version. */
+/* An exported directory as a version of a registered model: its files go through MLflow's artifact proxy into the
+ * artifacts of the run that trained it, then a version is made of them. The same export again makes no second
+ * version. */
 #ifndef MU_LAUNCHER_TRACK_REGISTER_H
 #define MU_LAUNCHER_TRACK_REGISTER_H
 
@@ -20,8 +21,8 @@ typedef struct mu_register {
 
 /* Whether a registered model or an alias may have that name; logs nothing. */
 bool mu_register_name_ok(const char *name);
-/* Errors: MU_NOINPUT (no such directory, or no files in it), MU_IO, MU_UNREADY (the server does not answer), MU_AUTH, MU_DATA
- * (it refused). */
+/* Errors: MU_NOINPUT (no such directory, or no files in it), MU_IO, MU_UNREADY (the server does not answer), MU_AUTH,
+ * MU_DATA (it refused). */
 mu_status_t mu_register(const mu_register_t *ask);
 
 #endif

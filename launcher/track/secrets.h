@@ -1,7 +1,7 @@
 /*
- * Credentials of trackers. They come from the environment, or from a file that the environment names, and stay in memory
- * that is locked and left out of core files. What the environment held is overwritten, so no program that is started
- * afterwards, ranks and ssh included, has them, nor does a core file of theirs.
+ * Credentials of trackers. They come from the environment, or from a file that the environment names, and stay in
+ * memory that is locked and left out of core files. What the environment held is overwritten, so no program that is
+ * started afterwards, ranks and ssh included, has them, nor does a core file of theirs.
  *
  *     mu_secrets_take(&secrets)        first thing in a program, before it starts any other
  *     mu_secrets_get(secrets, name)
@@ -15,9 +15,9 @@
 
 typedef struct mu_secrets mu_secrets_t;
 
-/* MLFLOW_TRACKING_URI (which may hold a password), _USERNAME, _PASSWORD, _TOKEN and WANDB_API_KEY. When there is one of them,
- * this process writes no core files any more. White space at the end is cut off. Errors: MU_USAGE (a control character in
- * one of them); MU_BUG. */
+/* MLFLOW_TRACKING_URI (which may hold a password), _USERNAME, _PASSWORD, _TOKEN and WANDB_API_KEY. When there is one
+ * of them, this process writes no core files any more. White space at the end is cut off. Errors: MU_USAGE (a control
+ * character in one of them); MU_BUG. */
 mu_status_t mu_secrets_take(mu_secrets_t **out);
 /* Without a token in the environment: that of the file which MLFLOW_TRACKING_TOKEN_FILE names, if it names one. Errors:
  * MU_NOINPUT, MU_DATA, MU_IO; MU_BUG. */

@@ -1,6 +1,6 @@
 /*
- * A destination of a run's points. track.c calls deliver() again and again; what a sink has delivered it keeps in track.json,
- * so that another process goes on from there and each point is delivered once.
+ * A destination of a run's points. track.c calls deliver() again and again; what a sink has delivered it keeps in
+ * track.json, so that another process goes on from there and each point is delivered once.
  */
 #ifndef MU_LAUNCHER_TRACK_SINK_H
 #define MU_LAUNCHER_TRACK_SINK_H
@@ -21,8 +21,8 @@ typedef struct mu_sink_run {
 
 typedef struct mu_sink_kind {
     const char *name;
-    /* Delivers one part of what is new; *more: there may be another. Errors: MU_IO and MU_UNREADY (another try may help),
-     * MU_STOPPED, and others, which end the sink. `why` is filled where nothing was logged. */
+    /* Delivers one part of what is new; *more: there may be another. Errors: MU_IO and MU_UNREADY (another try may
+     * help), MU_STOPPED, and others, which end the sink. `why` is filled where nothing was logged. */
     mu_status_t (*deliver)(mu_sink_t *sink, const mu_sink_run_t *run, bool *more);
     void (*release)(mu_sink_t *sink);
 } mu_sink_kind_t;

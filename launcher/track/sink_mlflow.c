@@ -1,7 +1,7 @@
-/* A run of MLflow. The cursor holds the ids of experiment and run, the mark of the run directory, bytes of metrics.jsonl that
- * the server has, the config whose parameters it has, and the status it was given. A batch is sent, then the cursor is
- * written. A batch that is sent again (no answer came, or the tracker was killed in between) is the same points, which MLflow
- * keeps once: same name, step, time and value. */
+/* A run of MLflow. The cursor holds the ids of experiment and run, the mark of the run directory, bytes of
+ * metrics.jsonl that the server has, the config whose parameters it has, and the status it was given. A batch is sent,
+ * then the cursor is written. A batch that is sent again (no answer came, or the tracker was killed in between) is the
+ * same points, which MLflow keeps once: same name, step, time and value. */
 #include "common/file.h"
 #include "common/log.h"
 #include "launcher/track/cursor.h"

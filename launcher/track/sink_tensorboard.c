@@ -1,6 +1,6 @@
 /* Points are appended to the event file and synced, then the cursor says how long the event file is and how far
- * metrics.jsonl was read. What lies in the event file after that length was written by a tracker that was killed before it
- * wrote its cursor: it is cut off and written again. */
+ * metrics.jsonl was read. What lies in the event file after that length was written by a tracker that was killed
+ * before it wrote its cursor: it is cut off and written again. */
 #include "common/file.h"
 #include "common/log.h"
 #include "launcher/track/cursor.h"

@@ -1,6 +1,7 @@
 /*
- * TensorBoard's event files, written without TensorBoard: records (length, checksum of the length, bytes, checksum of the
- * bytes; CRC-32C, masked) that each hold one protobuf message `Event`. Every function appends one whole record to `out`.
+ * TensorBoard's event files, written without TensorBoard: records (length, checksum of the length, bytes, checksum of
+ * the bytes; CRC-32C, masked) that each hold one protobuf message `Event`. Every function appends one whole record to
+ * `out`.
  *
  *     mu_tb_header()                    once, first
  *     mu_tb_text()                      any time

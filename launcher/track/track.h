@@ -1,10 +1,10 @@
 /*
  * A tracker: takes the points of a run to where people look at them. It reads metrics.jsonl, run.json, config.yml and
- * checkpoint manifests of the run directory and writes there only its cursors, track.json, and its lock, track.lock, so it
- * cannot touch the training.
+ * checkpoint manifests of the run directory and writes there only its cursors, track.json, and its lock, track.lock,
+ * so it cannot touch the training.
  *
- * Each point is delivered once (sink.h). A destination that does not answer is tried again, after twice as long each time and
- * 30 s at most; the others go on meanwhile.
+ * Each point is delivered once (sink.h). A destination that does not answer is tried again, after twice as long each
+ * time and 30 s at most; the others go on meanwhile.
  */
 #ifndef MU_LAUNCHER_TRACK_H
 #define MU_LAUNCHER_TRACK_H
@@ -33,11 +33,12 @@ typedef struct mu_track {
 /* The signal by which a launcher ends its tracker: no scheduler sends it. */
 #define MU_TRACK_END_SIGNAL (SIGRTMIN + 7)
 
-/* Errors: MU_USAGE (MLFLOW_EXPERIMENT_NAME), MU_NOINPUT (no run there), MU_DATA (run.json, metrics.jsonl or track.json damaged, or a server refused what was
- * sent), MU_RUNDIR (another tracker has the run; a folder cannot be made), MU_IO (storage), MU_UNREADY (a server does not
- * answer, or the address to listen at cannot be had), MU_AUTH (a server refused the credentials), MU_STOPPED (stop). MU_IO,
- * MU_UNREADY and MU_AUTH of a destination only with `once` or after the run's end: until then they are logged and tried
- * again. What was not delivered is logged, with the command that does. */
+/* Errors: MU_USAGE (MLFLOW_EXPERIMENT_NAME), MU_NOINPUT (no run there), MU_DATA (run.json, metrics.jsonl or track.json
+ * damaged, or a server refused what was sent), MU_RUNDIR (another tracker has the run; a folder cannot be made), MU_IO
+ * (storage), MU_UNREADY (a server does not answer, or the address to listen at cannot be had), MU_AUTH (a server
+ * refused the credentials), MU_STOPPED (stop). MU_IO, MU_UNREADY and MU_AUTH of a destination only with `once` or
+ * after the run's end: until then they are logged and tried again. What was not delivered is logged, with the command
+ * that does. */
 mu_status_t mu_track(const mu_track_t *track);
 
 #endif

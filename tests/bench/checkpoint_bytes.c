@@ -3,10 +3,11 @@
  *
  *     bench_checkpoint_bytes DIR 70m|160m|410m|1.4b [WORKERS]           default 2 workers
  *
- * WORKERS processes hold the state of a model's dp replicas each, as a run does, and write a checkpoint below DIR together:
- * in one go as with async_checkpoint off, then by a copy in memory and its writing. Then each part of it alone, and a load
- * of all of it by all workers. DIR/cold, when it is there, is a command that is run before the load, to drop caches. Prints
- * "what seconds bytes": of the slowest worker, and of all workers together. Not a test: it asserts nothing.
+ * WORKERS processes hold the state of a model's dp replicas each, as a run does, and write a checkpoint below DIR
+ * together: in one go as with async_checkpoint off, then by a copy in memory and its writing. Then each part of it
+ * alone, and a load of all of it by all workers. DIR/cold, when it is there, is a command that is run before the load,
+ * to drop caches. Prints "what seconds bytes": of the slowest worker, and of all workers together. Not a test: it
+ * asserts nothing.
  */
 #include "common/clock.h"
 #include "common/digest.h"

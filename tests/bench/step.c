@@ -1,14 +1,15 @@
 /*
  * Where the time of one training step goes on one worker.
  *
- *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b|gpt2|smollm2] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16] [fp16] [recompute] [tune] [debug]
+ *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b|gpt2|smollm2] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16]
+ *     [fp16] [recompute] [tune] [debug]
  *
  * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that it would
- * take at the rate of a large product, or for what only moves bytes of a large copy, on this machine (the floor); on a CPU
- * before it the way of each product (docs/cpu-products.md).
+ * take at the rate of a large product, or for what only moves bytes of a large copy, on this machine (the floor); on a
+ * CPU before it the way of each product (docs/cpu-products.md).
  *     cpu        counts the time of the calling thread instead of the wall's, for one thread on a busy machine
- *     cuda       takes the first GPU; its step is timed without a wait between operations, and its operations in steps of
- *                their own with one after each
+ *     cuda       takes the first GPU; its step is timed without a wait between operations, and its operations in steps
+ *                of their own with one after each
  *     recompute  keeps each layer's input alone
  *     tune       measures the ways of each product first, as `muster.tune: auto` does, and prints their rates
  *     debug      with tune: the rate of every candidate

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Training on GPUs through NCCL gives the losses of training on CPUs: one worker, two replicas, tp 2 x dp 2 with divided
-# optimizer state, in fp32, in bf16, and in fp16 with its loss scale, whose skipped steps all workers agree on; a checkpoint
-# of GPUs goes on on CPUs. All workers share one card (MUSTER_SHARE_GPU).
+# optimizer state, in fp32, in bf16, and in fp16 with its loss scale, whose skipped steps all workers agree on; a
+# checkpoint of GPUs goes on on CPUs. All workers share one card (MUSTER_SHARE_GPU).
 # Where no card is, the environment names the stand-ins: MUSTER_CUDA_LIBRARY, MUSTER_NCCL_LIBRARY.
 . "$MUSTER_SOURCE/tests/e2e/lib.sh"
 export MUSTER_SHARE_GPU=1
@@ -42,8 +42,8 @@ done
 train half 4 2 zero_optimization.stage=1 precision=bfloat16
 grep -qE 'numbers .*bf16' "$scratch/half.out" || { cat "$scratch/half.out" >&2; fail "not in bf16"; }
 same_losses "$scratch/cpu.losses" "$scratch/half.losses" 1e-2 || fail "bf16 on GPUs is not near fp32 on the CPU"
-train behind 4 2 zero_optimization.stage=1 muster.overlap=false
-cmp "$scratch/both.losses" "$scratch/behind.losses" || fail "overlap changes the bits"
+train after 4 2 zero_optimization.stage=1 muster.overlap=false
+cmp "$scratch/both.losses" "$scratch/after.losses" || fail "overlap changes the bits"
 
 # the first scales overflow: no update, and the schedule waits
 scaling=(precision=fp16 fp16.initial_scale_power=25 fp16.hysteresis=1 train_iters=8)
@@ -62,7 +62,7 @@ train mixed 2 1 zero_optimization.stage=1 lr_decay_iters=6 exit_interval=3
 train mixed 1 1 muster.device=cpu lr_decay_iters=6
 same_losses "$scratch/cpu.losses" "$scratch/mixed.losses" 1e-4 || fail "a checkpoint of GPUs does not go on on CPUs"
 
-# eval and generate: the checkpoint's own precision, on the card unless told otherwise
+# eval and generate: the checkpoint's own precision, on the card unless the command says otherwise
 head -c 1000 "$scratch/data.txt" >"$scratch/short.txt"
 muster prepare "$scratch/model.yml" --input "$scratch/short.txt" --output "$scratch/short" split=0,1,0 >/dev/null 2>&1
 loss() { # loss NAME ARGUMENT...: the loss, and in NAME.log what it was computed on

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Adapters on a trained model: the base keeps its bits, checkpoints name it and are small, a stop changes no number, layouts
-# agree, and what is exported, merged and imported again computes the same.
+# Adapters on a trained model: the base keeps its bits, checkpoints name it and are small, a stop changes no number,
+# layouts agree, and what is exported, merged and imported again computes the same.
 . "$(dirname "$0")/lib.sh"
 make_data "$scratch/data"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# scripts/check-style refuses what it is there for: a circle between folders, an include of a folder above, a folder of 31
-# sources, a dead link, a name of an environment variable outside the table. And check-circles: files that call each other.
+# scripts/check-style refuses what it is there for: a circle between folders, an include of a folder above, a folder of
+# 31 sources, a dead link, a name of an environment variable outside the table. And check-circles: files that call each
+# other.
 . "$(dirname "$0")/lib.sh"
 tree=$scratch/tree
 mkdir "$tree" && tar -C "$MUSTER_SOURCE" --exclude=./build --exclude=.git -cf - . 2>/dev/null | tar -C "$tree" -xf -

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What every verb does with its command line and its streams: --help, options that are not there, a stdout that is full or
-# closed, a reader that has gone, files that may not be read.
+# What every verb does with its command line and its streams: --help, options that are not there, a stdout that is full
+# or closed, a reader that has gone, files that may not be read.
 . "$(dirname "$0")/lib.sh"
 
 verbs=$(muster --help | sed -nE 's/^  ([a-z]+)  .*/\1/p')
@@ -71,7 +71,7 @@ done <<END
 --num_nodes=2 --hostfile
 END
 
-# a path that no other host could be told
+# a path that cannot be given to another host
 expect_exit 73 muster run "$scratch/model.yml" --run-dir "$scratch/$(printf 'a\377')" 2>"$scratch/err"
 grep -q 'not UTF-8' "$scratch/err" || fail "$(cat "$scratch/err")"
 

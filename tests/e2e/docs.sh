@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The commands of the pages on bare metal, Slurm, Kubernetes, planning, gates and lineage, as they stand there: indented
-# lines, lines between fences, and words in backticks. Whatever stands for something (CONFIG..., RUN_DIR, hosts a and b) is put in; sbatch, scancel, kubectl and podman,
-# which want a cluster or the network, are played, and look at what they are given. A command that is not known here fails.
+# lines, lines between fences, and words in backticks. Whatever stands for something (CONFIG..., RUN_DIR, hosts a and
+# b) is put in; sbatch, scancel, kubectl and podman, which want a cluster or the network, are played, and look at what
+# they are given. A command that is not known here fails.
 . "$(dirname "$0")/lib.sh"
 cd "$MUSTER_SOURCE"
 python=

@@ -25,7 +25,7 @@ ended 75
 [ ! -e "$run/drain" ] || fail "the file drain is left"
 expect_exit 0 muster-worker --drain "$run" 2>/dev/null # the job has ended, its pods go
 
-# nobody there who could save: told, and soon
+# nobody there who could save: reported, and soon
 begin deaf muster.lease_timeout=5 train_iters=50000 lr_decay_iters=50000
 kill -9 "$launcher"
 wait "$launcher" 2>/dev/null || true

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Dropout, of the model and of adapters: layouts, accumulation, recomputation and a restart drop the same elements; evaluation
-# and generation drop none; rates of 0 are the run without the keys, bit for bit.
+# Dropout, of the model and of adapters: layouts, accumulation, recomputation and a restart drop the same elements;
+# evaluation and generation drop none; rates of 0 are the run without the keys, bit for bit.
 . "$(dirname "$0")/lib.sh"
 sed -i 's/^train_iters: .*/train_iters: 6/; s/^eval_interval: .*/eval_interval: 3/; s/^checkpoint_factor: .*/checkpoint_factor: 3/' "$scratch/model.yml"
 make_data "$scratch/data"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Whatever is signalled: 0 only after the last step, 75 only with the last step saved, and nothing is left behind.
+# Whatever is signalled: 0 only after the last step, 75 only with the last step saved, and nothing is left.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/watch.sh"
 make_data "$scratch/data"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `muster eval` and `muster generate` by many workers are those by one, in every layout; in bf16 they are near fp32; and
-# they leave nothing behind.
+# they leave nothing.
 . "$(dirname "$0")/lib.sh"
 make_data "$scratch/data"
 run=$scratch/run

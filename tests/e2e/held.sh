@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Standard error that nobody reads, as a terminal held with Ctrl-S, for longer than the lease: training goes on, and what
-# was to be read is there afterwards. A launcher that stood still is no reason to blame a rank.
+# Standard error that nobody reads, as a terminal held with Ctrl-S, for longer than the lease: training goes on, and
+# what was to be read is there afterwards. A launcher that stood still is no reason to blame a rank.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/watch.sh"
 make_data "$scratch/data"

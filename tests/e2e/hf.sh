@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A run becomes a Hugging Face directory, that a checkpoint, and that the start of another run: the same numbers all along.
+# A run becomes a Hugging Face directory, that a checkpoint, and that the start of another run: the same numbers all
+# along.
 . "$(dirname "$0")/lib.sh"
 make_data "$scratch/data"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The key of the control connections is in no core file: neither in one that the system writes, nor in what a debugger would
-# take. Launcher and guards hold it in memory that is left out of core files; nobody else has it.
+# The key of the control connections is in no core file: neither in one that the system writes, nor in what a debugger
+# would take. Launcher and guards hold it in memory that is left out of core files; nobody else has it.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/watch.sh"
 make_data "$scratch/data"

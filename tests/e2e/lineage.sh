@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# From an exported directory alone one walks back to every input; a byte that changes shows which models no longer follow.
+# From an exported directory alone one walks back to every input; a byte that changes shows which models no longer
+# follow.
 . "$(dirname "$0")/lib.sh"
 make_data "$scratch/data"
 export IMAGE_DIGEST=sha256:0123abcd

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A small Llama: the same losses in every layout, with recomputation and divided optimizer state; a checkpoint goes on in
-# another layout; it is exported, imported, and fine-tuned with more tokens in its vocabulary.
+# A small Llama: the same losses in every layout, with recomputation and divided optimizer state; a checkpoint goes on
+# in another layout; it is exported, imported, and fine-tuned with more tokens in its vocabulary.
 . "$(dirname "$0")/lib.sh"
 cat >>"$scratch/model.yml" <<MODEL
 norm: rmsnorm

@@ -1,5 +1,6 @@
-# Parameters of Open MPI that were set outside of muster, in the user's file and in the environment: what decides which ranks
-# run where is refused with file and line, or does not reach mpirun; of two lists that exclude each other the user's counts.
+# Parameters of Open MPI that were set outside of muster, in the user's file and in the environment: what decides which
+# ranks run where is refused with file and line, or does not reach mpirun; of two lists that exclude each other the
+# user's counts.
 . "$(dirname "$0")/lib.sh"
 make_data "$scratch/data"
 export HOME=$scratch/home
@@ -17,8 +18,8 @@ expect_exit 0 run excluded
 rm "$params"
 OMPI_MCA_rmaps=seq expect_exit 0 run variable
 grep -q OMPI_MCA_rmaps "$scratch/variable.err" || fail "the variable that is not passed on is not reported"
-# what MPI_Init says is printed by mpirun: it is part of the cause. Open MPI 4.1 loses its own texts at times ("Data unpack
-# would read past end of buffer"): then there is none in the log.
+# what MPI_Init says is printed by mpirun: it is part of the cause. Open MPI 4.1 loses its own texts at times ("Data
+# unpack would read past end of buffer"): then there is none in the log.
 OMPI_MCA_btl=nosuch expect_exit 81 muster run "$scratch/model.yml" --run-dir "$scratch/nosuch" train_iters=2 muster.max_restarts=0 2>"$scratch/nosuch.err"
 if grep -q '^--------' "$scratch/nosuch/logs/mpirun.log"; then
     tail -n 1 "$scratch/nosuch.err" | grep -qE 'in phase mpi_init at step 0: (A requested component .*Component: nosuch|It looks like MPI_INIT)' ||

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A run belongs to its directory, not to the path: another directory at the same path is left alone, and a directory that
-# is moved away ends its run. What resume found damaged is kept, and does not count for retention.
+# A run belongs to its directory, not to the path: another directory at the same path is left alone, and a directory
+# that is moved away ends its run. What resume found damaged is kept, and does not count for retention.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/watch.sh"
 make_data "$scratch/data"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # muster prepare: the same shards from every form of the same text, readable by h5py; what is wrong is said, with its
-# exit code, and leaves nothing behind.
+# exit code, and leaves nothing.
 . "$(dirname "$0")/lib.sh"
 make_data "$scratch/data"
 cd "$scratch"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A real Prometheus: promtool takes the metrics and the rules, a scrape has a run's figures, and the alert of a run that makes
-# no step fires. Needs Debian's package prometheus.
+# A real Prometheus: promtool takes the metrics and the rules, a scrape has a run's figures, and the alert of a run
+# that makes no step fires. Needs Debian's package prometheus.
 command -v prometheus >/dev/null && command -v promtool >/dev/null || { echo "skipped: no prometheus" && exit 77; }
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/watch.sh"

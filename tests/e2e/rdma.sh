@@ -1,6 +1,7 @@
 # muster check on hosts with RDMA that stands in for a real one: each host is a folder with its own tree of sysfs, an
-# `ssh` that only changes into it, and libraries with the names of NVML's and libibverbs'. What is right is told in one
-# line; a slow link, a port without an address and a container without devices are named with host and port, and 80.
+# `ssh` that only changes into it, and libraries with the names of NVML's and libibverbs'. What is right is reported in
+# one line; a slow link, a port without an address and a container without devices are named with host and port, and
+# 80.
 . "$(dirname "$0")/lib.sh"
 : "${MUSTER_STAND_INS:?the folder of the stand-ins for NVML and libibverbs}"
 export MUSTER_NVML=$MUSTER_STAND_INS/libstand_in_nvml.so MUSTER_IBVERBS=$MUSTER_STAND_INS/libstand_in_ibverbs.so

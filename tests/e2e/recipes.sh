@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# configs/recipes on one machine, very small: from nothing to an export; a step that is killed, then `make` again: the same
-# result bit for bit; a second `make` has nothing to do; a gate that is not met ends it before the export.
+# configs/recipes on one machine, very small: from nothing to an export; a step that is killed, then `make` again: the
+# same result bit for bit; a second `make` has nothing to do; a gate that is not met ends it before the export.
 . "$(dirname "$0")/lib.sh"
 command -v make >/dev/null || fail "make is needed: scripts/install-dependencies"
 cp -r "$MUSTER_SOURCE/configs/recipes" "$scratch/recipes"
@@ -16,8 +16,8 @@ done
 muster inspect whole/hf --lineage --verify >"$scratch/tree" 2>&1 || fail "$(cat "$scratch/tree")"
 grep -q 'input .*whole/quests.txt  \[same\]' "$scratch/tree" || fail "$(cat "$scratch/tree")"
 
-# killed FILE...: all processes of a make are killed once a checkpoint is there, and it is called again: each FILE is that of `whole`.
-# What is left of the ranks goes when the run begins again.
+# killed FILE...: all processes of a make are killed once a checkpoint is there, and it is called again: each FILE is
+# that of `whole`. What is left of the ranks goes when the run begins again.
 killed() {
     local group i file
     setsid make "${arguments[@]}" OUT=killed >"$scratch/killed.log" 2>&1 &

@@ -70,8 +70,8 @@ wait $piped
 ! LC_ALL=C grep -n '[^[:print:]]' "$scratch/piped" || fail "control bytes in a pipe"
 tail -20 "$scratch/piped" | grep -q "exit code 0" || fail "no end in the pipe: $(cat "$scratch/piped")"
 
-# The sum of the parts is the wall time, which is what the launcher lived; steps done twice are the lines of metrics.jsonl
-# that a later one replaces.
+# The sum of the parts is the wall time, which is what the launcher lived; steps done twice are the lines of
+# metrics.jsonl that a later one replaces.
 python3 - "$run" <<'PY'
 import collections, json, subprocess, sys
 run = sys.argv[1]

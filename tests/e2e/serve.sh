@@ -202,7 +202,7 @@ until_true 20 test -s "$scratch/last"
 ends TERM 0
 wait "${pids[0]}" || fail "a running request was cut"
 grep -q 'DONE' "$scratch/last" || fail "$(cat "$scratch/last")"
-[ -z "$(ls "$TMPDIR")" ] || fail "left behind: $(ls "$TMPDIR")"
+[ -z "$(ls "$TMPDIR")" ] || fail "left: $(ls "$TMPDIR")"
 
 # --- a token ---
 printf 'a-token-of-some-length\n' >"$scratch/token"

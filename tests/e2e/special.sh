@@ -35,7 +35,7 @@ for name in tuned tuned2; do losses "$scratch/$name" >"$scratch/$name.losses"; d
 same_losses "$scratch/tuned.losses" "$scratch/tuned2.losses" 1e-4 || fail "layouts differ"
 awk '$2 > 6.3 { exit 1 }' "$scratch/tuned.losses" || fail "not the trained weights: $(cat "$scratch/tuned.losses")"
 
-# a run goes on with what it grew to; others are told why they cannot
+# a run goes on with what it grew to; others get the reason why they cannot
 run tuned "${tune[@]}" train_iters=4 lr_decay_iters=3
 grep -q "resuming" "$scratch/tuned.out" || fail "$(cat "$scratch/tuned.out")"
 expect_exit 78 muster run "$scratch/model.yml" --run-dir "$scratch/odd" "${tune[@]}" finetune=false no_load_optim=true \

@@ -72,7 +72,7 @@ rm -r "$scratch/kept/checkpoints/step-00000008"
 run 0 kept optimizer.params.lr=2.0e-3 warmup=0.5 lr_decay_style=linear use_checkpoint_lr_scheduler=true
 [ "$(last kept)" = "$(last first)" ] || fail "with the checkpoint's schedule another end: $(last kept), not $(last first)"
 
-# moments that were not saved: told, and with no_load_optim begun anew
+# moments that were not saved: reported, and with no_load_optim begun anew
 run 0 bare no_save_optim=true exit_interval=4
 run 78 bare
 says bare 'no_load_optim'

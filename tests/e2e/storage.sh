@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What lies outside the run and passes never ends it for good: a full volume is 74 wherever it is noticed first, also where
-# /tmp is the one that is full, and a folder that somebody else made under the run's name in /tmp is not used.
+# What lies outside the run and passes never ends it for good: a full volume is 74 wherever it is noticed first, also
+# where /tmp is the one that is full, and a folder that somebody else made under the run's name in /tmp is not used.
 . "$(dirname "$0")/lib.sh"
 make_data "$scratch/data"
 train() { muster run "$scratch/model.yml" --workers 1 --run-dir "$run" train_iters=4; }

@@ -29,7 +29,8 @@ children() { # processes of this run's trackers
     pgrep -f "muster track $run " || true
 }
 
-# nobody listens, and a server that hangs: the run ends as if nothing were asked, and says what is missing, with the command
+# nobody listens, and a server that hangs: the run ends as if nothing were asked, and says what is missing, with the
+# command
 hang
 for uri in http://127.0.0.1:9 "http://127.0.0.1:$port"; do
     MLFLOW_TRACKING_URI=$uri expect_exit 0 run_of "bad-${uri##*:}" muster.track_wait=1 "tensorboard_dir=$scratch/board"

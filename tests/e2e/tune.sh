@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# muster.tune: auto measures how products are computed, once: a start that goes on takes what the run directory has, with the
-# same bits as a run that never stopped. Ways that a person wrote there are followed, and agree with others within 1e-6.
+# muster.tune: auto measures how products are computed, once: a start that goes on takes what the run directory has,
+# with the same bits as a run that never stopped. Ways that a person wrote there are followed, and agree with others
+# within 1e-6.
 . "$(dirname "$0")/lib.sh"
 sed -i 's/^hidden_size: 64/hidden_size: 192/' "$scratch/model.yml"
 make_data "$scratch/data"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Optimizer state divided over the replicas gives the numbers of whole state, in every layout; exchanges after the
-# computation give the bits of those beside it; a run changes stage and layout at a checkpoint; each stage resumes bit for bit.
+# computation give the bits of those beside it; a run changes stage and layout at a checkpoint; each stage resumes bit
+# for bit.
 . "$(dirname "$0")/lib.sh"
 # three replicas divide neither the vocabulary of 512 nor the width of 64 evenly
 sed -i 's/^train_batch_size: 16/train_batch_size: 12/' "$scratch/model.yml"
@@ -25,9 +26,9 @@ done
 
 for run in "2 1 0" "2 1 1" "4 2 1"; do
     read -r workers tp stage <<<"$run"
-    train behind "$workers" "$tp" "$stage" muster.overlap=false
-    cmp "$scratch/$workers-$tp-$stage.losses" "$scratch/behind.losses" || fail "$run: overlap changes the bits"
-    rm -r "$scratch/behind"
+    train after "$workers" "$tp" "$stage" muster.overlap=false
+    cmp "$scratch/$workers-$tp-$stage.losses" "$scratch/after.losses" || fail "$run: overlap changes the bits"
+    rm -r "$scratch/after"
 done
 
 # to step 8 one way, on another way

@@ -4,8 +4,8 @@
 
 #include "tests/unit/common/checkpoint/checkpoint_help.h"
 
-/* From the cleaning at the start of the attempt to the pruning to one. With `background` two checkpoints, of `step` with
- * `salt` and of the step after it with salt + 1, each written by two threads from copies. */
+/* From the cleaning at the start of the attempt to the pruning to one. With `background` two checkpoints, of `step`
+ * with `salt` and of the step after it with salt + 1, each written by two threads from copies. */
 static inline mu_status_t run_attempt(const char *dir, int64_t step, int attempt, int64_t salt,
                                       bool background)
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checkpoints beside the steps on a volume that is slow: no step waits, one that is due meanwhile is skipped and reported, the
-# values are those of a run that saves in the foreground. A stop waits for both. A worker killed between copy and commit: the
-# checkpoint before stands, and the next start goes on from it, bit for bit.
+# Checkpoints beside the steps on a volume that is slow: no step waits, one that is due meanwhile is skipped and
+# reported, the values are those of a run that saves in the foreground. A stop waits for both. A worker killed between
+# copy and commit: the checkpoint before stands, and the next start goes on from it, bit for bit.
 . "$(dirname "$0")/../e2e/lib.sh"
 : "${MUSTER_FAULTFS:?the library of faultfs.c}"
 sed -i 's/^eval_interval: .*/eval_interval: 100/; s/^checkpoint_factor: .*/checkpoint_factor: 2/' "$scratch/model.yml"

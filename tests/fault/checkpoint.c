@@ -2,7 +2,7 @@
  * A save is troubled at each of its file operations in turn: killed before it, killed in the middle of it,
  * refused with EIO, refused with ENOSPC from then on, written short. Whatever happens, a checkpoint that was
  * there is read back bit for bit, an exit of 0 means that the new one is, and the next attempt saves and
- * leaves nothing behind.
+ * leaves nothing.
  */
 #include "common/num.h"
 #include "tests/fault/attempt.h"

@@ -4,7 +4,8 @@
  * instead of the operation tear    half of the bytes are written, or the whole operation is done, then
  * SIGKILL eio     it fails with EIO and does nothing enospc  it fails with ENOSPC, and so does every later
  * write and open for writing short   half of the bytes are written, without an error; other operations are
- * left alone slow    each write to a shard takes FAULT_AT milliseconds longer FAULT_TRACE names a file that gets one line an operation: name, path, second path.
+ * left alone slow    each write to a shard takes FAULT_AT milliseconds longer FAULT_TRACE names a file that gets one
+ *                    line an operation: name, path, second path.
  */
 #include <errno.h>
 #include <fcntl.h>

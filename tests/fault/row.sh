@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Rows of the table in docs/faults.md, from the tests that make the faults. Sourced by tests/e2e/lib.sh and tests/hosts/lab.sh.
+# Rows of the table in docs/faults.md, from the tests that make the faults. Sourced by tests/e2e/lib.sh and
+# tests/hosts/lab.sh.
 #
 #     fault FAULT REPORTED CODE SECONDS LOST     one row, appended to the file that MUSTER_FAULTS names; without it nothing
 #     first_error FILE                           what a program's standard error said first as an error or a warning

@@ -1,4 +1,5 @@
-/* fault_save DIR STEP ATTEMPT SALT [background]: one attempt (attempt.h). Exits with the status of the first that fails. */
+/* fault_save DIR STEP ATTEMPT SALT [background]: one attempt (attempt.h). Exits with the status of the first that
+ * fails. */
 #include "common/num.h"
 #include "tests/fault/attempt.h"
 

@@ -1,6 +1,6 @@
 /*
- * Any bytes as a tar or zip archive, from a file, which can seek, and from a pipe, which cannot. A block that says it is
- * a tar header gets its right sum first, as someone who means harm would write it.
+ * Any bytes as a tar or zip archive, from a file, which can seek, and from a pipe, which cannot. A block that says it
+ * is a tar header gets its right sum first, as someone who means harm would write it.
  */
 #include "dataset/prepare/reader.h"
 #include "dataset/tokenizer/utf8.h"

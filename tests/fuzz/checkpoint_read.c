@@ -11,10 +11,10 @@ enum { FILES = 4, FILE_MAX = 1 << 16, ELEMENTS = 4096 };
 static void write_shard(const mu_manifest_t *m, mu_shard_t *s, const uint8_t *data, size_t n)
 {
     uint8_t *file = mu_calloc(1, (size_t)s->size);
-    size_t behind = (size_t)s->size - MU_SHARD_HEADER;
+    size_t room = (size_t)s->size - MU_SHARD_HEADER;
     mu_shard_header(m->info.run_id, m->info.step, m->info.attempt, s->name, (char *)file);
     if (n > 0)
-        memcpy(file + MU_SHARD_HEADER, data, n < behind ? n : behind);
+        memcpy(file + MU_SHARD_HEADER, data, n < room ? n : room);
     for (int i = 0; i < s->count; i++)
         mu_digest_bytes(file + s->slices[i].at, (size_t)mu_slice_bytes(&s->slices[i].slice),
                         s->slices[i].digest);

@@ -1,5 +1,6 @@
-# Ranks die in several ways, one after another, in one run: each is named, with the way it died, in time; each time the run
-# starts again by itself from its newest checkpoint; and its end is, bit for bit, that of a run that nobody disturbed.
+# Ranks die in several ways, one after another, in one run: each is named, with the way it died, in time; each time the
+# run starts again by itself from its newest checkpoint; and its end is, bit for bit, that of a run that nobody
+# disturbed.
 . "$(dirname "$0")/run_lib.sh"
 fleet head one two three
 hosts=(--hosts head:1,one:1,two:1,three:1)
@@ -37,7 +38,7 @@ wait_for 60 has_events attempt 4
 named 4 "$(cat "$LAB/since")" 0.5 4 '^[0-9.]+ three 4 ended with exit code 3 in phase (start|mpi_init)'
 fault_named "a rank ends before MPI_Init"
 
-# stopped: told soon, declared when its time is over
+# stopped: reported soon, declared when its time is over
 wait_for 60 has_events joined 4
 wait_for 60 step_past "$(last_step)"
 victim=$(rank_pid 2)
@@ -52,7 +53,7 @@ for try in 1 2 3 4 5 6; do
     wait_for 60 step_past "$(last_step)"
 done
 wait_for 30 has_events failed 5
-within "$since" "$(events stopped | tail -n 1 | cut -d' ' -f1)" 3 "told: stopped"
+within "$since" "$(events stopped | tail -n 1 | cut -d' ' -f1)" 3 "reported: stopped"
 named 5 "$since" 11 2 '^[0-9.]+ one 2 stands still .*stopped \(state T\)'
 fault_named "a rank stopped (SIGSTOP)"
 

@@ -1,5 +1,5 @@
-# The kernel kills a rank for memory: it is named so, not as "signal 9", and the run goes on. Needs the memory controller of
-# control groups, of either version.
+# The kernel kills a rank for memory: it is named so, not as "signal 9", and the run goes on. Needs the memory
+# controller of control groups, of either version.
 . "$(dirname "$0")/run_lib.sh"
 if [ -w /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then
     groups=/sys/fs/cgroup/memory limit=memory.limit_in_bytes usage=memory.usage_in_bytes none=-1

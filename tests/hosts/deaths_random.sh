@@ -1,5 +1,5 @@
-# Deaths of a random kind, at a random rank, at a random moment: each is named right. MUSTER_DEATHS says how many, MUSTER_SEED
-# repeats what a run has printed.
+# Deaths of a random kind, at a random rank, at a random moment: each is named right. MUSTER_DEATHS says how many,
+# MUSTER_SEED repeats what a run has printed.
 . "$(dirname "$0")/run_lib.sh"
 deaths=${MUSTER_DEATHS:-6} seed=${MUSTER_SEED:-$$}
 RANDOM=$seed

@@ -1,8 +1,8 @@
 /*
  * How often a key is in the memory of a process, or in a core file.
  *
- *     key_in_core PID HEX      prints two numbers: in what a core file of the process would hold, and in what is left out of
- *                              one (MADV_DONTDUMP: `dd` in /proc/PID/smaps)
+ *     key_in_core PID HEX      prints two numbers: in what a core file of the process would hold, and in what is left
+ *                              out of one (MADV_DONTDUMP: `dd` in /proc/PID/smaps)
  *     key_in_core FILE HEX     prints one number
  *
  * A key counts as its bytes and as its hex digits.
@@ -38,7 +38,8 @@ static long count(const unsigned char *text, size_t n, const void *word, size_t 
     return times;
 }
 
-/* In the bytes from..to of a file; what cannot be read is passed over. A hit on the seam of two chunks may count twice. */
+/* In the bytes from..to of a file; what cannot be read is passed over. A hit on the seam of two chunks may count
+ * twice. */
 static long count_in(search_t *s, int fd, unsigned long from, unsigned long to)
 {
     long times = 0;

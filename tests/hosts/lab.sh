@@ -130,7 +130,8 @@ EOF
             mount -t tmpfs tmpfs /dev/shm
             mkdir -m 0755 /run/sshd
             [ ! -d /root/.ssh ] || mount -t tmpfs tmpfs /root/.ssh
-            # what root of this machine has in its start files is no part of a test: some take locks, and keep them when killed
+            # what root of this machine has in its start files is no part of a test: some take locks, and keep them
+            # when killed
             for file in .bashrc .bash_profile .bash_login .profile; do
                 [ ! -f "/root/$file" ] || mount --bind /dev/null "/root/$file"
             done

@@ -1,6 +1,6 @@
-# Eight hosts, three of them late in three ways: one drops every packet, one has no name yet, one refuses. mpirun is executed
-# at most 1.5 s after the last sshd answers. 0.4 s of these are a login; what it takes here and now is measured and put in
-# their place, since a busy machine needs longer for it.
+# Eight hosts, three of them late in three ways: one drops every packet, one has no name yet, one refuses. mpirun is
+# executed at most 1.5 s after the last sshd answers. 0.4 s of these are a login; what it takes here and now is
+# measured and put in their place, since a busy machine needs longer for it.
 . "$(dirname "$0")/lab.sh"
 lab_begin
 hosts=(head h1 h2 h3 h4 silent nameless late)
@@ -28,7 +28,7 @@ began=$SECONDS
 for who in "silent no answer" "nameless name not found" "late refused (sshd not up)"; do
     lab_wait_for "'waiting: ... $who'" grep -qsF "$who" "$LAB/run.err"
 done
-lab_wait_for "five hosts to be told as ready" grep -qs 'hosts 5/8 ready' "$LAB/run.err"
+lab_wait_for "five hosts to be reported as ready" grep -qs 'hosts 5/8 ready' "$LAB/run.err"
 sleep $((5 - (SECONDS - began)))
 lab_in silent iptables -F
 sleep 1

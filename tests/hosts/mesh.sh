@@ -1,6 +1,6 @@
 # Hosts that all reach the launcher but not each other: a firewall that drops, one that rejects, a way on which only
-# small packets pass, all ports closed, no address in MPI's network. Each is named with its hosts, at once, and 80; a good
-# set of hosts passes.
+# small packets pass, all ports closed, no address in MPI's network. Each is named with its hosts, at once, and 80; a
+# good set of hosts passes.
 . "$(dirname "$0")/lab.sh"
 lab_begin
 hosts=(a b c d e f)
@@ -19,7 +19,7 @@ check() {
 }
 
 expect() { # HOSTS FOUND
-    grep -A1 -- "  net.mesh  *$1\$" "$LAB/check.err" | grep -q "found: $2; wanted" || lab_fail "'$1: $2' is not told"
+    grep -A1 -- "  net.mesh  *$1\$" "$LAB/check.err" | grep -q "found: $2; wanted" || lab_fail "'$1: $2' is not reported"
 }
 
 environment=(A=A)
@@ -94,7 +94,7 @@ expect f "cannot reach any other host (TCP, ports 29500 to 29999: no route)"
 grep -q "NOT STARTED: 1 of 6 hosts" "$LAB/check.err" || lab_fail "others are named"
 grep -q '"address": "10.8.0.2"' "$LAB/out" || lab_fail "the others do not meet there"
 
-# a network for each host and a router between them, as pods on several nodes have it: mpirun is told the interface
+# a network for each host and a router between them, as pods on several nodes have it: mpirun gets the interface
 lab_route() {
     nsenter -t "$LAB_BRIDGE" -n "$@"
 }
@@ -113,4 +113,4 @@ lab_hostfile a b
 start routed
 [ "$status" -eq 83 ] || lab_fail "routed networks: exit $status, wanted 83: mpirun's own failure"
 if grep -q net.mesh "$LAB/check.err"; then lab_fail "routed hosts are named"; fi
-grep -q -- "--mca btl_tcp_if_include eth0 " "$LAB/words" || lab_fail "mpirun was told: $(cat "$LAB/words")"
+grep -q -- "--mca btl_tcp_if_include eth0 " "$LAB/words" || lab_fail "mpirun got: $(cat "$LAB/words")"

@@ -1,5 +1,5 @@
-# Preflight on real hosts: another volume on one host, a read-only one, a blocked way back, missing MPI, too few files; each
-# named with its host, and 80. A good set of hosts passes with the same command.
+# Preflight on real hosts: another volume on one host, a read-only one, a blocked way back, missing MPI, too few files;
+# each named with its host, and 80. A good set of hosts passes with the same command.
 . "$(dirname "$0")/lab.sh"
 lab_begin
 lab_host head
@@ -46,7 +46,7 @@ echo "took $took s"
 lab_at_most "$took" 30 "$delay" || lab_fail "took $took s"
 grep -q "NOT STARTED: 5 of 6 hosts failed preflight (exit 80" "$LAB/check.err" || lab_fail "does not count them"
 expect() { # CHECK HOST FOUND
-    grep -A1 -- "  $1 .*\b$2\$" "$LAB/check.err" | grep -q "found: .*$3" || lab_fail "$1 on $2 is not told"
+    grep -A1 -- "  $1 .*\b$2\$" "$LAB/check.err" | grep -q "found: .*$3" || lab_fail "$1 on $2 is not reported"
 }
 expect storage.same_volume apart "sees .*/other-volume.*wanted: this machine.s volume .*/volume"
 expect storage.write readonly "create fails: Read-only file system"

@@ -1,5 +1,5 @@
-# What ssh said last is what is reported: a refusal as PAM words it, final at once, and no wait until ready_timeout. A start
-# file that prints without an end of line before muster-worker's hello does not hide it.
+# What ssh said last is what is reported: a refusal as PAM words it, final at once, and no wait until ready_timeout. A
+# start file that prints without an end of line before muster-worker's hello does not hide it.
 . "$(dirname "$0")/lab.sh"
 lab_begin
 for name in head one two; do lab_host $name; done

@@ -1,6 +1,6 @@
-# A run over three hosts: the controller beside the launcher on the first, a worker on each of the others. It comes to its
-# end, and its model is evaluated and writes over the same hosts. Then a host is cut off: it is named, and its rank does not
-# go on alone.
+# A run over three hosts: the controller beside the launcher on the first, a worker on each of the others. It comes to
+# its end, and its model is evaluated and writes over the same hosts. Then a host is cut off: it is named, and its rank
+# does not go on alone.
 . "$(dirname "$0")/lab.sh"
 lab_begin
 for name in head one two; do lab_host $name; done

@@ -1,6 +1,6 @@
-# A host is cut off, first both ways, then one way only: it is declared within 10 s, its rank ends itself within the lease, and
-# nothing else of the run is left there soon after, although nobody can reach it; and the run goes on when the host is back, to
-# the end of a run that nobody disturbed.
+# A host is cut off, first both ways, then one way only: it is declared within 10 s, its rank ends itself within the
+# lease, and nothing else of the run is left there soon after, although nobody can reach it; and the run goes on when
+# the host is back, to the end of a run that nobody disturbed.
 . "$(dirname "$0")/run_lib.sh"
 fleet head one two three
 hosts=(--hosts head:1,one:1,two:1,three:1)

@@ -1,5 +1,6 @@
-# The address that was proved is the one that is used. Hosts whose names resolve to IPv6 first, over which nothing passes,
-# train over IPv4; hosts that the list names by their IPv6 addresses train over IPv6, although IPv4 leads nowhere.
+# The address that was proved is the one that is used. Hosts whose names resolve to IPv6 first, over which nothing
+# passes, train over IPv4; hosts that the list names by their IPv6 addresses train over IPv6, although IPv4 leads
+# nowhere.
 . "$(dirname "$0")/run_lib.sh"
 fleet head one two
 n=0
@@ -36,8 +37,8 @@ losses() {
 }
 [ "$(losses four)" = "$(losses six)" ] || lab_fail "the losses differ"
 
-# Names that Open MPI 4 does not take as they are: one with an underscore, and one that equals the launcher's own host name
-# up to the dot. The launcher's own name it has to take: another is refused at once.
+# Names that Open MPI 4 does not take as they are: one with an underscore, and one that equals the launcher's own host
+# name up to the dot. The launcher's own name it has to take: another is refused at once.
 echo "${LAB_ADDRESS[one]} o_ne" >>"$LAB/etc/hosts"
 echo "o_ne $(sed -n "s/^one //p" "$LAB/known_hosts")" >>"$LAB/known_hosts"
 for name in head one two; do lab_in "$name" iptables -F; done
@@ -49,4 +50,4 @@ lab_in head bash -c 'echo he_ad >/proc/sys/kernel/hostname'
 begin refused "${hosts[@]}" --hosts one:1,two:1
 ended 78
 grep -q he_ad "$LAB/refused.err" || lab_fail "the name is not reported: $(cat "$LAB/refused.err")"
-fault "the launcher's own host name is none for Open MPI 4" "$(first_error "$LAB/refused.err")" 78 "at once" "nothing"
+fault "the launcher's own host name is invalid for Open MPI 4" "$(first_error "$LAB/refused.err")" 78 "at once" "nothing"

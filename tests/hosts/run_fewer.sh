@@ -1,5 +1,5 @@
-# With muster.min_hosts a run goes on without a host that was cut off, in the layout that fits the others; and its losses are,
-# within what another order of summation does, those of a run that nobody disturbed.
+# With muster.min_hosts a run goes on without a host that was cut off, in the layout that fits the others; and its
+# losses are, within what another order of summation does, those of a run that nobody disturbed.
 . "$(dirname "$0")/run_lib.sh"
 fleet head one two three
 hosts=(--workers 3 --hosts one:1,two:1,three:1 train_iters=160 lr_decay_iters=160)

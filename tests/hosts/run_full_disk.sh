@@ -1,5 +1,6 @@
-# The volume fills up in the middle of a run: 74, and the last good checkpoint stands; with room again the run goes on from it,
-# to the end of a run that nobody disturbed. A process that only looks like one of ours survives every start and end.
+# The volume fills up in the middle of a run: 74, and the last good checkpoint stands; with room again the run goes on
+# from it, to the end of a run that nobody disturbed. A process that only looks like one of ours survives every start
+# and end.
 . "$(dirname "$0")/run_lib.sh"
 fleet head
 root=/proc/${LAB_INIT[head]}/root # the host's own view: its run directory is a small volume of its own

@@ -114,8 +114,8 @@ within() {
     within_took=$took
 }
 
-# end_named K SIGNAL RANK TEXT: the rank gets the signal, and its end is the K-th failure of the run, named within half a
-# second
+# end_named K SIGNAL RANK TEXT: the rank gets the signal, and its end is the K-th failure of the run, named within half
+# a second
 end_named() {
     local pid since took
     pid=$(rank_pid "$3")
@@ -138,8 +138,8 @@ named() {
     named_event=$event
 }
 
-# fault_named FAULT [CODE]: a row for the last failure that named() saw: what was reported, after how long, and the steps since
-# the newest checkpoint, which are made a second time
+# fault_named FAULT [CODE]: a row for the last failure that named() saw: what was reported, after how long, and the
+# steps since the newest checkpoint, which are made a second time
 fault_named() {
     local host rank words saved step
     read -r _ host rank words <<<"$named_event"
@@ -149,14 +149,14 @@ fault_named() {
     fault "$1" "rank $rank ($host) $words" "${2:-restarts}" "$within_took s" "${step:+$((step > ${saved:-0} ? step - ${saved:-0} : 0)) steps}"
 }
 
-# The attempt after a failure begins at the newest checkpoint that was committed before it: of each attempt but the first,
-# the step it begins with is at most one beyond, and not before, what `checkpoint` events told.
+# The attempt after a failure begins at the newest checkpoint that was committed before it: of each attempt but the
+# first, the step it begins with is at most one beyond, and not before, what `checkpoint` events say.
 repeats_no_more_than_needed() {
-    local told
-    told=$(sed -nE -e 's/.*"kind":"checkpoint".*"text":"step ([0-9]+) is saved.*/\1/p' -e 's/.*"kind":"failed".*/failed/p' "$run/events.jsonl" |
+    local saves
+    saves=$(sed -nE -e 's/.*"kind":"checkpoint".*"text":"step ([0-9]+) is saved.*/\1/p' -e 's/.*"kind":"failed".*/failed/p' "$run/events.jsonl" |
         awk '/failed/ { print n + 0; next } { n = $1 }')
-    sed -nE 's/^\{"step": ([0-9]+),.*/\1/p' "$run/metrics.jsonl" | awk -v told="$told" -v every=50 '
-        BEGIN { n = split(told, saved, "\n") }
+    sed -nE 's/^\{"step": ([0-9]+),.*/\1/p' "$run/metrics.jsonl" | awk -v saves="$saves" -v every=50 '
+        BEGIN { n = split(saves, saved, "\n") }
         NR > 1 && $1 != last + 1 {
             jumps++
             best = 0
@@ -165,7 +165,7 @@ repeats_no_more_than_needed() {
             if (($1 - 1) % every != 0 || last + 1 - $1 >= 2 * every || $1 - 1 < saved[jumps]) bad = 1
         }
         { last = $1 }
-        END { exit bad }' || lab_fail "steps were repeated in vain; saved before each failure: $(echo $told)"
+        END { exit bad }' || lab_fail "steps were repeated in vain; saved before each failure: $(echo $saves)"
 }
 
 losses() {

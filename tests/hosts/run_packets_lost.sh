@@ -1,6 +1,6 @@
-# A fifth of all packets lost, each way, at two hosts: heartbeats get through in time, nobody is declared dead. MUSTER_SECONDS says
-# for how long. MPI over TCP may well stand still for more than 10 s then: that it is the network is seen from what the ranks'
-# connections send again, and told.
+# A fifth of all packets lost, each way, at two hosts: heartbeats get through in time, nobody is declared dead.
+# MUSTER_SECONDS says for how long. MPI over TCP may well stand still for more than 10 s then: that it is the network
+# is seen from what the ranks' connections send again, and is reported.
 . "$(dirname "$0")/run_lib.sh"
 seconds=${MUSTER_SECONDS:-20}
 fleet head one two
@@ -19,7 +19,7 @@ while [ $SECONDS -lt $end ]; do
     sleep 0.5
 done
 [ -z "$(events failed)" ] || lab_fail "a false alarm: $(events failed)"
-echo "$seconds s at a loss of 20 %, $(($(last_step) - before)) steps; told: $(events lossy | wc -l) times that the network loses packets"
+echo "$seconds s at a loss of 20 %, $(($(last_step) - before)) steps; reported: $(events lossy | wc -l) times that the network loses packets"
 for host in one two; do reconnect $host; done
 kill -TERM "$(launcher_pid)"
 ended 75

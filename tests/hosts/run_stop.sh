@@ -1,5 +1,5 @@
-# SIGTERM ends a run over hosts with 75 and loses no step; SIGKILL of the launcher leaves no worker alive after the lease. A
-# start on the same directory goes on, and ends as a run that nobody disturbed.
+# SIGTERM ends a run over hosts with 75 and loses no step; SIGKILL of the launcher leaves no worker alive after the
+# lease. A start on the same directory goes on, and ends as a run that nobody disturbed.
 . "$(dirname "$0")/run_lib.sh"
 fleet head one two
 hosts=(--hosts head:1,one:1,two:1)

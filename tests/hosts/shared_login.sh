@@ -1,5 +1,5 @@
-# mpirun starts its daemons over the logins that readiness left open: it works while no new login would be accepted, also
-# on a host with its own port; and nothing of it is left when the logins end.
+# mpirun starts its daemons over the logins that readiness left open: it works while no new login would be accepted,
+# also on a host with its own port; and nothing of it is left when the logins end.
 . "$(dirname "$0")/lab.sh"
 lab_begin
 for name in head one two; do lab_host $name; done

@@ -1,5 +1,5 @@
-# Causes that go away: a name server that does not answer delays nobody else, a name that appears is found, a full sshd is
-# tried again. And host lists with addresses and users work as names do.
+# Causes that go away: a name server that does not answer delays nobody else, a name that appears is found, a full sshd
+# is tried again. And host lists with addresses and users work as names do.
 . "$(dirname "$0")/lab.sh"
 lab_begin
 for name in head one ghost busy; do lab_host $name; done
@@ -23,7 +23,7 @@ lab_hostfile one ghost
 lab_in head "$LAB/bin/muster" check "$LAB_CONFIG" --hostfile "$LAB/hostfile" --json >"$LAB/out" 2>"$LAB/names.err" &
 check=$!
 lab_wait_for "one to be ready" grep -qs "hosts 1/2 ready .*waiting: ghost" "$LAB/names.err"
-lab_wait_for "the name server's silence to be told" grep -qs "ghost name server does not answer" "$LAB/names.err"
+lab_wait_for "the name server's silence to be reported" grep -qs "ghost name server does not answer" "$LAB/names.err"
 echo "${LAB_ADDRESS[ghost]} ghost" >>"$LAB/etc/hosts"
 wait "$check" || lab_fail "exit code $?"
 echo "one ready after $(field one ready_after) s, ghost after $(field ghost ready_after) s"

@@ -1,5 +1,6 @@
-# The image, built by the distribution's container engine on a base that debootstrap makes, and run: two worker containers
-# and a launcher, with the commands, user and mounts of a rendered MPIJob, train the quick-start model over ssh.
+# The image, built by the distribution's container engine on a base that debootstrap makes, and run: two worker
+# containers and a launcher, with the commands, user and mounts of a rendered MPIJob, train the quick-start model over
+# ssh.
 #
 # Base and layers are kept in the build folder (image/): the next run starts from them. Everything that runs, runs in
 # PID and mount namespaces that end with this shell.
@@ -91,7 +92,7 @@ lab_in node bash -c '
         ip -n "$pod" address add "10.8.0.$i/24" dev eth0
         ip -n "$pod" link set eth0 up
     done' net "$kept/run" "${pods[@]}" || lab_fail "no network for the pods"
-# Control groups are the machine's, and what ends with the node leaves them behind.
+# Control groups are the machine's, and what ends with the node leaves them.
 groups=/muster-image-$$
 no_groups() {
     find /sys/fs/cgroup -depth -type d -path "*$groups*" -exec rmdir {} + 2>/dev/null || true

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The files of `muster render storage` and `muster render argo`: against Argo's fields, and its own schema where a copy is
-# beside the tree, with unknown fields as errors; then the commands of the workflow's steps, read from the file, in the
-# order of its graph: with a server that cuts off and refuses once, and again, when nothing is left to do.
+# The files of `muster render storage` and `muster render argo`: against Argo's fields, and its own schema where a copy
+# is beside the tree, with unknown fields as errors; then the commands of the workflow's steps, read from the file, in
+# the order of its graph: with a server that cuts off and refuses once, and again, when nothing is left to do.
 . "$(dirname "$0")/../e2e/lib.sh"
 python=
 for p in /usr/bin/python3 python3; do
@@ -224,8 +224,8 @@ registered
 expect_exit 87 runs gate GATE='ppl<1e6,ppl<=1.01'
 grep -q ppl "$scratch/gate.out" || fail "the gate is not named"
 
-# what a fetch that was killed left: it goes on at its end; a part that is whole is not fetched again; one that is longer
-# than the file, of a server that has no ranges, or of which nothing is said, is fetched anew
+# what a fetch that was killed left: it goes on at its end; a part that is whole is not fetched again; one that is
+# longer than the file, of a server that has no ranges, or of which nothing is said, is fetched anew
 resumed() { # NAME FILE: what lies in FILE is the part; prints where the requests began
     : >"$scratch/port.log"
     cp "$2" "$scratch/d/datasets/$1.part"

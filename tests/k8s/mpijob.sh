@@ -20,8 +20,8 @@ for schema in "$MUSTER_SOURCE"/../{,../}shared/schemas/kubeflow.org_mpijobs.yaml
 done
 [ -n "${MUSTER_MPIJOB_CRD:-}" ] || echo "the operator's schema is not here: its fields are checked as the test knows them"
 
-# every job.yaml is what the command above it prints; of its config, which names all keys, the values count, so that a new
-# key with a default makes none of them old
+# every job.yaml is what the command above it prints; of its config, which names all keys, the values count, so that a
+# new key with a default makes none of them old
 values() { # FILE: of the config in the ConfigMap
     "$python" -c 'import sys, yaml; print(next(yaml.safe_load_all(open(sys.argv[1])))["data"]["config.yml"], end="")' \
         "$1" >"$scratch/values.yml" && "$MUSTER_BIN/muster" config "$scratch/values.yml" --json 2>/dev/null | sed 's/"origin": .*//'

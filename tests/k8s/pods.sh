@@ -1,12 +1,13 @@
 # A rendered MPIJob as its pods would run it, on hosts made of namespaces: the pods' own commands, user and mounts, the
-# operator's names, hostfile, keys and variables. A worker's container is a PID namespace whose process 1 is the rendered
-# shell; its name resolves from when it is ready to when it is told to go. What plays the operator and the kubelet is this
-# script. As in pods: the Secret's folder is a sticky one of the group with links to its files, /etc/hosts holds the pod's
-# own full name, addresses are /32, the API server's variables are there, and TCP that the NetworkPolicy does not name is
-# dropped and counted.
+# operator's names, hostfile, keys and variables. A worker's container is a PID namespace whose process 1 is the
+# rendered shell; its name resolves from when it is ready to when it must go. What plays the operator and the kubelet
+# is this script. As in pods: the Secret's folder is a sticky one of the group with links to its files, /etc/hosts
+# holds the pod's own full name, addresses are /32, the API server's variables are there, and TCP that the
+# NetworkPolicy does not name is dropped and counted.
 #
 # One worker that never comes; one that comes 30 s late (MUSTER_LATE: other seconds); one whose container is killed; one
-# that is drained; one whose process 1 is told to end without a drain (a stopped container, a node's shutdown); then the operator's default layout, as root, with the variables of Open MPI 5.
+# that is drained; one whose process 1 gets SIGTERM without a drain (a stopped container, a node's shutdown); then the
+# operator's default layout, as root, with the variables of Open MPI 5.
 . "$(dirname "$0")/../hosts/lab.sh"
 python=
 for p in /usr/bin/python3 python3; do
@@ -244,7 +245,7 @@ tail -n +"$((lines + 1))" "$run/metrics.jsonl" | sed -nE 's/^\{"step": ([0-9]+),
     awk -v at="$saved" '$1 != ++at { exit 1 }' || lab_fail "a step was lost or done twice after step $saved"
 echo "drained: goes on from step $saved"
 
-# ---- one that is told to end and was not drained: with 0 its pod would have ended, and nobody would make it again ----
+# ---- one that gets SIGTERM and was not drained: with 0 its pod would have ended, and nobody would make it again ----
 
 unready "${pods[1]}"
 end_worker "${pods[1]}" TERM 75
@@ -253,9 +254,10 @@ grep -q "not drained" "$LAB/sshd.${pods[1]}.log" || lab_fail "the pod's log does
 start_worker "${pods[1]}" # by the kubelet, since the code is not 0
 goes_beyond $((at + 20)) 90
 grep -q '"restarts": 2' "$run/run.json" || lab_fail "not a second restart: $(cat "$run/run.json")"
-echo "told to end: 75, restarted in place, goes on after step $at"
+echo "SIGTERM: 75, restarted in place, goes on after step $at"
 
-# ---- the job is deleted: launcher and workers are told at once, and the hooks keep the workers until all is saved ----
+# ---- the job is deleted: launcher and workers get SIGTERM at once, and the hooks keep the workers until all is saved
+# ----
 
 words hook
 unready "${pods[@]:1}"

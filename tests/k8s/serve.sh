@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# `muster render serve`: the objects of each engine, with unknown fields as errors and what a rollout needs; then the Job's own
-# commands: the server as it will be rolled out, and the client, which must pass, and must fail for a server that is none.
+# `muster render serve`: the objects of each engine, with unknown fields as errors and what a rollout needs; then the
+# Job's own commands: the server as it will be rolled out, and the client, which must pass, and must fail for a server
+# that is none.
 . "$(dirname "$0")/../e2e/lib.sh"
 python=${MUSTER_K8S_PYTHON:-} # one that has kubernetes-validate, where there is one
 [ -n "$python" ] || for p in /usr/bin/python3 python3; do

@@ -1,10 +1,11 @@
-# A rendered TrainJob as its pods would run it, on hosts made of namespaces. What plays Trainer, JobSet, the Jobs and the
-# kubelet is this script: Trainer's names (NAME-node-0-I.NAME), hostfile, reserved variables and key (mode 0640, root's, of
-# the pods' group); a node's container is a PID namespace, and a pod that is made again starts with nothing of the one before.
-# Names resolve from the beginning (publishNotReadyAddresses), and a pod that is gone does not answer.
+# A rendered TrainJob as its pods would run it, on hosts made of namespaces. What plays Trainer, JobSet, the Jobs and
+# the kubelet is this script: Trainer's names (NAME-node-0-I.NAME), hostfile, reserved variables and key (mode 0640,
+# root's, of the pods' group); a node's container is a PID namespace, and a pod that is made again starts with nothing
+# of the one before. Names resolve from the beginning (publishNotReadyAddresses), and a pod that is gone does not
+# answer.
 #
-# To the end; a node that is late; one that is deleted at once; one that is drained; suspension and resumption; a verdict.
-# Then the launcher is a node too.
+# To the end; a node that is late; one that is deleted at once; one that is drained; suspension and resumption; a
+# verdict. Then the launcher is a node too.
 . "$(dirname "$0")/../hosts/lab.sh"
 python=
 for p in /usr/bin/python3 python3; do
@@ -216,7 +217,7 @@ goes_beyond $((saved + 20)) 60
 grep -q '"restarts": 1' "$run/run.json" || lab_fail "a drain counts as a failure"
 echo "drained: goes on from step $saved"
 
-# ---- suspension: all pods are told at once; later all are made again ----
+# ---- suspension: all pods get SIGTERM at once; later all are made again ----
 
 kill -TERM $(first_process "$launcher")
 for pod in "${nodes[@]}"; do drain "$pod"; done

@@ -1,5 +1,6 @@
-# A node of a running job goes down: Slurm ends the job and puts it back into the queue, and when the node is there again it
-# goes on from its newest checkpoint, to the same end as one that nobody touched. And muster under salloc, without a script.
+# A node of a running job goes down: Slurm ends the job and puts it back into the queue, and when the node is there
+# again it goes on from its newest checkpoint, to the same end as one that nobody touched. And muster under salloc,
+# without a script.
 . "$(dirname "$0")/job.sh"
 cluster_begin n1 n2
 make_model n1 n2

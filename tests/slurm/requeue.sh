@@ -1,5 +1,6 @@
-# Three nodes of a real Slurm train under slurm/muster.sbatch. A job that is told of its end saves a checkpoint, goes back
-# into the queue and ends with the same losses as one that nobody touched; scancel leaves nothing on any node.
+# Three nodes of a real Slurm train under slurm/muster.sbatch. A job that is signalled before its end saves a
+# checkpoint, goes back into the queue and ends with the same losses as one that nobody touched; scancel leaves nothing
+# on any node.
 . "$(dirname "$0")/job.sh"
 cluster_begin n1 n2 n3
 make_model n1 n2 n3
@@ -12,21 +13,21 @@ nothing_left "after a job" 3
 echo "undisturbed: done"
 
 # what --signal=B:USR1@120 sends two minutes before the limit
-job=$(submit told)
-wait_for_step told 20 60
+job=$(submit requeued)
+wait_for_step requeued 20 60
 cluster_in head scancel --batch --signal=USR1 "$job"
 cluster_wait "$job" PENDING 60
-at=$(steps told)
+at=$(steps requeued)
 [ "$at" -lt 1500 ] || lab_fail "it had ended before the signal came"
-[ -d "$R/told/checkpoints/step-$(printf %08d "$at")" ] || lab_fail "no checkpoint of step $at: $(ls "$R/told/checkpoints")"
-grep -q "back into the queue" "$R/told.log" || lab_fail "the script does not say that it requeues"
+[ -d "$R/requeued/checkpoints/step-$(printf %08d "$at")" ] || lab_fail "no checkpoint of step $at: $(ls "$R/requeued/checkpoints")"
+grep -q "back into the queue" "$R/requeued.log" || lab_fail "the script does not say that it requeues"
 nothing_left "after the requeue" 3
-ended "$job" told 0
-grep -q "resuming .*step-$(printf %08d "$at")" "$R/told.log" || lab_fail "the second start does not resume step $at"
-grep -q "start 2, on n" "$R/told.log" || lab_fail "the log has no second start"
-grep -q "start 1, on n" "$R/told.log" || lab_fail "the first start's log is gone"
+ended "$job" requeued 0
+grep -q "resuming .*step-$(printf %08d "$at")" "$R/requeued.log" || lab_fail "the second start does not resume step $at"
+grep -q "start 2, on n" "$R/requeued.log" || lab_fail "the log has no second start"
+grep -q "start 1, on n" "$R/requeued.log" || lab_fail "the first start's log is gone"
 losses whole >"$LAB/a"
-losses told >"$LAB/b"
+losses requeued >"$LAB/b"
 cmp "$LAB/a" "$LAB/b" || lab_fail "the losses differ: $(diff "$LAB/a" "$LAB/b" | head -n 4)"
 echo "signal at step $at: checkpoint, requeue, the same losses"
 

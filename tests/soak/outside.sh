@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Runs that are ended from outside, as people and service managers do it. Sourced by tests/soak/endings, whose trial these
-# are: `WAY:SIGNAL:MOMENT`, where the signal is what the way leads to.
+# Runs that are ended from outside, as people and service managers do it. Sourced by tests/soak/endings, whose trial
+# these are: `WAY:SIGNAL:MOMENT`, where the signal is what the way leads to.
 #
 #     terminal    muster in the foreground of an interactive shell on a pseudo terminal, which goes away (script(1) dies)
 #     timeout     timeout(1), whose time is over: it signals its child, then its process group

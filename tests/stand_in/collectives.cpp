@@ -262,13 +262,13 @@ static int rank_dies(int rank, int ranks, const ncclUniqueId &id)
     return 0;
 }
 
-static void survive(bool told)
+static void survive(bool reported)
 {
     ncclUniqueId id;
     ncclComm_t comm;
     int status;
     array<float> x(std::vector<float>{1, 2, 3});
-    setenv("STAND_IN_NCCL", told ? "remote-error" : "", 1);
+    setenv("STAND_IN_NCCL", reported ? "remote-error" : "", 1);
     NC(ncclGetUniqueId(&id));
     begin(&comm, 2, id, 0);
     child dies = start_rank("dies", 1, 2, id);
@@ -277,7 +277,7 @@ static void survive(bool told)
     assert_true(WIFSIGNALED(status));
     ncclResult_t result = ncclAllReduce(x.p, x.p, 3, ncclFloat, ncclSum, comm, stream);
     assert_true(result == ncclInProgress || result == ncclRemoteError);
-    if (told)
+    if (reported)
         assert_int_equal(poll_until(comm, ncclRemoteError, 5000), ncclRemoteError);
     else
         assert_int_equal(poll_until(comm, ncclRemoteError, 200), ncclSuccess);

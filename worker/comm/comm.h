@@ -17,9 +17,9 @@
  *     mu_comm_wait(dp);                                            a and b hold the results
  * They are carried out in the order of the calls; comm->sequence after a begin is its number, by which one
  * waits for it and those before it alone: mu_comm_wait_until(). Any other operation on the same communicator
- * waits for them all first. `part` has size + 1 numbers, in elements, not decreasing: member r owns elements part[r] up to
- * part[r + 1] of the buffer, those below part[0] and from part[size] on are not touched; it is the same on
- * every member and need not outlive the call.
+ * waits for them all first. `part` has size + 1 numbers, in elements, not decreasing: member r owns elements part[r]
+ * up to part[r + 1] of the buffer, those below part[0] and from part[size] on are not touched; it is the same on every
+ * member and need not outlive the call.
  */
 #ifndef MU_WORKER_COMM_H
 #define MU_WORKER_COMM_H

@@ -10,8 +10,8 @@
  *     mu_comm_start_...(dp, ...);  compute, and operations on tp;  mu_comm_wait(dp);
  *     mu_comm_free(...);  mu_progress_thread_free(progress_thread);
  * Calls of attached communicators exclude the progress_thread. From a begin to its wait the owner makes no MPI call but
- * through them and mu_progress_thread_send(), mu_progress_thread_recv(). Without a progress_thread begun operations move in begin and wait
- * alone; the bits are the same.
+ * through them and mu_progress_thread_send(), mu_progress_thread_recv(). Without a progress_thread begun operations
+ * move in begin and wait alone; the bits are the same.
  */
 #ifndef MU_WORKER_COMM_MPI_H
 #define MU_WORKER_COMM_MPI_H
@@ -35,8 +35,8 @@ MPI_Comm mu_comm_mpi_group(const mu_comm_t *comm);
 mu_status_t mu_progress_thread_new(mu_progress_thread_t **out);
 void mu_progress_thread_free(
     mu_progress_thread_t *progress_thread); /* after the communicators; NULL is fine */
-/* MPI_Send and MPI_Recv of the owner's, which wait while the progress_thread's operations move on. progress_thread NULL: nothing
- * but the call. Return what MPI does, for mu_mpi_check(). */
+/* MPI_Send and MPI_Recv of the owner's, which wait while the progress_thread's operations move on. progress_thread
+ * NULL: nothing but the call. Return what MPI does, for mu_mpi_check(). */
 int mu_progress_thread_send(mu_progress_thread_t *progress_thread, const void *buf, int count,
                             MPI_Datatype type, int to, int tag, MPI_Comm comm);
 int mu_progress_thread_recv(mu_progress_thread_t *progress_thread, void *buf, int count, MPI_Datatype type,

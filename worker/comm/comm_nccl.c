@@ -73,7 +73,8 @@ static int nccl_type(mu_type_t type)
     return types[type];
 }
 
-/* What a call enqueues, from the device's own stream's work before it to the end of it. `call` is made with the lock. */
+/* What a call enqueues, from the device's own stream's work before it to the end of it. `call` is made with the
+ * lock. */
 typedef struct operation {
     mu_reduce_t op;
     mu_type_t type;

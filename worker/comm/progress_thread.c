@@ -21,7 +21,7 @@ struct mu_progress_thread {
     mu_queue_t *queue[QUEUES];
     int count;
     bool stop;
-    /* Open MPI's switch for yielding in calls that find nothing to do, as ranks that share cores are told to.
+    /* Open MPI's switch for yielding in calls that find nothing to do, as ranks that share cores must.
      * The progress_thread only looks, and sleeps then: a yield would hand the core to the computation for some
      * milliseconds at each look. NULL: there is no such switch. */
     bool (*set_yield)(bool yield);

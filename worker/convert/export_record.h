@@ -13,8 +13,8 @@
 
 #define MU_EXPORT_FILE "muster.json"
 
-/* dir: the directory that becomes `output`, whose last part is the model's name. Its files get digests, so they are read
- * once more. Errors: MU_IO, MU_NOINPUT, MU_DATA. */
+/* dir: the directory that becomes `output`, whose last part is the model's name. Its files get digests, so they are
+ * read once more. Errors: MU_IO, MU_NOINPUT, MU_DATA. */
 mu_status_t mu_export_record(const mu_checkpoint_t *checkpoint, const char *dir, const char *output);
 /* Whether `output` is a finished export of this checkpoint, each of its files as muster.json has it. Errors: MU_RUNDIR
  * (it is one, but a file is missing or differs), MU_IO, MU_NOINPUT (of the checkpoint). */

@@ -40,8 +40,9 @@ mu_status_t mu_hf_adapter_add(mu_hf_merge_t *merge, const mu_tensor_t *tensor, i
                               float *w);
 void mu_hf_merge_release(mu_hf_merge_t *merge);
 
-/* A directory with PEFT's files, as the source of an import (hf_import.h); base: the model that it adapts, a checkpoint.
- * Errors: MU_NOINPUT, MU_DATA, MU_CONFIG (another kind of adapter, or a setting that is not ours), MU_IO. */
+/* A directory with PEFT's files, as the source of an import (hf_import.h); base: the model that it adapts, a
+ * checkpoint. Errors: MU_NOINPUT, MU_DATA, MU_CONFIG (another kind of adapter, or a setting that is not ours),
+ * MU_IO. */
 bool mu_hf_adapter_is(const char *dir);
 mu_status_t mu_hf_adapter_source_open(const char *dir, const char *base, mu_import_t *out);
 

@@ -14,13 +14,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Those of a directory; *out is NULL where there are none. tokenizer: the path of its tokenizer.json, or NULL. A file that
- * is no UTF-8 or larger than 4 MiB is left out, which is logged. Errors: MU_IO. */
+/* Those of a directory; *out is NULL where there are none. tokenizer: the path of its tokenizer.json, or NULL. A file
+ * that is no UTF-8 or larger than 4 MiB is left out, which is logged. Errors: MU_IO. */
 mu_status_t mu_hf_companions_read(const char *dir, const char *tokenizer, char **out);
 
 typedef struct mu_hf_companions mu_hf_companions_t;
 
-/* Of a manifest's text (NULL: none are there); never NULL. tokenizer: digest of the checkpoint's tokenizer.json, or NULL. */
+/* Of a manifest's text (NULL: none are there); never NULL. tokenizer: digest of the checkpoint's tokenizer.json, or
+ * NULL. */
 mu_hf_companions_t *mu_hf_companions_open(const char *text, const char *tokenizer);
 void mu_hf_companions_close(mu_hf_companions_t *companions);
 /* Whether the tokenizer's settings are the present tokenizer's. */

@@ -11,10 +11,10 @@
 #include "common/checkpoint/checkpoint_reader.h"
 #include "worker/convert/hf_model.h"
 
-/* An adapter becomes PEFT's files (hf_adapter.h), or with `merge` the whole model; base: where its model lies now, NULL:
- * where it says.
- * output: absent, an empty directory, or the same export, which stays as it is. Errors: MU_RUNDIR (it is neither), MU_CONFIG (no class computes this
- * model), MU_DATA (the checkpoint is damaged), MU_IO. */
+/* An adapter becomes PEFT's files (hf_adapter.h), or with `merge` the whole model; base: where its model lies now,
+ * NULL: where it says.
+ * output: absent, an empty directory, or the same export, which stays as it is. Errors: MU_RUNDIR (it is neither),
+ * MU_CONFIG (no class computes this model), MU_DATA (the checkpoint is damaged), MU_IO. */
 mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *base, bool merge, const char *output);
 
 #endif

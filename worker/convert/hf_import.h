@@ -46,11 +46,11 @@ typedef struct mu_import {
 mu_status_t mu_hf_source_open(const char *dir, mu_import_t *out);
 
 /* A directory of gpt-neox's layer_XX-model_YY-model_states.pt files (of a run with pipeline stages, as it is
- * the rule), or of mp_rank_YY_model_states.pt files that hold all layers (of one without), or a run's directory whose `latest` names one. The model's configuration comes from `configs`
- * (paths of NeoX YAML files), else from the *.yml in DIR/configs. Slices of tensor parallelism are joined:
- * weights and column-parallel biases by concatenation; what each rank holds a copy of, by its mean;
- * row-parallel biases, which gpt-neox adds once a rank under gpt_j_residual, are then summed. Errors: as
- * above. */
+ * the rule), or of mp_rank_YY_model_states.pt files that hold all layers (of one without), or a run's directory whose
+ * `latest` names one. The model's configuration comes from `configs` (paths of NeoX YAML files), else from the *.yml
+ * in DIR/configs. Slices of tensor parallelism are joined: weights and column-parallel biases by concatenation; what
+ * each rank holds a copy of, by its mean; row-parallel biases, which gpt-neox adds once a rank under gpt_j_residual,
+ * are then summed. Errors: as above. */
 mu_status_t mu_neox_source_open(const char *dir, char *const *configs, int nconfigs, mu_import_t *out);
 /* Whether DIR is one of those. */
 bool mu_neox_source_is(const char *dir);

@@ -147,7 +147,7 @@ static mu_status_t open_files(const char *dir, mu_import_t *import)
 }
 
 /* With the prefix of the class or, as old files have it, without; a GPT-NeoX's head also under the name that
- * Transformers 5 has for it in memory, and in files that it is told to leave unconverted. */
+ * Transformers 5 has for it in memory, and in files that it is asked to leave unconverted. */
 static const mu_foreign_tensor_t *find_own(const mu_import_t *import, const char *name)
 {
     const char *prefix = mu_hf_prefix(import->family);

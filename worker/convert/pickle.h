@@ -15,10 +15,11 @@
 
 #include "worker/convert/hf_tensors.h"
 
-/* Opens PATH and adds its tensors to `list`, each named PREFIX and its key in the dictionary. With `member`, the file holds
- * a dictionary of anything, and its member of that name is the dictionary of tensors: everything else in it is passed
- * over, whatever it asks for, and nothing of it is run either. The CRC of every storage is checked. Errors: MU_NOINPUT, MU_DATA (damaged, or a pickle that asks for more than
- * tensors), MU_IO. On an error the list is only good for release. */
+/* Opens PATH and adds its tensors to `list`, each named PREFIX and its key in the dictionary. With `member`, the file
+ * holds a dictionary of anything, and its member of that name is the dictionary of tensors: everything else in it is
+ * passed over, whatever it asks for, and nothing of it is run either. The CRC of every storage is checked. Errors:
+ * MU_NOINPUT, MU_DATA (damaged, or a pickle that asks for more than tensors), MU_IO. On an error the list is only good
+ * for release. */
 mu_status_t mu_torch_open(const char *path, const char *member, const char *prefix, mu_foreign_t *list);
 
 /* The inner part: a tensor as the pickle describes it. */

@@ -199,8 +199,8 @@ static mu_status_t open_files(const char *dir, mu_import_t *import)
     return status == MU_OK ? mu_foreign_sort(&import->list) : status;
 }
 
-/* Where gpt-neox keeps a tensor, and under which name; `old` is what it was called before or, of an RMS norm that is not
- * fused, is called; or NULL. */
+/* Where gpt-neox keeps a tensor, and under which name; `old` is what it was called before or, of an RMS norm that is
+ * not fused, is called; or NULL. */
 static int place_of(const mu_model_t *m, const mu_tensor_t *t, const char **name, const char **old)
 {
     *old = NULL;
@@ -375,8 +375,8 @@ static mu_status_t read_columns(mu_import_t *import, const mu_foreign_tensor_t *
     return status;
 }
 
-/* Our row `row`: in which slice it is and which row of that; returns how many of the rows from there on are neighbours in
- * both. With grouped queries a slice holds [its queries][its keys][its values]. */
+/* Our row `row`: in which slice it is and which row of that; returns how many of the rows from there on are neighbours
+ * in both. With grouped queries a slice holds [its queries][its keys][its values]. */
 static int64_t row_run(const mu_model_t *m, const mu_tensor_t *t, int slices, int64_t row, int *slice,
                        int64_t *theirs)
 {

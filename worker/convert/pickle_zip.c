@@ -38,7 +38,7 @@ static bool is_mark(const unsigned char *p, const char *mark)
 static mu_status_t get(const mu_foreign_file_t *file, uint64_t at, void *out, size_t n)
 {
     if (n > file->size || at > file->size - n)
-        return mu_fail(MU_DATA, "%s: ends before byte %llu, which it speaks of: it is cut", file->path,
+        return mu_fail(MU_DATA, "%s: ends before byte %llu, which its index names: it is cut", file->path,
                        (unsigned long long)at + n);
     if (!mu_pread_all(file->fd, out, n, (off_t)at))
         return mu_fail(errno == EPROTO ? MU_DATA : MU_IO, "%s: cannot read: %s", file->path, strerror(errno));

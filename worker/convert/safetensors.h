@@ -17,7 +17,8 @@
 
 /* Opens a file and adds all its tensors to `list`, which stays unsorted. Errors: MU_NOINPUT, MU_DATA (what is
  * wrong and where), MU_IO. A name that the metadata gives to a
- * stored tensor (shared weights) is added as a tensor of the same place. On an error the list holds a part and is only good for release. */
+ * stored tensor (shared weights) is added as a tensor of the same place. On an error the list holds a part and is only
+ * good for release. */
 mu_status_t mu_safetensors_open(const char *path, mu_foreign_t *list);
 
 /* A fp32 tensor to write. */

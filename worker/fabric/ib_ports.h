@@ -53,7 +53,7 @@ void mu_ports_choose(mu_ib_port_t *port, int n, const char *hca);
 void mu_ib_ports_hca(const mu_ib_port_t *port, int n, char *out, size_t size);
 
 /* Whether all used ports are RoCE and have their usable GID at one index, which is what NCCL_IB_GID_INDEX can
- * say. NCCL before 2.21 takes index 0 when it is told nothing; later ones search each port. */
+ * say. NCCL before 2.21 takes index 0 when nothing is set; later ones search each port. */
 bool mu_ib_ports_gid_index(const mu_ib_port_t *port, int n, int *out);
 
 /* All of the above for this process: sets NCCL_IB_HCA and, unless NCCL has another rule for it

@@ -22,7 +22,7 @@
  * the guard owns them.
  *
  * Under `muster run` (MUSTER_CONTROL is set) the guard keeps a connection to the launcher: it says hello,
- * sends a heartbeat a second, puts what the launcher asks into page->request, kills the rank when told to or
+ * sends a heartbeat a second, puts what the launcher asks into page->request, kills the rank on request or
  * when the launcher has not answered for MUSTER_LEASE seconds, and reports how the rank ended. Output of the
  * rank goes to MUSTER_RUN_DIR/logs/rank-NNNNN.log, and its warnings and errors to the launcher too.
  *

@@ -30,7 +30,7 @@ typedef struct watch {
         asked_by; /* the signal that asked this guard to end, and the process that sent it; 0: none */
     int64_t progress, progress_ns; /* the rank's, and when it was first seen */
     int64_t raised;                /* the highest request passed on to the rank */
-    bool dead, told;               /* the rank has ended; the report has gone out at least once */
+    bool dead, reported;           /* the rank has ended; the report has gone out at least once */
     int wait_status;
     int64_t dead_ns, death_sequence; /* of the first report that went out */
     int64_t dropped_bytes;
@@ -129,9 +129,9 @@ static void send_death(watch_t *w)
     d->time = mu_wall_seconds() - (double)(mu_now_ns() - w->dead_ns) * 1e-9;
     snprintf(d->last_line, sizeof d->last_line, "%s", w->last_line);
     mu_uplink_send(&w->up, &m);
-    if (!w->told)
+    if (!w->reported)
         w->death_sequence = d->sequence;
-    w->told = true;
+    w->reported = true;
 }
 
 /* Warnings and errors go up at once, of the controller everything but debug lines; a bucket bounds both. */
@@ -223,7 +223,7 @@ static void take_signals(watch_t *w)
 /* Every message since the first report is a report, so an answer to any of them will do. */
 static bool report_taken(const watch_t *w)
 {
-    return w->told && w->up.answered >= w->death_sequence;
+    return w->reported && w->up.answered >= w->death_sequence;
 }
 
 /* Whether nothing is left to do but to leave. */
@@ -267,10 +267,10 @@ static void tick(watch_t *w)
      * second */
     bool lines_done = w->guard->line_fd < 0 || now - w->dead_ns > last_line_limit_ns;
     if (w->dead && lines_done &&
-        (!w->told || now - w->beat_ns >= second_ns / 4 || w->greetings != w->up.greetings)) {
+        (!w->reported || now - w->beat_ns >= second_ns / 4 || w->greetings != w->up.greetings)) {
         w->beat_ns = now;
         w->greetings = w->up.greetings;
-        if (!w->told)
+        if (!w->reported)
             send_heartbeat(w); /* what the rank did since the last one */
         send_death(w);
     }
@@ -283,7 +283,7 @@ static int exit_code(const watch_t *w)
     if (!WIFEXITED(w->wait_status))
         return 128 + WTERMSIG(w->wait_status);
     /* mpirun kills the other ranks as soon as one exits with anything but 0; a rank that came to its end has
-     * told the launcher its code, and the others may finish in peace */
+     * reported its code to the launcher, and the others may finish in peace */
     bool orderly = supervised(w) && report_taken(w) && atomic_load(&w->guard->page->phase) == MU_PHASE_FINISH;
     return orderly ? 0 : WEXITSTATUS(w->wait_status);
 }

@@ -25,9 +25,9 @@ void mu_eval_result(const mu_inference_model_t *model, const mu_measured_t *meas
                     mu_buf_t *out);
 /* After the result was given: MU_DATA when a loss or a likelihood is no finite number. */
 mu_status_t mu_eval_finite(const mu_inference_model_t *model, const mu_measured_t *measured);
-/* Keeps the result as RUN/eval/SPLIT-DATAVERSION.json and RUN/eval/labelled-DIGEST.json when the model is a checkpoint of
- * a run, with the digests of model and configuration, and the time. One that cannot be written is a warning: the answer
- * is not less true. */
+/* Keeps the result as RUN/eval/SPLIT-DATAVERSION.json and RUN/eval/labelled-DIGEST.json when the model is a checkpoint
+ * of a run, with the digests of model and configuration, and the time. One that cannot be written is a warning: the
+ * answer is not less true. */
 void mu_eval_keep(const mu_inference_model_t *model, const mu_measured_t *measured);
 
 #endif

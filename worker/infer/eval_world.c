@@ -17,8 +17,8 @@ typedef struct lane {
 } lane_t;
 
 /* Synchronous sends: a small block would else be buffered by MPI, and with it the whole split. */
-static mu_status_t deal(mu_run_t *run, const mu_inference_model_t *model, const mu_eval_data_t *data,
-                        lane_t *lanes)
+static mu_status_t divide(mu_run_t *run, const mu_inference_model_t *model, const mu_eval_data_t *data,
+                          lane_t *lanes)
 {
     const mu_layout_t *layout = &run->groups->layout;
     int64_t s = model->config->model.seq_length, n = mu_eval_sequences(data);
@@ -95,7 +95,7 @@ static mu_status_t deal_all(mu_run_t *run, const mu_inference_model_t *model, co
         lane[i].tokens =
             mu_alloc((size_t)(MU_EVAL_ROWS * (model->config->model.seq_length + 1)) * sizeof(int32_t));
     }
-    mu_status_t status = deal(run, model, data, lane);
+    mu_status_t status = divide(run, model, data, lane);
     for (int i = 0; status == MU_OK && i < lanes; i++) /* else the world ends, and a send may go on */
         free(lane[i].tokens);
     if (status == MU_OK)

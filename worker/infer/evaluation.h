@@ -1,6 +1,6 @@
 /*
- * `muster eval`: the mean loss per token over all consecutive, non-overlapping sequences of a split, and the accuracy on
- * labelled examples, in one process (verb_eval.c) or by a world of 1 + N ranks (eval_world.c).
+ * `muster eval`: the mean loss per token over all consecutive, non-overlapping sequences of a split, and the accuracy
+ * on labelled examples, in one process (verb_eval.c) or by a world of 1 + N ranks (eval_world.c).
  */
 #ifndef MU_WORKER_EVALUATION_H
 #define MU_WORKER_EVALUATION_H
@@ -13,8 +13,8 @@
 /* Sequences that a worker takes at once. */
 enum { MU_EVAL_ROWS = 8 };
 
-/* What is measured: the sequences of a split. Of conversations they are packed by first fit in the order of the data, and
- * what counts is what their labels say. */
+/* What is measured: the sequences of a split. Of conversations they are packed by first fit in the order of the data,
+ * and what counts is what their labels say. */
 typedef struct mu_eval_data {
     mu_dataset_t *set; /* NULL: there is none */
     mu_pack_t *pack;   /* of conversations; else NULL */
@@ -23,7 +23,8 @@ typedef struct mu_eval_data {
 } mu_eval_data_t;
 
 /* Opens the data that the model is to be measured on, and looks whether it is cut by the model's tokenizer
- * and holds a sequence. ratios: config->split, for .bin/.idx. Errors: those of mu_dataset_open(); MU_CONFIG; MU_DATA. */
+ * and holds a sequence. ratios: config->split, for .bin/.idx. Errors: those of mu_dataset_open(); MU_CONFIG;
+ * MU_DATA. */
 mu_status_t mu_eval_open(const mu_inference_model_t *model, const char *path, const char *ratios,
                          mu_data_split_t split, mu_eval_data_t *out);
 void mu_eval_close(mu_eval_data_t *data); /* one filled with zeros is nothing */

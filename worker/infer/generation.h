@@ -25,17 +25,17 @@ typedef struct mu_generation {
     int ends;                   /* how many; 0: none does */
 } mu_generation_t;
 
-/* The prompt in tokens, and how to go on; what is not asked is config's. Errors: MU_NOINPUT (no tokenizer), MU_USAGE (the prompt is empty or
- * longer than the model's positions; a bad option). */
+/* The prompt in tokens, and how to go on; what is not asked is config's. Errors: MU_NOINPUT (no tokenizer), MU_USAGE
+ * (the prompt is empty or longer than the model's positions; a bad option). */
 mu_status_t mu_generation_begin(const mu_inference_model_t *model, const mu_config_t *config,
                                 const mu_generate_t *asked, mu_generation_t *out);
 void mu_generation_end(mu_generation_t *g); /* one filled with zeros is nothing */
 
 /* Called with each new token as it comes. */
 typedef mu_status_t (*mu_generation_take_t)(void *arg, int32_t id);
-/* Up to g->most tokens, or to the end of the text, which is not taken, or to a stop, whose last token is. `group`: the net's tp group, for the
- * memory of the host; its first member chooses for all, so that no two can differ. tp-collective. Errors:
- * those of the net and of `take`; MU_DATA, the logits are not numbers. */
+/* Up to g->most tokens, or to the end of the text, which is not taken, or to a stop, whose last token is. `group`: the
+ * net's tp group, for the memory of the host; its first member chooses for all, so that no two can differ.
+ * tp-collective. Errors: those of the net and of `take`; MU_DATA, the logits are not numbers. */
 mu_status_t mu_generation_run(mu_generation_t *g, mu_net_t *net, mu_comm_t *group, mu_generation_take_t take,
                               void *arg);
 

@@ -3,7 +3,7 @@
  * the precision that a run with this configuration would compute on and in.
  *
  *     mu_inference_model_describe(path, overrides, n, &model);     what it is
- *     mu_inference_model_weights(&model, run, rows);               the net behind it
+ *     mu_inference_model_weights(&model, run, rows);               its net
  *     mu_inference_model_close(&model);                            before the run's groups
  */
 #ifndef MU_WORKER_INFERENCE_MODEL_H
@@ -25,15 +25,16 @@ typedef struct mu_inference_model {
 } mu_inference_model_t;
 
 /* Checkpoint, config and tokenizer. path: a checkpoint, or a directory that holds some (the newest valid one is
- * taken). Of an adapter the base too, at muster.lora_base if an override gives it. Errors: MU_NOINPUT, MU_DATA, MU_NOVALID, MU_IO; of an override MU_CONFIG and MU_USAGE. */
+ * taken). Of an adapter the base too, at muster.lora_base if an override gives it. Errors: MU_NOINPUT, MU_DATA,
+ * MU_NOVALID, MU_IO; of an override MU_CONFIG and MU_USAGE. */
 mu_status_t mu_inference_model_describe(const char *path, char *const *overrides, int noverrides,
                                         mu_inference_model_t *out);
 /* Between the two: sequences of n tokens instead of the configuration's. Errors: MU_CONFIG, the model has not
  * so many positions. */
 mu_status_t mu_inference_model_set_length(mu_inference_model_t *loaded, int64_t n);
 /* The net. In a world: this worker's slice of its tp group, where run->config says; every active worker calls
- * it. run NULL: all of it in one process, where loaded->config says. Errors: those of mu_device_context_make(), MU_NOMEM,
- * MU_CONFIG, MU_DATA, MU_IO. */
+ * it. run NULL: all of it in one process, where loaded->config says. Errors: those of mu_device_context_make(),
+ * MU_NOMEM, MU_CONFIG, MU_DATA, MU_IO. */
 mu_status_t mu_inference_model_weights(mu_inference_model_t *loaded, mu_run_t *run, int64_t micro_batch);
 /* Both, in one process. */
 mu_status_t mu_inference_model_open(const char *path, char *const *overrides, int noverrides,

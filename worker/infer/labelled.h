@@ -11,9 +11,9 @@
  *     mu_likelihood_score(&labelled, ...);                        worker/infer/likelihood.h
  *     mu_labelled_release(&labelled);
  *
- * Texts become tokens as lm-evaluation-harness makes them: white space at the end of the prompt belongs to the continuation;
- * the continuation's tokens are those of the whole text after as many as the prompt alone has; an empty prompt is
- * <|endoftext|>; what exceeds the model's positions is cut off at the front.
+ * Texts become tokens as lm-evaluation-harness makes them: white space at the end of the prompt belongs to the
+ * continuation; the continuation's tokens are those of the whole text after as many as the prompt alone has; an empty
+ * prompt is <|endoftext|>; what exceeds the model's positions is cut off at the front.
  */
 #ifndef MU_WORKER_LABELLED_H
 #define MU_WORKER_LABELLED_H

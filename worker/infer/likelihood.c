@@ -38,7 +38,8 @@ void mu_accuracy_add(mu_accuracy_t *sum, const mu_accuracy_t *more)
     sum->nonfinite += more->nonfinite;
 }
 
-/* The sequence in the net's cache: tokens dropped of the prompt's front, and whether the prompt is all that it holds. */
+/* The sequence in the net's cache: tokens dropped of the prompt's front, and whether the prompt is all that it
+ * holds. */
 typedef struct cache {
     mu_net_t *net;
     float *first, *next; /* logits after the prompt; after a token of a continuation */
@@ -56,7 +57,8 @@ static mu_status_t put_prompt(cache_t *cache, const mu_ids_t *context, int64_t d
     return MU_OK;
 }
 
-/* The last token of a text is predicted and never read, so a text may have one token more than the model's positions. */
+/* The last token of a text is predicted and never read, so a text may have one token more than the model's
+ * positions. */
 static mu_status_t score_choice(cache_t *cache, const mu_ids_t *context, const mu_ids_t *ids, double *sum)
 {
     const mu_model_t *m = mu_net_model(cache->net);

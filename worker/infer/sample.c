@@ -59,8 +59,8 @@ void mu_sampler_free(mu_sampler_t *sampler)
     free(sampler);
 }
 
-/* A token as one number, the likelier the smaller: the bits of its logit, turned so that they fall as it grows; then its
- * id, which breaks ties. */
+/* A token as one number, the likelier the smaller: the bits of its logit, turned so that they fall as it grows; then
+ * its id, which breaks ties. */
 static uint64_t candidate_of(float logit, int32_t id)
 {
     uint32_t bits;

@@ -24,9 +24,9 @@
  *
  * Dropout is of training alone (mu_net_forward_backward(), mu_net_forward_backward_sum()): of the embeddings with their
  * positions, of what attention and MLP add to the residual stream, their biases included (model.hidden_dropout), of
- * attention's probabilities (model.attention_dropout), and of the adapters' inputs (model.lora.dropout). What is dropped
- * follows from (seed, step, layer, kind, element), see mu_net_draw(): layouts, accumulation, recomputation and restarts draw
- * the same.
+ * attention's probabilities (model.attention_dropout), and of the adapters' inputs (model.lora.dropout). What is
+ * dropped follows from (seed, step, layer, kind, element), see mu_net_draw(): layouts, accumulation, recomputation and
+ * restarts draw the same.
  *
  * With adapters (common/model.h) all other parameters are frozen: they have weights alone, and backward computes no
  * gradient of them. An adapter is divided as its layer: of a column-parallel one B by rows, of a row-parallel one A by
@@ -98,8 +98,8 @@ typedef struct mu_net_loss {
 } mu_net_loss_t;
 
 /* The device, the group and the model outlive the net (the model is copied). Weights are zero. Errors:
- * MU_NOMEM; MU_CONFIG when tp does not divide heads (mu_model_heads_fit()) or ffn, or leaves a worker no row of the vocabulary, or the device
- * has no such dtype. Not a collective. */
+ * MU_NOMEM; MU_CONFIG when tp does not divide heads (mu_model_heads_fit()) or ffn, or leaves a worker no row of the
+ * vocabulary, or the device has no such dtype. Not a collective. */
 mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *tp,
                        const mu_net_options_t *options, mu_net_t **out);
 void mu_net_free(mu_net_t *net); /* NULL is nothing */
@@ -140,8 +140,8 @@ int mu_net_products(const mu_net_t *net,
 /* The next mu_net_forward_backward() begins the gradients anew; until then they hold nothing of use. */
 void mu_net_zero_gradients(mu_net_t *net);
 
-/* With more tp ranks than key/value heads: adds up the gradients of a group's copied keys and values. Otherwise nothing.
- * Once, when the gradients of all micro batches are there. tp-collective. */
+/* With more tp ranks than key/value heads: adds up the gradients of a group's copied keys and values. Otherwise
+ * nothing. Once, when the gradients of all micro batches are there. tp-collective. */
 mu_status_t mu_net_sum_copies(mu_net_t *net, int group);
 
 /* While set (NULL ends it), called within mu_net_forward_backward() when it adds nothing more to a group's
@@ -164,9 +164,10 @@ typedef struct mu_net_draw {
 void mu_net_draw(mu_net_t *net, const mu_net_draw_t *draw);
 
 /* tokens: host, [micro_batch][seq_length + 1], with marks (common/token_marks.h); the first seq_length of each row are
- * the input, the last seq_length the labels, of which those that are marked as uncounted have no loss. Adds to the gradients those of scale * (mean loss of the micro batch), and adds the
- * loss to what mu_net_take_loss() returns. A micro batch whose tokens are all masked adds 0. tp-collective.
- * Errors: also MU_DATA, a token outside the vocabulary. */
+ * the input, the last seq_length the labels, of which those that are marked as uncounted have no loss. Adds to the
+ * gradients those of scale * (mean loss of the micro batch), and adds the loss to what mu_net_take_loss() returns. A
+ * micro batch whose tokens are all masked adds 0. tp-collective. Errors: also MU_DATA, a token outside the
+ * vocabulary. */
 mu_status_t mu_net_forward_backward(mu_net_t *net, const int32_t *tokens, double scale);
 /* The same with the gradients of each * (loss summed over counted tokens). */
 mu_status_t mu_net_forward_backward_sum(mu_net_t *net, const int32_t *tokens, double each);
@@ -193,8 +194,8 @@ typedef struct mu_net_piece {
     int64_t wanted; /* logits are wanted after each of the last `wanted` of them, 0 .. count */
 } mu_net_piece_t;
 
-/* Room for `slots` sequences of at most `capacity` tokens (at most max_positions); what it was is lost where the cache is
- * made anew. Errors: MU_CONFIG, MU_NOMEM. Not a collective. */
+/* Room for `slots` sequences of at most `capacity` tokens (at most max_positions); what it was is lost where the cache
+ * is made anew. Errors: MU_CONFIG, MU_NOMEM. Not a collective. */
 mu_status_t mu_net_slots(mu_net_t *net, int64_t slots, int64_t capacity);
 /* Bytes of that cache on this worker. */
 int64_t mu_net_slots_bytes(const mu_net_t *net, int64_t slots, int64_t capacity);

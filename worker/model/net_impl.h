@@ -151,7 +151,8 @@ void mu_net_norm(mu_net_t *net, mu_array_t y, float *mean, float *rstd, mu_array
 /* net_params.c: all parameters, by model, tp and options. */
 mu_status_t mu_net_make_params(mu_net_t *net);
 
-/* Dropout (net_dropout.c): what is dropped, of a layer or (layer 0) of the embeddings. Adapters: MU_DROP_LORA + target. */
+/* Dropout (net_dropout.c): what is dropped, of a layer or (layer 0) of the embeddings. Adapters: MU_DROP_LORA +
+ * target. */
 enum { MU_DROP_EMBEDDING, MU_DROP_ATTENTION, MU_DROP_DENSE, MU_DROP_MLP, MU_DROP_LORA };
 /* Rows are those of a call, columns those from `column` on of `columns`. */
 mu_dropout_t mu_net_dropout(const mu_net_t *net, double rate, int64_t l, int kind, int64_t column,

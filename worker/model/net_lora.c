@@ -3,10 +3,10 @@
  *
  * Of forward nothing is kept: backward makes A x again, which costs rank products where the layer costs its width.
  *
- * Tensor parallel. Of a column-parallel layer x and A are whole on each worker and B is divided by rows: the gradient of
- * A x is a partial sum, hence so are A's gradient, which is summed here, and dx, which is summed with the layer's own. Of
- * a row-parallel layer x and A are divided: A x is a partial sum, hence so are y, which is summed with the layer's own,
- * and B's gradient, which is summed here.
+ * Tensor parallel. Of a column-parallel layer x and A are whole on each worker and B is divided by rows: the gradient
+ * of A x is a partial sum, hence so are A's gradient, which is summed here, and dx, which is summed with the layer's
+ * own. Of a row-parallel layer x and A are divided: A x is a partial sum, hence so are y, which is summed with the
+ * layer's own, and B's gradient, which is summed here.
  */
 #include "common/num.h"
 #include "worker/model/net_impl.h"
@@ -46,7 +46,7 @@ static const mu_net_param_t *summed(const mu_net_t *net, int64_t l, mu_lora_targ
     return a && mu_net_lora_summed(net, a) ? a : b && mu_net_lora_summed(net, b) ? b : NULL;
 }
 
-/* Where its part lies in lora_sums: behind those of the group's layers before it. */
+/* Where its part lies in lora_sums: after those of the group's layers before it. */
 static int64_t sum_at(const mu_net_t *net, int64_t l, mu_lora_target_t target)
 {
     int64_t at = 0;

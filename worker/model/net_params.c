@@ -1,4 +1,5 @@
-/* The parameters of a network, in flat buffers: those that are trained, and those that an adapter leaves as they are. */
+/* The parameters of a network, in flat buffers: those that are trained, and those that an adapter leaves as they
+ * are. */
 #include "common/buf.h"
 #include "common/num.h"
 #include "worker/model/net_impl.h"
@@ -24,12 +25,12 @@ static int64_t aligned(int64_t elements)
 static int64_t place_params(mu_net_t *net, int from, int to, int *next)
 {
     int64_t at = 0;
-    for (int first = from, behind; first < to; first = behind) {
-        behind = first;
-        while (behind < to && net->param[behind].group == net->param[first].group)
-            behind++;
+    for (int first = from, end; first < to; first = end) {
+        end = first;
+        while (end < to && net->param[end].group == net->param[first].group)
+            end++;
         for (int dims = 1; dims <= 2; dims++) {
-            for (int i = first; i < behind; i++) {
+            for (int i = first; i < end; i++) {
                 if (net->param[i].tensor.dims != dims)
                     continue;
                 net->param[i].at = at;

@@ -205,8 +205,8 @@ static void layer_forward_alone(mu_net_t *net, int64_t l, const mu_net_place_t *
     mu_net_lora_forward(net, l, MU_LORA_FC2, out, s->act, rows, place->piece);
 }
 
-/* With hidden dropout each branch is a sum of its own before it is dropped out. Its bias is part of that: the first worker
- * adds it. The draws are the same on all, so what is dropped of the parts is dropped of their sum. */
+/* With hidden dropout each branch is a sum of its own before it is dropped out. Its bias is part of that: the first
+ * worker adds it. The draws are the same on all, so what is dropped of the parts is dropped of their sum. */
 static mu_status_t layer_forward_dropped(mu_net_t *net, int64_t l, const mu_net_place_t *place)
 {
     const mu_layer_params_t *p = &net->layer[l];

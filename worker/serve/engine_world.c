@@ -1,4 +1,5 @@
-/* The engine by many ranks: the controller has the socket and the schedule, the workers of the first replica compute. */
+/* The engine by many ranks: the controller has the socket and the schedule, the workers of the first replica
+ * compute. */
 #include "common/clock.h"
 #include "common/log.h"
 #include "worker/comm/yielding_wait.h"

@@ -9,8 +9,8 @@
  *     }
  *
  * A request waits until a slot is free; of those that wait the next one is the oldest of the client that has the fewest
- * slots, and of equal ones of that which was served longest ago. A step holds one row of every sequence that writes, and
- * up to `chunk` rows of prompts: of the sequences that still read theirs, each has the first claim in turn. So no
+ * slots, and of equal ones of that which was served longest ago. A step holds one row of every sequence that writes,
+ * and up to `chunk` rows of prompts: of the sequences that still read theirs, each has the first claim in turn. So no
  * prompt holds up the others for more than a chunk, and no client the other clients.
  */
 #ifndef MU_WORKER_SCHEDULE_H
@@ -54,8 +54,8 @@ void mu_schedule_free(mu_schedule_t *schedule);
 /* Takes request->ids over. False: it is refused, since too many wait or it fits no slot, and its ids are freed. */
 bool mu_schedule_add(mu_schedule_t *schedule, uint64_t id, mu_engine_request_t *request);
 void mu_schedule_cancel(mu_schedule_t *schedule, uint64_t id); /* an id that is not there is nothing */
-/* False: nothing to do. The plan belongs to the schedule and stays until the next call. Nothing may be added or cancelled
- * before mu_schedule_done(). */
+/* False: nothing to do. The plan belongs to the schedule and stays until the next call. Nothing may be added or
+ * cancelled before mu_schedule_done(). */
 bool mu_schedule_plan(mu_schedule_t *schedule, const mu_plan_t **plan);
 /* result[plan->wanted]; an id of -1 where a token was to be drawn: the logits are no numbers. */
 void mu_schedule_done(mu_schedule_t *schedule, const mu_engine_token_t *result, mu_schedule_emit_t emit,

@@ -1,6 +1,6 @@
 /*
- * A worker's part of a checkpoint, written beside the steps: the state is copied into memory that was reserved once, and a
- * thread makes the file from the copy.
+ * A worker's part of a checkpoint, written beside the steps: the state is copied into memory that was reserved once,
+ * and a thread makes the file from the copy.
  *
  *     mu_background_save_reserve(run, &plan, neighbours, &save);   before the first step
  *     mu_background_save_begin(&save, &plan);              the step waits for the copy alone
@@ -8,9 +8,9 @@
  *     status = mu_background_save_take(&save, &shard);     waits for the thread
  *     mu_background_save_release(&save);
  *
- * One at a time. The thread calls neither MPI nor libhdf5, and has a nice value of NICE: beside computing threads that is a
- * tenth of a core's time at most, and whatever is idle. One write of 4 MiB is on its way to the volume at any time, and one
- * waits (common/checkpoint/block_writer.h).
+ * One at a time. The thread calls neither MPI nor libhdf5, and has a nice value of NICE: beside computing threads that
+ * is a tenth of a core's time at most, and whatever is idle. One write of 4 MiB is on its way to the volume at any
+ * time, and one waits (common/checkpoint/block_writer.h).
  */
 #ifndef MU_WORKER_BACKGROUND_SAVE_H
 #define MU_WORKER_BACKGROUND_SAVE_H
@@ -37,9 +37,10 @@ typedef struct mu_background_save {
     double seconds; /* from begin to durable */
 } mu_background_save_t;
 
-/* Reserves the memory of copies as muster.async_checkpoint says: off: none. auto: only if the file has MU_BACKGROUND_LEAST
- * bytes and the host has twice as much available as its `neighbours` workers would take. on: always. Nothing is reserved
- * twice. `plan` is any of this worker's. Errors: MU_CONFIG (on, and the memory is not there), MU_NOMEM, MU_IO. */
+/* Reserves the memory of copies as muster.async_checkpoint says: off: none. auto: only if the file has
+ * MU_BACKGROUND_LEAST bytes and the host has twice as much available as its `neighbours` workers would take. on:
+ * always. Nothing is reserved twice. `plan` is any of this worker's. Errors: MU_CONFIG (on, and the memory is not
+ * there), MU_NOMEM, MU_IO. */
 mu_status_t mu_background_save_reserve(const mu_run_t *run, const mu_shard_plan_t *plan, int neighbours,
                                        mu_background_save_t *save);
 /* Copies, and starts to write. Errors: the source's, MU_NOMEM. */

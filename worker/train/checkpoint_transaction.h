@@ -1,7 +1,8 @@
 /*
  * The controller's side of one checkpoint: the directory, the shards as their lists arrive, the commit.
  *
- *     mu_transaction_begin(&transaction, ...);        makes the temporary directory; transaction.name goes into the command
+ *     mu_transaction_begin(&transaction, ...);        makes the temporary directory; transaction.name goes into the
+ *                                                     command
  *     transaction.info = ...                          once the step's report is there; set `described`
  *     mu_transaction_add(&transaction, message, n);   each worker's SAVED
  *     if (mu_transaction_complete(&transaction)) mu_transaction_commit(&transaction, &commit, keep);

@@ -9,7 +9,7 @@
 #include "worker/train/run.h"
 
 /* Runs to the end. Returns MU_OK, MU_STOPPED after a request to stop (its checkpoint is saved), or the first
- * error. The workers have been told to end, except after MU_NETWORK. */
+ * error. The workers have the order to end, except after MU_NETWORK. */
 mu_status_t mu_controller_run(mu_run_t *run);
 
 #endif

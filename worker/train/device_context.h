@@ -2,7 +2,8 @@
  * What a worker computes on, and with whom: its device, and the collectives for buffers in its memory.
  *
  *     mu_device_context_t context;
- *     mu_device_context_make(run, &context);           every active worker; one process alone: mu_device_context_alone()
+ *     mu_device_context_make(run, &context);           every active worker; one process alone:
+ *                                                      mu_device_context_alone()
  *     mu_net_new(context.device, ..., context.tp, ...);
  *     mu_device_context_free(&context);                after the net, before the groups
  *

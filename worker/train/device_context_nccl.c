@@ -37,7 +37,7 @@ static void report(const mu_run_t *run, network_t *net)
 }
 
 /* Whether the groups span hosts, and RDMA is to be taken between them: when it is asked for, or every
- * worker's host has it and the user has not told NCCL to leave it. */
+ * worker's host has it and the settings of NCCL do not exclude it. */
 static mu_status_t wants_rdma(const mu_run_t *run, const network_t *net, bool *out)
 {
     mu_transport_choice_t choice = run->config->muster.transport;

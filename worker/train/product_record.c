@@ -86,8 +86,8 @@ static mu_status_t spread(mu_comm_t *workers, int root, mu_status_t status, cons
     return sent;
 }
 
-/* What the record lacks of this worker's products, measured, as lines. A worker that is not the first has another device,
- * which people may want to know. */
+/* What the record lacks of this worker's products, measured, as lines. A worker that is not the first has another
+ * device, which people may want to know. */
 static void measure(mu_net_t *net, int rank, const char *record, mu_buf_t *lines)
 {
     mu_device_t *dev = mu_net_device(net);

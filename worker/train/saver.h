@@ -1,7 +1,7 @@
 /*
- * A worker's side of checkpoints: its shard written at once or beside the steps, and the messages to the controller. The
- * thread that writes in the background makes no call of MPI: its end is noticed by mu_saver_look(), which the trainer calls
- * between micro batches and before it waits for a command.
+ * A worker's side of checkpoints: its shard written at once or beside the steps, and the messages to the controller.
+ * The thread that writes in the background makes no call of MPI: its end is noticed by mu_saver_look(), which the
+ * trainer calls between micro batches and before it waits for a command.
  */
 #ifndef MU_WORKER_SAVER_H
 #define MU_WORKER_SAVER_H
@@ -23,13 +23,14 @@ typedef struct mu_saver {
 /* Reserves memory for copies where muster.async_checkpoint says so. All workers call it. Errors: MU_CONFIG, MU_NOMEM,
  * MU_IO, MU_NETWORK. */
 mu_status_t mu_saver_reserve(mu_saver_t *saver);
-/* Writes this worker's shard as `command` says and tells the controller, also of a failure: it decides what follows. In the
- * background the shard is copied on return, and nothing is said yet. Nothing is under way in the net. Errors: MU_NETWORK. */
+/* Writes this worker's shard as `command` says and tells the controller, also of a failure: it decides what follows.
+ * In the background the shard is copied on return, and nothing is said yet. Nothing is under way in the net. Errors:
+ * MU_NETWORK. */
 mu_status_t mu_saver_save(mu_saver_t *saver, const mu_train_command_t *command);
 /* Tells the controller of what was written in the background, if it is written. Errors: MU_NETWORK. */
 mu_status_t mu_saver_look(mu_saver_t *saver);
-/* Waits for it, as a save in the foreground does: each piece that is written shows progress, and a volume that takes none
- * for too long is a hang. Errors: MU_NETWORK. */
+/* Waits for it, as a save in the foreground does: each piece that is written shows progress, and a volume that takes
+ * none for too long is a hang. Errors: MU_NETWORK. */
 mu_status_t mu_saver_flush(mu_saver_t *saver);
 /* Milliseconds that copies have held the run up, since it was asked last. */
 double mu_saver_take_ms(mu_saver_t *saver);

@@ -1,6 +1,6 @@
 /*
- * Finds steps and checkpoints that take far longer than their like: more than three medians of the newest 33, and 100 ms
- * more than the median, which no scheduler's time slice explains. Pure.
+ * Finds steps and checkpoints that take far longer than their like: more than three medians of the newest 33, and 100
+ * ms more than the median, which no scheduler's time slice explains. Pure.
  */
 #ifndef MU_WORKER_STALL_H
 #define MU_WORKER_STALL_H

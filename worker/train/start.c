@@ -25,8 +25,8 @@ static void set_rule(mu_start_t *start, char *text)
     start->rule = text;
 }
 
-/* What ends a text, and how a conversation becomes one, belongs to the model: it goes on into this run's checkpoints unless
- * the user says another. */
+/* What ends a text, and how a conversation becomes one, belongs to the model: it goes on into this run's checkpoints
+ * unless the user says another. */
 static mu_status_t keep_ends(mu_run_t *run, const char *path, const char *text)
 {
     mu_config_t *was;
@@ -416,7 +416,7 @@ static mu_status_t settle_steps(mu_run_t *run, mu_start_t *start)
 
 static void find_best(mu_run_t *run, mu_start_t *start)
 {
-    mu_buf_t name = MU_BUF_INIT, why = MU_BUF_INIT; /* why it is not valid has been told by the search */
+    mu_buf_t name = MU_BUF_INIT, why = MU_BUF_INIT; /* why it is not valid was logged by the search */
     mu_checkpoint_t *best;
     char *dir = mu_run_checkpoints(run), *hint = mu_path_join(dir, "best");
     start->best_valid_loss = INFINITY;

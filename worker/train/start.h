@@ -12,8 +12,9 @@
  * run directory itself (GPT-NeoX files often name one directory for both): then it is the first rule that was
  * meant.
  *
- * With adapters (muster.lora_rank) checkpoints of the run are adapters, and so may `load` be: then the rule is the same,
- * and the base is the one that the adapter names. A `load` that is a whole model is the base, and the adapters are new.
+ * With adapters (muster.lora_rank) checkpoints of the run are adapters, and so may `load` be: then the rule is the
+ * same, and the base is the one that the adapter names. A `load` that is a whole model is the base, and the adapters
+ * are new.
  */
 #ifndef MU_WORKER_START_H
 #define MU_WORKER_START_H

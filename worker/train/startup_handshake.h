@@ -18,7 +18,7 @@ typedef struct mu_handshake {
     bool background;   /* every worker has memory for a copy of its state */
 } mu_handshake_t;
 
-/* All ranks take part. After an error every worker has been told that the run cannot start (run->orderly),
+/* All ranks take part. After an error every worker knows that the run cannot start (run->orderly),
  * except after MU_NETWORK. Errors: those of mu_start_open(), and of the workers taking their state. */
 mu_status_t mu_handshake_run(mu_run_t *run, mu_start_t *start, mu_handshake_t *out);
 /* What an idle rank does meanwhile. */

@@ -10,9 +10,9 @@
 #include "worker/model/resize_embeddings.h"
 #include "worker/model/net.h"
 
-/* Puts this worker's slice of every weight, and with `optimizer` of both moments, onto the device; of a net with adapters,
- * theirs alone. Any layout reads any checkpoint. Errors: MU_CONFIG (other tensors than the model's), MU_DATA (damaged, or no moments
- * in it), MU_IO. */
+/* Puts this worker's slice of every weight, and with `optimizer` of both moments, onto the device; of a net with
+ * adapters, theirs alone. Any layout reads any checkpoint. Errors: MU_CONFIG (other tensors than the model's), MU_DATA
+ * (damaged, or no moments in it), MU_IO. */
 mu_status_t mu_state_load(mu_net_t *net, const mu_checkpoint_t *checkpoint, bool optimizer);
 
 /* The weights that a net with adapters keeps as they are. Errors: as above. */

@@ -1,7 +1,7 @@
 /*
- * The token_feed: the controller's half of the token stream (worker/train/train_protocol.h). It cuts global batches into
- * replicas' shares and keeps a bounded number of them on the way to every leader, without ever blocking
- * inside MPI.
+ * The token_feed: the controller's half of the token stream (worker/train/train_protocol.h). It cuts global batches
+ * into replicas' shares and keeps a bounded number of them on the way to every leader, without ever blocking inside
+ * MPI.
  *
  * The order of TOKENS messages follows the schedule alone: the batches of steps first + 1, first + 2, ...,
  * and after a step that is evaluated the eval_iters batches of that evaluation. Global batch k of training
@@ -22,9 +22,9 @@ typedef mu_status_t (*mu_read_sample_t)(void *arg, bool validation, int64_t inde
 
 typedef struct mu_token_feed mu_token_feed_t;
 
-/* `eod`: tokens after it do not count (-1: none). `done`: updates done when the run starts here; `first_sample`: the sample of the training order that update
- * done + 1 begins with (done * T unless the batch size has changed). The config is resolved and outlives the
- * token_feed. */
+/* `eod`: tokens after it do not count (-1: none). `done`: updates done when the run starts here; `first_sample`: the
+ * sample of the training order that update done + 1 begins with (done * T unless the batch size has changed). The
+ * config is resolved and outlives the token_feed. */
 mu_token_feed_t *mu_token_feed_new(const mu_config_t *config, MPI_Comm control, int32_t eod, int64_t done,
                                    int64_t first_sample, mu_read_sample_t read, void *arg);
 /* Sends what may be sent now; `moved` tells whether anything was. Errors: the reader's, MU_NETWORK. */

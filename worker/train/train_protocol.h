@@ -9,7 +9,8 @@
  *
  * Then messages:
  *   controller -> every leader  COMMAND  one mu_train_command_t; obeyed in order
- *   controller -> every leader  TOKENS   one replica's share of a global batch: int32 [accumulation][micro][seq + 1] with
+ *   controller -> every leader  TOKENS one replica's share of a global batch: int32 [accumulation][micro][seq + 1]
+ *                               with
  *                                        marks (common/token_marks.h), then an int64: how many tokens of the whole
  *                                        global batch count for the loss
  *   leader -> controller        CREDIT     one int64: how many TOKENS messages it has taken so far
@@ -81,8 +82,8 @@ typedef struct mu_train_command {
     char name[64];
 } mu_train_command_t;
 
-/* The figures of a step, each a column of metrics.jsonl in this order. `how` the replicas' are put together: SAME: they are
- * equal; MOST: the largest counts; OWN: the controller sets it. Of an evaluation, loss and step_ms alone. */
+/* The figures of a step, each a column of metrics.jsonl in this order. `how` the replicas' are put together: SAME:
+ * they are equal; MOST: the largest counts; OWN: the controller sets it. Of an evaluation, loss and step_ms alone. */
 #define MU_REPORT_TABLE(X)                                                                                   \
     X(loss, SAME)                                                                                            \
     X(lr, SAME)                                                                                              \

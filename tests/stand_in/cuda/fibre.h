@@ -1,6 +1,6 @@
 /*
  * Fibres: stacks that one thread switches between. All of them belong to the thread that makes the first; a
- * fibre's function never returns, it switches away for the last time. AddressSanitizer is told of every
+ * fibre's function never returns, it switches away for the last time. AddressSanitizer is notified of every
  * switch.
  */
 #ifndef MU_STAND_IN_FIBRE_H

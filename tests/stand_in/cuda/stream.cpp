@@ -109,7 +109,7 @@ bool advance_any(hold &lock)
 
 void device_life()
 {
-    /* a fault for want of stack is told from another one */
+    /* a fault for want of stack is distinguished from another one */
     static char stack[1 << 16];
     stack_t other = {};
     other.ss_sp = stack;

@@ -86,8 +86,8 @@ static void slices_cover_each_tensor_once(void **state)
     assert_true(mu_model_vocab_fits(&m, 3));
 }
 
-/* With more ranks than key/value heads: every row of query_key_value counts on one rank, the rows that count are one run,
- * and each rank holds its queries with their keys and values. */
+/* With more ranks than key/value heads: every row of query_key_value counts on one rank, the rows that count are one
+ * run, and each rank holds its queries with their keys and values. */
 static void copied_heads_count_once(void **state)
 {
     (void)state;

@@ -25,7 +25,8 @@ static void read_whole(const char *dir, mu_buf_t *out)
     free(path);
 }
 
-/* All values lie where they lay, and every byte is under the digest that the writer found. (What HDF5 wrote holds times.) */
+/* All values lie where they lay, and every byte is under the digest that the writer found. (What HDF5 wrote holds
+ * times.) */
 static void same_file(const char *dir, const mu_shard_t *want, const mu_buf_t *bytes, const mu_shard_t *found)
 {
     char digest[MU_DIGEST_HEX], *path = mu_path_join(dir, "shard-tp00-dp01.h5");

@@ -227,7 +227,7 @@ static void keys_that_contradict_each_other_are_refused(void **state)
          "train_data_paths is empty"},
         {"override_lr_scheduler: true\nuse_checkpoint_lr_scheduler: true\n", NULL, MU_CONFIG, "a.yml:2:1: "},
         {"num_layers: 4\nattention_config: [[[\"flash\"], 3]]\n", NULL, MU_CONFIG,
-         "a.yml:2:1: attention_config speaks of 3 layers, num_layers (a.yml:1:1) is 4"},
+         "a.yml:2:1: attention_config lists 3 layers, num_layers (a.yml:1:1) is 4"},
         {"num_layers: 4\nattention_config: [[[\"sparse_fixed\"], 4]]\n", NULL, MU_CONFIG,
          "a.yml:2:1: attention_config: 'sparse_fixed' is not supported"},
         {"attention_config: [[[], 4]]\n", NULL, MU_CONFIG, "a.yml:1:1: attention_config: write"},

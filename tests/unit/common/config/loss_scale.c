@@ -17,7 +17,7 @@ static void follow(const mu_loss_scale_rule_t *rule, const char *steps, const in
         assert_true(mu_loss_scale_step(&s, rule, steps[i] == 'o'));
         double want = (double)(1U << powers[i]);
         if (s.scale != want)
-            fail_msg("behind step %d of %s: scale %g, want %g", i, steps, s.scale, want);
+            fail_msg("after step %d of %s: scale %g, want %g", i, steps, s.scale, want);
     }
 }
 
@@ -49,7 +49,7 @@ static void the_defaults_are_deepspeeds(void **state)
     assert_true(s.scale == 65536 && mu_loss_scale_factor(&s) == 65536);
     for (int i = 0; i < 1000; i++)
         assert_true(mu_loss_scale_step(&s, &deepspeed, false));
-    assert_true(s.scale == 65536); /* step 1001 is the first with a thousand behind it */
+    assert_true(s.scale == 65536); /* step 1001 is the first after a thousand */
     assert_true(mu_loss_scale_step(&s, &deepspeed, false));
     assert_true(s.scale == 131072);
     for (int i = 0; i < 1000; i++)

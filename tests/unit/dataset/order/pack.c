@@ -80,8 +80,7 @@ static void each_document_once(mu_dataset_t *ds, mu_packing_t packing, int64_t s
             int n = check_sample(tokens, seq + 1, seen, mu_dataset_labelled(ds));
             assert_true(n >= 1 && (packing != MU_PACK_UNPACKED || n == 1));
         }
-        for (int d = 0; d < DOCUMENTS;
-             d++) /* one of a single padding-like token cannot be told from padding */
+        for (int d = 0; d < DOCUMENTS; d++) /* one of a single padding-like token looks like padding */
             assert_true(seen[d] == 1 || d == 0);
     }
     mu_pack_close(pack);

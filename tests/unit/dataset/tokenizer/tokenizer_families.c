@@ -1,5 +1,6 @@
-/* Families of tokenizers: ids as the tokenizers library gives them (tests/parity/families.py writes tests/data/tokenizers),
- * hand-written words beside regular expressions, cuts, saving, expressions that are refused or that do not end. */
+/* Families of tokenizers: ids as the tokenizers library gives them (tests/parity/families.py writes
+ * tests/data/tokenizers), hand-written words beside regular expressions, cuts, saving, expressions that are refused or
+ * that do not end. */
 #include "dataset/tokenizer/onig.h"
 #include "dataset/tokenizer/tokenizer_impl.h"
 #include "tests/unit/dataset/data_support.h"

@@ -97,7 +97,7 @@ static void mistakes_name_their_place(void **state)
         {"a\nb\nA slots=2\n", "f:3:1: host A is there twice (first in line 1, column 1)"},
         {"fd00::1\n", "f:1:1: \"fd00::1\" has several colons"},
         {"[fd00::1\n", "f:1:1: \"[fd00::1\" is not an IPv6 address in brackets"},
-        {"[fd00::1]x\n", "f:1:1: \"[fd00::1]x\" has something behind the bracket"},
+        {"[fd00::1]x\n", "f:1:1: \"[fd00::1]x\" has something after the bracket"},
         {"[a]\n", "f:1:1: \"[a]\" is not an IPv6 address"},
         {"-oProxyCommand=x\n", "f:1:1: \"-oProxyCommand=x\" is not a host name"},
         {"a@-b\n", "f:1:3: \"-b\" is not a host name"},

@@ -148,7 +148,7 @@ static void count(int number)
     signals++;
 }
 
-/* Nobody reads to the very end: who is told to end does. */
+/* Nobody reads to the very end: what must end ends. */
 static void a_signal_ends_the_wait(void **state)
 {
     int fd[2];

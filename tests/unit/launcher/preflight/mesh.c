@@ -1,6 +1,6 @@
 /*
- * Hosts that dial each other: the sockets over loopback, with peers that refuse, are silent, hang up, or take only small
- * packets; the probe's lines, also bad ones; who dials whom; and whom broken connections are held against.
+ * Hosts that dial each other: the sockets over loopback, with peers that refuse, are silent, hang up, or take only
+ * small packets; the probe's lines, also bad ones; who dials whom; and whom broken connections are held against.
  */
 #include "launcher/preflight/preflight_mesh.h"
 #include "launcher/mpi/mpirun.h"
@@ -456,7 +456,7 @@ static void probe_dials_and_is_dialed(void **state)
     json_t *seen = next_line(&talk, MU_PROBE_MESH);
     member.peers = 2;
     mu_preflight_mesh_receive_seen(&member, seen);
-    assert_true(member.told);
+    assert_true(member.reported);
     assert_int_equal(member.result[0], MU_MESH_OK);
     assert_int_equal(member.result[1], MU_MESH_REFUSED);
     json_decref(seen);
@@ -502,7 +502,7 @@ static void bad_words_are_no_pass(void **state)
     };
     static const struct {
         const char *answer;
-        bool told;
+        bool reported;
     } answers[] = {
         {"{\"state\": \"ok\", \"seen\": [\"ok\", \"stuck\"]}", true},
         {"{\"state\": \"ok\", \"seen\": [\"ok\"]}", false},
@@ -529,7 +529,7 @@ static void bad_words_are_no_pass(void **state)
         json_t *answer = json_loads(answers[i].answer, 0, NULL);
         assert_non_null(answer);
         mu_preflight_mesh_receive_seen(&member, answer);
-        if (member.told != answers[i].told || member.told != !member.missing)
+        if (member.reported != answers[i].reported || member.reported != !member.missing)
             fail_msg("%s", answers[i].answer);
         json_decref(answer);
         free(member.missing);
@@ -591,7 +591,7 @@ static void open_court(court_t *c)
     for (int i = 0; i < MEMBERS; i++) {
         mu_mesh_member_t *m = &c->member[i];
         c->facts[i] = json_object();
-        *m = (mu_mesh_member_t){.host = i - 1, .listens = true, .told = true, .self = {.port = 29500}};
+        *m = (mu_mesh_member_t){.host = i - 1, .listens = true, .reported = true, .self = {.port = 29500}};
         snprintf(m->self.address, sizeof m->self.address, "10.0.0.%d", i);
         m->peers = mu_preflight_mesh_peers(MEMBERS, i, m->peer);
     }
@@ -716,11 +716,11 @@ static void silence_is_a_finding(void **state)
     (void)state;
     court_t c;
     open_court(&c);
-    c.member[1].told = false;
+    c.member[1].reported = false;
     c.member[1].missing = mu_strdup("does not say in time whom it reached");
-    c.member[2].told = c.member[2].listens = false;
+    c.member[2].reported = c.member[2].listens = false;
     c.member[2].missing = mu_strdup("does not listen: \x1b[31m");
-    c.member[3].told = c.member[3].listens = false; /* gave no facts: told elsewhere */
+    c.member[3].reported = c.member[3].listens = false; /* gave no facts: reported elsewhere */
     c.member[3].missing = mu_strdup("gave no facts");
     json_decref(c.facts[2]);
     c.facts[2] = NULL;

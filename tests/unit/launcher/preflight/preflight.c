@@ -316,7 +316,7 @@ static void rdma_by_need(void **state)
     mu_preflight_free(report);
 
     static const char *const without[][2] = {{"NCCL_IB_DISABLE", "1"}, {"NCCL_NET", "socket"}};
-    for (int i = 0; i < 2; i++) { /* the user has told NCCL to take TCP, but not muster to take RDMA */
+    for (int i = 0; i < 2; i++) { /* NCCL is set to take TCP, but not muster to take RDMA */
         want = usual_want();
         setenv(without[i][0], without[i][1], 1);
         report = judge("ibverbs.ports.0.trouble", closed, &want, NULL);
@@ -355,7 +355,7 @@ static void rdma_by_need(void **state)
     mu_preflight_free(report);
 }
 
-/* What NCCL will be told is said once for all hosts that are alike. */
+/* What NCCL will get is reported once for all hosts that are alike. */
 static void rdma_is_told(void **state)
 {
     (void)state;

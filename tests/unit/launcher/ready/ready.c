@@ -72,7 +72,7 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* Listeners on 127.x.y.z, port `port` (0: the system's choice, told in *chosen). */
+/* Listeners on 127.x.y.z, port `port` (0: the system's choice, returned in *chosen). */
 static void server_start(server_t *server, int count, const char *banner, int port, int *chosen)
 {
     *server = (server_t){.count = count, .banner = banner};

@@ -1,6 +1,6 @@
 /* An MLflow server of the tests: as much of its REST interface as trackers use, over plain sockets in a thread, keeping
- * points as the real one does (the same point twice is one). From call `fail_at` on, `fail_calls` calls fail in a way of
- * choice. */
+ * points as the real one does (the same point twice is one). From call `fail_at` on, `fail_calls` calls fail in a way
+ * of choice. */
 #ifndef MU_TESTS_FAKE_MLFLOW_H
 #define MU_TESTS_FAKE_MLFLOW_H
 

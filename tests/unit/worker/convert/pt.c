@@ -36,8 +36,8 @@ static void slices_become_the_whole_model(void **state)
     mu_checkpoint_close(b);
 }
 
-/* tests/data/hf/llama at tp 2: norms are called scale, a slice's query_key_value is [queries][keys][values] and its first
- * product of the MLP [up][gate]. */
+/* tests/data/hf/llama at tp 2: norms are called scale, a slice's query_key_value is [queries][keys][values] and its
+ * first product of the MLP [up][gate]. */
 static void slices_of_a_llama_become_the_whole_model(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /*
  * RDMA as one host sees it, on a tree that stands in for sysfs and a library that stands in for libibverbs: the
- * ports and their GIDs, which of them NCCL is told, whether they open, how far the GPUs are.
+ * ports and their GIDs, which of them NCCL gets, whether they open, how far the GPUs are.
  */
 #include "common/buf.h"
 #include "common/clock.h"
@@ -193,7 +193,7 @@ static void the_gid_of_roce_crosses_routers(void **state)
     assert_int_equal(port[0].gid_index, -1);
 }
 
-static void expect_told(const char *tree, const char *ports, const char *hca, const char *index)
+static void expect_nccl(const char *tree, const char *ports, const char *hca, const char *index)
 {
     char names[256], *sys = mu_path_join(dir, tree);
     mu_ib_ports_tell(sys, names, sizeof names);
@@ -208,21 +208,21 @@ static void expect_told(const char *tree, const char *ports, const char *hca, co
 static void nccl_is_told_what_the_user_has_not(void **state)
 {
     (void)state;
-    put_port("told", "mlx5_0/ports/1", UP, NDR, ETH);
-    put_gid("told", "mlx5_0/ports/1", 0, LOCAL, "IB/RoCE v1\n");
-    put_gid("told", "mlx5_0/ports/1", 1, IPV4, "RoCE v2\n");
+    put_port("nccl", "mlx5_0/ports/1", UP, NDR, ETH);
+    put_gid("nccl", "mlx5_0/ports/1", 0, LOCAL, "IB/RoCE v1\n");
+    put_gid("nccl", "mlx5_0/ports/1", 1, IPV4, "RoCE v2\n");
     unsetenv("NCCL_IB_HCA");
     unsetenv("NCCL_IB_GID_INDEX");
-    expect_told("absent", "", "", "");
-    expect_told("ib", "mlx5_0:1,mlx5_1:1", "=mlx5_0:1,mlx5_1:1", "");
-    expect_told("told", "mlx5_0:1", "=mlx5_0:1", "1");
+    expect_nccl("absent", "", "", "");
+    expect_nccl("ib", "mlx5_0:1,mlx5_1:1", "=mlx5_0:1,mlx5_1:1", "");
+    expect_nccl("nccl", "mlx5_0:1", "=mlx5_0:1", "1");
     setenv("NCCL_IB_HCA", "mlx5", 1);
     setenv("NCCL_IB_GID_INDEX", "5", 1);
-    expect_told("told", "mlx5_0:1", "mlx5", "5");
+    expect_nccl("nccl", "mlx5_0:1", "mlx5", "5");
     setenv("NCCL_IB_HCA", "mlx6", 1);
-    expect_told("told", "", "mlx6", "");
+    expect_nccl("nccl", "", "mlx6", "");
     setenv("NCCL_IB_ADDR_FAMILY", "AF_INET6", 1);
-    expect_told("told", "mlx5_0:1", "=mlx5_0:1", "");
+    expect_nccl("nccl", "mlx5_0:1", "=mlx5_0:1", "");
     unsetenv("NCCL_IB_ADDR_FAMILY");
 }
 

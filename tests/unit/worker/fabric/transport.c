@@ -1,4 +1,4 @@
-/* What NCCL is told of a host's network, and what its log says that it took. */
+/* What NCCL gets to know of a host's network, and what its log says that it took. */
 #include "common/file.h"
 #include "common/buf.h"
 #include "worker/fabric/transport.h"

@@ -1,5 +1,5 @@
-/* Generation in slots: a sequence's logits have the same bits alone and in a full batch, however its tokens are cut, and
- * with any number of threads; and they are those of the full pass. */
+/* Generation in slots: a sequence's logits have the same bits alone and in a full batch, however its tokens are cut,
+ * and with any number of threads; and they are those of the full pass. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -129,8 +129,8 @@ static float *copy_of_gradients(mu_net_t *net)
     return copy;
 }
 
-/* Recomputation and a second run of the same step: the same bits. One sequence at a time: the same numbers. Another step:
- * others. */
+/* Recomputation and a second run of the same step: the same bits. One sequence at a time: the same numbers. Another
+ * step: others. */
 static void draws_follow_from_seed_step_layer_and_element(void **state)
 {
     (void)state;
@@ -187,8 +187,8 @@ static void without_training_or_rate_nothing_is_dropped(void **state)
     tear_down(&y);
 }
 
-/* Of a million elements as many are dropped as the rate says, within five deviations, in every layer, kind and step, and
- * neighbours know nothing of each other. */
+/* Of a million elements as many are dropped as the rate says, within five deviations, in every layer, kind and step,
+ * and neighbours know nothing of each other. */
 static void rate_and_scale_are_what_they_shall_be(void **state)
 {
     (void)state;

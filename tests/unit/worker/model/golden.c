@@ -1,7 +1,7 @@
 /* One worker against a reference in double precision: losses, gradients, logits, ten steps of AdamW;
  * accumulation, recomputation and generation against the plain pass. On the CPU, or with
- * MUSTER_TEST_DEVICE=cuda on a GPU or its stand-in; exits with 77 where that is asked for and absent. An argument names the
- * one test to run. */
+ * MUSTER_TEST_DEVICE=cuda on a GPU or its stand-in; exits with 77 where that is asked for and absent. An argument
+ * names the one test to run. */
 #include "common/buf.h"
 #include "kernels/cuda_load.h"
 #include "tests/unit/worker/model/golden_llama.h"

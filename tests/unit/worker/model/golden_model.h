@@ -109,16 +109,16 @@ static inline mu_model_t golden_model(const golden_variant_t *v)
 /* The reference's number of a tensor: it counts twelve a layer even where the second norm is not there. */
 static inline int golden_number(const mu_model_t *model, const mu_tensor_t *t)
 {
-    int behind = 1 + 12 * (int)model->layers;
+    int after = 1 + 12 * (int)model->layers;
     switch (t->kind) {
     case MU_T_EMBED_IN:
         return 0;
     case MU_T_LNF_W:
-        return behind;
+        return after;
     case MU_T_LNF_B:
-        return behind + 1;
+        return after + 1;
     case MU_T_EMBED_OUT:
-        return behind + 2;
+        return after + 2;
     default:
         return 1 + 12 * t->layer + ((int)t->kind - (int)MU_T_LN1_W);
     }

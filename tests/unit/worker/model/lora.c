@@ -91,7 +91,8 @@ static double gradients(bench_t *b)
     return loss.mean_sum;
 }
 
-/* A step along the gradient changes the loss by its square; two steps and Richardson leave errors of the fourth order. */
+/* A step along the gradient changes the loss by its square; two steps and Richardson leave errors of the fourth
+ * order. */
 static double slope(bench_t *b, const mu_net_param_t *p, double h)
 {
     size_t bytes = (size_t)p->elements * sizeof(float);

@@ -1,4 +1,5 @@
-/* The schedule of a server: nothing is computed here. A made-up model writes the number of tokens that a sequence has. */
+/* The schedule of a server: nothing is computed here. A made-up model writes the number of tokens that a sequence
+ * has. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
