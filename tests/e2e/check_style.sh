@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # scripts/check-style refuses what it is there for: a circle between folders, an include of a folder above, a folder of
-# 31 sources, a dead link, a name of an environment variable outside the table. And check-circles: files that call each
-# other.
+# 31 sources, a dead link, a name of an environment variable outside the table, prose beyond column 120. And
+# check-circles: files that call each other.
 . "$(dirname "$0")/lib.sh"
 tree=$scratch/tree
-mkdir "$tree" && tar -C "$MUSTER_SOURCE" --exclude=./build --exclude=.git -cf - . 2>/dev/null | tar -C "$tree" -xf -
-rm -rf "$tree"/build* "$tree/quickstart" "$tree/tests/data"
+mkdir "$tree" && tar -C "$MUSTER_SOURCE" --exclude='./build*' --exclude=.git -cf - . 2>/dev/null | tar -C "$tree" -xf -
+rm -rf "$tree/quickstart" "$tree/tests/data"
 # the layout and the spelling are not the subject
 mkdir "$scratch/none" && ln -s /bin/true "$scratch/none/codespell"
 for name in clang-format clang-format-14; do ln -s /bin/false "$scratch/none/$name"; done
@@ -19,14 +19,23 @@ check() { # check EXIT_CODE [PATTERN...]: it ends so, and a line has each patter
 check 77 # the tree itself is fine; 77: no clang-format
 
 plant() { # plant FILE LINE: as the first line
-    sed -i "1i $2" "$tree/$1"
+    sed -i "1i\\$2" "$tree/$1"
 }
 plant dataset/store/dataset.c '#include "launcher/cmd/cmd.h"'           # an arrow up, which closes a circle
 plant worker/main.c 'const char *planted = "MUSTER_PLANTED";'           # a name outside its table
 plant docs/plan.md '[nowhere](no-such-page.md)'                         # a dead link
+long=$(printf 'word %.0s' $(seq 30))
+plant common/log.c "/* $long*/"                                         # 121 columns and more: of a comment,
+plant docs/gates.md "$long"                                             # of a page, whose tables and commands may,
+plant docs/gates.md "| $long |"
+plant docs/gates.md "    muster $long"
+plant tests/e2e/lib.sh "# $long"                                        # of a script's comment
+printf 'no end' >>"$tree/tests/e2e/key.sh"
 for i in $(seq 31); do echo "int mu_planted_$i;" >"$tree/launcher/http/planted_$i.c"; done
 check 1 'dataset/store/dataset.c:1: .*may not include "launcher/cmd/cmd.h"' 'in a circle: dataset/store launcher/cmd' \
-    'worker/main.c:1: .*launch_env' 'docs/plan.md:1: .*no-such-page.md' 'launcher/http: 3[0-9] sources'
+    'worker/main.c:1: .*launch_env' 'docs/plan.md:1: .*no-such-page.md' 'launcher/http: 3[0-9] sources' \
+    'common/log.c:1: .*120 columns' 'docs/gates.md:3: .*120 columns' 'tests/e2e/lib.sh:1: .*120 columns' 'tests/e2e/key.sh:1: no newline'
+[ "$(grep -c '^docs/gates.md' "$scratch/out")" = 1 ] || fail "a table or a command counts as prose: $(grep '^docs/gates' "$scratch/out")"
 
 # Two files of a library that call each other.
 mkdir -p "$scratch"/lib/{common,dataset,kernels,launcher,worker}
