@@ -172,3 +172,17 @@ grep -q "tp 1 x dp 2 = 2 workers" "$LAB/launcher.err" || lab_fail "not two worke
 mapfile -d '' words <"$LAB/hook"
 lab_in node "${podman[@]}" exec "${pods[1]}" "${words[@]}" >"$LAB/hook.log" 2>&1 || lab_fail "the hook fails: $(cat "$LAB/hook.log")"
 echo "two worker containers and a launcher: trained as user 1000"
+
+# ---- the same image serves what was trained: from the container's start to the first answer that it is ready ----
+
+podman_run "${pods[0]}" -- muster serve /runs/one --listen 127.0.0.1:8080 --threads 1 >"$LAB/serve.log" 2>&1 &
+serving=$!
+began=$(date +%s%N)
+ready() { lab_in node ip netns exec "${pods[0]}" curl -sf -o /dev/null http://127.0.0.1:8080/v2/health/ready; }
+until ready; do
+    kill -0 $serving 2>/dev/null || lab_fail "the server ended: $(tail -n 5 "$LAB/serve.log")"
+    sleep 0.02
+done
+echo "image: $((size / 1000000)) MB, start to ready: $(awk -v a="$began" -v b="$(date +%s%N)" 'BEGIN { printf "%.2f", (b - a) / 1e9 }') s"
+lab_in node "${podman[@]}" stop -t 20 "${pods[0]}" >/dev/null 2>&1 || lab_fail "the server does not stop"
+wait $serving || lab_fail "the server ends with $?: $(tail -n 3 "$LAB/serve.log")"

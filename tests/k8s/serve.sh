@@ -121,9 +121,46 @@ sed "s#$scratch/token#$scratch/wrong#" "$scratch/smoke.sh" >"$scratch/other.sh"
 expect_exit 69 sh "$scratch/other.sh" >"$scratch/out" 2>&1
 grep -q '401' "$scratch/out" || fail "$(cat "$scratch/out")"
 [ -e "$run/feedback-pod.jsonl" ] || fail "the pod has no feedback of its own: $(ls "$run")"
-# the hook and the signal, as the kubelet gives them: 0
-kill -TERM $server
+
+# ---- a rollout under load: what plays the Service and the kubelet is this script. No request is lost. ----
+
+echo "$port" >"$scratch/endpoints"
+client() { # NUMBER: each request goes where the Service has a ready pod
+    local code=
+    until [ -e "$scratch/enough" ]; do
+        code=$(curl -s -o "$scratch/answer.$1" -w '%{http_code}' -H "Authorization: Bearer $(cat "$scratch/token")" \
+            "http://127.0.0.1:$(head -n 1 "$scratch/endpoints")/v1/completions" -d '{"prompt":"static","max_tokens":60,"temperature":1}') || true
+        echo "$code" >>"$scratch/codes.$1"
+        [ "$code" = 200 ] || cat "$scratch/answer.$1" >>"$scratch/lost" 2>/dev/null
+    done
+}
+clients=()
+for i in 1 2 3 4; do
+    client $i &
+    clients+=($!)
+done
+second=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+mapfile -d '' words < <(here "$scratch/own/server" | sed "s#0.0.0.0:$port#0.0.0.0:$second#")
+"${words[@]}" 2>"$scratch/second.log" &
+new=$!
+at_end kill $new
+until curl -sf -o /dev/null "http://127.0.0.1:$second$(cat "$scratch/own/ready")"; do
+    kill -0 $new 2>/dev/null || fail "the new server ended: $(cat "$scratch/second.log")"
+    sleep 0.05
+done
+echo "$second" >"$scratch/endpoints.new"
+mv "$scratch/endpoints.new" "$scratch/endpoints" # the old pod leaves the Service,
+sleep 0.5                                         # its hook waits until all know,
+kill -TERM $server                                # and it drains
 wait $server || fail "the server ends with $?: $(cat "$scratch/server.log")"
+sleep 0.5
+: >"$scratch/enough"
+wait "${clients[@]}"
+[ ! -e "$scratch/lost" ] && ! grep -qv '^200$' "$scratch"/codes.* || fail "lost: $(sort "$scratch"/codes.* | uniq -c) $(cat "$scratch/lost")"
+[ "$(cat "$scratch"/codes.* | wc -l)" -gt 8 ] || fail "no load"
+echo "a rollout under load: $(cat "$scratch"/codes.* | wc -l) requests, none lost"
+kill -TERM $new
+wait $new || fail "the new server ends with $?: $(cat "$scratch/second.log")"
 expect_exit 69 sh "$scratch/smoke.sh" >"$scratch/out" 2>&1
 [ -z "$(ls "$TMPDIR")" ] || fail "left behind: $(ls "$TMPDIR")"
 echo "the Job's commands: the server passes; no server, another name and another token do not"
