@@ -5,116 +5,14 @@
  * leaves nothing.
  */
 #include "common/num.h"
-#include "tests/fault/attempt.h"
-#include <dirent.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <cmocka.h>
-
-enum { OLD = 101, NEW = 202, NEXT = NEW + 1 /* the second of a background save */ };
-static char *dir;
-static bool background; /* two checkpoints, written from copies by two threads */
-
-/* Runs fault_save; the wait status. Its messages go to /dev/null. */
-static int run_save(int64_t step, int attempt, int salt, const char *mode, long at, const char *trace)
-{
-    char number[4][32];
-    snprintf(number[0], 32, "%lld", (long long)step);
-    snprintf(number[1], 32, "%d", attempt);
-    snprintf(number[2], 32, "%d", salt);
-    snprintf(number[3], 32, "%ld", at);
-    pid_t child = fork();
-    if (child == 0) {
-        int null = open("/dev/null", O_WRONLY);
-        dup2(null, STDERR_FILENO);
-        setenv("LD_PRELOAD", FAULT_LIBRARY, 1);
-        setenv("FAULT_DIR", dir, 1);
-        setenv("FAULT_MODE", mode, 1);
-        setenv("FAULT_AT", number[3], 1);
-        if (trace)
-            setenv("FAULT_TRACE", trace, 1);
-        execl(FAULT_SAVE, FAULT_SAVE, dir, number[0], number[1], number[2],
-              background ? "background" : (char *)NULL, (char *)NULL);
-        _exit(126);
-    }
-    int status = -1;
-    assert_true(child > 0 && waitpid(child, &status, 0) == child);
-    return status;
-}
-
-static void quiet(mu_log_level_t level, const char *line, void *arg)
-{
-    (void)level, (void)line, (void)arg;
-}
-
-static void start_over(void)
-{
-    save_t save = {.dir = dir,
-                   .model = tiny_model(),
-                   .tp = 1,
-                   .dp = 2,
-                   .step = 1,
-                   .salt = OLD,
-                   .attempt = 1,
-                   .weights_only = true};
-    assert_int_equal(mu_remove_tree(dir), MU_OK);
-    assert_int_equal(mu_make_dirs(dir, 0), MU_OK);
-    assert_int_equal(save_checkpoint(&save), MU_OK);
-}
-
-/* The salt of the newest valid checkpoint, every bit of it compared; 0 when there is none. */
-static int newest_salt(int64_t *step)
-{
-    mu_checkpoint_t *checkpoint = NULL;
-    mu_model_t model = tiny_model();
-    int salt = 0;
-    if (mu_checkpoint_newest(dir, INT64_MAX, &checkpoint) != MU_OK || !checkpoint)
-        return 0;
-    *step = mu_checkpoint_manifest(checkpoint)->info.step;
-    if (mu_checkpoint_verify(checkpoint, 0, 1) == MU_OK) {
-        static const int salts[] = {OLD, NEW, NEXT};
-        for (size_t i = 0; salt == 0 && i < sizeof salts / sizeof *salts; i++)
-            if (compare_rank(checkpoint, &model, salts[i], 1, 0, false) == MU_OK)
-                salt = salts[i];
-    }
-    mu_checkpoint_close(checkpoint);
-    return salt;
-}
-
-/* Checkpoints under a proper name that are not whole: a save or a removal must never show half of one. */
-static int halves(void)
-{
-    mu_checkpoint_list_t list;
-    int damaged = 0;
-    assert_int_equal(mu_checkpoint_scan(dir, true, &list), MU_OK);
-    for (int i = 0; i < list.count; i++)
-        damaged += list.entries[i].status != MU_OK;
-    mu_checkpoint_list_release(&list);
-    return damaged;
-}
-
-static int leftovers(void)
-{
-    int found = 0;
-    DIR *stream = opendir(dir);
-    assert_non_null(stream);
-    for (struct dirent *e; (e = readdir(stream));)
-        found += strstr(e->d_name, ".tmp-") || strstr(e->d_name, ".old-");
-    closedir(stream);
-    return found;
-}
-
-/* Step 1 is there before; where it is saved again, either of the two may be found. */
-static bool belongs(int64_t found, int64_t step, int salt)
-{
-    return found == step + 1 ? salt == NEXT
-           : step == 1       ? salt == OLD || salt == NEW
-                             : salt == (found == step ? NEW : OLD);
-}
+#include "tests/fault/trouble.h"
 
 /* One save with one fault, and what must hold afterwards. */
 static void one_fault(const char *mode, long at, int64_t step)
@@ -123,7 +21,7 @@ static void one_fault(const char *mode, long at, int64_t step)
     int done = background ? NEXT : NEW;
     bool kills = mode[0] == 'k' || mode[0] == 't';
     start_over();
-    int status = run_save(step, 2, NEW, mode, at, NULL);
+    int status = run_save(step, 2, NEW, mode, at, -1, -1);
     if (kills ? !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
               : !(WIFEXITED(status) &&
                   (WEXITSTATUS(status) == 0 || (WEXITSTATUS(status) == 74 && mode[0] == 'e') ||
@@ -146,26 +44,27 @@ static void one_fault(const char *mode, long at, int64_t step)
         fail_msg("%s at %ld: the next attempt leaves %d old names", mode, at, leftovers());
 }
 
-static long count_lines(const char *path)
+/* What an attempt that nothing troubles does, a line an operation; free() it. */
+static char *trace_of(int64_t step)
 {
     mu_buf_t text = MU_BUF_INIT;
-    long lines = 0;
-    assert_int_equal(mu_file_read(path, 1 << 26, &text), MU_OK);
-    for (size_t i = 0; i < text.len; i++)
-        lines += text.data[i] == '\n';
-    mu_buf_release(&text);
-    return lines;
+    int fd = memfd_create("trace", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    start_over();
+    assert_int_equal(run_save(step, 2, NEW, "", 0, fd, -1), 0);
+    assert_true(lseek(fd, 0, SEEK_SET) == 0);
+    mu_fd_drain(fd, 1 << 26, &text);
+    close(fd);
+    return mu_buf_detach(&text);
 }
 
 static long operations(int64_t step)
 {
-    char *trace = mu_format("%s.trace", dir);
-    unlink(trace);
-    start_over();
-    assert_int_equal(run_save(step, 2, NEW, "", 0, trace), 0);
-    long n = count_lines(trace);
-    unlink(trace);
-    free(trace);
+    char *text = trace_of(step);
+    long n = 0;
+    for (const char *at = text; (at = strchr(at, '\n')); at++)
+        n++;
+    free(text);
     return n;
 }
 
@@ -244,16 +143,8 @@ static long last_of(char **lines, long n, const char *what, const char *part)
 /* The operations of an attempt that nothing troubles. free() the text. */
 static long read_trace(char *lines[4096], char **text)
 {
-    char *trace = mu_format("%s.trace", dir);
-    mu_buf_t all = MU_BUF_INIT;
     long n = 0;
-    unlink(trace);
-    start_over();
-    assert_int_equal(run_save(2, 2, NEW, "", 0, trace), 0);
-    assert_int_equal(mu_file_read(trace, 1 << 26, &all), MU_OK);
-    unlink(trace);
-    free(trace);
-    *text = mu_buf_detach(&all);
+    *text = trace_of(2);
     for (char *p = *text; *p && n < 4096; n++) {
         lines[n] = p;
         p = strchr(p, '\n');
@@ -336,7 +227,7 @@ static void a_volume_that_fills_up(void **state)
                        .salt = OLD,
                        .weights_only = true};
         mu_status_t first = save_checkpoint(&save);
-        int status = first == MU_OK ? run_save(2, 2, NEW, "", 0, NULL) : -1, salt = 0;
+        int status = first == MU_OK ? run_save(2, 2, NEW, "", 0, -1, -1) : -1, salt = 0;
         if (first == MU_OK)
             salt = newest_salt(&step);
         assert_int_equal(umount(dir), 0);
@@ -352,25 +243,6 @@ static void a_volume_that_fills_up(void **state)
     dir = mine;
     print_message("%d saves found the volume full, %d fitted\n", failed, done);
     assert_true(failed > 0 && done > 0);
-}
-
-static int begin(void **state)
-{
-    (void)state;
-    if (mu_is_dir("/dev/shm")) /* thousands of syncs; what a kill leaves is the same on any file system */
-        setenv("TMPDIR", "/dev/shm", 0);
-    dir = scratch_dir();
-    mu_log_sink_set(quiet, NULL);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    mu_log_sink_set(NULL, NULL);
-    mu_remove_tree(dir);
-    free(dir);
-    return 0;
 }
 
 int main(void)

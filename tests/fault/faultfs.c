@@ -1,12 +1,20 @@
 /*
- * Loaded with LD_PRELOAD: counts the operations that change files below FAULT_DIR (and opens and closes
- * there), and troubles operation number FAULT_AT (from 1; 0: none) in the way of FAULT_MODE: kill    SIGKILL
- * instead of the operation tear    half of the bytes are written, or the whole operation is done, then
- * SIGKILL eio     it fails with EIO and does nothing enospc  it fails with ENOSPC, and so does every later
- * write and open for writing short   half of the bytes are written, without an error; other operations are
- * left alone slow    each write to a shard takes FAULT_AT milliseconds longer FAULT_TRACE names a file that gets one
- *                    line an operation: name, path, second path.
+ * Counts the operations that change files below a directory (and opens and closes there), and troubles operation number `at`
+ * (from 1; 0: none) in one of these ways:
+ *     kill    SIGKILL instead of the operation
+ *     tear    half of the bytes are written, or the whole operation is done, then SIGKILL
+ *     eio     it fails with EIO and does nothing
+ *     enospc  it fails with ENOSPC, and so does every later write and open for writing
+ *     short   half of the bytes are written, without an error; other operations are left alone
+ *     slow    each write to a shard takes `at` milliseconds longer
+ * Linked into a program it is armed by faultfs_arm(). Loaded with LD_PRELOAD it is by its environment: FAULT_DIR, FAULT_MODE,
+ * FAULT_AT.
+ * A trace gets one line an operation: name, path, second path. A record gets one entry for each operation that was done:
+ *     KIND PATH-BYTES SECOND-BYTES NUMBER DATA-BYTES\n PATH SECOND DATA
+ * KIND c create (NUMBER 1: cut to nothing), w write DATA at byte NUMBER, t cut or extended to NUMBER bytes, m mkdir, r rename to
+ * SECOND, u unlink, s synced.
  */
+#include "tests/fault/faultfs.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,7 +24,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum mode { NONE, KILL, TEAR, EIO_ONCE, ENOSPC_ON, SHORT, SLOW };
@@ -27,22 +37,35 @@ static struct {
     long at;
     _Atomic long count; /* several threads may write */
     enum mode mode;
-    int trace;
-} fault;
+    int trace, record;
+} fault = {.trace = -1, .record = -1};
+
+static enum mode mode_of(const char *name)
+{
+    static const char *const names[] = {"", "kill", "tear", "eio", "enospc", "short", "slow"};
+    for (int i = 1; name && i <= SLOW; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum mode)i;
+    return NONE;
+}
+
+void faultfs_arm(const char *dir, const char *mode, long at, int trace, int record)
+{
+    fault.ready = true;
+    fault.dir = dir;
+    fault.count = 0;
+    fault.at = at;
+    fault.mode = mode_of(mode);
+    fault.trace = trace;
+    fault.record = record;
+}
 
 __attribute__((constructor)) static void start(void)
 {
     if (fault.ready)
         return;
-    static const char *const names[] = {"", "kill", "tear", "eio", "enospc", "short", "slow"};
-    const char *mode = getenv("FAULT_MODE"), *at = getenv("FAULT_AT"), *trace = getenv("FAULT_TRACE");
-    fault.ready = true;
-    fault.dir = getenv("FAULT_DIR");
-    fault.at = at ? strtol(at, NULL, 10) : 0;
-    for (int i = 1; mode && i <= SLOW; i++)
-        if (strcmp(mode, names[i]) == 0)
-            fault.mode = (enum mode)i;
-    fault.trace = trace ? (int)syscall(SYS_openat, AT_FDCWD, trace, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
+    const char *at = getenv("FAULT_AT");
+    faultfs_arm(getenv("FAULT_DIR"), getenv("FAULT_MODE"), at ? strtol(at, NULL, 10) : 0, -1, -1);
 }
 
 /* The path of a descriptor, or of a name below one. */
@@ -98,6 +121,22 @@ static bool fails(enum mode mode)
     return mode == EIO_ONCE || mode == ENOSPC_ON;
 }
 
+/* An operation that was done. */
+static void record(char kind, const char *path, const char *second, long long number, const void *data,
+                   size_t n)
+{
+    char head[128];
+    if (fault.record < 0 || !fault.dir || strncmp(path, fault.dir, strlen(fault.dir)) != 0)
+        return;
+    int length =
+        snprintf(head, sizeof head, "%c %zu %zu %lld %zu\n", kind, strlen(path), strlen(second), number, n);
+    struct iovec parts[] = {{head, (size_t)length},
+                            {(void *)(size_t)path, strlen(path)},
+                            {(void *)(size_t)second, strlen(second)},
+                            {(void *)(size_t)data, n}};
+    syscall(SYS_writev, fault.record, parts, 4);
+}
+
 static long after(enum mode mode, long result)
 {
     if (mode == TEAR)
@@ -113,7 +152,12 @@ static ssize_t do_pwrite(int fd, const void *bytes, size_t n, off_t offset, bool
         return failed(mode);
     if (mode != NONE && n > 1)
         n /= 2;
-    return after(mode, at ? syscall(SYS_pwrite64, fd, bytes, n, offset) : syscall(SYS_write, fd, bytes, n));
+    if (!at)
+        offset = fault.record >= 0 ? (off_t)syscall(SYS_lseek, fd, 0, SEEK_CUR) : 0;
+    long done = at ? syscall(SYS_pwrite64, fd, bytes, n, offset) : syscall(SYS_write, fd, bytes, n);
+    if (done > 0)
+        record('w', path, "", offset, bytes, (size_t)done);
+    return after(mode, done);
 }
 
 ssize_t write(int fd, const void *bytes, size_t n)
@@ -136,7 +180,10 @@ static int do_open(int dir, const char *name, int flags, mode_t bits)
         turn(flags & O_CREAT ? "create" : "open", path_at(dir, name, path), NULL, flags & O_CREAT);
     if (fails(mode))
         return (int)failed(mode);
-    return (int)after(mode, syscall(SYS_openat, dir, name, flags, bits));
+    int fd = (int)syscall(SYS_openat, dir, name, flags, bits);
+    if (fd >= 0 && flags & O_CREAT)
+        record('c', path, "", flags & O_TRUNC ? 1 : 0, NULL, 0);
+    return (int)after(mode, fd);
 }
 
 #define OPEN_BODY(dir)                                                                                       \
@@ -197,7 +244,12 @@ static int do_fsync(int fd)
 {
     char path[PATH_MAX];
     enum mode mode = turn("fsync", path_at(fd, NULL, path), NULL, true);
-    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_fsync, fd)));
+    if (fails(mode))
+        return (int)failed(mode);
+    long result = syscall(SYS_fsync, fd);
+    if (result == 0)
+        record('s', path, "", 0, NULL, 0);
+    return (int)after(mode, result);
 }
 int fsync(int fd)
 {
@@ -212,7 +264,12 @@ static int do_truncate(int fd, off_t size)
 {
     char path[PATH_MAX];
     enum mode mode = turn("truncate", path_at(fd, NULL, path), NULL, true);
-    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_ftruncate, fd, size)));
+    if (fails(mode))
+        return (int)failed(mode);
+    long result = syscall(SYS_ftruncate, fd, size);
+    if (result == 0)
+        record('t', path, "", size, NULL, 0);
+    return (int)after(mode, result);
 }
 int ftruncate(int fd, off_t size)
 {
@@ -227,7 +284,12 @@ static int do_fallocate(int fd, int how, off_t offset, off_t size)
 {
     char path[PATH_MAX];
     enum mode mode = turn("fallocate", path_at(fd, NULL, path), NULL, true);
-    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_fallocate, fd, how, offset, size)));
+    if (fails(mode))
+        return (int)failed(mode);
+    long result = syscall(SYS_fallocate, fd, how, offset, size);
+    if (result == 0)
+        record('t', path, "", offset + size, NULL, 0);
+    return (int)after(mode, result);
 }
 int fallocate(int fd, int how, off_t offset, off_t size)
 {
@@ -241,21 +303,35 @@ int fallocate64(int fd, int how, off64_t offset, off64_t size)
 int mkdir(const char *path, mode_t bits)
 {
     enum mode mode = turn("mkdir", path, NULL, true);
-    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_mkdirat, AT_FDCWD, path, bits)));
+    if (fails(mode))
+        return (int)failed(mode);
+    long result = syscall(SYS_mkdirat, AT_FDCWD, path, bits);
+    if (result == 0)
+        record('m', path, "", 0, NULL, 0);
+    return (int)after(mode, result);
 }
 
 int rename(const char *from, const char *to)
 {
     enum mode mode = turn("rename", from, to, true);
-    return (int)(fails(mode) ? failed(mode)
-                             : after(mode, syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to)));
+    if (fails(mode))
+        return (int)failed(mode);
+    long result = syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
+    if (result == 0)
+        record('r', from, to, 0, NULL, 0);
+    return (int)after(mode, result);
 }
 
 int unlinkat(int dir, const char *name, int flags)
 {
     char path[PATH_MAX];
     enum mode mode = turn("unlink", path_at(dir, name, path), NULL, false);
-    return (int)(fails(mode) ? failed(mode) : after(mode, syscall(SYS_unlinkat, dir, name, flags)));
+    if (fails(mode))
+        return (int)failed(mode);
+    long result = syscall(SYS_unlinkat, dir, name, flags);
+    if (result == 0)
+        record('u', path, "", 0, NULL, 0);
+    return (int)after(mode, result);
 }
 
 int unlink(const char *name)
