@@ -18,6 +18,7 @@
 #define MU_ENV_CONTROL_KEY_FILE "MUSTER_CONTROL_KEY_FILE"
 #define MU_ENV_LEASE            "MUSTER_LEASE"
 #define MU_ENV_SHM_DIR          "MUSTER_SHM_DIR"
+#define MU_ENV_COPIES_DIR       "MUSTER_COPIES_DIR"
 #define MU_ENV_CPU_ISA          "MUSTER_CPU_ISA"
 #define MU_ENV_CPU_FP16         "MUSTER_CPU_FP16"
 #define MU_ENV_CUDA_LIBRARY     "MUSTER_CUDA_LIBRARY"
@@ -49,6 +50,8 @@ typedef enum {
     X(MU_ENV_LEASE, MU_ENV_RANK, "worker/guard",                                                             \
       "seconds without an answer of the launcher after which a guard kills its rank")                        \
     X(MU_ENV_SHM_DIR, MU_ENV_RANK, "worker/guard", "folder of the attempt's shared memory on each host")     \
+    X(MU_ENV_COPIES_DIR, MU_ENV_RANK, "worker/cmd",                                                          \
+      "folder of copies in memory on each host; the launcher's first attempt begins its last name")          \
     X(MU_ENV_CPU_ISA, MU_ENV_PASSED, "kernels/cpu", "most that kernels may use: base, avx2 or avx512")       \
     X(MU_ENV_CPU_FP16, MU_ENV_PASSED, "kernels/cpu", "set: fp16 kernels on CPUs (tests)")                    \
     X(MU_ENV_CUDA_LIBRARY, MU_ENV_PASSED, "kernels, worker/train", "the file of muster's CUDA library")      \

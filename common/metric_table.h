@@ -25,6 +25,10 @@
     F(checkpoint_s, 0, "") /* that saving has held this attempt up */ \
     F(checkpoint_write_s, 0, "") /* from the command to the rename, of the newest checkpoint of this attempt */ \
     I(checkpoints_skipped, 0, "") /* due in this attempt while the one before was still being written */ \
+    I(copies, 0, "") /* of the state in the hosts' memory, made by this attempt */ \
+    I(copy_step, -1, "") /* of the newest */ \
+    I(copy_bytes, 0, "") /* all its pieces, which lie on two hosts each */ \
+    F(copy_ms, 0, "") /* that it held the run up */ \
     I(last_checkpoint, -1, "  checkpoint %lld") /* its step */
 
 /* Of each worker: a running mean over its last steps, about eight. run.json has the least, the median and the most. */

@@ -151,6 +151,25 @@ static mu_status_t read_manifest(mu_checkpoint_t *c, mu_buf_t *why)
     return status;
 }
 
+mu_status_t mu_checkpoint_open_manifest(const char *name, const char *text, size_t n, mu_checkpoint_t **out)
+{
+    mu_checkpoint_t *c = mu_calloc(1, sizeof *c);
+    mu_buf_t why = MU_BUF_INIT;
+    mu_status_t status = MU_OK;
+    c->path = mu_strdup(name);
+    c->dir = -1;
+    if (!mu_manifest_parse(text, n, &c->manifest, &why))
+        status = mu_fail(MU_DATA, "%s: '%s' is wrong: %s", name, MU_MANIFEST_NAME, why.data);
+    mu_buf_release(&why);
+    if (status != MU_OK) {
+        mu_checkpoint_close(c);
+        return status;
+    }
+    mu_index_build(&c->manifest, &c->index);
+    *out = c;
+    return MU_OK;
+}
+
 mu_status_t mu_checkpoint_open_why(const char *path, mu_checkpoint_t **out, mu_buf_t *why)
 {
     mu_status_t status;

@@ -124,7 +124,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const mu_shard_t *)a)->name, ((const mu_shard_t *)b)->name);
 }
 
-static mu_status_t write_manifest(const char *tmp, const mu_commit_t *commit)
+mu_status_t mu_commit_manifest(const mu_commit_t *commit, const char *where, mu_buf_t *text)
 {
     char writer[] = "muster " MU_VERSION;
     int first = mu_model_saved_first(commit->model);
@@ -134,8 +134,7 @@ static mu_status_t write_manifest(const char *tmp, const mu_commit_t *commit)
                        .tensor_count = mu_model_tensor_count(commit->model) - first,
                        .shards = commit->shards,
                        .shard_count = commit->shard_count};
-    mu_buf_t text = MU_BUF_INIT, why = MU_BUF_INIT;
-    char *path = mu_path_join(tmp, MU_MANIFEST_NAME);
+    mu_buf_t why = MU_BUF_INIT;
     mu_status_t status;
     m.tensors = mu_calloc((size_t)m.tensor_count, sizeof *m.tensors);
     for (int i = 0; i < m.tensor_count; i++) {
@@ -148,17 +147,25 @@ static mu_status_t write_manifest(const char *tmp, const mu_commit_t *commit)
     qsort(commit->shards, (size_t)commit->shard_count, sizeof *commit->shards, by_name);
     if (commit->shard_count != m.info.tp * m.info.dp)
         status =
-            mu_fail(MU_BUG, "%s: %d shards of %d workers", tmp, commit->shard_count, m.info.tp * m.info.dp);
+            mu_fail(MU_BUG, "%s: %d shards of %d workers", where, commit->shard_count, m.info.tp * m.info.dp);
     else if (!mu_manifest_check(&m, &why))
-        status = mu_fail(MU_BUG, "%s: the shards do not make up the model: %s", tmp, why.data);
+        status = mu_fail(MU_BUG, "%s: the shards do not make up the model: %s", where, why.data);
     else
-        status = mu_manifest_write(&m, &text);
+        status = mu_manifest_write(&m, text);
+    free(m.tensors);
+    mu_buf_release(&why);
+    return status;
+}
+
+static mu_status_t write_manifest(const char *tmp, const mu_commit_t *commit)
+{
+    mu_buf_t text = MU_BUF_INIT;
+    char *path = mu_path_join(tmp, MU_MANIFEST_NAME);
+    mu_status_t status = mu_commit_manifest(commit, tmp, &text);
     if (status == MU_OK)
         status = mu_file_replace(path, text.data, text.len, 0600);
-    free(m.tensors);
     free(path);
     mu_buf_release(&text);
-    mu_buf_release(&why);
     return status;
 }
 

@@ -150,12 +150,21 @@ mu_status_t mu_shard_write(const mu_shard_plan_t *plan, mu_shard_t *out)
     return status;
 }
 
-mu_status_t mu_shard_copy_bytes(const mu_shard_plan_t *plan, uint64_t *out)
+mu_status_t mu_shard_size(const mu_shard_plan_t *plan, uint64_t *size, char name[MU_SHARD_NAME])
 {
     mu_outline_t outline;
     MU_TRY(mu_outline_make(plan, &outline));
-    *out = (outline.shard.size + MU_BLOCK_ALIGN - 1) / MU_BLOCK_ALIGN * MU_BLOCK_ALIGN;
+    *size = outline.shard.size;
+    memcpy(name, outline.shard.name, MU_SHARD_NAME);
     mu_outline_release(&outline);
+    return MU_OK;
+}
+
+mu_status_t mu_shard_copy_bytes(const mu_shard_plan_t *plan, uint64_t *out)
+{
+    char name[MU_SHARD_NAME];
+    MU_TRY(mu_shard_size(plan, out, name));
+    *out = (*out + MU_BLOCK_ALIGN - 1) / MU_BLOCK_ALIGN * MU_BLOCK_ALIGN;
     return MU_OK;
 }
 
@@ -186,6 +195,12 @@ mu_status_t mu_shard_write_copy(mu_shard_copy_t *copy, mu_shard_t *out)
     MU_TRY(write_durably(copy->dir, &copy->outline, NULL, copy));
     hand_over(&copy->outline, out);
     return MU_OK;
+}
+
+void mu_shard_digest_copy(mu_shard_copy_t *copy, mu_shard_t *out)
+{
+    mu_outline_digest(&copy->outline, 0, copy->outline.shard.size, copy->image);
+    hand_over(&copy->outline, out);
 }
 
 uint64_t mu_shard_copy_written(const mu_shard_copy_t *copy)

@@ -65,13 +65,17 @@ mu_status_t mu_shard_write(const mu_shard_plan_t *plan, mu_shard_t *out);
  * values go on. The bytes and the order of operations on the volume are those of mu_shard_write(). */
 typedef struct mu_shard_copy mu_shard_copy_t;
 
-/* The memory that a copy takes. It does not depend on the step. Errors: as of mu_shard_copy(). */
+/* The size of the file, which does not depend on the step, and its name. Errors: as of mu_shard_copy(). */
+mu_status_t mu_shard_size(const mu_shard_plan_t *plan, uint64_t *size, char name[MU_SHARD_NAME]);
+/* The memory that a copy takes: the size in whole pages. Errors: as of mu_shard_copy(). */
 mu_status_t mu_shard_copy_bytes(const mu_shard_plan_t *plan, uint64_t *out);
 /* memory: aligned to 4096 bytes; the copy's until mu_shard_copy_free(). Calls libhdf5. Errors: what the source returns,
  * MU_BUG (it does not fit `bytes`), MU_IO. */
 mu_status_t mu_shard_copy(const mu_shard_plan_t *plan, void *memory, uint64_t bytes, mu_shard_copy_t **out);
 /* The file, durable. Calls no libhdf5. Once for each copy. Errors: MU_IO, MU_NOMEM. */
 mu_status_t mu_shard_write_copy(mu_shard_copy_t *copy, mu_shard_t *out);
+/* Digests a copy that no file of ours is made from: its bytes are the file's. Once for each copy. */
+void mu_shard_digest_copy(mu_shard_copy_t *copy, mu_shard_t *out);
 /* Bytes handed to the volume so far, of mu_shard_write_copy() in another thread. */
 uint64_t mu_shard_copy_written(const mu_shard_copy_t *copy);
 void mu_shard_copy_free(mu_shard_copy_t *copy); /* NULL is nothing */

@@ -140,6 +140,8 @@ typedef struct mu_config {
         char *metrics_listen;                  /* for Prometheus; NULL: nobody listens */
         double track_wait;                     /* seconds */
         mu_choice_of_three_t async_checkpoint; /* checkpoints are written beside the steps */
+        bool peer_checkpoint;                  /* copies of the state in the memory of other hosts, */
+        int64_t peer_checkpoint_factor;        /* every so many steps */
         int64_t lora_rank;                     /* 0: no adapters; the rest is in model.lora */
         double lora_alpha;                     /* 0: lora_rank */
         double lora_dropout;

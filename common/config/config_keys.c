@@ -543,6 +543,12 @@ const mu_key_t mu_keys[] = {
          "checkpoints are written beside the steps, from a copy in memory; auto: large ones, where hosts "
          "have the "
          "memory"),
+    BOOL("muster.peer_checkpoint", "false", CONFIG(muster.peer_checkpoint),
+         "between checkpoints each worker's state is copied to the memory of another host, from where a "
+         "restart "
+         "goes on"),
+    INT("muster.peer_checkpoint_factor", "10", 1, BIG, CONFIG(muster.peer_checkpoint_factor),
+        "steps between these copies"),
     TEXT("muster.metrics_listen", "null", CONFIG(muster.metrics_listen),
          "ADDRESS:PORT at which Prometheus reads the run; 127.0.0.1 when only a port is given"),
     SECONDS("muster.track_wait", "30", 0, 1e6, CONFIG(muster.track_wait),

@@ -20,6 +20,7 @@
     X(communication, "exposed communication", true)                                                          \
     X(data_wait, "data wait", false)                                                                         \
     X(checkpoint, "checkpoint stall", false)                                                                 \
+    X(copies, "copies in memory", false)                                                                     \
     X(evaluation, "evaluation", false)                                                                       \
     X(start, "start", false)                                                                                 \
     X(lost, "lost to restarts", false)                                                                       \

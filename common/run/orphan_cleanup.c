@@ -27,6 +27,11 @@ void mu_run_shm_dir(const char *token, mu_buf_t *out)
     mu_buf_addf(out, "%s/muster-%u-%.*s", base, (unsigned)geteuid(), TOKEN_SHOWN, token);
 }
 
+void mu_run_copies_dir(const char *token, mu_buf_t *out)
+{
+    mu_buf_addf(out, "/dev/shm/muster-%u-%.*s.copies", (unsigned)geteuid(), TOKEN_SHOWN, token);
+}
+
 static bool is_private(const struct stat *st)
 {
     return S_ISDIR(st->st_mode) && st->st_uid == geteuid() && (st->st_mode & 077) == 0;
@@ -40,12 +45,14 @@ static bool is_foreign(const char *dir)
 
 bool mu_run_folders_foreign(const char *token)
 {
-    mu_buf_t tmp = MU_BUF_INIT, shm = MU_BUF_INIT;
+    mu_buf_t tmp = MU_BUF_INIT, shm = MU_BUF_INIT, copies = MU_BUF_INIT;
     mu_run_tmp_dir(token, &tmp);
     mu_run_shm_dir(token, &shm);
-    bool foreign = is_foreign(tmp.data) || is_foreign(shm.data);
+    mu_run_copies_dir(token, &copies);
+    bool foreign = is_foreign(tmp.data) || is_foreign(shm.data) || is_foreign(copies.data);
     mu_buf_release(&tmp);
     mu_buf_release(&shm);
+    mu_buf_release(&copies);
     return foreign;
 }
 
@@ -209,5 +216,28 @@ void mu_orphan_cleanup_folders(const char *token)
     mu_buf_clear(&dir);
     mu_run_shm_dir(token, &dir);
     sweep_folder(dir.data);
+    mu_buf_release(&dir);
+}
+
+void mu_orphan_cleanup_copies(const char *token, const char *keep)
+{
+    mu_buf_t dir = MU_BUF_INIT;
+    struct stat st;
+    mu_run_copies_dir(token, &dir);
+    int fd = open(dir.data, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool ours = fd >= 0 && fstat(fd, &st) == 0 && is_private(&st);
+    DIR *stream = ours && keep ? fdopendir(fd) : NULL;
+    for (struct dirent *e; stream && (e = readdir(stream));) {
+        char *path = mu_path_join(dir.data, e->d_name);
+        if (e->d_name[0] != '.' && strcmp(e->d_name, keep) != 0)
+            mu_remove_tree(path);
+        free(path);
+    }
+    if (ours && !keep)
+        mu_remove_tree(dir.data);
+    if (stream)
+        closedir(stream);
+    else if (fd >= 0)
+        close(fd);
     mu_buf_release(&dir);
 }

@@ -144,8 +144,12 @@ static void measure_memory(mu_plan_t *plan, const mu_plan_query_t *query)
     if (c->muster.async_checkpoint != MU_CHOICE_OFF)
         plan->copy = mu_model_parameters(&c->model) * (c->no_save_optim ? 4 : 12) / c->workers;
     /* on CPUs a copy is memory of the same kind; with auto there is none where it does not fit */
+    if (c->muster.peer_checkpoint && c->dp > 1)
+        plan->copies = MU_PLAN_COPIES * mu_model_trained_parameters(&c->model) * (c->no_save_optim ? 4 : 12) /
+                       c->workers;
     int64_t copy = !plan->gpu && c->muster.async_checkpoint == MU_CHOICE_ON ? plan->copy : 0;
-    plan->fits = bytes <= 0 || mu_plan_memory_total(&plan->memory) + copy <= plan->device_memory;
+    int64_t copies = plan->gpu ? 0 : plan->copies;
+    plan->fits = bytes <= 0 || mu_plan_memory_total(&plan->memory) + copy + copies <= plan->device_memory;
 }
 
 static void measure_data(mu_plan_t *plan, const mu_dataset_t *data)

@@ -59,6 +59,8 @@ typedef struct mu_plan {
     int64_t device_memory;   /* usable bytes of the device; 0: no limit given */
     int64_t
         copy; /* bytes of host memory a worker for a copy of its state; 0: muster.async_checkpoint is off */
+    int64_t
+        copies; /* the same for copies in memory; 0: muster.peer_checkpoint is off, or there is one replica */
     bool fits;
 
     int64_t checkpoint_bytes, checkpoints, first_checkpoint; /* first_checkpoint: its step; 0: none */

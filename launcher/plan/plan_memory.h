@@ -39,6 +39,10 @@
 
 #include "common/model.h"
 
+/* Copies in memory (muster.peer_checkpoint): each piece lies on two hosts, and the newest whole one stays while the next is
+ * made. */
+enum { MU_PLAN_COPIES = 4 };
+
 typedef struct mu_plan_shape {
     int tp;
     int shards; /* replicas that divide optimizer state; 1 (or 0): each keeps all */

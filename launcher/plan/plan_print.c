@@ -52,6 +52,12 @@ static void write_copy(const mu_plan_t *p, mu_buf_t *out)
     if (p->copy > 0)
         mu_buf_addf(out, "copy         %s of host memory a worker, with async_checkpoint %s\n",
                     bytes(p->copy, size), on ? "on" : "auto where hosts have twice as much available");
+    if (p->copies > 0)
+        mu_buf_addf(
+            out,
+            "copies       %s of host memory a worker, in /dev/shm, every %lld steps: two pieces on two "
+            "hosts each\n",
+            bytes(p->copies, size), (long long)p->config->muster.peer_checkpoint_factor);
     if (mu_account_interval(&p->account) > 0) {
         mu_buf_adds(out, "interval     best ");
         mu_account_interval_text(&p->account, out);
@@ -142,9 +148,9 @@ mu_status_t mu_plan_write_json(const mu_plan_t *p, mu_buf_t *out)
 {
     const mu_config_t *c = p->config;
     json_t *checkpoints =
-        json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "bytes", (json_int_t)p->checkpoint_bytes, "copy",
-                  (json_int_t)p->copy, "count", (json_int_t)p->checkpoints, "keep",
-                  (json_int_t)c->keep_last_n_checkpoints, "first_step",
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "bytes", (json_int_t)p->checkpoint_bytes,
+                  "copy", (json_int_t)p->copy, "copies", (json_int_t)p->copies, "count",
+                  (json_int_t)p->checkpoints, "keep", (json_int_t)c->keep_last_n_checkpoints, "first_step",
                   or_null(p->first_checkpoint > 0, json_integer(p->first_checkpoint)), "volume_free",
                   or_null(p->volume_bytes > 0, json_integer(p->volume_free)), "interval_seconds",
                   or_null(mu_account_interval(&p->account) > 0, json_real(mu_account_interval(&p->account))));

@@ -128,9 +128,9 @@ static void ask_host(exchange_t *x, int i)
                                       "port", mu_back_port(x->back), "token", x->token, "seconds",
                                       x->seconds < 10 ? x->seconds / 2 : 5.0));
     if (x->want->token && !host.local)
-        json_object_set_new(
-            ask, "orphan_cleanup",
-            json_pack("{s:s, s:I}", "token", x->want->token, "last", (json_int_t)(x->want->attempt - 1)));
+        json_object_set_new(ask, "orphan_cleanup",
+                            json_pack("{s:s, s:I, s:s*}", "token", x->want->token, "last",
+                                      (json_int_t)(x->want->attempt - 1), "copies", x->want->copies));
     if (x->daemon)
         json_object_set_new(ask, "daemon", json_string(x->daemon));
     if (x->hca)

@@ -21,7 +21,7 @@ typedef struct mu_preflight_want {
     const char *run_dir; /* exists and is writable here; NULL: storage is not checked (and it is said) */
     uint64_t checkpoint_bytes; /* size of one checkpoint; room for two is wanted. 0: unknown, not checked */
     uint64_t memory_per_slot;  /* bytes of host memory a rank needs; 0: unknown, not checked */
-    uint64_t shm_per_slot;     /* bytes in /dev/shm a rank needs; 0: 4 MiB */
+    uint64_t shm_per_slot;     /* bytes in /dev/shm a rank needs beside what MPI takes there */
     mu_need_t gpus;            /* AUTO: wanted everywhere as soon as one host has any */
     mu_need_t rdma;            /* between hosts; AUTO: as good as the hosts have it. NO: TCP is to be taken */
     int return_port;           /* where probes connect back to; 0: a free one of the control's (ports.h) */
@@ -33,6 +33,8 @@ typedef struct mu_preflight_want {
     const char
         *token; /* of the run: what attempts before `attempt` left on other hosts is removed; NULL: not */
     int64_t attempt;
+    const char
+        *copies;    /* the name of this launcher's folder of copies in memory, which stays; NULL: none does */
     double timeout; /* seconds for everything; 0: 30 */
     const volatile sig_atomic_t *stop;
 } mu_preflight_want_t;

@@ -187,8 +187,7 @@ static void judge_resources_of(mu_judge_t *judge, int i)
     if (want->memory_per_slot)
         at_least(judge, i, "memory.available", "resources.memory", slots * want->memory_per_slot, true,
                  "give the host fewer slots, or a larger memory limit");
-    at_least(judge, i, "memory.shm", "resources.shm",
-             slots * (want->shm_per_slot ? want->shm_per_slot : SHM_A_SLOT), true,
+    at_least(judge, i, "memory.shm", "resources.shm", slots * (want->shm_per_slot + SHM_A_SLOT), true,
              "enlarge /dev/shm (in Kubernetes: an emptyDir with medium Memory)");
     at_least(judge, i, "limits.nofile", "resources.nofile",
              FILES_ANYWHERE + 2 * (uint64_t)mu_hosts_slots(judge->hosts), false,

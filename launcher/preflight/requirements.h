@@ -10,6 +10,8 @@
 typedef struct mu_requirements {
     uint64_t checkpoint; /* bytes of one checkpoint; 0: the vocabulary is not known here */
     uint64_t rank;       /* bytes of memory of one rank; 0: not known */
+    uint64_t
+        copies; /* of that host's memory, in /dev/shm, for copies of a rank's state; 0: none, or not known */
 } mu_requirements_t;
 
 /* `config` is resolved, for an unknown world at least. `trains`: else the model is only used, and nothing saved.

@@ -47,12 +47,12 @@ static bool counts(const walk_t *w, const mu_point_t *p)
 static void take_point(walk_t *w, const mu_point_t *p)
 {
     double step = positive(p->step_ms) / 1e3, evaluation = positive(p->eval_ms) / 1e3;
-    double saving = positive(p->checkpoint_ms) / 1e3;
+    double saving = positive(p->checkpoint_ms) / 1e3, copying = positive(p->copy_ms) / 1e3;
     if (w->mode == AWAY) /* a record without its launcher: an old run, or a lost entry */
-        w->cursor = p->time - step - evaluation - saving;
+        w->cursor = p->time - step - evaluation - saving - copying;
     if (w->mode != STEPPING) {
         w->checkpoint = 0;
-        spend(w, MU_PART_start, p->time - step - evaluation - saving);
+        spend(w, MU_PART_start, p->time - step - evaluation - saving - copying);
     }
     double left = positive(p->time - w->cursor);
     w->cursor = fmax(w->cursor, p->time);
@@ -60,6 +60,7 @@ static void take_point(walk_t *w, const mu_point_t *p)
     w->checkpoint += saving;
     w->a->saves += saving > 0;
     take(w, MU_PART_checkpoint, saving, &left);
+    take(w, MU_PART_copies, copying, &left);
     if (!counts(w, p)) {
         w->a->lost_steps++;
         take(w, MU_PART_lost, left, &left);

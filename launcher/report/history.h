@@ -25,6 +25,7 @@
     X(comm_ms)                                                                                               \
     X(peer_wait_ms)                                                                                          \
     X(checkpoint_ms)                                                                                         \
+    X(copy_ms)                                                                                               \
     X(eval_ms)                                                                                               \
     X(valid_loss)                                                                                            \
     X(time)                                                                                                  \

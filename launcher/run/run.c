@@ -39,6 +39,17 @@ static mu_status_t start_and_watch(mu_launch_t *r, mu_outcome_t *outcome)
     return mu_launch_attempts(r, outcome);
 }
 
+/* Each launcher's copies have a folder of their own: what another one left is never taken. */
+static void name_copies(mu_launch_t *r)
+{
+    unsigned char id[8];
+    char hex[2 * sizeof id + 1];
+    randombytes_buf(id, sizeof id);
+    sodium_bin2hex(hex, sizeof hex, id, sizeof id);
+    mu_run_copies_dir(r->state.token, &r->copies_dir);
+    mu_buf_addf(&r->copies_dir, "/%lld-%s", (long long)r->first_attempt, hex);
+}
+
 static void name_files(mu_launch_t *r)
 {
     r->config_path = mu_path_join(r->plan.run_dir, "config.yml");
@@ -46,6 +57,8 @@ static void name_files(mu_launch_t *r)
     mu_run_tmp_dir(r->state.token, &r->tmp_dir);
     mu_run_shm_dir(r->state.token, &r->shm_base);
     r->hostfile = mu_path_join(r->tmp_dir.data, "hostfile");
+    if (r->plan.config->muster.peer_checkpoint && !r->plan.more)
+        name_copies(r);
 }
 
 /* Touches nothing: a directory that no run has used yet has no mark, so its command shows zeros. */
@@ -65,7 +78,7 @@ static mu_status_t dry_run(mu_launch_t *r)
     mu_settings_read(&r->plan.settings);
     MU_TRY(mu_run_plan_fit(&r->plan, NULL, NULL));
     mu_launch_read_past(r);
-    r->state.attempt++;
+    r->first_attempt = ++r->state.attempt;
     dry_token(r);
     name_files(r);
     mu_launch_command(r, "0.0.0.0:0", &args, &env);
@@ -97,6 +110,7 @@ static mu_status_t whole_run(mu_launch_t *r)
 {
     mu_outcome_t outcome = {.rank = -1};
     MU_TRY(mu_launch_claim(r));
+    r->first_attempt = r->state.attempt + 1;
     MU_TRY(start_tracker(r));
     name_files(r);
     r->signals = mu_launch_catch_signals();
@@ -120,6 +134,7 @@ static void run_free(mu_launch_t *r)
     mu_rundir_release(&r->claim);
     mu_buf_release(&r->tmp_dir);
     mu_buf_release(&r->shm_base);
+    mu_buf_release(&r->copies_dir);
     mu_buf_release(&r->ssh_args);
     free(r->config_path);
     free(r->hostfile);

@@ -19,6 +19,8 @@ void mu_launch_command(mu_launch_t *r, const char *control, mu_args_t *args, mu_
     mu_args_addf(&vars, MU_ENV_CONTROL_KEY_FILE "=%s", r->key_path);
     mu_args_addf(&vars, MU_ENV_LEASE "=%g", r->plan.config->muster.lease_timeout);
     mu_args_addf(&vars, MU_ENV_SHM_DIR "=%s", shm);
+    if (r->copies_dir.len > 0)
+        mu_args_addf(&vars, MU_ENV_COPIES_DIR "=%s", r->copies_dir.data);
     mu_run_names_t names = {.tmp_dir = r->tmp_dir.data,
                             .shm_dir = shm,
                             .hostfile = r->hostfile,

@@ -134,6 +134,7 @@ mu_status_t mu_launch_claim(mu_launch_t *r)
     if (orphans > 0)
         mu_warn("ended %d processes that an earlier attempt had left on this machine", orphans);
     mu_orphan_cleanup_folders(r->state.token);
+    mu_orphan_cleanup_copies(r->state.token, NULL);
     MU_TRY(take_free_folders(r));
     if (!r->plan.more)
         MU_TRY(mu_source_write(r->plan.run_dir, r->plan.files.item, r->plan.files.count));

@@ -112,6 +112,7 @@ void mu_launch_clean_up(mu_launch_t *r)
     if (r->tmp_fd >= 0)
         close(r->tmp_fd);
     mu_orphan_cleanup_folders(r->state.token);
+    mu_orphan_cleanup_copies(r->state.token, NULL);
     mu_rundir_writer_end(r->supervisor.writer);
     mu_control_key_free(r->key);
     r->key = NULL;

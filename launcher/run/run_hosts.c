@@ -31,9 +31,13 @@ static mu_status_t check_hosts(mu_launch_t *r)
                                      [MU_TRANSPORT_TCP] = MU_NEED_NO};
     mu_requirements_t needs;
     MU_TRY(mu_requirements_of(r->plan.config, r->plan.more == NULL, &needs));
+    bool first = r->state.attempt + 1 == r->first_attempt; /* later the copies lie there already */
+    uint64_t copies = first && r->copies_dir.len > 0 && r->plan.hosts->count > 1 ? needs.copies : 0;
     mu_preflight_want_t want = {.run_dir = r->plan.run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
-                                .memory_per_slot = needs.rank,
+                                .memory_per_slot = needs.rank > 0 ? needs.rank + copies : 0,
+                                .shm_per_slot = copies,
+                                .copies = r->copies_dir.len > 0 ? strrchr(r->copies_dir.data, '/') + 1 : NULL,
                                 .gpus = need[r->plan.config->muster.device],
                                 .rdma = rdma[r->plan.config->muster.transport],
                                 .controller_here = mu_run_plan_controller_here(r->plan.config),

@@ -31,7 +31,9 @@ typedef struct mu_launch {
     mu_ssh_t *ssh;
     mu_ready_t *ready;
     mu_buf_t tmp_dir, shm_base, ssh_args;
-    int tmp_fd; /* holds tmp_dir */
+    mu_buf_t copies_dir;   /* of copies in memory, on each host; empty: none are made */
+    int64_t first_attempt; /* of this launcher */
+    int tmp_fd;            /* holds tmp_dir */
     char *config_path, *hostfile, *key_path;
     bool *fit; /* of each host: it may be used */
     int *gpus; /* of each host */

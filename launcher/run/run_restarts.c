@@ -31,8 +31,9 @@ static void report_failure(mu_launch_t *r, const mu_outcome_t *o, const mu_polic
     else
         mu_info("  saved        no checkpoint so far");
     if (policy->again)
-        mu_info("  next         attempt %lld in %.0f s, from the newest valid checkpoint",
-                (long long)r->state.attempt + 1, policy->pause);
+        mu_info("  next         attempt %lld in %.0f s, from the newest valid checkpoint%s",
+                (long long)r->state.attempt + 1, policy->pause,
+                r->state.copy_step > r->state.last_checkpoint ? ", or from copies in memory" : "");
     mu_buf_release(&ran);
 }
 

@@ -2,6 +2,7 @@
 #
 #     lab_begin                      the network, keys, programs; everything goes at the end of the script
 #     lab_host NAME [VOLUME]         a host: its own network, mounts, processes, IPC, name, /tmp, /run, /dev/shm
+#     lab_host_dies NAME...          without a word, all at once, with their memory; lab_host_again NAME...: they boot again
 #     lab_sshd NAME [PORT]           starts its sshd (PORT: what its configuration says, if not 22); lab_sshd_stop NAME
 #     lab_in NAME COMMAND...         runs a command there; exit code and output are the command's
 #     lab_hostfile NAME...           writes $LAB/hostfile
@@ -53,7 +54,7 @@ lab_begin() {
     flock "$LAB_LOCK"
     mv "$LAB" "/var/tmp/muster-lab-${LAB##*-}"
     LAB=/var/tmp/muster-lab-${LAB##*-}
-    declare -gA LAB_HOLDER=() LAB_INIT=() LAB_ADDRESS=() LAB_SSHD=()
+    declare -gA LAB_HOLDER=() LAB_INIT=() LAB_ADDRESS=() LAB_SSHD=() LAB_VOLUME=()
     LAB_NEXT=1
     LAB_BRIDGE=
     trap lab_end EXIT
@@ -103,6 +104,7 @@ lab_find_init() {
 lab_host() {
     local name=$1 volume=${2:-volume} address=10.9.0.$((LAB_NEXT++))
     LAB_ADDRESS[$name]=$address
+    LAB_VOLUME[$name]=$volume
     echo "$address $name" >>"$LAB/etc/hosts"
     ssh-keygen -q -t ed25519 -N '' -C "$name" -f "$LAB/etc/key.$name"
     echo "$name $(cut -d' ' -f1,2 "$LAB/etc/key.$name.pub")" >>"$LAB/known_hosts"
@@ -120,6 +122,12 @@ KbdInteractiveAuthentication no
 UseDNS no
 PrintMotd no
 EOF
+    lab_boot "$name"
+}
+
+lab_boot() {
+    local name=$1 volume=${LAB_VOLUME[$1]} address=${LAB_ADDRESS[$1]}
+    rm -f "$LAB/etc/up.$name"
     # process 1 reaps what others leave to it, as an init does
     setpriv --pdeathsig KILL unshare --net --mount --pid --ipc --uts --fork --kill-child=KILL --mount-proc \
         bash -c '
@@ -144,12 +152,29 @@ EOF
         ' lab-init "$LAB" "$name" "$volume" &
     LAB_HOLDER[$name]=$!
     lab_wait_for "host $name" lab_find_init "$name"
-    local init=${LAB_INIT[$name]} port=h$((LAB_NEXT - 1))
-    nsenter -t "$LAB_BRIDGE" -n ip link add "$port" type veth peer name eth0 netns "$init"
+    local init=${LAB_INIT[$name]} port=h${address##*.}
+    nsenter -t "$LAB_BRIDGE" -n ip link add "$port" type veth peer name eth0 \
+        address "$(printf '02:00:0a:09:00:%02x' "${address##*.}")" netns "$init" # others remember it
     nsenter -t "$LAB_BRIDGE" -n ip link set "$port" master lab up
     nsenter -t "$init" -n ip link set lo up
     nsenter -t "$init" -n ip address add "$address/24" dev eth0
     nsenter -t "$init" -n ip link set eth0 up
+}
+
+lab_host_dies() {
+    local name
+    for name in "$@"; do kill -KILL "${LAB_HOLDER[$name]}"; done
+    for name in "$@"; do wait "${LAB_HOLDER[$name]}" "${LAB_SSHD[$name]:-}" 2>/dev/null || true; done
+}
+
+# With the same name, address and key, and empty memory.
+lab_host_again() {
+    local name
+    for name in "$@"; do
+        lab_wait_for "the end of $name" lab_is_gone "${LAB_INIT[$name]}"
+        lab_boot "$name"
+        lab_sshd "$name"
+    done
 }
 
 lab_in() {

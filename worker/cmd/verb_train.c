@@ -72,6 +72,10 @@ static mu_status_t prepare_run(mu_run_t *run)
     run->dir = dir ? dir : run->config->save;
     run->attempt = (int)environment_number(MU_ENV_ATTEMPT, 0);
     run->watched = getenv(MU_ENV_RUN_TOKEN) != NULL;
+    run->copies_dir = run->config->muster.peer_checkpoint ? getenv(MU_ENV_COPIES_DIR) : NULL;
+    if (run->copies_dir && (strncmp(run->copies_dir, "/dev/shm/muster-", strlen("/dev/shm/muster-")) != 0 ||
+                            strstr(run->copies_dir, "..")))
+        return mu_fail(MU_USAGE, MU_ENV_COPIES_DIR "='%s': not a folder made for this run", run->copies_dir);
     if (!run->dir)
         return mu_fail(MU_CONFIG, "save is not set: name the run directory");
     return MU_OK;

@@ -183,6 +183,7 @@ static void end_attempt_here(const mu_guard_t *guard)
     if (guard->env->token) {
         mu_orphan_cleanup_processes(guard->env->token, guard->env->attempt);
         mu_orphan_cleanup_folders(guard->env->token);
+        mu_orphan_cleanup_copies(guard->env->token, NULL);
     }
 }
 

@@ -84,6 +84,7 @@ static json_t *orphan_cleanup(const json_t *wish)
         return json_integer(0);
     int ended = mu_orphan_cleanup_processes(token, last);
     mu_orphan_cleanup_folders(token);
+    mu_orphan_cleanup_copies(token, json_string_value(json_object_get(wish, "copies")));
     return json_integer(ended);
 }
 

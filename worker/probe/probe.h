@@ -30,7 +30,7 @@ mu_status_t mu_probe_main(void);
 
 /* The facts for one question (docs/readiness.md, worker/probe_*.c); a new reference. Keys of `ask`, all optional:
  *
- *     "orphan_cleanup"    {"token", "last"}: end processes and remove folders of the run
+ *     "orphan_cleanup"    {"token", "last", "copies"}: end processes and remove folders of the run
  *                         (common/run/orphan_cleanup.h); alone in the
  *                question, nothing else is looked at
  *     "storage"  {"dir", "cookie"}: look at the run directory; cookie: name of a file in it

@@ -5,12 +5,14 @@
 #include "common/checkpoint/commit.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/num.h"
 #include "worker/train/token_feed.h"
 #include "worker/train/lineage.h"
 #include "worker/train/metrics.h"
 #include "worker/train/startup_handshake.h"
 #include "worker/comm/yielding_wait.h"
 #include "worker/train/checkpoint_transaction.h"
+#include "worker/train/copy_transaction.h"
 #include "worker/train/schedule.h"
 #include "worker/train/stall.h"
 #include "worker/train/start.h"
@@ -39,6 +41,7 @@ typedef struct controller {
     char *checkpoints, *stop_file;
     char *lineage; /* of the checkpoints of this attempt */
     mu_transaction_t transaction;
+    mu_copying_t copying;
     row_t rows[ROWS];
     mu_report_t last;  /* the newest finished line */
     double last_valid; /* NAN: not evaluated after last.step */
@@ -48,7 +51,7 @@ typedef struct controller {
         held_ns; /* the run waits for a checkpoint: since when (0: no); since the last line */
     /* what was commanded last */
     int64_t step, wanted_tokens; /* TOKENS messages that the commands so far take */
-    bool evaluated, saved, ended;
+    bool evaluated, saved, copied, ended;
     bool flushing;                /* the workers wait for what they write in the background */
     double lowest_valid;          /* validation loss of the run */
     int64_t no_lower;             /* evaluations in a row that had no lower one */
@@ -96,6 +99,23 @@ static bool commands_delivered(controller_t *c)
 
 /* What the checkpoint of this step says of it: known once its report is there. */
 static void describe_checkpoint(controller_t *c);
+
+static mu_status_t command_copy(controller_t *c)
+{
+    c->copied = true;
+    mu_copying_begin(&c->copying, c->step, c->config->tp * c->config->dp);
+    return command(c, &(mu_train_command_t){.kind = MU_COMMAND_COPY, .step = c->step});
+}
+
+/* Whether copies in memory are due after this step. Not beside a checkpoint that all wait for, and at once where the run
+ * began with some: those of a host that has gone are missing. */
+static bool wants_copy(const controller_t *c, bool waits_for_save)
+{
+    if (!c->handshake.copies || c->copied || waits_for_save)
+        return false;
+    return c->step > c->start.done ? c->step % c->config->muster.peer_checkpoint_factor == 0
+                                   : c->start.setup.copies;
+}
 
 static mu_status_t command_save(controller_t *c, bool background)
 {
@@ -194,6 +214,8 @@ static mu_status_t decide_next(controller_t *c, bool *more)
         return command(c, &(mu_train_command_t){.kind = MU_COMMAND_FLUSH, .step = c->step});
     }
     bool scheduled = mu_schedule_save(c->config, c->step);
+    if (wants_copy(c, over || (scheduled && !c->handshake.background)))
+        return command_copy(c);
     if (!c->saved && (scheduled || c->checkpoint_wanted || c->stop_wanted || c->early)) {
         if (!c->transaction.active)
             return command_save(c, c->handshake.background && !over);
@@ -203,7 +225,7 @@ static mu_status_t decide_next(controller_t *c, bool *more)
     if (!over) {
         c->step++;
         c->wanted_tokens++;
-        c->evaluated = c->saved = false;
+        c->evaluated = c->saved = c->copied = false;
         return command(c, &(mu_train_command_t){.kind = MU_COMMAND_STEP, .step = c->step});
     }
     *more = false;
@@ -217,7 +239,7 @@ static mu_status_t decide(controller_t *c)
     bool more = false;
     /* until the step's report has come the workers still compute it */
     count_hold(c, held_by_checkpoint(c) && c->last.step == c->step);
-    if (mu_token_feed_taken(c->token_feed) < c->wanted_tokens || held_by_checkpoint(c) ||
+    if (mu_token_feed_taken(c->token_feed) < c->wanted_tokens || held_by_checkpoint(c) || c->copying.active ||
         !commands_delivered(c))
         return MU_OK;
     if (c->failed == MU_OK && !c->stop_now)
@@ -417,10 +439,9 @@ static mu_status_t take_report(controller_t *c, const mu_report_t *r, int replic
 
 /* --- checkpoints --- */
 
-static void describe_checkpoint(controller_t *c)
+static void describe(controller_t *c, int64_t step, mu_checkpoint_info_t *info)
 {
     const mu_config_t *config = c->config;
-    mu_checkpoint_info_t *info = &c->transaction.info;
     static const char *const styles[] = {"linear", "cosine", "exponential", "constant"};
     mu_buf_t yaml = MU_BUF_INIT;
     mu_config_write_yaml(config, false, &yaml);
@@ -428,17 +449,17 @@ static void describe_checkpoint(controller_t *c)
     info->attempt = c->run->attempt;
     info->tp = config->tp;
     info->dp = config->dp;
-    info->step = c->transaction.step;
+    info->step = step;
     info->optimizer_step = c->last.optimizer_step; /* a step's report comes before its shards */
     info->loss_scale = c->last.scale;
-    info->samples = c->start.samples + (c->transaction.step - c->start.done) * config->train_batch_size;
+    info->samples = c->start.samples + (step - c->start.done) * config->train_batch_size;
     info->tokens = mu_start_tokens(c->run, info->samples);
     memcpy(info->order_samples, c->start.order_samples, sizeof info->order_samples);
     info->parent_step = c->start.parent;
     info->seed = config->seed;
     info->time = mu_wall_seconds();
-    info->loss = c->last.step == c->transaction.step ? c->last.loss : NAN;
-    info->valid_loss = c->last.step == c->transaction.step ? c->last_valid : NAN;
+    info->loss = c->last.step == step ? c->last.loss : NAN;
+    info->valid_loss = c->last.step == step ? c->last_valid : NAN;
     info->schedule.style = mu_strdup(styles[config->lr_decay_style]);
     info->schedule.lr = config->lr;
     info->schedule.min_lr = config->min_lr;
@@ -460,6 +481,11 @@ static void describe_checkpoint(controller_t *c)
         info->base_path = realpath(c->start.setup.base, NULL);
         info->base_digest = mu_strdup(digest);
     }
+}
+
+static void describe_checkpoint(controller_t *c)
+{
+    describe(c, c->transaction.step, &c->transaction.info);
     c->transaction.described = true;
 }
 
@@ -501,6 +527,59 @@ static mu_status_t take_saved(controller_t *c, const char *message, int n)
     return MU_OK;
 }
 
+/* --- copies in memory --- */
+
+static mu_status_t send_manifest(controller_t *c, const mu_buf_t *text)
+{
+    MU_TRY(command(c, &(mu_train_command_t){
+                          .kind = MU_COMMAND_KEEP, .step = c->copying.step, .batches = (int64_t)text->len}));
+    for (int r = 0; r < c->config->dp; r++) {
+        MPI_Request request;
+        MU_TRY(mu_mpi_check(MPI_Isend(text->data, (int)text->len, MPI_BYTE,
+                                      mu_layout_leader(&c->run->groups->layout, r), MU_TAG_MANIFEST,
+                                      c->control, &request),
+                            "MPI_Isend of a manifest"));
+        MU_TRY(mu_yielding_wait(&request, "sending a manifest"));
+    }
+    return MU_OK;
+}
+
+/* From here on a death costs the steps after this one. */
+static mu_status_t take_copied(controller_t *c, const char *message, int n)
+{
+    mu_checkpoint_info_t info = {.run_id = NULL};
+    mu_commit_t what = {.info = &info, .model = &c->config->model, .optimizer = !c->config->no_save_optim};
+    mu_buf_t text = MU_BUF_INIT;
+    MU_TRY(mu_copying_add(&c->copying, message, (size_t)n));
+    if (!mu_copying_complete(&c->copying))
+        return MU_OK;
+    describe(c, c->copying.step, &info);
+    mu_status_t status = mu_copying_manifest(&c->copying, &what, &text);
+    if (status == MU_OK)
+        status = send_manifest(c, &text);
+    if (status == MU_OK) {
+        c->shown.copies++;
+        c->shown.copy_step = c->copying.step;
+        c->shown.copy_bytes = c->copying.bytes;
+        c->shown.copy_ms = c->copying.seconds * 1e3;
+        mu_page_metrics(c->run->page, &c->shown);
+    }
+    mu_copying_end(&c->copying);
+    mu_checkpoint_info_release(&info);
+    mu_buf_release(&text);
+    return status;
+}
+
+/* What they have cost. */
+static void say_copies(const controller_t *c)
+{
+    char size[32];
+    if (c->shown.copies > 0)
+        mu_info("copies in memory: %lld, of %s each on two hosts; the last held the run up for %.1f ms",
+                (long long)c->shown.copies, mu_human_bytes((uint64_t)c->shown.copy_bytes, size, sizeof size),
+                c->shown.copy_ms);
+}
+
 /* --- the loop --- */
 
 static mu_status_t receive_one(controller_t *c, bool *moved)
@@ -528,6 +607,8 @@ static mu_status_t receive_one(controller_t *c, bool *moved)
             fail(c, take_report(c, &report, (from.MPI_SOURCE - 1) / c->config->tp));
         } else if (from.MPI_TAG == MU_TAG_SAVED) {
             status = take_saved(c, message, n);
+        } else if (from.MPI_TAG == MU_TAG_COPIED) {
+            status = take_copied(c, message, n);
         } else {
             status = mu_fail(MU_BUG, "rank %d sent %d bytes with tag %d", from.MPI_SOURCE, n, from.MPI_TAG);
         }
@@ -598,8 +679,8 @@ static mu_status_t train(controller_t *c)
     c->last.loss = c->last_valid = NAN; /* a checkpoint before the first step has none, and is not the best */
     c->last.optimizer_step = c->start.setup.optimizer_step;
     c->last.scale = c->start.setup.scale;
-    c->saved = c->start.done > 0 && c->start.setup.kind == MU_SETUP_RESUME;
-    c->committed = c->saved ? c->start.done : -1;
+    c->saved = c->start.done > 0 && c->start.setup.kind == MU_SETUP_RESUME && !c->start.setup.copies;
+    c->committed = c->saved ? c->start.done : c->start.durable;
     c->evaluated = true;
     c->lowest_valid = c->start.best_valid_loss;
     c->token_feed = mu_token_feed_new(config, c->control, c->start.setup.eod, c->start.done, c->start.samples,
@@ -613,6 +694,8 @@ static mu_status_t train(controller_t *c)
     mu_status_t status = loop(c);
     mu_page_phase(page, MU_PHASE_FINISH);
     mu_transaction_abandon(&c->transaction);
+    mu_copying_end(&c->copying);
+    say_copies(c);
     c->run->orderly = c->ended;
     c->run->step = c->last.step;
     c->run->checkpoint = c->committed;

@@ -65,6 +65,10 @@ mu_status_t mu_run_lineage(const mu_run_t *run, const mu_start_t *start, char **
     json_t *source = NULL, *parent = NULL, *data = NULL, *root = NULL;
     const char *image = getenv("IMAGE_DIGEST");
     mu_status_t status;
+    if (start->lineage) {
+        *out = mu_strdup(start->lineage);
+        return MU_OK;
+    }
     MU_TRY_GOTO(status, read_source(run, &source), out);
     if (start->checkpoint || start->base)
         MU_TRY_GOTO(status, mu_lineage_parent(start->checkpoint ? start->checkpoint : start->base, &parent),

@@ -9,6 +9,7 @@
 typedef struct mu_run {
     const mu_config_t *config; /* resolved; the start replaces it by one with what it finds out */
     const char *dir;           /* the run directory */
+    const char *copies_dir;    /* of copies in memory (common/checkpoint/copies.h); NULL: none are made */
     int attempt;               /* of the launcher; 0 without one */
     bool watched;              /* a launcher draws progress and listens to RUN/stop */
     mu_groups_t *groups;

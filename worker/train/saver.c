@@ -12,7 +12,7 @@ static mu_status_t read_state(void *arg, const mu_slice_t *slice, int64_t first,
     return mu_state_read(s->net, slice, first, n, out);
 }
 
-static mu_shard_plan_t plan_of(mu_saver_t *s, const char *dir, int64_t step)
+mu_shard_plan_t mu_saver_plan(mu_saver_t *s, const char *dir, int64_t step)
 {
     const mu_layout_t *layout = &s->run->groups->layout;
     return (mu_shard_plan_t){.dir = dir,
@@ -34,7 +34,7 @@ mu_status_t mu_saver_reserve(mu_saver_t *s)
     mu_neighbours_t near;
     if (!s->checkpoints)
         s->checkpoints = mu_run_checkpoints(s->run);
-    mu_shard_plan_t plan = plan_of(s, s->checkpoints, 0);
+    mu_shard_plan_t plan = mu_saver_plan(s, s->checkpoints, 0);
     MU_TRY(mu_device_context_neighbours(s->run, NULL, &near));
     return mu_background_save_reserve(s->run, &plan, near.count, &s->background);
 }
@@ -62,7 +62,7 @@ static mu_status_t send_saved(mu_saver_t *s, int64_t step, mu_status_t status, m
 mu_status_t mu_saver_save(mu_saver_t *s, const mu_train_command_t *command)
 {
     char *dir = mu_path_join(s->checkpoints, command->name);
-    mu_shard_plan_t plan = plan_of(s, dir, command->step);
+    mu_shard_plan_t plan = mu_saver_plan(s, dir, command->step);
     mu_shard_t shard = {.slices = NULL};
     mu_status_t status;
     int64_t began = mu_now_ns();

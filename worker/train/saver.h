@@ -20,6 +20,8 @@ typedef struct mu_saver {
     int64_t copying_ns;      /* that copies have held the run up since the last report */
 } mu_saver_t;
 
+/* What this worker writes of its state after `step`; `dir` is borrowed. */
+mu_shard_plan_t mu_saver_plan(mu_saver_t *saver, const char *dir, int64_t step);
 /* Reserves memory for copies where muster.async_checkpoint says so. All workers call it. Errors: MU_CONFIG, MU_NOMEM,
  * MU_IO, MU_NETWORK. */
 mu_status_t mu_saver_reserve(mu_saver_t *saver);

@@ -1,4 +1,5 @@
 #include "worker/train/start.h"
+#include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -144,6 +145,66 @@ static mu_status_t refuse_finished(const mu_run_t *run, const mu_start_t *start)
         mu_checkpoint_path(start->checkpoint), (long long)start->done, (long long)c->train_iters);
 }
 
+/* Whether copies in memory hold a later state of this run than its newest checkpoint. */
+static bool prefers_copies(const mu_start_t *start)
+{
+    return start->offered && start->offer.step > start->durable;
+}
+
+static mu_status_t open_copies(const mu_start_t *start, mu_checkpoint_t **out)
+{
+    const char *was = start->checkpoint ? mu_checkpoint_manifest(start->checkpoint)->info.run_id : NULL;
+    char *name = mu_format("copies of step %lld in the hosts' memory", (long long)start->offer.step);
+    mu_checkpoint_t *copies = NULL;
+    mu_status_t status = mu_checkpoint_open_manifest(name, start->offered, start->offered_bytes, &copies);
+    const char *is = copies ? mu_checkpoint_manifest(copies)->info.run_id : NULL;
+    if (status == MU_OK && was && strcmp(was, is) != 0)
+        status =
+            mu_fail(MU_DATA, "%s: they are of run %s, the newest checkpoint is of run %s", name, is, was);
+    if (status == MU_OK)
+        *out = copies;
+    else
+        mu_checkpoint_close(copies);
+    free(name);
+    return status;
+}
+
+/* They go on as if the attempt had not ended: parent and lineage are theirs. */
+static mu_status_t resume_copies(mu_run_t *run, mu_start_t *start, mu_checkpoint_t *copies)
+{
+    const mu_manifest_t *m = mu_checkpoint_manifest(copies);
+    mu_checkpoint_close(start->checkpoint);
+    start->checkpoint = copies;
+    snprintf(start->setup.run_id, sizeof start->setup.run_id, "%s", m->info.run_id);
+    MU_TRY(adopt(run, start, true, m->optimizer || !run->config->no_load_optim));
+    start->setup.copies = 1;
+    start->parent = m->info.parent_step;
+    start->lineage = m->info.lineage ? mu_strdup(m->info.lineage) : NULL;
+    mu_buf_t rule = MU_BUF_INIT;
+    mu_buf_addf(&rule, "resuming %s; ", mu_checkpoint_path(copies));
+    if (start->durable >= 0)
+        mu_buf_addf(&rule, "the newest checkpoint is of step %lld", (long long)start->durable);
+    else
+        mu_buf_adds(&rule, "there is no checkpoint yet");
+    set_rule(start, mu_buf_detach(&rule));
+    return MU_OK;
+}
+
+/* Says why copies in memory that would be newer are not taken. */
+static void name_lost_copies(mu_start_t *start)
+{
+    const mu_copies_offer_t *o = &start->offer;
+    if (o->hosts == 0 || start->offered || o->step <= start->durable)
+        return;
+    char *rule =
+        o->have < o->pieces
+            ? mu_format("%s (of the copies of step %lld in the hosts' memory %d of %d pieces are left)",
+                        start->rule, (long long)o->step, o->have, o->pieces)
+            : mu_format("%s (the copies of step %lld in the hosts' memory are damaged)", start->rule,
+                        (long long)o->step);
+    set_rule(start, rule);
+}
+
 static void start_fresh(mu_start_t *start)
 {
     free(start->companions);
@@ -194,7 +255,29 @@ static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
     return MU_OK;
 }
 
-/* The start rule, among checkpoints below a step. */
+/* The start rule, among checkpoints below a step, without copies in memory. */
+static mu_status_t choose_durable(mu_run_t *run, mu_start_t *start, int64_t below)
+{
+    if (start->checkpoint)
+        return resume_own(run, start);
+    if (run->config->load && !same_directory(run, run->config->load))
+        return load_other(run, start, below);
+    if (run->config->model.lora.rank > 0)
+        return mu_fail(MU_CONFIG, "muster.lora_rank (%s): adapters need a model: name a checkpoint by load",
+                       mu_config_origin(run->config, "muster.lora_rank"));
+    start_fresh(start);
+    return MU_OK;
+}
+
+static void refuse_copies(mu_start_t *start)
+{
+    free(start->offered);
+    start->offered = NULL;
+    free(start->lineage);
+    start->lineage = NULL;
+    start->setup.copies = 0;
+}
+
 static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
 {
     char *own = mu_run_checkpoints(run);
@@ -204,14 +287,15 @@ static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
     free(own);
     if (status != MU_OK)
         return status;
-    if (start->checkpoint)
-        return resume_own(run, start);
-    if (run->config->load && !same_directory(run, run->config->load))
-        return load_other(run, start, below);
-    if (run->config->model.lora.rank > 0)
-        return mu_fail(MU_CONFIG, "muster.lora_rank (%s): adapters need a model: name a checkpoint by load",
-                       mu_config_origin(run->config, "muster.lora_rank"));
-    start_fresh(start);
+    start->durable = start->checkpoint ? mu_checkpoint_manifest(start->checkpoint)->info.step : -1;
+    if (prefers_copies(start)) {
+        mu_checkpoint_t *copies;
+        if (open_copies(start, &copies) == MU_OK)
+            return resume_copies(run, start, copies);
+        refuse_copies(start);
+    }
+    MU_TRY(choose_durable(run, start, below));
+    name_lost_copies(start);
     return MU_OK;
 }
 
@@ -436,7 +520,8 @@ static void find_best(mu_run_t *run, mu_start_t *start)
     free(dir);
 }
 
-mu_status_t mu_start_open(mu_run_t *run, mu_start_t *out)
+mu_status_t mu_start_open(mu_run_t *run, const mu_copies_offer_t *offer, const char *manifest, size_t n,
+                          mu_start_t *out)
 {
     unsigned char id[8];
     char *dir = mu_run_checkpoints(run);
@@ -448,6 +533,9 @@ mu_status_t mu_start_open(mu_run_t *run, mu_start_t *out)
     randombytes_buf(id, sizeof id);
     sodium_bin2hex(out->setup.run_id, sizeof out->setup.run_id, id, sizeof id);
     out->setup.attempt = run->attempt;
+    out->offer = *offer;
+    out->offered = offer->whole ? mu_format("%.*s", (int)n, manifest) : NULL;
+    out->offered_bytes = n;
     mu_status_t status = mu_checkpoint_clean(dir);
     free(dir);
     MU_TRY(status);
@@ -461,10 +549,13 @@ mu_status_t mu_start_open(mu_run_t *run, mu_start_t *out)
 
 mu_status_t mu_start_older(mu_run_t *run, mu_start_t *start)
 {
-    int64_t below = mu_checkpoint_manifest(start->checkpoint)->info.step;
-    mu_warn("%s: a worker found it damaged; looking for an older one", start->setup.path);
+    bool copies = start->setup.copies;
+    int64_t below = copies ? INT64_MAX : mu_checkpoint_manifest(start->checkpoint)->info.step;
+    mu_warn("%s: a worker found %s damaged; looking for an older state", start->setup.path,
+            copies ? "them" : "it");
+    refuse_copies(start);
     MU_TRY(choose(run, start, below));
-    if (start->setup.kind == MU_SETUP_FRESH)
+    if (start->setup.kind == MU_SETUP_FRESH && !copies)
         return mu_fail(MU_NOVALID, "no valid checkpoint is left in '%s'", run->dir);
     return settle_data(run, start);
 }
@@ -501,5 +592,7 @@ void mu_start_release(mu_start_t *start)
     free(start->rule);
     free(start->tokenizer);
     free(start->companions);
+    free(start->lineage);
+    free(start->offered);
     memset(start, 0, sizeof *start);
 }

@@ -24,6 +24,32 @@ static mu_status_t send_setup(mu_run_t *run, mu_setup_t *setup)
     return mu_yielding_broadcast(setup, sizeof *setup, run->groups->control, "broadcast of the setup");
 }
 
+/* What hosts hold of the state in memory, from the first worker. */
+static mu_status_t take_offer(mu_run_t *run, mu_copies_offer_t *offer, mu_buf_t *manifest)
+{
+    MPI_Status from;
+    int there = 0, n;
+    memset(offer, 0, sizeof *offer);
+    if (!run->copies_dir)
+        return MU_OK;
+    while (!there) {
+        MU_TRY(mu_mpi_check(MPI_Iprobe(1, MU_TAG_COPIES, run->groups->control, &there, &from), "MPI_Iprobe"));
+        if (!there)
+            mu_sleep_ms(1);
+    }
+    MPI_Get_count(&from, MPI_BYTE, &n);
+    char *message = mu_alloc((size_t)n);
+    mu_status_t status = mu_mpi_check(
+        MPI_Recv(message, n, MPI_BYTE, 1, MU_TAG_COPIES, run->groups->control, MPI_STATUS_IGNORE),
+        "MPI_Recv of what copies there are");
+    if (status == MU_OK) {
+        memcpy(offer, message, sizeof *offer);
+        mu_buf_add(manifest, message + sizeof *offer, (size_t)n - sizeof *offer);
+    }
+    free(message);
+    return status;
+}
+
 static int64_t total(const mu_ready_t *r)
 {
     return r->weights + r->gradients + r->optimizer + r->activations + r->workspace + r->communication;
@@ -52,6 +78,9 @@ static mu_status_t collect_ready(mu_run_t *run, mu_handshake_t *out)
         if (w == 0 || total(&ready) > total(&out->memory))
             out->memory = ready;
         out->background = ready.copy > 0 && (w == 0 || out->background);
+        out->copies = ready.copies > 0 && (w == 0 || out->copies);
+        if (w == 0 || ready.copies > out->copies_bytes)
+            out->copies_bytes = ready.copies;
         if (w == 0) {
             out->threads = ready.threads;
             snprintf(out->device, sizeof out->device, "%s", ready.device);
@@ -70,6 +99,23 @@ static void say_numbers(const mu_config_t *c, const mu_start_t *start, const mu_
     mu_precision_describe(c->precision, dtype, &scale, &c->loss_scale, &words);
     mu_info("numbers    %s", words.data);
     mu_buf_release(&words);
+}
+
+static void say_copies(const mu_run_t *run, const mu_start_t *start, const mu_handshake_t *handshake)
+{
+    const mu_config_t *c = run->config;
+    char size[32];
+    if (!c->muster.peer_checkpoint)
+        return;
+    if (handshake->copies)
+        mu_info("copies     every %lld steps to the memory of two hosts, %s of it a worker",
+                (long long)c->muster.peer_checkpoint_factor,
+                mu_human_bytes((uint64_t)handshake->copies_bytes, size, sizeof size));
+    else
+        mu_warn("muster.peer_checkpoint: no copies in memory are made: %s",
+                !run->copies_dir         ? "they need `muster run`, which keeps them over restarts"
+                : !start->offer.possible ? "there is no replica on another host for each worker"
+                                         : "a host has no room for them");
 }
 
 static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_handshake_t *handshake)
@@ -106,6 +152,7 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_h
     if (handshake->background)
         mu_info("saving     beside the steps, from copies of %s of the host's memory a worker",
                 mu_human_bytes((uint64_t)m->copy, a, sizeof a));
+    say_copies(run, start, handshake);
     mu_info("data       %lld documents, %lld tokens; %lld steps read %.2f epochs",
             (long long)mu_mixture_documents(start->data, MU_TRAIN),
             (long long)mu_mixture_tokens(start->data, MU_TRAIN), (long long)c->train_iters,
@@ -128,8 +175,12 @@ static mu_status_t settle(mu_run_t *run, mu_start_t *start, mu_handshake_t *out)
 
 mu_status_t mu_handshake_run(mu_run_t *run, mu_start_t *start, mu_handshake_t *out)
 {
-    mu_status_t status = mu_start_open(run, start);
+    mu_copies_offer_t offer;
+    mu_buf_t manifest = MU_BUF_INIT;
     mu_setup_t last;
+    MU_TRY(take_offer(run, &offer, &manifest));
+    mu_status_t status = mu_start_open(run, &offer, manifest.data, manifest.len, start);
+    mu_buf_release(&manifest);
     if (status == MU_OK)
         status = settle(run, start, out);
     if (status == MU_OK)
@@ -141,6 +192,7 @@ mu_status_t mu_handshake_run(mu_run_t *run, mu_start_t *start, mu_handshake_t *o
     last = start->setup;
     last.kind = MU_SETUP_GO;
     last.background = status == MU_OK && out->background;
+    last.copies = status == MU_OK && out->copies;
     last.status = (int32_t)status;
     MU_TRY(send_setup(run, &last));
     run->orderly = status != MU_OK;

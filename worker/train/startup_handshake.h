@@ -14,8 +14,10 @@ typedef struct mu_handshake {
     int threads;      /* of a worker */
     char device[128]; /* of the first worker: what bits depend on */
     char instruction_set[32];
-    mu_ready_t memory; /* of the worker that holds most */
-    bool background;   /* every worker has memory for a copy of its state */
+    mu_ready_t memory;    /* of the worker that holds most */
+    bool background;      /* every worker has memory for a copy of its state */
+    bool copies;          /* copies in memory are made, */
+    int64_t copies_bytes; /* which take so much of a worker's host at most */
 } mu_handshake_t;
 
 /* All ranks take part. After an error every worker knows that the run cannot start (run->orderly),

@@ -17,6 +17,10 @@
  *   leader -> controller        REPORT   one mu_report_t after each step and each evaluation
  *   worker -> controller        READY    one mu_ready_t
  *   worker -> controller        SAVED    one mu_saved_t, with the text that lists what the worker wrote after it
+ * and, where the run makes copies in memory (worker/train/peer_copy.h):
+ *   worker 0 -> controller      COPIES   before the first setup: one mu_copies_offer_t, and the manifest of what is whole
+ *   worker -> controller        COPIED   as SAVED, of a copy in memory
+ *   controller -> every leader  MANIFEST after a KEEP: the text of the copy's manifest
  *
  * TOKENS go ahead of COMMANDs by at most `lookahead` batches a replica; a leader's CREDIT is the credit for the
  * next. The COMMAND after a step is sent when the first leader has taken the step's tokens, so it is there
@@ -33,7 +37,17 @@
 #include <limits.h>
 #include <stdint.h>
 
-enum { MU_TAG_COMMAND = 1, MU_TAG_TOKENS, MU_TAG_CREDIT, MU_TAG_REPORT, MU_TAG_READY, MU_TAG_SAVED };
+enum {
+    MU_TAG_COMMAND = 1,
+    MU_TAG_TOKENS,
+    MU_TAG_CREDIT,
+    MU_TAG_REPORT,
+    MU_TAG_READY,
+    MU_TAG_SAVED,
+    MU_TAG_COPIES,
+    MU_TAG_COPIED,
+    MU_TAG_MANIFEST
+};
 
 /* int32 of a TOKENS message; the last MU_SHARE_TAIL are the count. */
 enum { MU_SHARE_TAIL = sizeof(int64_t) / sizeof(int32_t) };
@@ -55,7 +69,7 @@ typedef struct mu_setup {
     int32_t reset_attention, reset_positions; /* at the borders of documents */
     int32_t attempt;                          /* names temporary checkpoints */
     int32_t background;                       /* GO: checkpoints are written beside the steps */
-    int32_t padding;
+    int32_t copies;         /* RESUME: from copies in memory, `path` is words; GO: copies will be made */
     int64_t vocab;          /* rows of the embedding */
     mu_resize_t growth;     /* WEIGHTS: of the checkpoint's embedding; no new tokens: zeros */
     int64_t optimizer_step; /* updates that AdamW has made */
@@ -73,6 +87,8 @@ typedef enum mu_command_kind {
     MU_COMMAND_SAVE, /* write the state after update `step` into the directory `name` of RUN/checkpoints; with
                         `background` copy it, and write the copy beside what comes next */
     MU_COMMAND_FLUSH, /* wait for what is written in the background, and send its SAVED */
+    MU_COMMAND_COPY,  /* copy the state after update `step` to the memory of this host and of another one */
+    MU_COMMAND_KEEP,  /* all have: a MANIFEST of `batches` bytes comes */
     MU_COMMAND_END    /* the run is over; `batches` TOKENS in all have been sent */
 } mu_command_kind_t;
 
@@ -97,8 +113,9 @@ typedef struct mu_train_command {
     X(compute_ms_median, OWN) /* over the replicas */                                                        \
     X(compute_ms_min, OWN)                                                                                   \
     X(checkpoint_ms,                                                                                         \
-      MOST)         /* how long saving held the run up, since the line before; of the replicas: copying */   \
-    X(eval_ms, OWN) /* of the evaluation after the step */
+      MOST)          /* how long saving held the run up, since the line before; of the replicas: copying */  \
+    X(copy_ms, MOST) /* how long copies in memory held the run up, since the line before */                  \
+    X(eval_ms, OWN)  /* of the evaluation after the step */
 
 typedef struct mu_report {
     int64_t step;
@@ -122,8 +139,18 @@ typedef struct mu_ready {
     int64_t weights, gradients, optimizer, activations, workspace,
         communication; /* bytes held on the device */
     int64_t copy;      /* bytes of host memory for copies of the state; 0: it saves in the foreground alone */
+    int64_t copies;    /* bytes of host memory for copies in memory, own and others'; 0: it makes none */
     char device[128], instruction_set[32];
 } mu_ready_t;
+
+/* What hosts hold at the start, of the newest state that any of them names. */
+typedef struct mu_copies_offer {
+    int32_t hosts, possible; /* possible: every worker has a partner on another host */
+    int32_t whole;           /* all pieces are there, and the manifest follows */
+    int32_t have, pieces;    /* pieces that some host holds; in all */
+    int32_t padding;
+    int64_t step; /* -1: there is none */
+} mu_copies_offer_t;
 
 typedef struct mu_saved {
     int64_t step, bytes; /* bytes of the file */

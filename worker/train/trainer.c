@@ -10,6 +10,7 @@
 #include "worker/model/precision.h"
 #include "worker/comm/yielding_wait.h"
 #include "worker/model/replicas.h"
+#include "worker/train/peer_copy.h"
 #include "worker/train/saver.h"
 #include "worker/train/state.h"
 
@@ -33,6 +34,7 @@ typedef struct trainer {
     bool first; /* no step was made yet */
     bool mean;  /* the page has running means */
     mu_saver_t saver;
+    mu_peer_copy_t peers; /* copies in memory */
 } trainer_t;
 
 static mu_status_t receive_share(trainer_t *t)
@@ -175,6 +177,7 @@ static mu_status_t step(trainer_t *t, int64_t number)
     r.data_wait_ms = (double)t->data_wait_ns * 1e-6;
     r.comm_ms = (double)take_wait_ns(t) * 1e-6;
     r.checkpoint_ms = mu_saver_take_ms(&t->saver);
+    r.copy_ms = mu_peer_copy_take_ms(&t->peers);
     if (!t->first) /* the first one is no measure of the others */
         publish_times(t, &r);
     t->first = false;
@@ -225,6 +228,31 @@ static mu_status_t next_command(trainer_t *t, mu_train_command_t *out)
     return mu_comm_broadcast(g->tp, 0, out, sizeof *out);
 }
 
+/* All workers have copied their state: the leader passes the manifest on. */
+static mu_status_t keep_copies(trainer_t *t, int64_t bytes)
+{
+    mu_groups_t *g = t->groups;
+    char *text = mu_alloc((size_t)bytes);
+    mu_status_t status = MU_OK;
+    if (g->leader)
+        status = mu_mpi_check(mu_progress_thread_recv(g->progress_thread, text, (int)bytes, MPI_BYTE, 0,
+                                                      MU_TAG_MANIFEST, g->control),
+                              "MPI_Recv of a manifest");
+    if (status == MU_OK)
+        status = mu_comm_broadcast(g->tp, 0, text, bytes);
+    if (status == MU_OK)
+        status = mu_peer_copy_keep(&t->peers, text, (size_t)bytes);
+    free(text);
+    return status;
+}
+
+static mu_status_t copy_state(trainer_t *t, int64_t number)
+{
+    MU_TRY(settle(t));
+    mu_shard_plan_t plan = mu_saver_plan(&t->saver, t->run->copies_dir, number);
+    return mu_peer_copy_make(&t->peers, &plan);
+}
+
 static mu_status_t obey(trainer_t *t)
 {
     for (;;) {
@@ -243,6 +271,12 @@ static mu_status_t obey(trainer_t *t)
             break;
         case MU_COMMAND_FLUSH:
             MU_TRY(mu_saver_flush(&t->saver));
+            break;
+        case MU_COMMAND_COPY:
+            MU_TRY(copy_state(t, command.step));
+            break;
+        case MU_COMMAND_KEEP:
+            MU_TRY(keep_copies(t, command.batches));
             break;
         default:
             return drain(t, command.batches);
@@ -298,12 +332,27 @@ static mu_status_t take_state(trainer_t *t)
         return t->setup.base[0] ? mu_init_adapters(t->net, (uint64_t)t->config->seed)
                                 : mu_init_weights(t->net, (uint64_t)t->config->seed);
     mu_page_phase(t->run->page, MU_PHASE_LOAD);
-    MU_TRY(mu_checkpoint_open(t->setup.path, &checkpoint));
-    mu_status_t status = t->setup.growth.rows > 0
-                             ? mu_state_load_resized(t->net, checkpoint, &t->setup.growth)
-                             : mu_state_load(t->net, checkpoint, t->setup.kind == MU_SETUP_RESUME);
+    char *path = NULL;
+    if (t->setup.copies)
+        MU_TRY(mu_peer_copy_restore(&t->peers, &path));
+    mu_status_t status = mu_checkpoint_open(path ? path : t->setup.path, &checkpoint);
+    free(path);
+    MU_TRY(status);
+    status = t->setup.growth.rows > 0 ? mu_state_load_resized(t->net, checkpoint, &t->setup.growth)
+                                      : mu_state_load(t->net, checkpoint, t->setup.kind == MU_SETUP_RESUME);
     mu_checkpoint_close(checkpoint);
     return status;
+}
+
+/* Memory for copies of the state. All workers come here. */
+static mu_status_t reserve(trainer_t *t)
+{
+    mu_status_t status = mu_saver_reserve(&t->saver);
+    if (!t->run->copies_dir)
+        return status;
+    mu_shard_plan_t plan = mu_saver_plan(&t->saver, t->run->copies_dir, 0);
+    mu_status_t peers = mu_peer_copy_reserve(&t->peers, &plan);
+    return status == MU_OK ? peers : status;
 }
 
 static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
@@ -318,7 +367,8 @@ static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
                         .activations = m[MU_MEM_ACTIVATIONS].current,
                         .workspace = m[MU_MEM_WORKSPACE].current,
                         .communication = m[MU_MEM_COMMUNICATION].current,
-                        .copy = t->saver.background.memory ? (int64_t)t->saver.background.bytes : 0};
+                        .copy = t->saver.background.memory ? (int64_t)t->saver.background.bytes : 0,
+                        .copies = t->peers.bytes};
     snprintf(ready.device, sizeof ready.device, "%s", t->context.words);
     snprintf(ready.instruction_set, sizeof ready.instruction_set, "%s", t->device->instruction_set);
     return mu_mpi_check(MPI_Send(&ready, sizeof ready, MPI_BYTE, 0, MU_TAG_READY, t->groups->control),
@@ -329,6 +379,8 @@ static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
 static mu_status_t set_up(trainer_t *t, bool *go)
 {
     *go = false;
+    if (t->run->copies_dir)
+        MU_TRY(mu_peer_copy_offer(&t->peers));
     for (;;) {
         MU_TRY(
             mu_yielding_broadcast(&t->setup, sizeof t->setup, t->groups->control, "broadcast of the setup"));
@@ -338,6 +390,8 @@ static mu_status_t set_up(trainer_t *t, bool *go)
             *go = true;
             if (!t->setup.background)
                 mu_background_save_release(&t->saver.background);
+            if (t->run->copies_dir)
+                mu_peer_copy_begin(&t->peers, t->setup.copies);
             return MU_OK;
         }
         mu_config_settle(&t->run->config, &(mu_config_facts_t){.vocab = t->setup.vocab,
@@ -346,7 +400,7 @@ static mu_status_t set_up(trainer_t *t, bool *go)
         t->config = t->run->config;
         mu_status_t taken = take_state(t);
         t->saver.net = t->net;
-        mu_status_t reserved = mu_saver_reserve(&t->saver);
+        mu_status_t reserved = reserve(t);
         MU_TRY(answer_ready(t, taken == MU_OK ? reserved : taken));
     }
 }
@@ -359,6 +413,7 @@ mu_status_t mu_trainer_run(mu_run_t *run)
     mu_page_phase(run->page, MU_PHASE_SETUP);
     t.saver.run = run;
     t.saver.setup = &t.setup;
+    t.peers.run = run;
     t.share_ids = mu_share_ids(t.config);
     t.tokens = mu_alloc((size_t)t.share_ids * sizeof *t.tokens);
     MU_TRY_GOTO(status, mu_device_context_make(run, &t.context), out);
@@ -378,6 +433,7 @@ out:
     mu_net_free(t.net);
     mu_device_context_free(&t.context);
     mu_saver_release(&t.saver);
+    mu_peer_copy_release(&t.peers);
     free(t.tokens);
     return status;
 }

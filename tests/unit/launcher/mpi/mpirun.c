@@ -364,6 +364,31 @@ static void a_folder_that_is_held_stays(void **state)
     mu_buf_release(&name);
 }
 
+/* Copies in memory outlive attempts: one launcher's folder stays while others' go. */
+static void copies_of_other_launchers_go(void **state)
+{
+    (void)state;
+    char mark[33];
+    mu_buf_t top = MU_BUF_INIT;
+    snprintf(mark, sizeof mark, "%032lx", (unsigned long)mu_now_ns());
+    memmove(mark, mark + 20, 12);
+    mu_run_copies_dir(mark, &top);
+    char *ours = mu_format("%s/3-ab/0", top.data), *other = mu_format("%s/1-cd/0", top.data);
+    assert_int_equal(mu_make_dirs(ours, 0), MU_OK);
+    assert_int_equal(mu_make_dirs(other, 0), MU_OK);
+    mu_orphan_cleanup_folders(mark);
+    assert_true(mu_is_dir(ours) && mu_is_dir(other));
+    mu_orphan_cleanup_copies(mark, "3-ab");
+    assert_true(mu_is_dir(ours) && !mu_is_dir(other));
+    assert_false(mu_run_folders_foreign(mark));
+    mu_orphan_cleanup_copies(mark, NULL);
+    assert_int_not_equal(access(top.data, F_OK), 0);
+    mu_orphan_cleanup_copies(mark, NULL); /* nothing there */
+    free(ours);
+    free(other);
+    mu_buf_release(&top);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -391,6 +416,7 @@ int main(void)
         cmocka_unit_test(a_drain_is_taken_once),
         cmocka_unit_test(only_marked_processes_are_ended),
         cmocka_unit_test(a_folder_that_is_held_stays),
+        cmocka_unit_test(copies_of_other_launchers_go),
         cmocka_unit_test(both_versions_get_everything), /* last: it clears the environment */
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
