@@ -26,8 +26,8 @@ typedef struct mu_checkpoint mu_checkpoint_t;
 /* Opens one checkpoint directory. Errors: MU_NOINPUT (no such directory, or no manifest in it), MU_DATA
  * (damaged, or of a later format version: what is wrong and what is wanted), MU_IO. */
 mu_status_t mu_checkpoint_open(const char *path, mu_checkpoint_t **out);
-/* What a manifest says, of a checkpoint whose files are not here: nothing can be read of it. `name` stands for its path.
- * Errors: MU_DATA. */
+/* What a manifest says, of a checkpoint whose files are not here: nothing can be read of it. `name` stands for its
+ * path. Errors: MU_DATA. */
 mu_status_t mu_checkpoint_open_manifest(const char *name, const char *text, size_t n, mu_checkpoint_t **out);
 void mu_checkpoint_close(mu_checkpoint_t *checkpoint); /* NULL is fine */
 

@@ -39,8 +39,8 @@ typedef struct mu_commit {
     bool best;             /* this one becomes `best` */
 } mu_commit_t;
 
-/* The text of the manifest of these shards, which are put in the order of their names. `where` is for messages. Errors: MU_BUG
- * (the shards do not make up the model). */
+/* The text of the manifest of these shards, which are put in the order of their names. `where` is for messages.
+ * Errors: MU_BUG (the shards do not make up the model). */
 mu_status_t mu_commit_manifest(const mu_commit_t *commit, const char *where, mu_buf_t *text);
 
 /* Looks at every shard through this host's own view of the volume, then makes the checkpoint visible and

@@ -1,12 +1,12 @@
 /*
- * Copies of a run's state in the memory of its hosts (docs/checkpoints.md): the files of one host, and what all hosts hold
- * together. DIR lies in /dev/shm, belongs to one launcher of one run, and is gone with either:
+ * Copies of a run's state in the memory of its hosts (docs/checkpoints.md): the files of one host, and what all hosts
+ * hold together. DIR lies in /dev/shm, belongs to one launcher of one run, and is gone with either:
  *
- *     DIR/0, DIR/1                   two slots, written in turn: the copy before stays whole while the next is made
- *         shard-tp00-dp01.h5         a worker's piece: a whole shard file (shard.h), whose header names run, step, attempt
- *         shard-tp00-dp01.h5.tmp     the same while it is written
- *         manifest.json              of the pieces of all hosts, once all were there
- *     DIR/whole                      while a start reads them: a checkpoint's directory, of links and of pieces from elsewhere
+ *     DIR/0, DIR/1                 two slots, written in turn: the copy before stays whole while the next is made
+ *         shard-tp00-dp01.h5       a worker's piece: a whole shard file (shard.h); its header names run, step, attempt
+ *         shard-tp00-dp01.h5.tmp   the same while it is written
+ *         manifest.json            of the pieces of all hosts, once all were there
+ *     DIR/whole                    while a start reads them: a checkpoint of links and of pieces from elsewhere
  *
  * Nothing here is durable, and no MPI is called.
  */
@@ -35,8 +35,8 @@ typedef struct mu_copy_entry {
 
 /* Makes DIR and its slots, private to this user. Errors: MU_IO (not ours, or it cannot be made). */
 mu_status_t mu_copies_make(const char *dir);
-/* What is whole in DIR: a new array, free() it; empty where DIR is not there. What does not begin as a shard of its name
- * does, or is no manifest, is left out. */
+/* What is whole in DIR: a new array, free() it; empty where DIR is not there. What does not begin as a shard of its
+ * name does, or is no manifest, is left out. */
 void mu_copies_list(const char *dir, mu_copy_entry_t **out, int *count);
 /* Removes the pieces of both slots whose names are not in keep[0 .. n). */
 void mu_copies_sweep(const char *dir, char (*keep)[MU_SHARD_NAME], int n);
@@ -49,8 +49,8 @@ typedef struct mu_copy_set {
     int slot;          /* that it lies in */
 } mu_copy_set_t;
 
-/* The newest state (by step, then attempt) all of whose pieces are there; *whole false: no piece is missing of none, and out
- * is the newest state that a manifest names, with have < workers. False: no manifest at all. */
+/* The newest state (by step, then attempt) all of whose pieces are there. *whole false: there is none, and out is the
+ * newest state that a manifest names, with have < workers. False: there is no manifest at all. */
 bool mu_copies_newest(const mu_copy_entry_t *entries, int n, mu_copy_set_t *out, bool *whole);
 /* The entries that are that state's pieces, the manifest left out, each name once (the first that has it): how many;
  * their indices go to out[0 .. n). */

@@ -36,8 +36,8 @@ bool mu_run_token_ok(const char *token);
 int mu_orphan_cleanup_processes(const char *token, int64_t last);
 /* Removes the first two folders, except one that a launcher here holds. */
 void mu_orphan_cleanup_folders(const char *token);
-/* Removes copies in memory, except those of the launcher whose folder is named `keep` (NULL: none). They outlive attempts,
- * not launchers. */
+/* Removes copies in memory, except those of the launcher whose folder is named `keep` (NULL: none). They outlive
+ * attempts, not launchers. */
 void mu_orphan_cleanup_copies(const char *token, const char *keep);
 
 #endif

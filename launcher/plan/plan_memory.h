@@ -39,8 +39,8 @@
 
 #include "common/model.h"
 
-/* Copies in memory (muster.peer_checkpoint): each piece lies on two hosts, and the newest whole one stays while the next is
- * made. */
+/* Copies in memory (muster.peer_checkpoint): each piece lies on two hosts, and the newest whole one stays while the
+ * next is made. */
 enum { MU_PLAN_COPIES = 4 };
 
 typedef struct mu_plan_shape {

@@ -5,8 +5,8 @@
 #include "tests/unit/common/checkpoint/checkpoint_help.h"
 #include "worker/train/checkpoint_transaction.h"
 
-/* One checkpoint as a run makes it beside its steps: two threads write copies, their lists reach the controller as messages, a
- * thread of the controller commits and prunes to one. */
+/* One checkpoint as a run makes it beside its steps: two threads write copies, their lists reach the controller as
+ * messages, a thread of the controller commits and prunes to one. */
 static inline mu_status_t save_beside(const save_t *save)
 {
     mu_transaction_t transaction = {.active = false};
@@ -33,8 +33,8 @@ static inline mu_status_t save_beside(const save_t *save)
     return mu_transaction_end(&transaction);
 }
 
-/* From the cleaning at the start of the attempt to the pruning to one. With `background` two checkpoints, of `step` with
- * `salt` and of the step after it with salt + 1. */
+/* From the cleaning at the start of the attempt to the pruning to one. With `background` two checkpoints, of `step`
+ * with `salt` and of the step after it with salt + 1. */
 static inline mu_status_t run_attempt(const char *dir, int64_t step, int attempt, int64_t salt,
                                       bool background)
 {

@@ -1,8 +1,8 @@
 /*
- * A disk as it may be found after a loss of power. The operations of a program (faultfs.c's record) are played on a tree of files
- * and directories, each of which knows what it had when it was last synced and what was done since. A state of the disk has, of
- * each file, what was synced and any part of the later writes, and of each directory the names that were synced and any number of
- * the later changes, in their order.
+ * A disk as it may be found after a loss of power. The operations of a program (faultfs.c's record) are played on a
+ * tree of files and directories, each of which knows what it had when it was last synced and what was done since. A
+ * state of the disk has, of each file, what was synced and any part of the later writes, and of each directory the
+ * names that were synced and any number of the later changes, in their order.
  *
  *     disk_t *disk = disk_read(dir);            what is there now, as if all were synced
  *     while (disk_play(disk, &record)) ...      one operation
@@ -26,8 +26,8 @@ typedef struct disk_how {
 
 disk_t *disk_read(const char *dir);
 void disk_free(disk_t *disk);
-/* Plays the operation at *at of a record and moves on; false at its end. *kind, *path, *second: what it was (path below the
- * directory; strings are the disk's until the next call). */
+/* Plays the operation at *at of a record and moves on; false at its end. *kind, *path, *second: what it was (path
+ * below the directory; strings are the disk's until the next call). */
 bool disk_play(disk_t *disk, const mu_buf_t *record, size_t *at, char *kind, const char **path,
                const char **second);
 /* A digest of the state, so that equal ones are looked at once. */

@@ -1,18 +1,19 @@
 /*
- * Counts the operations that change files below a directory (and opens and closes there), and troubles operation number `at`
- * (from 1; 0: none) in one of these ways:
+ * Counts the operations that change files below a directory (and opens and closes there), and troubles operation
+ * number `at` (from 1; 0: none) in one of these ways:
  *     kill    SIGKILL instead of the operation
  *     tear    half of the bytes are written, or the whole operation is done, then SIGKILL
  *     eio     it fails with EIO and does nothing
  *     enospc  it fails with ENOSPC, and so does every later write and open for writing
  *     short   half of the bytes are written, without an error; other operations are left alone
  *     slow    each write to a shard takes `at` milliseconds longer
- * Linked into a program it is armed by faultfs_arm(). Loaded with LD_PRELOAD it is by its environment: FAULT_DIR, FAULT_MODE,
- * FAULT_AT.
- * A trace gets one line an operation: name, path, second path. A record gets one entry for each operation that was done:
+ * Linked into a program it is armed by faultfs_arm(). Loaded with LD_PRELOAD it is by its environment: FAULT_DIR,
+ * FAULT_MODE, FAULT_AT.
+ * A trace gets one line an operation: name, path, second path. A record gets one entry for each operation that was
+ * done:
  *     KIND PATH-BYTES SECOND-BYTES NUMBER DATA-BYTES\n PATH SECOND DATA
- * KIND c create (NUMBER 1: cut to nothing), w write DATA at byte NUMBER, t cut or extended to NUMBER bytes, m mkdir, r rename to
- * SECOND, u unlink, s synced.
+ * KIND c create (NUMBER 1: cut to nothing), w write DATA at byte NUMBER, t cut or extended to NUMBER bytes, m mkdir,
+ * r rename to SECOND, u unlink, s synced.
  */
 #include "tests/fault/faultfs.h"
 #include <errno.h>

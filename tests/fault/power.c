@@ -1,8 +1,8 @@
 /*
- * Power is lost after each operation of a save: in the foreground, of a step that is there already, and of two checkpoints that
- * threads write from copies and a thread commits. Of each moment several states of the disk are made (disk.h). In every one the
- * checkpoint that was there, or the new one, is read back bit for bit; one that had been reported as saved is; and the next
- * attempt saves and leaves nothing behind.
+ * Power is lost after each operation of a save: in the foreground, of a step that is there already, and of two
+ * checkpoints that threads write from copies and a thread commits. Of each moment several states of the disk are made
+ * (disk.h). In every one the checkpoint that was there, or the new one, is read back bit for bit; one that had been
+ * reported as saved is; and the next attempt saves and leaves nothing behind.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,5 @@
-/* What tests that trouble a save share: the save in a child, and what may be found after it. cmocka's headers come before. */
+/* What tests that trouble a save share: the save in a child, and what may be found after it. cmocka's headers come
+ * before. */
 #ifndef MU_TESTS_TROUBLE_H
 #define MU_TESTS_TROUBLE_H
 

@@ -1,6 +1,6 @@
-# With copies in memory (muster.peer_checkpoint) a host dies, and comes back with empty memory: the run goes on from the copies,
-# and at most K steps are made again. The controller dies: the same. A host and its partner die together: from the checkpoint.
-# In the end the weights are those of a run that nobody disturbed, bit for bit.
+# With copies in memory (muster.peer_checkpoint) a host dies, and comes back with empty memory: the run goes on from the
+# copies, and at most K steps are made again. The controller dies: the same. A host and its partner die together: from
+# the checkpoint. In the end the weights are those of a run that nobody disturbed, bit for bit.
 . "$(dirname "$0")/run_lib.sh"
 fleet head one two
 every=5

@@ -2,7 +2,7 @@
 #
 #     lab_begin                      the network, keys, programs; everything goes at the end of the script
 #     lab_host NAME [VOLUME]         a host: its own network, mounts, processes, IPC, name, /tmp, /run, /dev/shm
-#     lab_host_dies NAME...          without a word, all at once, with their memory; lab_host_again NAME...: they boot again
+# lab_host_dies NAME...          without a word, all at once, with their memory; lab_host_again NAME...: they boot again
 #     lab_sshd NAME [PORT]           starts its sshd (PORT: what its configuration says, if not 22); lab_sshd_stop NAME
 #     lab_in NAME COMMAND...         runs a command there; exit code and output are the command's
 #     lab_hostfile NAME...           writes $LAB/hostfile

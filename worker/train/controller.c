@@ -107,8 +107,8 @@ static mu_status_t command_copy(controller_t *c)
     return command(c, &(mu_train_command_t){.kind = MU_COMMAND_COPY, .step = c->step});
 }
 
-/* Whether copies in memory are due after this step. Not beside a checkpoint that all wait for, and at once where the run
- * began with some: those of a host that has gone are missing. */
+/* Whether copies in memory are due after this step. Not beside a checkpoint that all wait for, and at once where the
+ * run began with some: those of a host that has gone are missing. */
 static bool wants_copy(const controller_t *c, bool waits_for_save)
 {
     if (!c->handshake.copies || c->copied || waits_for_save)

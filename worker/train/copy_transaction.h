@@ -1,6 +1,6 @@
 /*
- * The controller's side of copies in memory (worker/train/peer_copy.h): one after the other, each held until all workers have
- * copied their state, so that a death costs the steps since the newest one and no more.
+ * The controller's side of copies in memory (worker/train/peer_copy.h): one after the other, each held until all
+ * workers have copied their state, so that a death costs the steps since the newest one and no more.
  *
  *     mu_copying_begin(&copying, step, workers);     with MU_COMMAND_COPY
  *     mu_copying_add(&copying, message, n);          each worker's COPIED

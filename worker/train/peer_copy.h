@@ -1,7 +1,7 @@
 /*
- * Copies of the state in memory, a worker's side (muster.peer_checkpoint, docs/checkpoints.md). Every worker keeps its piece
- * in the memory of its own host, and gives it to a worker on another one (peers.h). The files are common/checkpoint/copies.h's.
- * They outlive the ranks: the next attempt of the same launcher goes on from them.
+ * Copies of the state in memory, a worker's side (muster.peer_checkpoint, docs/checkpoints.md). Every worker keeps
+ * its piece in the memory of its own host, and gives it to a worker on another one (peers.h). The files are
+ * common/checkpoint/copies.h's. They outlive the ranks: the next attempt of the same launcher goes on from them.
  *
  *     mu_peer_copy_offer(&copy)                  once, before the first setup: what hosts hold, to the controller
  *     mu_peer_copy_restore(&copy, &path)         a setup says so: the pieces of all hosts, as a checkpoint of this host
@@ -41,11 +41,11 @@ typedef struct mu_peer_copy {
 
 /* Errors: MU_NETWORK, MU_IO. */
 mu_status_t mu_peer_copy_offer(mu_peer_copy_t *copy);
-/* *path: a checkpoint's directory on this host, until mu_peer_copy_begin(); free() it. Errors: MU_DATA (not all is there any
- * more, or there is no room for it: an older state must do), MU_NETWORK. */
+/* *path: a checkpoint's directory on this host, until mu_peer_copy_begin(); free() it. Errors: MU_DATA (not all is
+ * there any more, or there is no room for it: an older state must do), MU_NETWORK. */
 mu_status_t mu_peer_copy_restore(mu_peer_copy_t *copy, char **path);
-/* copy->bytes stays 0 where a worker has no partner, and in a later attempt of a launcher where there is no room. Nothing is
- * reserved twice. Errors: MU_CONFIG (no room), MU_IO, MU_NETWORK. */
+/* copy->bytes stays 0 where a worker has no partner, and in a later attempt of a launcher where there is no room.
+ * Nothing is reserved twice. Errors: MU_CONFIG (no room), MU_IO, MU_NETWORK. */
 mu_status_t mu_peer_copy_reserve(mu_peer_copy_t *copy, const mu_shard_plan_t *plan);
 /* on: copies will be made. */
 void mu_peer_copy_begin(mu_peer_copy_t *copy, bool on);

@@ -17,8 +17,8 @@ typedef struct mu_transfer {
     bool pending;
 } mu_transfer_t;
 
-/* Returns when all are done. Two workers have at most one transfer in each direction. Each block shows progress. Errors:
- * MU_NETWORK. */
+/* Returns when all are done. Two workers have at most one transfer in each direction. Each block shows progress.
+ * Errors: MU_NETWORK. */
 mu_status_t mu_exchange(const mu_run_t *run, mu_transfer_t *transfers, int n);
 
 #endif

@@ -56,7 +56,8 @@ static int first_worker_of(const mu_peers_t *peers, int host)
     return w;
 }
 
-/* The manifest of the state that was found, from its holder to all. One that cannot be read any more makes it not whole. */
+/* The manifest of the state that was found, from its holder to all. One that cannot be read any more makes it not
+ * whole. */
 static mu_status_t spread_manifest(mu_peer_copy_t *p)
 {
     const mu_copy_entry_t *e = &p->entries[p->found.manifest];
@@ -128,8 +129,8 @@ static const mu_copy_entry_t *here(const mu_peer_copy_t *p, const mu_copy_entry_
     return NULL;
 }
 
-/* One piece from the host of `piece` to those that lack it. A host that has no room receives all the same, so that the others
- * do not wait; *lost says so. */
+/* One piece from the host of `piece` to those that lack it. A host that has no room receives all the same, so that
+ * the others do not wait; *lost says so. */
 static mu_status_t spread_piece(mu_peer_copy_t *p, const mu_copy_entry_t *piece, char *scrap, bool *lost)
 {
     const char *dir = p->run->copies_dir;

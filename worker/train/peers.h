@@ -1,7 +1,7 @@
 /*
- * Which host each worker is on, and whose memory takes a second copy of its state: that of a worker with the same tp rank, in
- * a replica on another host. Hosts take turns: each gives to the next host that has such a worker, so that a host's death
- * costs no state, and that of two neighbours does.
+ * Which host each worker is on, and whose memory takes a second copy of its state: that of a worker with the same tp
+ * rank, in a replica on another host. Hosts take turns: each gives to the next host that has such a worker, so that a
+ * host's death costs no state, and that of two neighbours does.
  */
 #ifndef MU_WORKER_PEERS_H
 #define MU_WORKER_PEERS_H

@@ -48,7 +48,8 @@ typedef struct mu_start {
     size_t offered_bytes;
 } mu_start_t;
 
-/* offer: what hosts hold, and the manifest of what is whole; zeros: nothing, no copies are made. Errors: MU_NOINPUT, MU_DATA, MU_NOVALID, MU_CONFIG (what must agree does not), MU_RUNDIR, MU_IO. */
+/* offer: what hosts hold, and the manifest of what is whole; zeros: nothing, no copies are made. Errors: MU_NOINPUT,
+ * MU_DATA, MU_NOVALID, MU_CONFIG (what must agree does not), MU_RUNDIR, MU_IO. */
 mu_status_t mu_start_open(mu_run_t *run, const mu_copies_offer_t *offer, const char *manifest, size_t n,
                           mu_start_t *out);
 /* Another choice after the present checkpoint was found damaged by a worker. Errors: as above. */

@@ -1,5 +1,5 @@
-/* Whose memory takes a second copy: always another host's, the same tensor-parallel rank, and no host takes much more than
- * another. */
+/* Whose memory takes a second copy: always another host's, the same tensor-parallel rank, and no host takes much more
+ * than another. */
 #include "worker/train/peers.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -61,8 +61,8 @@ static void every_piece_lies_on_two_hosts(void **state)
     }
 }
 
-/* Any one host may go: of every worker's piece its own host's or its partner's is left. Of a ring of four, two that are not
- * neighbours too. */
+/* Any one host may go: of every worker's piece its own host's or its partner's is left. Of a ring of four, two that
+ * are not neighbours too. */
 static void one_host_may_go(void **state)
 {
     (void)state;
