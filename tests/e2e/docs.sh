@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The commands of the pages on bare metal, Slurm, Kubernetes, planning, gates and lineage, as they stand there: indented
-# lines, lines between fences, and words in backticks. Whatever stands for something (CONFIG..., RUN_DIR, hosts a and
-# b) is put in; sbatch, scancel, kubectl and podman, which want a cluster or the network, are played, and look at what
-# they are given. A command that is not known here fails.
+# The commands of the pages, as they stand there: indented lines, lines between fences, and words in backticks. Whatever
+# stands for something (CONFIG..., RUN_DIR, hosts a and b) is put in. sbatch, scancel, kubectl and podman, which want a
+# cluster or the network, are played, and look at what they are given. A command that is not known here fails. The pages
+# for people who come from another trainer run in a folder that has files of the names that they use.
 . "$(dirname "$0")/lib.sh"
 cd "$MUSTER_SOURCE"
 python=
@@ -75,12 +75,16 @@ commands() {
     sed -nE '/^```/,/^```/s/^(muster)/    \1/; s/^    \$? ?((muster|muster-worker|mpirun|sbatch|scancel|kubectl|podman) .*)/\1/p' "$1" |
         sed -E 's/^(muster [a-z]+) +/\1 /; s/ {2,}.*//; s/ the very mpirun command$//'
     tr '\n' ' ' <"$1" | sed -E 's/ +/ /g' | grep -oE '`(muster [a-z]|muster-worker --|mpirun -|sbatch -|scancel -|salloc -|kubectl [ad])[^`]*`' | tr -d '`' |
-        grep -E ' .* |--help'
+        grep -E ' .* |--help' | grep -v 'mpirun .*train_gpt2cu'
 }
 
 # put_in COMMAND: with a file, a directory, a number for each word that stands for one
 put_in() {
-    sed -E -e "s#apply -f DIR#apply -f $scratch/files#; s#\bRUN(_B|@best)#$scratch/gated@best#; s#\bRUN_A\b#$scratch/gated#; s#\bHF_DIR\b#$scratch/hf#; s#\bMODEL\b#$scratch/gated#" \
+    sed -E -e "s#VERB#run#; s#\bRUN\.\.\.#$scratch/run $scratch/gated#; s#--html FILE#--html $scratch/runs.html#" \
+        -e "s#^(muster import ckpt/.* --config) my#\1 neox#; s#PEFT_DIR#adapter#; s#ADAPTER#adapter2#; s#import DIR#import $scratch/hf#" \
+        -e "s#--base CKPT#--base base#; s#--input FILE\b#--input $newcomer/a#; s#^muster prepare CONFIG.*--input [^ ]*\$#& --output $scratch/brought#; s#--output DIR#--output out-$ran#; s#--text-key KEY#--text-key text#" \
+        -e "s#^(muster run .*) --workers 8#\1 --workers 2#; s#--output hf\b#--output hf-$ran#; /--run-dir/! s#^muster run my.*#& --run-dir runs/$ran#" \
+        -e "s#apply -f DIR#apply -f $scratch/files#; s#\bRUN(_B|@best)#$scratch/gated@best#; s#\bRUN_A\b#$scratch/gated#; s#\bHF_DIR\b#$scratch/hf#; s#\bMODEL\b#$scratch/gated#" \
         -e "s#'(ppl|loss)<=[0-9.]+'#'\1<=1e9'#g; s#'(tokens|acc)>=[0-9.]+'#'\1>=0'#g; s#test\.jsonl#$scratch/test.jsonl#" \
         -e 's#--prompt TEXT#--prompt int#; s#--max-new-tokens M#--max-new-tokens 2#; s#--bench N#--bench 2#' \
         -e "s#CONFIG\.\.\.#$scratch/model.yml#; s#RUN_DIR#$scratch/run#; s#\bRUN\b#$scratch/run#; s#--data DIR#--data $scratch/data#; s#--feedback FILE#--feedback $scratch/feedback#" \
@@ -90,6 +94,7 @@ put_in() {
         -e "s#^(muster render (mpijob|trainjob) .*volumes=)[^ ]*#\1runs:$scratch#" <<<"$1"
 }
 
+newcomer=$scratch/newcomer
 ran=0
 declare -A seen=()
 try() {
@@ -99,7 +104,7 @@ try() {
     seen[$command]=1
     # what is quoted is a value
     ! grep -qE '[A-Z]{3,}\.\.\.|\[|<' <<<"$(sed "s/'[^']*'//g" <<<"${command//$scratch/}")" || fail "it is not known what to put into: $1"
-    timeout 120 bash -o pipefail -c "$command" >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
+    (cd "$folder" && timeout 120 bash -o pipefail -c "$command") >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
     [ $code -eq 0 ] || fail "$page: $1
 as: $command
 ends with $code: $(tail -n 8 "$scratch/err")"
@@ -114,8 +119,24 @@ echo '{"reward":1}' >"$scratch/feedback"
 muster export "$scratch/gated" --output "$scratch/hf" 2>"$scratch/out" || fail "$(cat "$scratch/out")"
 echo '{"prompt": "int", "choices": ["main", "x"], "answer": 0}' >"$scratch/test.jsonl"
 
-for page in docs/bare-metal.md docs/slurm.md docs/kubernetes.md docs/plan.md docs/gates.md docs/lineage.md; do
+mkdir -p "$newcomer/ckpt"
+sed "s#^save: .*#save: runs/my#; s/^train_iters: .*/train_iters: 2/; s/^eval_interval: .*/eval_interval: 2/" "$scratch/model.yml" >"$newcomer/my.yml"
+cp "$newcomer/my.yml" "$newcomer/config.yml"
+grep -vE '^(save|data_path|vocab_file):' "$newcomer/my.yml" >"$newcomer/125M.yml"
+printf '%s\n' 'save: checkpoints' 'load: checkpoints' 'data_path: data/enwik8/enwik8_text_document' 'vocab_file: 20B_tokenizer.json' >"$newcomer/local_setup.yml"
+cp -r tests/data/hf/neox-pt "$newcomer/ckpt/global_step100"
+cp tests/data/hf/neox-pt/configs/model.yml "$newcomer/neox.yml"
+cp "$scratch/data.json" "$newcomer/20B_tokenizer.json"
+cp "$scratch/hosts" "$newcomer/hosts"
+head -c 20000 "$scratch/data.txt" >"$newcomer/a"
+"${python:-python3}" -c 'import json, sys; [print(json.dumps({"text": p})) for p in sys.stdin.read().split("\n\n")]' <"$newcomer/a" >"$newcomer/a.jsonl"
+(cd "$newcomer" && muster prepare 125M.yml local_setup.yml --input a.jsonl) >"$scratch/out" 2>&1 || fail "$(cat "$scratch/out")"
+
+folder=$MUSTER_SOURCE
+for page in docs/bare-metal.md docs/slurm.md docs/kubernetes.md docs/plan.md docs/gates.md docs/lineage.md docs/watching.md \
+    docs/not-starting.md docs/from-gpt-neox.md docs/from-others.md docs/adapters.md; do
     before=$ran
+    case $page in *from* | *adapters*) folder=$newcomer ;; esac
     while IFS= read -r line; do try "$line"; done < <(commands "$page")
     echo "$page: $((ran - before)) commands"
     [ $ran -gt $before ] || fail "$page has no command that can be found"
@@ -157,3 +178,19 @@ muster --help | sed -nE 's/^  ([a-z]+)  .*/\1/p' >"$scratch/verbs"
 grep -ohE '`muster [a-z]+' docs/*.md README.md | sed 's/.* //' | sort -u | while read -r verb; do
     grep -qx "$verb" "$scratch/verbs" || fail "the pages speak of 'muster $verb'"
 done
+
+# the index has every page
+for page in docs/*.md; do
+    [ "$page" = docs/README.md ] || grep -qF "](${page#docs/})" docs/README.md || fail "docs/README.md does not list $page"
+done
+
+# the picture of a run, and the script that draws it (scripts/record-run makes the run): XML, nothing lost
+printf '$ a <b> & c\n%s\n\ntab\there\n' "$(printf 'word%.0s' $(seq 40))" | scripts/terminal-svg 80 >"$scratch/one.svg"
+"${python:-python3}" - "$scratch/one.svg" docs/run.svg <<'END'
+import sys, xml.etree.ElementTree as tree
+rows = [["".join(t.itertext()) for t in tree.parse(f).getroot().iter("{http://www.w3.org/2000/svg}text")] for f in sys.argv[1:]]
+assert rows[0][0] == "$ a <b> & c" and rows[0][1] + rows[0][2][4:] + rows[0][3][4:] == "word" * 40, rows[0]
+assert rows[0][4] == "tab    here", rows[0]
+assert any(r.startswith("$ muster run") for r in rows[1]) and len(rows[1]) >= 20, rows[1]
+END
+grep -q '(docs/run.svg)' README.md || fail "README.md does not show docs/run.svg"
