@@ -59,16 +59,16 @@ awk -v a="${own#*: }" -v b="${of_base#*: }" 'BEGIN { exit !(a + 0 < b - 0.03) }'
 muster generate "$scratch/whole" --prompt "static " --max-new-tokens 8 >"$scratch/text" || fail "generate"
 [ "$(cut -c1-12 <<<"$own")" = "$(loss_of "$scratch/whole" --workers 2 model_parallel_size=2 | cut -c1-12)" ] || fail "eval of an adapter by two"
 
-# serve takes an adapter on its base, also one that carries no tokenizer: the text of generate
+# serve takes an adapter on its base, trained here or imported: the text of generate
 for model in whole again; do
-    muster serve "$scratch/$model" --listen 127.0.0.1:0 --threads 1 2>"$scratch/serve.log" &
+    muster serve "$scratch/$model" --listen 127.0.0.1:0 --threads 1 2>"$scratch/serve.$model.log" &
     server=$!
     at_end kill $server
-    until grep -q 'ready: ' "$scratch/serve.log"; do
-        kill -0 $server 2>/dev/null || fail "serve of $model: $(cat "$scratch/serve.log")"
+    until grep -q 'ready: ' "$scratch/serve.$model.log"; do
+        kill -0 $server 2>/dev/null || fail "serve of $model: $(cat "$scratch/serve.$model.log")"
         sleep 0.05
     done
-    curl -sS "$(sed -nE 's/.*listening on (http[^ ]+).*/\1/p' "$scratch/serve.log")/predict" \
+    curl -sS "$(sed -nE 's/.*listening on (http[^ ]+).*/\1/p' "$scratch/serve.$model.log")/predict" \
         -d '{"data":{"ndarray":["static "]},"parameters":{"max_tokens":8,"temperature":0}}' >"$scratch/served"
     kill $server
     wait $server || fail "serve of $model ends with $?"
