@@ -84,6 +84,27 @@ refused 66 "muster.lora_base" muster generate "$scratch/whole" --prompt x --max-
 muster generate "$scratch/whole" --prompt "static " --max-new-tokens 8 muster.lora_base="$scratch/moved" |
     cmp - "$scratch/text" || fail "a base at another place gives another text"
 refused 78 digest muster generate "$scratch/whole" --prompt x muster.lora_base="$scratch/merged-ckpt"
+# by several workers too: what the command line says of the model counts there as in one process
+two=(--workers 2 muster.lora_base="$scratch/moved")
+refused 66 "muster.lora_base" muster eval "$scratch/whole" --data "$scratch/data" --workers 2
+[ "$(cut -c1-12 <<<"$own")" = "$(loss_of "$scratch/whole" "${two[@]}" model_parallel_size=2 | cut -c1-12)" ] || fail "eval by two of a moved base"
+muster generate "$scratch/whole" --prompt "static " --max-new-tokens 8 "${two[@]}" 2>"$scratch/log" | cmp - "$scratch/text" ||
+    { cat "$scratch/log"; fail "generate by two of a moved base"; }
+serve() { # serve MODEL ARG...: the text of a completion
+    muster serve "$@" --listen 127.0.0.1:0 2>"$scratch/serve.log" &
+    local server=$! url
+    until grep -q 'ready: ' "$scratch/serve.log"; do
+        kill -0 $server 2>/dev/null || fail "the server ended: $(cat "$scratch/serve.log")"
+        sleep 0.05
+    done
+    url=$(sed -nE 's/.*listening on (http[^ ]+).*/\1/p' "$scratch/serve.log")
+    curl -sS "$url/v1/completions" -d '{"prompt": "static ", "max_tokens": 8, "temperature": 0}' |
+        sed -nE 's/.*"text":"(([^"\\]|\\.)*)".*/\1/p' >"$scratch/served"
+    kill $server
+    wait $server || fail "the server ended with $?: $(cat "$scratch/serve.log")"
+    [ "static $(printf '%b' "$(cat "$scratch/served")")" = "$(cat "$scratch/text")" ] || fail "served: $(cat "$scratch/served")"
+}
+serve "$scratch/whole" "${two[@]}"
 refused 66 "lora_base" muster run "$scratch/model.yml" --run-dir "$scratch/whole" "${on[@]}" train_iters=17 override_lr_scheduler=true
 refused 78 lora_rank muster run "$scratch/model.yml" --run-dir "$scratch/none" muster.lora_rank=4
 refused 78 lora_rank muster run "$scratch/model.yml" --run-dir "$scratch/none" load="$scratch/again" finetune=true

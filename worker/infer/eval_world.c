@@ -202,11 +202,9 @@ mu_status_t mu_eval_rank(mu_run_t *run)
 {
     mu_inference_model_t model;
     mu_page_phase(run->page, MU_PHASE_SETUP);
-    MU_TRY(mu_inference_model_describe(run->config->load, NULL, 0, &model));
-    mu_status_t status = mu_inference_model_set_length(&model, run->config->model.seq_length);
-    if (status == MU_OK)
-        status = run->groups->controller ? control(run, &model)
-                 : run->groups->idle     ? MU_OK
-                                         : work(run, &model);
+    MU_TRY(mu_inference_model_describe_run(run, &model));
+    mu_status_t status = run->groups->controller ? control(run, &model)
+                         : run->groups->idle     ? MU_OK
+                                                 : work(run, &model);
     return mu_inference_model_leave(&model, run, status);
 }

@@ -79,7 +79,7 @@ mu_status_t mu_generate_rank(mu_run_t *run)
     mu_inference_model_t model;
     mu_generation_t g = {.prompt = MU_IDS_INIT};
     mu_page_phase(run->page, MU_PHASE_SETUP);
-    MU_TRY(mu_inference_model_describe(run->config->load, NULL, 0, &model));
+    MU_TRY(mu_inference_model_describe_run(run, &model));
     mu_status_t status = mu_generation_begin(&model, run->config, run->generate, &g);
     if (status == MU_OK)
         status = run->groups->controller ? control(run, &model)

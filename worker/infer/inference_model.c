@@ -5,18 +5,38 @@
 #include "common/checkpoint/foreign.h"
 #include "worker/model/precision.h"
 
-static mu_status_t open_config(mu_inference_model_t *l, char *const *overrides, int noverrides)
+/* Where the configuration comes from. */
+typedef struct origin {
+    char *const *overrides; /* beside the checkpoint's own */
+    int noverrides;
+    const mu_run_t *run; /* not NULL: its own */
+} origin_t;
+
+static mu_status_t open_config(mu_inference_model_t *l, const origin_t *from)
 {
     const char *path = mu_checkpoint_path(l->checkpoint);
     const mu_manifest_t *m = mu_checkpoint_manifest(l->checkpoint);
-    mu_config_t *config;
-    int64_t vocab;
-    if (!m->info.config)
-        return mu_fail(MU_DATA, "%s: holds no configuration", path);
-    MU_TRY(mu_config_load_trained(path, m->info.config, overrides, noverrides, &config));
+    mu_config_t *config = NULL;
+    mu_status_t status;
+    if (from->run) {
+        mu_buf_t text = MU_BUF_INIT;
+        mu_config_write_yaml(from->run->config, false, &text);
+        status = mu_config_load_text("the run's configuration", text.data, &config);
+        mu_buf_release(&text);
+    } else {
+        status = m->info.config ? mu_config_load_trained(path, m->info.config, from->overrides,
+                                                         from->noverrides, &config)
+                                : mu_fail(MU_DATA, "%s: holds no configuration", path);
+    }
     l->config = config;
+    return status;
+}
+
+static mu_status_t open_base(mu_inference_model_t *l)
+{
+    int64_t vocab;
     if (mu_checkpoint_is_adapter(l->checkpoint))
-        MU_TRY(mu_adapter_base(l->checkpoint, config->muster.lora_base, &l->base));
+        MU_TRY(mu_adapter_base(l->checkpoint, l->config->muster.lora_base, &l->base));
     MU_TRY(mu_checkpoint_vocab(l->base ? l->base : l->checkpoint, &vocab));
     mu_config_settle(&l->config, &(mu_config_facts_t){.vocab = vocab});
     return MU_OK;
@@ -34,8 +54,7 @@ static mu_status_t open_tokenizer(mu_inference_model_t *l)
     return status;
 }
 
-mu_status_t mu_inference_model_describe(const char *path, char *const *overrides, int noverrides,
-                                        mu_inference_model_t *out)
+static mu_status_t describe(const char *path, const origin_t *from, mu_inference_model_t *out)
 {
     mu_inference_model_t l = {0};
     mu_status_t status;
@@ -44,13 +63,25 @@ mu_status_t mu_inference_model_describe(const char *path, char *const *overrides
         status = mu_foreign_refuse(NULL, path);
         goto fail;
     }
-    MU_TRY_GOTO(status, open_config(&l, overrides, noverrides), fail);
+    MU_TRY_GOTO(status, open_config(&l, from), fail);
+    MU_TRY_GOTO(status, open_base(&l), fail);
     MU_TRY_GOTO(status, open_tokenizer(&l), fail);
     *out = l;
     return MU_OK;
 fail:
     mu_inference_model_close(&l);
     return status;
+}
+
+mu_status_t mu_inference_model_describe(const char *path, char *const *overrides, int noverrides,
+                                        mu_inference_model_t *out)
+{
+    return describe(path, &(origin_t){.overrides = overrides, .noverrides = noverrides}, out);
+}
+
+mu_status_t mu_inference_model_describe_run(const mu_run_t *run, mu_inference_model_t *out)
+{
+    return describe(run->config->load, &(origin_t){.run = run}, out);
 }
 
 mu_status_t mu_inference_model_set_length(mu_inference_model_t *l, int64_t n)
@@ -65,8 +96,6 @@ mu_status_t mu_inference_model_set_length(mu_inference_model_t *l, int64_t n)
 
 mu_status_t mu_inference_model_weights(mu_inference_model_t *l, mu_run_t *run, int64_t micro_batch)
 {
-    if (run)
-        mu_config_settle(&l->config, &(mu_config_facts_t){.precision = &run->config->precision});
     MU_TRY(run ? mu_device_context_make(run, &l->context) : mu_device_context_alone(l->config, &l->context));
     mu_net_options_t options = {.micro_batch = micro_batch,
                                 .dtype = mu_precision_dtype(l->context.device, l->config->precision),

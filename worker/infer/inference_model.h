@@ -2,7 +2,7 @@
  * A trained model: what `eval` and `generate` work on. A checkpoint of any layout loads, onto the device and in
  * the precision that a run with this configuration would compute on and in.
  *
- *     mu_inference_model_describe(path, overrides, n, &model);     what it is
+ *     mu_inference_model_describe(path, overrides, n, &model);     what it is; or mu_inference_model_describe_run()
  *     mu_inference_model_weights(&model, run, rows);               its net
  *     mu_inference_model_close(&model);                            before the run's groups
  */
@@ -18,7 +18,8 @@ typedef struct mu_inference_model {
     mu_checkpoint_t *checkpoint;
     mu_checkpoint_t
         *base; /* the model that `checkpoint`, an adapter, was trained on; NULL: it is a whole model */
-    const mu_config_t *config; /* mu_config_load_trained() of the checkpoint's; model.vocab is set */
+    const mu_config_t
+        *config; /* mu_config_load_trained() of the checkpoint's, or the run's; model.vocab is set */
     mu_device_context_t context;
     mu_net_t *net;
     mu_tokenizer_t *tokenizer; /* NULL: the checkpoint carries none */
@@ -29,6 +30,9 @@ typedef struct mu_inference_model {
  * MU_NOVALID, MU_IO; of an override MU_CONFIG and MU_USAGE. */
 mu_status_t mu_inference_model_describe(const char *path, char *const *overrides, int noverrides,
                                         mu_inference_model_t *out);
+/* The same of what a run is asked about: the checkpoint is that of `load`, and the configuration is the run's, since the
+ * launcher made it of the checkpoint's and of the user's key=value arguments. Errors: as above. */
+mu_status_t mu_inference_model_describe_run(const mu_run_t *run, mu_inference_model_t *out);
 /* Between the two: sequences of n tokens instead of the configuration's. Errors: MU_CONFIG, the model has not
  * so many positions. */
 mu_status_t mu_inference_model_set_length(mu_inference_model_t *loaded, int64_t n);

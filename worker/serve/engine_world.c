@@ -193,7 +193,7 @@ mu_status_t mu_engine_rank(mu_run_t *run)
     mu_inference_model_t model;
     mu_engine_shape_t shape;
     mu_page_phase(run->page, MU_PHASE_SETUP);
-    MU_TRY(mu_inference_model_describe(run->config->load, NULL, 0, &model));
+    MU_TRY(mu_inference_model_describe_run(run, &model));
     mu_status_t status = mu_engine_shape(run->serve, &model, &shape);
     if (status == MU_OK)
         status = mu_inference_model_set_length(&model, shape.length);
