@@ -146,8 +146,9 @@ typedef struct mu_config {
         double lora_alpha;                     /* 0: lora_rank */
         double lora_dropout;
         bool lora_rslora;
-        char **lora_targets; /* NULL: the family's (config_lora.c) */
-        char *lora_base;     /* where an adapter's base lies now; NULL: where the checkpoint says */
+        char **lora_targets;         /* NULL: the family's (config_lora.c) */
+        char *lora_base;             /* where an adapter's base lies now; NULL: where the checkpoint says */
+        char **no_decay, **lr_scale; /* mu_config_decays(), mu_config_lr_scale(); NULL: not given */
     } muster;
 
     /* set by mu_config_resolve() */
@@ -221,6 +222,11 @@ unsigned mu_lora_targets(const mu_model_t *model, const char *name);
 
 /* The formula alone, whatever padded_vocab_size says. */
 int64_t mu_config_pad_vocab(const mu_config_t *config, int64_t vocab);
+
+/* Whether weight decay applies to a parameter: to matrices, or by muster.no_decay to what that does not name. */
+bool mu_config_decays(const mu_config_t *config, const mu_tensor_t *tensor);
+/* What the learning rate of a parameter is multiplied by: that of the first entry of muster.lr_scale that names it; 1. */
+double mu_config_lr_scale(const mu_config_t *config, const mu_tensor_t *tensor);
 
 /* The ids of muster.end_tokens, at most MU_END_TOKENS; 0: not given. */
 enum { MU_END_TOKENS = 16 };

@@ -568,6 +568,14 @@ const mu_key_t mu_keys[] = {
          "scale by lora_alpha / sqrt(lora_rank) (rank-stabilized)"),
     TEXT("muster.lora_base", "null", CONFIG(muster.lora_base),
          "where the model lies now that an adapter was trained on; null: where its checkpoint says"),
+    LIST("muster.no_decay", MU_KEY_TEXTS, "null", CONFIG(muster.no_decay),
+         "parameters without weight decay: norms, biases, embeddings, head, adapters, or names with *; "
+         "[norms, "
+         "biases] when not given, [] for none"),
+    LIST("muster.lr_scale", MU_KEY_TEXTS, "null", CONFIG(muster.lr_scale),
+         "NAME=FACTOR, NAME as in muster.no_decay: what the learning rate of such parameters is multiplied "
+         "by; "
+         "the first that fits counts"),
     INT("muster.vocab_parallel_size", "null", 1, 65536, AT(vocab_parallel_size),
         "model_parallel_size that pads the vocabulary; the files' own when not given"),
     INT("muster.early_stop_patience", "0", 0, BIG, CONFIG(muster.early_stop_patience),

@@ -118,6 +118,9 @@ mu_status_t mu_config_derive_model(mu_config_source_t *source);
 /* Of those, its adapters. */
 mu_status_t mu_config_derive_lora(mu_config_source_t *source);
 
+/* What muster.no_decay and muster.lr_scale name, after both. */
+mu_status_t mu_config_check_groups(const mu_config_source_t *source);
+
 /* "file:line:column" of a key, or "default": for messages. */
 const char *mu_config_where(const mu_config_source_t *source, const char *key);
 

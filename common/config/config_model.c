@@ -166,6 +166,7 @@ mu_status_t mu_config_derive_model(mu_config_source_t *s)
     also(&status, derive_norms(s));
     also(&status, check_lengths(s));
     also(&status, mu_config_derive_lora(s));
+    also(&status, mu_config_check_groups(s));
     also(&status, check_device(s));
     return status;
 }

@@ -196,6 +196,59 @@ static void dropout_in_every_layout(void **state)
     }
 }
 
+/* Parameters with and without decay, and with learning rates of their own. */
+static void set_groups(mu_net_t *net)
+{
+    static const double scale[] = {1, 0.25, 0, 3};
+    for (int i = 0; i < mu_net_param_count(net); i++)
+        mu_net_set_update(net, i, i % 3 != 0, scale[i % 4]);
+}
+
+static void groups_of_parameters_in_every_layout(void **state)
+{
+    (void)state;
+    enum { STEPS = 4 };
+    mu_model_t model = golden_model(&golden_variants[0]);
+    mu_net_options_t whole = {.micro_batch = GOLDEN_BATCH, .training = true, .eod = -1};
+    mu_comm_t *self = mu_comm_self("tp");
+    mu_device_t *dev;
+    mu_net_t *alone;
+    double want[STEPS], n;
+    int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
+    golden_tokens(tokens);
+    assert_int_equal(mu_device_cpu_new(1, &dev), MU_OK);
+    assert_int_equal(mu_net_new(dev, &model, self, &whole, &alone), MU_OK);
+    golden_fill(alone);
+    set_groups(alone);
+    for (int step = 0; step < STEPS; step++) {
+        mu_net_loss_t loss;
+        mu_net_zero_gradients(alone);
+        assert_int_equal(mu_net_forward_backward(alone, tokens, 1), MU_OK);
+        assert_int_equal(mu_net_take_loss(alone, &loss), MU_OK);
+        assert_int_equal(mu_optimizer_norm(alone, &n), MU_OK);
+        mu_optimizer_step(alone, &golden_optimizer, n, step + 1);
+        want[step] = loss.mean_sum;
+    }
+    assert_true(golden_error(want[STEPS - 1], golden_losses[STEPS - 1]) > 1e-3);
+    FOR_EACH_LAYOUT(tp, stage, micro)
+    {
+        worker_t worker, *w = &worker;
+        mu_net_options_t options = {.micro_batch = micro, .training = true, .eod = -1};
+        set_up(w, tp, stage, &model, &options);
+        golden_fill(w->net);
+        set_groups(w->net);
+        for (int step = 0; step < STEPS; step++) {
+            gradients(w, micro);
+            assert_close(mean_loss(w), want[step], golden_loss_tolerance(step));
+            update(w, norm(w), step);
+        }
+        tear_down(w);
+    }
+    mu_net_free(alone);
+    mu_device_close(dev);
+    mu_comm_free(self);
+}
+
 /* What every worker of a group holds whole must stay the same bits on each. */
 static void replicated_parameters_stay_equal(void **state)
 {
@@ -286,6 +339,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(llama_blocks_in_every_layout),
         cmocka_unit_test(adapters_in_every_layout),
         cmocka_unit_test(dropout_in_every_layout),
+        cmocka_unit_test(groups_of_parameters_in_every_layout),
         cmocka_unit_test(replicated_parameters_stay_equal),
         cmocka_unit_test(logits_and_generation_see_the_whole_vocabulary),
         cmocka_unit_test(initial_weights_do_not_know_the_layout),

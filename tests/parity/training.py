@@ -28,6 +28,8 @@ LOSS, NORM, WEIGHTS = 1e-4, 1e-3, 1e-3
 ALL = [(tp, dp) for tp in (1, 2, 4) for dp in (1, 2, 4)]
 SOME = [(1, 1), (2, 2)]
 BLENDED = "blended data"
+GROUPED = "groups of parameters"
+GROUPS = ["muster.no_decay=[norms, embeddings, layers.1.mlp.*]", "muster.lr_scale=[head=0.25, biases=2, layers.0.*.weight=0.5]"]
 
 
 def write_data(prefix, vocab, seed=11):
@@ -85,16 +87,31 @@ def learning_rate(done):
     return max(MIN_LR, MIN_LR + (LR - MIN_LR) / 2 * (math.cos(math.pi * (done - warm) / (STEPS - warm)) + 1))
 
 
-def reference(model, samples):
-    """[(loss, norm of the gradient before clipping)], one a step; the model is trained in place."""
+def usual_groups(model):
     matrices = [p for p in model.parameters() if p.dim() == 2]
     vectors = [p for p in model.parameters() if p.dim() == 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}],
-                                  lr=LR, betas=(0.9, 0.95), eps=1e-8)
+    return [{"params": matrices, "weight_decay": DECAY, "scale": 1}, {"params": vectors, "weight_decay": 0.0, "scale": 1}]
+
+
+def written_groups(model):
+    """What GROUPS says of a GPT-NeoX, by the names that Transformers has; a group for each parameter."""
+    out = []
+    for name, p in model.named_parameters():
+        norm, layer = "layernorm" in name or "layer_norm" in name, ".layers.0." in name
+        decays = not (norm or "embed_in" in name or ".layers.1.mlp." in name)
+        scale = (0.25 if "lm_head" in name or "embed_out" in name else 2 if name.endswith(".bias") and not norm
+                 else 0.5 if layer and name.endswith(".weight") else 1)
+        out.append({"params": [p], "weight_decay": DECAY if decays else 0.0, "scale": scale})
+    return out
+
+
+def reference(model, samples, groups=usual_groups):
+    """[(loss, norm of the gradient before clipping)], one a step; the model is trained in place."""
+    optimizer = torch.optim.AdamW(groups(model), lr=LR, betas=(0.9, 0.95), eps=1e-8)
     out = []
     for step in range(STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
+            group["lr"] = learning_rate(step) * group["scale"]
         optimizer.zero_grad()
         loss, _ = loss_of(model, samples[step * BATCH:(step + 1) * BATCH])
         loss.backward()
@@ -213,11 +230,13 @@ def compare(muster, name, form, layouts, tmp):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     samples = (blended(here + "/run.yml", here, model.config.vocab_size) if name == BLENDED
                else sample_order(documents, STEPS * BATCH))
-    want = reference(model, samples)
+    grouped = name == GROUPED
+    want = reference(model, samples, written_groups if grouped else usual_groups)
     print(f"{name}: loss {want[0][0]:.4f} to {want[-1][0]:.4f}, gradient norm {want[0][1]:.3f} to {want[-1][1]:.3f}")
     for tp, dp in layouts:
         out = f"{here}/run-{tp}-{dp}"
-        run(muster, "run", here + "/run.yml", f"model_parallel_size={tp}", "--workers", str(tp * dp), "--run-dir", out)
+        keys = GROUPS + ["zero_optimization.stage=1"] if grouped else []
+        run(muster, "run", here + "/run.yml", f"model_parallel_size={tp}", "--workers", str(tp * dp), "--run-dir", out, *keys)
         rows = metrics(out)
         if None in rows:
             sys.exit(f"{name} tp {tp} dp {dp}: steps without a line in metrics.jsonl")
@@ -245,6 +264,7 @@ def main():
             failed += compare(muster, form, form, ALL if form == "neox-parallel" else SOME, tmp)
         if "neox-parallel" in forms:
             failed += compare(muster, BLENDED, "neox-parallel", SOME, tmp)
+            failed += compare(muster, GROUPED, "neox-parallel", SOME + [(1, 2)], tmp)
     sys.exit(1 if failed else 0)
 
 

@@ -301,6 +301,12 @@ void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const
                       (to - from) * (int64_t)sizeof *host);
 }
 
+void mu_net_set_update(mu_net_t *net, int index, bool decay, double lr_scale)
+{
+    net->param[index].decay = decay;
+    net->param[index].lr_scale = lr_scale;
+}
+
 int mu_net_param_count(const mu_net_t *net)
 {
     return net->param_count;

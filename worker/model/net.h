@@ -54,7 +54,7 @@ typedef struct mu_net_options {
     mu_comm_t
         *shard; /* the dp group over which optimizer state is divided (ZeRO stage 1); NULL: each has all */
     /* What a mark MU_TOKEN_BEGINS (common/token_marks.h) does: attention does not look before it; positions begin at 0
-     * again. Needs a device with `borders`. */
+     * again. */
     bool reset_attention, reset_positions;
     int32_t eod; /* >= 0: positions whose input token is this one have no loss; -1: all count */
 } mu_net_options_t;
@@ -74,6 +74,8 @@ typedef struct mu_net_param {
     int64_t own, owned; /* elements that this worker's optimizer updates */
     int64_t counted;    /* the first so many count in norms; those after are another worker's too */
     int group;          /* mu_net_group_count() */
+    bool decay;         /* weight decay applies */
+    double lr_scale;    /* its learning rate is that of the optimizer times this */
     mu_array_t weight;
     float *gradient, *m, *v, *master;
 } mu_net_param_t;
@@ -126,6 +128,9 @@ double *mu_net_numbers(const mu_net_t *net);
 /* Elements first .. first + n - 1 of a parameter's local slice, from the host: into the master, where it is
  * owned, and rounded into the weight. */
 void mu_net_put_weight(mu_net_t *net, int index, int64_t first, int64_t n, const float *host);
+
+/* Sets `decay` and `lr_scale` of a parameter, which begin as tensor.decay and 1. The same on every worker. */
+void mu_net_set_update(mu_net_t *net, int index, bool decay, double lr_scale);
 
 /* Groups of parameters whose gradients are ready together: 0 the embeddings; of each layer norms and attention,
  * then the MLP; last the final norm with an untied head. A group lies in one piece in the flat buffers. */

@@ -81,6 +81,8 @@ static void describe_params(mu_net_t *net)
         p->elements = p->count[0] * p->count[1];
         p->counted = counted(net, p);
         p->group = group_of(net, &p->tensor);
+        p->decay = p->tensor.decay;
+        p->lr_scale = 1;
         if (p->tensor.trained)
             net->flat.owned += aligned(p->owned);
     }

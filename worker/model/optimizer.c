@@ -28,7 +28,7 @@ static bool same_sum(const mu_net_t *net, const mu_net_param_t *a, const mu_net_
 static bool same_update(const mu_net_t *net, const mu_net_param_t *a, const mu_net_param_t *b)
 {
     (void)net;
-    return a->group == b->group && a->tensor.decay == b->tensor.decay;
+    return a->group == b->group && a->decay == b->decay && a->lr_scale == b->lr_scale;
 }
 
 /* Neighbours in the flat buffers that are alike and whole are taken as one. */
@@ -97,8 +97,7 @@ void mu_optimizer_step_group(mu_net_t *net, const mu_optimizer_t *optimizer, dou
 {
     mu_device_t *dev = mu_net_device(net);
     double coefficient = optimizer->clip > 0 ? optimizer->clip / (norm + 1e-6) : 1;
-    mu_adamw_t a = {.lr = optimizer->lr,
-                    .beta1 = optimizer->beta1,
+    mu_adamw_t a = {.beta1 = optimizer->beta1,
                     .beta2 = optimizer->beta2,
                     .eps = optimizer->eps,
                     .grad_scale = coefficient < 1 ? coefficient : 1,
@@ -111,7 +110,8 @@ void mu_optimizer_step_group(mu_net_t *net, const mu_optimizer_t *optimizer, dou
         next = run.next;
         if (p->group != group)
             continue;
-        a.weight_decay = p->tensor.decay ? optimizer->weight_decay : 0;
+        a.lr = optimizer->lr * p->lr_scale;
+        a.weight_decay = p->decay ? optimizer->weight_decay : 0;
         dev->ops->adamw(dev, mu_array_at(p->weight, p->own), p->master, p->m, p->v, p->gradient + p->own,
                         run.n, &a);
     }

@@ -15,10 +15,10 @@
 #include "worker/model/net.h"
 
 typedef struct mu_optimizer {
-    double lr, beta1, beta2, eps;
-    double weight_decay; /* for tensors with `decay` set in the model's list */
-    double clip;         /* largest norm of the gradient; 0: no clipping */
-    double loss_scale;   /* that the gradients carry (common/config/loss_scale.h); 0: none */
+    double lr, beta1, beta2, eps; /* lr: times each parameter's lr_scale */
+    double weight_decay;          /* of parameters with `decay` (worker/model/net.h) */
+    double clip;                  /* largest norm of the gradient; 0: no clipping */
+    double loss_scale;            /* that the gradients carry (common/config/loss_scale.h); 0: none */
 } mu_optimizer_t;
 
 /* The L2 norm of the whole model's gradient: what is sliced over tp or divided over dp is summed there, what

@@ -303,6 +303,10 @@ static mu_status_t make_net(trainer_t *t)
                                 .reset_positions = t->setup.reset_positions,
                                 .eod = t->setup.eod};
     MU_TRY(mu_net_new(t->device, &c->model, t->context.tp, &options, &t->net));
+    for (int i = 0; i < mu_net_param_count(t->net); i++) {
+        const mu_tensor_t *tensor = &mu_net_param(t->net, i)->tensor;
+        mu_net_set_update(t->net, i, mu_config_decays(c, tensor), mu_config_lr_scale(c, tensor));
+    }
     t->replicas = (mu_replicas_t){
         .net = t->net, .dp = t->context.dp, .overlap = c->muster.overlap && !t->context.one_by_one};
     return MU_OK;

@@ -228,6 +228,48 @@ static void defaults_are_those_of_gpt_neox(void **state)
     mu_config_free(c);
 }
 
+/* The tensor of a name. */
+static mu_tensor_t tensor(const mu_config_t *c, const char *name)
+{
+    mu_tensor_t t;
+    int index = mu_model_tensor_find(&c->model, name);
+    assert_true(index >= 0);
+    mu_model_tensor(&c->model, index, &t);
+    return t;
+}
+
+static void groups_of_parameters(void **state)
+{
+    (void)state;
+#define MODEL "num_layers: 2\nhidden_size: 64\nnum_attention_heads: 4\npos_emb: rotary\n"
+    static const struct {
+        const char *name;
+        bool decays[3];
+        double scale;
+    } rows[] = {{"embed_in.weight", {true, false, true}, 0.1},
+                {"layers.0.input_layernorm.weight", {false, true, true}, 0},
+                {"layers.1.attention.dense.weight", {true, true, true}, 1},
+                {"layers.1.attention.dense.bias", {false, false, true}, 3},
+                {"layers.1.mlp.dense_h_to_4h.weight", {true, false, true}, 1},
+                {"final_layer_norm.bias", {false, true, true}, 1}};
+    mu_config_t *of[3] = {
+        load_good(MODEL, NULL),
+        load_good(MODEL "muster: {no_decay: [biases, embeddings, \"*.mlp.*\"], lr_scale: "
+                        "[embeddings=0.1, \"layers.0.*=0\", biases=3, \"*=1\", head=9]}\n",
+                  NULL),
+        load_good(MODEL "muster: {no_decay: []}\n", NULL),
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        mu_tensor_t t = tensor(of[0], rows[i].name);
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(mu_config_decays(of[k], &t), rows[i].decays[k]);
+        assert_true(mu_config_lr_scale(of[0], &t) == 1);
+        assert_true(mu_config_lr_scale(of[1], &t) == rows[i].scale);
+    }
+    for (int k = 0; k < 3; k++)
+        mu_config_free(of[k]);
+}
+
 static void the_command_line_wins(void **state)
 {
     (void)state;
@@ -446,6 +488,7 @@ int main(void)
         cmocka_unit_test(scalars_are_those_of_yaml_1_1),
         cmocka_unit_test(json_and_a_byte_order_mark_are_read),
         cmocka_unit_test(defaults_are_those_of_gpt_neox),
+        cmocka_unit_test(groups_of_parameters),
         cmocka_unit_test(the_command_line_wins),
         cmocka_unit_test(files_merge_and_need_no_suffix),
         cmocka_unit_test(the_environment_gives_paths),
