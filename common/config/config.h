@@ -199,7 +199,6 @@ typedef struct mu_config_facts {
     int64_t seq_length;
     int64_t train_iters; /* train_epochs in steps; that key is then not given */
     int64_t threads;     /* muster.threads_per_worker */
-    const mu_precision_t *precision;
     mu_lr_course_t course; /* iters 0: as written; else which keys it was written with is forgotten */
     bool never_evaluates;  /* the data has no validation part */
     const char *end_tokens, *chat_template, *chat_begin, *chat_system, *chat_prefix[3]; /* NULL: as written */

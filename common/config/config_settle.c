@@ -53,8 +53,6 @@ void mu_config_settle(const mu_config_t **config, const mu_config_facts_t *facts
         c->model.seq_length = facts->seq_length;
     if (facts->threads > 0)
         c->muster.threads_per_worker = facts->threads;
-    if (facts->precision)
-        c->precision = *facts->precision;
     if (facts->train_iters > 0) {
         c->train_iters = facts->train_iters;
         c->train_epochs = 0;

@@ -22,7 +22,6 @@ static mu_config_t *load_epochs(void)
 static void facts_take_their_places(void **state)
 {
     (void)state;
-    const mu_precision_t bf16 = MU_BF16;
     const mu_config_t *config = load_epochs(), *before = config;
     char *was = yaml_of(config);
     mu_config_settle(
@@ -33,7 +32,6 @@ static void facts_take_their_places(void **state)
             .seq_length = 11,
             .train_iters = 90,
             .threads = 5,
-            .precision = &bf16,
             .course = {.style = MU_DECAY_LINEAR, .iters = 40, .lr = 0.25, .min_lr = 0.125, .warmup = 0.5},
             .never_evaluates = true,
             .end_tokens = "8, 9",
@@ -45,7 +43,6 @@ static void facts_take_their_places(void **state)
     assert_int_equal(config->train_iters, 90);
     assert_int_equal(config->train_epochs, 0);
     assert_int_equal(config->muster.threads_per_worker, 5);
-    assert_int_equal(config->precision, MU_BF16);
     assert_int_equal(config->eval_iters, 0);
     assert_string_equal(config->muster.end_tokens, "8, 9");
     assert_string_equal(config->muster.chat_template, "plain");
