@@ -124,7 +124,8 @@ status 200 "$url/v2/models/small/generate" -d '{"text_input":"int","parameters":
 [[ $body == '{"text_output":"'*'"model_name":"small"'* ]] || fail "$body"
 status 200 "$url/v2/models/small/infer" -d '{"inputs":[{"name":"text_input","datatype":"BYTES","shape":[1],"data":["int"]}],"parameters":{"max_tokens":3}}'
 [[ $body == *'"name":"text_output"'*'"shape":[1]'* ]] || fail "$body"
-curl -sSN "$url/v2/models/small/generate_stream" -d '{"text_input":"int","parameters":{"max_tokens":3}}' | grep -q '^data: {"text_output"' || fail "V2 stream"
+curl -sSN "$url/v2/models/small/generate_stream" -d '{"text_input":"int","parameters":{"max_tokens":3}}' >"$scratch/stream"
+grep -q '^data: {"text_output"' "$scratch/stream" || fail "V2 stream: $(cat "$scratch/stream")"
 
 status 400 "$url/v1/chat/completions" -d '{"messages":[{"role":"user","content":"a"}]}'
 [[ $body == *'no chat template'* ]] || fail "$body"
