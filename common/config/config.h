@@ -197,8 +197,8 @@ typedef struct mu_config_facts {
     int64_t vocab;             /* rows of the embedding */
     int64_t padded_vocab_size; /* the key, for a model whose vocabulary grew */
     int64_t seq_length;
-    int64_t train_iters; /* train_epochs in steps; that key is then not given */
-    int64_t threads;     /* muster.threads_per_worker */
+    int64_t train_iters;   /* train_epochs in steps; that key is then not given */
+    int64_t threads;       /* muster.threads_per_worker */
     mu_lr_course_t course; /* iters 0: as written; else which keys it was written with is forgotten */
     bool never_evaluates;  /* the data has no validation part */
     const char *end_tokens, *chat_template, *chat_begin, *chat_system, *chat_prefix[3]; /* NULL: as written */
@@ -224,7 +224,8 @@ int64_t mu_config_pad_vocab(const mu_config_t *config, int64_t vocab);
 
 /* Whether weight decay applies to a parameter: to matrices, or by muster.no_decay to what that does not name. */
 bool mu_config_decays(const mu_config_t *config, const mu_tensor_t *tensor);
-/* What the learning rate of a parameter is multiplied by: that of the first entry of muster.lr_scale that names it; 1. */
+/* What the learning rate of a parameter is multiplied by: the factor of the first entry of muster.lr_scale that names
+ * it, else 1. */
 double mu_config_lr_scale(const mu_config_t *config, const mu_tensor_t *tensor);
 
 /* The ids of muster.end_tokens, at most MU_END_TOKENS; 0: not given. */

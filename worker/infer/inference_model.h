@@ -30,8 +30,8 @@ typedef struct mu_inference_model {
  * MU_NOVALID, MU_IO; of an override MU_CONFIG and MU_USAGE. */
 mu_status_t mu_inference_model_describe(const char *path, char *const *overrides, int noverrides,
                                         mu_inference_model_t *out);
-/* The same of what a run is asked about: the checkpoint is that of `load`, and the configuration is the run's, since the
- * launcher made it of the checkpoint's and of the user's key=value arguments. Errors: as above. */
+/* The same of what a run is asked about: the checkpoint is that of `load`, and the configuration is the run's, which
+ * the launcher made of the checkpoint's and of the user's key=value arguments. Errors: as above. */
 mu_status_t mu_inference_model_describe_run(const mu_run_t *run, mu_inference_model_t *out);
 /* Between the two: sequences of n tokens instead of the configuration's. Errors: MU_CONFIG, the model has not
  * so many positions. */
