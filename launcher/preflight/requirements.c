@@ -52,7 +52,5 @@ mu_status_t mu_requirements_of(const mu_config_t *config, bool trains, mu_requir
     mu_plan_memory(&model, &shape, &memory);
     out->rank = (uint64_t)mu_plan_memory_total(&memory);
     out->checkpoint = (uint64_t)mu_model_trained_parameters(&model) * (config->no_save_optim ? 4 : 12);
-    if (config->muster.peer_checkpoint && config->dp > 1)
-        out->copies = MU_PLAN_COPIES * out->checkpoint / (uint64_t)(config->tp * config->dp);
     return MU_OK;
 }

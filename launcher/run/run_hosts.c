@@ -1,6 +1,7 @@
 #include "launcher/run/run_impl.h"
 #include "common/file.h"
 #include "launcher/mpi/agent.h"
+#include "launcher/plan/plan_memory.h"
 #include "launcher/preflight/preflight.h"
 #include "launcher/preflight/requirements.h"
 
@@ -22,6 +23,20 @@ static mu_status_t choose_hosts(mu_launch_t *r, const mu_preflight_report_t *rep
     return MU_PREFLIGHT;
 }
 
+/* Bytes of /dev/shm for copies in memory, if all slots get a rank. In later attempts they are there already, and the
+ * workers look whether they fit (worker/train/peer_copy.h). */
+static uint64_t copies_a_slot(const mu_launch_t *r, uint64_t checkpoint)
+{
+    const mu_hosts_t *hosts = r->plan.hosts;
+    uint64_t slots = 0;
+    if (r->copies_dir.len == 0 || hosts->count < 2 || r->state.attempt + 1 != r->first_attempt)
+        return 0;
+    for (int i = 0; i < hosts->count; i++)
+        slots += hosts->host[i].slots > 0 ? (uint64_t)hosts->host[i].slots : 1;
+    bool replicas = slots >= 2 * (uint64_t)(r->plan.config->tp > 0 ? r->plan.config->tp : 1);
+    return replicas ? MU_PLAN_COPIES * checkpoint / slots : 0;
+}
+
 static mu_status_t check_hosts(mu_launch_t *r)
 {
     static const mu_need_t need[] = {
@@ -31,8 +46,7 @@ static mu_status_t check_hosts(mu_launch_t *r)
                                      [MU_TRANSPORT_TCP] = MU_NEED_NO};
     mu_requirements_t needs;
     MU_TRY(mu_requirements_of(r->plan.config, r->plan.more == NULL, &needs));
-    bool first = r->state.attempt + 1 == r->first_attempt; /* later the copies lie there already */
-    uint64_t copies = first && r->copies_dir.len > 0 && r->plan.hosts->count > 1 ? needs.copies : 0;
+    uint64_t copies = copies_a_slot(r, needs.checkpoint);
     mu_preflight_want_t want = {.run_dir = r->plan.run_dir,
                                 .checkpoint_bytes = needs.checkpoint,
                                 .memory_per_slot = needs.rank > 0 ? needs.rank + copies : 0,

@@ -9,6 +9,18 @@ hosts=(--hosts one:1,two:1 train_iters=300 lr_decay_iters=300 checkpoint_factor=
 begin undisturbed "${hosts[@]}"
 ended 0
 
+# one host, one replica: nobody to give a copy to
+begin alone --hosts one:2 train_iters=3 lr_decay_iters=3 muster.peer_checkpoint=true
+ended 0
+grep -q 'warning: .*peer_checkpoint.*no replica on another host' "$LAB/alone.err" || lab_fail "no word of copies that are not made"
+
+# a host without the memory
+lab_in two mount -o remount,size=6m /dev/shm
+begin refused "${hosts[@]}" muster.peer_checkpoint=true
+ended 80
+grep -q 'memory.shm.*two' "$LAB/refused.err" || lab_fail "it does not name the host and its /dev/shm"
+lab_in two mount -o remount,size=64m /dev/shm
+
 host_returns() {
     local name
     lab_host_again "$@"

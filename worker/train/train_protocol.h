@@ -18,9 +18,10 @@
  *   worker -> controller        READY    one mu_ready_t
  *   worker -> controller        SAVED    one mu_saved_t, with the text that lists what the worker wrote after it
  * and, where the run makes copies in memory (worker/train/peer_copy.h):
- * worker 0 -> controller      COPIES   before the first setup: one mu_copies_offer_t, and the manifest of what is
- * whole worker -> controller        COPIED   as SAVED, of a copy in memory controller -> every leader  MANIFEST after
- * a KEEP: the text of the copy's manifest
+ *   worker 0 -> controller      COPIES   before the first setup: one mu_copies_offer_t, and the manifest of what is
+ *                                        whole
+ *   worker -> controller        COPIED   as SAVED, of a copy in memory
+ *   controller -> every leader  MANIFEST after a KEEP: the text of the copy's manifest
  *
  * TOKENS go ahead of COMMANDs by at most `lookahead` batches a replica; a leader's CREDIT is the credit for the
  * next. The COMMAND after a step is sent when the first leader has taken the step's tokens, so it is there
