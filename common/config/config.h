@@ -232,6 +232,10 @@ double mu_config_lr_scale(const mu_config_t *config, const mu_tensor_t *tensor);
 enum { MU_END_TOKENS = 16 };
 int mu_config_end_tokens(const mu_config_t *config, int32_t out[MU_END_TOKENS]);
 
+/* Whether `load` is the path of `save`, as in gpt-neox's own files: then nothing there is no error, and a run begins
+ * with random weights. */
+bool mu_config_load_is_save(const mu_config_t *config);
+
 /* Whether the user wrote the key (either spelling), in a file or as an override. */
 bool mu_config_given(const mu_config_t *config, const char *key);
 /* Where a key came from: "quickstart.yml:12:3", "command line", "default", "inferred". Never NULL. */

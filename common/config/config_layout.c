@@ -3,6 +3,21 @@
 #include "common/log.h"
 #include "common/num.h"
 
+#include <string.h>
+
+bool mu_config_load_is_save(const mu_config_t *config)
+{
+    const char *load = config->load, *save = config->save;
+    if (!load || !save)
+        return false;
+    size_t n = strlen(load), m = strlen(save);
+    while (n > 1 && load[n - 1] == '/')
+        n--;
+    while (m > 1 && save[m - 1] == '/')
+        m--;
+    return n == m && memcmp(load, save, n) == 0;
+}
+
 /* ---- vocabulary ---- */
 
 int64_t mu_config_pad_vocab(const mu_config_t *config, int64_t vocab)

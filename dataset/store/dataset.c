@@ -67,8 +67,10 @@ static mu_status_t nothing_there(const char *path)
                        "%s: holds no %s: prepare it with 'muster prepare', or give the prefix of a .bin/.idx "
                        "pair",
                        path, MU_DATASET_MANIFEST);
-    return mu_fail(MU_NOINPUT, "%s: no data set: neither '%s/%s' nor '%s.idx' is there", path, path,
-                   MU_DATASET_MANIFEST, path);
+    return mu_fail(MU_NOINPUT,
+                   "%s: no data set: neither '%s/%s' nor '%s.idx' is there: correct data_path, or make it: "
+                   "`muster prepare CONFIG... --input FILE --output %s`",
+                   path, path, MU_DATASET_MANIFEST, path, path);
 }
 
 mu_status_t mu_dataset_open(const char *path, const mu_dataset_options_t *options, mu_dataset_t **out)

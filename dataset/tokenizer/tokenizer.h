@@ -51,6 +51,12 @@ void mu_ids_add(mu_ids_t *ids, int32_t id);
 mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out);
 /* GPT-2's two files under any names; <|endoftext|> is a special token, as in GPT-2. Errors: as above. */
 mu_status_t mu_tokenizer_load_gpt2(const char *vocab_path, const char *merges_path, mu_tokenizer_t **out);
+/* As a configuration names it: `merges` is GPT-2's second file, or NULL. Where `vocab` is a whole tokenizer all the
+ * same, `merges` is left out with a warning. Errors: as above. */
+mu_status_t mu_tokenizer_load_files(const char *vocab, const char *merges, mu_tokenizer_t **out);
+/* The tokenizer.json that `path` is or, as a directory, holds: NULL when it is GPT-2's pair. free() it. Errors: as
+ * above. */
+mu_status_t mu_tokenizer_whole(const char *path, char **out);
 /* Writes a tokenizer.json with the same ids for every text and the same digest. Errors: MU_IO. */
 mu_status_t mu_tokenizer_save(const mu_tokenizer_t *tok, const char *path);
 /* Adds special tokens after the last id, in this order; a name that is an added token already stays what it

@@ -20,6 +20,8 @@ mu_status_t mu_tokenizer_split_merge(const char *path, size_t number, char *line
 /* Appends to tok->merges, which has room. */
 mu_status_t mu_tokenizer_add_merge(mu_tokenizer_t *tok, const char *path, size_t number, json_t *vocab,
                                    const char *left, const char *right);
+/* Whether it is GPT-2's {"!": 0, ...}, and no tokenizer.json. */
+bool mu_tokenizer_is_vocabulary(json_t *root);
 /* Takes the end of texts from the files that lie beside `path`, and checks the tokens that they name. Errors:
  * MU_DATA. */
 mu_status_t mu_tokenizer_read_beside(mu_tokenizer_t *tok, const char *path);

@@ -177,8 +177,7 @@ mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out)
         path = inside;
     }
     MU_TRY_GOTO(status, mu_tokenizer_read_json(path, &root), out);
-    if (json_is_object(root) && !json_is_object(json_object_get(root, "model")) &&
-        json_is_integer(json_object_iter_value(json_object_iter(root)))) {
+    if (mu_tokenizer_is_vocabulary(root)) {
         const char *slash = strrchr(path, '/');
         merges = mu_format("%.*smerges.txt", slash ? (int)(slash + 1 - path) : 0, path);
         MU_TRY_GOTO(status, mu_tokenizer_from_gpt2(path, root, merges, &tok), out);

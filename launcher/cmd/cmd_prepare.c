@@ -51,8 +51,7 @@ static mu_status_t load_tokenizer(const mu_prepare_options_t *o, const mu_config
         return mu_fail(MU_CONFIG,
                        "no vocab_file: the config must name a tokenizer, as vocab_file: \"tokenizer.json\" "
                        "('muster tokenizer train' makes one)");
-    MU_TRY(config->merge_file ? mu_tokenizer_load_gpt2(config->vocab_file, config->merge_file, out)
-                              : mu_tokenizer_load(config->vocab_file, out));
+    MU_TRY(mu_tokenizer_load_files(config->vocab_file, config->merge_file, out));
     mu_status_t status = add_specials(&o->specials, *out);
     if (status == MU_OK)
         status = mu_config_padded_vocab(config, mu_tokenizer_vocab(*out), &padded);

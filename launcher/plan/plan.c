@@ -83,7 +83,8 @@ static mu_status_t take_vocab(mu_plan_t *plan, const mu_dataset_t *data)
     mu_tokenizer_t *tok;
     mu_status_t status = MU_OK;
     if (own || readable(c->vocab_file)) {
-        status = mu_tokenizer_load(own ? own : c->vocab_file, &tok);
+        status =
+            own ? mu_tokenizer_load(own, &tok) : mu_tokenizer_load_files(c->vocab_file, c->merge_file, &tok);
         if (status == MU_OK) {
             ids = mu_max_i64(ids, mu_tokenizer_vocab(tok));
             mu_tokenizer_free(tok);

@@ -9,6 +9,7 @@
 #include "dataset/order/mixture.h"
 #include "dataset/tokenizer/tokenizer.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 #include <unistd.h>
@@ -106,9 +107,13 @@ static mu_status_t open_tokenizer(check_t *k)
 {
     const char *own = k->data ? mu_mixture_tokenizer(k->data) : NULL;
     const char *path = own ? own : k->config->vocab_file;
-    if (!path || access(path, R_OK) != 0)
+    if (!path)
         return MU_OK;
-    return mu_tokenizer_load(path, &k->tokenizer);
+    if (access(path, R_OK) != 0)
+        return k->here && k->data ? mu_fail(MU_NOINPUT, "vocab_file (%s): %s: cannot be read: %s",
+                                            mu_config_origin(k->config, "vocab_file"), path, strerror(errno))
+                                  : MU_OK;
+    return mu_tokenizer_load_files(path, own ? NULL : k->config->merge_file, &k->tokenizer);
 }
 
 /* A vocab_file that is not what the data was prepared with would be passed over: the data's own is used. The data's may
@@ -118,10 +123,14 @@ static mu_status_t check_vocab_file(const check_t *k)
     const mu_config_t *c = k->config;
     const char *own = k->data ? mu_mixture_tokenizer(k->data) : NULL;
     mu_tokenizer_t *given = NULL;
-    if (!own || !k->tokenizer || !c->vocab_file || access(c->vocab_file, R_OK) != 0)
+    if (!own || !k->tokenizer || !c->vocab_file)
         return MU_OK;
-    mu_status_t status = c->merge_file ? mu_tokenizer_load_gpt2(c->vocab_file, c->merge_file, &given)
-                                       : mu_tokenizer_load(c->vocab_file, &given);
+    if (access(c->vocab_file, R_OK) != 0) {
+        mu_buf_addf(k->notes, "vocab_file '%s' (%s) is not here: the tokenizer of '%s' is used\n",
+                    c->vocab_file, mu_config_origin(c, "vocab_file"), mu_mixture_path(k->data));
+        return MU_OK;
+    }
+    mu_status_t status = mu_tokenizer_load_files(c->vocab_file, c->merge_file, &given);
     if (status == MU_OK && !mu_tokenizer_extends(k->tokenizer, given))
         status = mu_fail(
             MU_CONFIG,
@@ -197,6 +206,11 @@ static mu_status_t find_load(check_t *k)
     MU_TRY(mu_checkpoint_newest(c->load, INT64_MAX, &k->checkpoint));
     if (k->checkpoint)
         return MU_OK;
+    if (mu_config_load_is_save(c)) {
+        mu_buf_addf(k->notes, "load '%s' (%s): is save, and no checkpoint is there: nothing is loaded\n",
+                    c->load, mu_config_origin(c, "load"));
+        return MU_OK;
+    }
     char *subject = mu_format("load (%s)", mu_config_origin(c, "load"));
     mu_status_t status = mu_foreign_refuse(subject, c->load);
     free(subject);

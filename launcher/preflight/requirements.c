@@ -13,7 +13,7 @@ static mu_status_t find_vocab(const mu_config_t *c, int64_t *out)
     *out = c->model.vocab ? c->model.vocab : c->padded_vocab_size;
     if (*out > 0 || !c->vocab_file || access(c->vocab_file, R_OK) != 0)
         return MU_OK;
-    MU_TRY(mu_tokenizer_load(c->vocab_file, &tok));
+    MU_TRY(mu_tokenizer_load_files(c->vocab_file, c->merge_file, &tok));
     int64_t ids = mu_tokenizer_vocab(tok);
     mu_tokenizer_free(tok);
     return mu_config_padded_vocab(c, ids, out);

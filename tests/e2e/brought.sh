@@ -52,6 +52,48 @@ everywhere 78 'padded_vocab_size' load="$scratch/interval" finetune=true train_i
 everywhere 65 'validation part holds no tokens' data_path="$scratch/pair" split=999999,1,0
 run 0 interval # its own finished directory has nothing to do
 run 0 longer load="$scratch/interval" train_iters=3 override_lr_scheduler=true
+# load and save are one path in gpt-neox's own files, and nothing is there at first
+run 0 first load="$scratch/ck" save="$scratch/ck/"
+expect_exit 66 muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/none" load="$scratch/ck" save="$scratch/other" 2>"$scratch/verb.out"
+rm -rf "$scratch/none"
+
+# whatever form the tokenizer has, the checkpoint carries a tokenizer.json
+python3 - "$scratch" <<'END'
+import json, os, sys
+place = sys.argv[1]
+model = json.load(open(place + "/data.json"))["model"]
+merges = "".join((m if isinstance(m, str) else " ".join(m)) + "\n" for m in model["merges"])
+os.makedirs(place + "/gpt2")
+for name, text in {"my-vocab.json": json.dumps(model["vocab"]), "my-merges.txt": merges,
+                   "gpt2/vocab.json": json.dumps(model["vocab"]), "gpt2/merges.txt": merges}.items():
+    open(place + "/" + name, "w").write(text)
+END
+forms() { # KEY=VALUE...
+    rm -rf "$scratch/form"
+    muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/form" train_iters=1 eval_iters=0 split=1,0,0 data_path="$scratch/ids" "$@" \
+        >"$scratch/verb.out" 2>&1 || fail "$*: $(cat "$scratch/verb.out")"
+    muster generate "$scratch/form" --prompt "int" --max-new-tokens 4 --temperature 0 >"$scratch/form.out" 2>"$scratch/verb.out" || fail "$*: $(cat "$scratch/verb.out")"
+    [ -s "$scratch/forms" ] || cp "$scratch/form.out" "$scratch/forms"
+    cmp "$scratch/forms" "$scratch/form.out" || fail "$*: another text"
+}
+python3 - "$scratch" <<'END'
+import struct, sys
+docs = [[1 + (i * 7 + j * 3) % 300 for j in range(120)] for i in range(40)]
+with open(sys.argv[1] + "/ids.bin", "wb") as f:
+    for d in docs:
+        f.write(struct.pack(f"<{len(d)}H", *d))
+with open(sys.argv[1] + "/ids.idx", "wb") as f:
+    f.write(b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, 8, len(docs), len(docs) + 1) + struct.pack(f"<{len(docs)}i", *map(len, docs)))
+    f.write(struct.pack(f"<{len(docs)}q", *(240 * i for i in range(len(docs)))) + struct.pack(f"<{len(docs) + 1}q", *range(len(docs) + 1)))
+END
+forms vocab_file="$scratch/data.json"
+forms vocab_file="$scratch/data.json" merge_file="$scratch/my-merges.txt"
+forms vocab_file="$scratch/my-vocab.json" merge_file="$scratch/my-merges.txt"
+forms vocab_file="$scratch/gpt2"
+forms vocab_file="$scratch/gpt2/vocab.json"
+run 66 absent data_path="$scratch/ids" split=1,0,0 eval_iters=0 vocab_file="$scratch/not-there.json"
+says absent 'vocab_file .*not-there.json'
+
 for line in "eval $scratch/hf --data $scratch/data" "generate $scratch/hf --prompt x" "export $scratch/hf --output $scratch/x"; do
     expect_exit 66 muster $line >"$scratch/verb.out" 2>&1
     grep -q 'muster import' "$scratch/verb.out" || fail "muster $line: $(cat "$scratch/verb.out")"

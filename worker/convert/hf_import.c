@@ -62,7 +62,6 @@ static mu_status_t prepare_tokenizer(mu_import_t *import, const char *made, mu_r
 {
     mu_tokenizer_t *tok;
     int64_t vocab = import->config->model.vocab;
-    size_t n = import->tokenizer ? strlen(import->tokenizer) : 0;
     *out = import->tokenizer;
     if (import->base_digest && import->special_count > 0)
         return mu_fail(MU_CONFIG, "--special: an adapter cannot add tokens: import its base with them");
@@ -73,15 +72,18 @@ static mu_status_t prepare_tokenizer(mu_import_t *import, const char *made, mu_r
             "there is no tokenizer.json: the checkpoint will have no tokenizer, and `generate` needs one");
         return MU_OK;
     }
-    MU_TRY(mu_tokenizer_load(import->tokenizer, &tok));
+    char *whole;
+    MU_TRY(mu_tokenizer_whole(import->tokenizer, &whole));
+    bool as_it_is = whole && strcmp(whole, import->tokenizer) == 0;
+    free(whole);
+    MU_TRY(mu_tokenizer_load_files(import->tokenizer, import->merges, &tok));
     mu_status_t status = MU_OK;
     if (mu_tokenizer_vocab(tok) > vocab) {
         status = mu_fail(MU_DATA,
                          "%s: has %d ids, the model's embedding %lld rows: one of them belongs to "
                          "another model",
                          import->tokenizer, (int)mu_tokenizer_vocab(tok), (long long)vocab);
-    } else if (import->special_count > 0 ||
-               (n >= 10 && strcmp(import->tokenizer + n - 10, "vocab.json") == 0)) {
+    } else if (import->special_count > 0 || !as_it_is) {
         if (import->special_count > 0)
             status = grow(import, tok, growth);
         if (status == MU_OK)

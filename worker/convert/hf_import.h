@@ -26,8 +26,10 @@ typedef struct mu_import {
     const char *what;          /* "GPTNeoXForCausalLM" */
     const char *dir;           /* what the user named, for the lineage; not the import's own; NULL: unknown */
     mu_foreign_t list;
-    char *companions;      /* files to keep (hf_companions.h); NULL: none */
-    char *tokenizer;       /* path of a tokenizer.json, or a folder with vocab.json and merges.txt; NULL */
+    char *companions; /* files to keep (hf_companions.h); NULL: none */
+    char *tokenizer;  /* path of a tokenizer.json, or a folder with vocab.json and merges.txt; NULL */
+    const char
+        *merges; /* GPT-2's second file where `tokenizer` is the first; not the import's own; else NULL */
     mu_import_rows_t read; /* its first argument is the mu_import_t */
     mu_hf_family_t family;
     const mu_foreign_tensor_t **of; /* [tensor of the model's list][slice] */

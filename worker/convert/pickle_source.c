@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <limits.h>
+#include <unistd.h>
 
 enum { SLICES_MAX = 256, LAYERS_MAX = 10100, LATEST_LIMIT = 256 };
 
@@ -438,9 +439,10 @@ mu_status_t mu_neox_source_open(const char *dir, char *const *configs, int nconf
     MU_TRY_GOTO(status, open_config(layers, configs, nconfigs, &import), out);
     MU_TRY_GOTO(status, open_files(layers, &import), out);
     MU_TRY_GOTO(status, resolve(layers, &import), out);
-    if (import.config->vocab_file)
-        import.tokenizer =
-            mu_is_file(import.config->vocab_file) ? mu_strdup(import.config->vocab_file) : NULL;
+    if (import.config->vocab_file && access(import.config->vocab_file, R_OK) == 0) {
+        import.tokenizer = mu_strdup(import.config->vocab_file);
+        import.merges = import.config->merge_file;
+    }
     if (!import.tokenizer)
         import.tokenizer = mu_import_find_tokenizer(layers);
     *out = import;

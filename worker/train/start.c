@@ -6,6 +6,7 @@
 #include "dataset/tokenizer/tokenizer.h"
 #include "worker/train/compatibility.h"
 #include "worker/train/start_chat.h"
+#include "worker/train/start_tokenizer.h"
 #include "common/checkpoint/adapter.h"
 #include "common/checkpoint/commit.h"
 #include "common/checkpoint/foreign.h"
@@ -244,7 +245,7 @@ static mu_status_t load_other(mu_run_t *run, mu_start_t *start, int64_t below)
     const mu_config_t *c = run->config;
     MU_TRY(mu_checkpoint_newest(c->load, below, &start->checkpoint));
     if (!start->checkpoint)
-        return mu_foreign_refuse("load", c->load);
+        return MU_OK;
     if (c->model.lora.rank > 0 && !mu_checkpoint_is_adapter(start->checkpoint))
         return start_adapters(run, start);
     bool resume = !c->finetune;
@@ -260,8 +261,13 @@ static mu_status_t choose_durable(mu_run_t *run, mu_start_t *start, int64_t belo
 {
     if (start->checkpoint)
         return resume_own(run, start);
-    if (run->config->load && !same_directory(run, run->config->load))
-        return load_other(run, start, below);
+    if (run->config->load && !same_directory(run, run->config->load)) {
+        MU_TRY(load_other(run, start, below));
+        if (start->checkpoint || start->base)
+            return MU_OK;
+        if (!mu_config_load_is_save(run->config))
+            return mu_foreign_refuse("load", run->config->load);
+    }
     if (run->config->model.lora.rank > 0)
         return mu_fail(MU_CONFIG, "muster.lora_rank (%s): adapters need a model: name a checkpoint by load",
                        mu_config_origin(run->config, "muster.lora_rank"));
@@ -471,10 +477,7 @@ static mu_status_t open_data(mu_run_t *run, mu_start_t *start)
         mu_info("%s: no validation part is wanted: the run does not evaluate", mu_mixture_path(start->data));
         mu_config_settle(&run->config, &(mu_config_facts_t){.never_evaluates = true});
     }
-    const char *own = mu_mixture_tokenizer(start->data);
-    if (own || c->vocab_file)
-        start->tokenizer = mu_strdup(own ? own : c->vocab_file);
-    return MU_OK;
+    return mu_start_tokenizer(c, run->dir, start->data, &start->tokenizer);
 }
 
 /* train_epochs: as many steps as whole global batches fit (megatron/training.py). */
