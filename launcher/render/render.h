@@ -1,6 +1,6 @@
 /*
  * The files that run a config elsewhere: a batch script for Slurm, the objects of an MPIJob or of a
- * workflow for Kubernetes.
+ * workflow for Kubernetes, and of what serves the model.
  *
  *     mu_params_t params;
  *     mu_params_init(&params, MU_RENDER_MPIJOB);
