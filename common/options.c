@@ -22,7 +22,8 @@ void mu_words_free(mu_words_t *words)
 
 enum { ROWS = 64 }; /* of a table, at most */
 
-/* What people type who come from mpirun, srun, torchrun and DeepSpeed, and the option that says it here. */
+/* What people type who come from mpirun, srun, torchrun, DeepSpeed and preprocess_data.py, an option of the commands
+ * where it is meant, and what says it here. */
 static const struct {
     const char *word, *option, *ours;
 } foreign[] = {
@@ -50,6 +51,12 @@ static const struct {
     {"-machinefile", "--hostfile", "--hostfile FILE"},
     {"--machinefile", "--hostfile", "--hostfile FILE"},
     {"-f", "--hostfile", "--hostfile FILE"},
+    {"--output-prefix", "--text-key", "--output DIR"},
+    {"--jsonl-keys", "--text-key", "--text-key KEY"},
+    {"--json-keys", "--text-key", "--text-key KEY"},
+    {"--append-eod", "--text-key", "always so: --end TOKEN, or <|endoftext|>, follows each document"},
+    {"--vocab-file", "--text-key", "vocab_file=FILE, after the configuration"},
+    {"--merge-file", "--text-key", "merge_file=FILE, after the configuration"},
 };
 
 static const mu_option_t *find(const mu_command_t *command, const char *word, size_t n)

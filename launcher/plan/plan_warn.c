@@ -30,11 +30,12 @@ static void warn_start(mu_plan_t *plan)
             "no step would be done: the checkpoint has done %lld and train_iters is %lld: for its weights "
             "alone set finetune: true, to go on raise train_iters\n",
             (long long)plan->first_step, (long long)plan->train_iters);
-    else if (c->load && !c->finetune && plan->first_step == 0 && c->model.lora.rank == 0)
+    else if (c->load && !c->finetune && plan->first_step == 0 && c->model.lora.rank == 0 &&
+             !mu_config_load_is_save(c))
         mu_buf_addf(
             &plan->warnings,
-            "load '%s' is not on this machine and finetune is not set: the run goes on at that "
-            "checkpoint's step, and a finished one is at its end: for its weights alone set finetune: true\n",
+            "load '%s' is not on this machine and finetune is not set: the run goes on at the step of that "
+            "checkpoint. To take its weights alone, and begin at step 0, set finetune: true\n",
             c->load);
     if (strcmp(plan->vocab_from, "assumed") == 0)
         mu_buf_addf(&plan->warnings,

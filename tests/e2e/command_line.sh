@@ -60,15 +60,18 @@ expect_exit 74 muster inspect "$scratch/data" --json >/dev/full 2>/dev/null
 expect_exit 74 muster tokenizer encode --tokenizer "$scratch/data.json" --input "$MUSTER_SOURCE/README.md" >/dev/full 2>/dev/null
 
 # options of other launchers: each with the one that says it here
-while read -r theirs ours; do
-    expect_exit 2 muster run "$scratch/model.yml" $theirs 2>"$scratch/err"
+while read -r verb theirs ours; do
+    expect_exit 2 muster $verb "$scratch/model.yml" $theirs 2>"$scratch/err"
     grep -q -- "$ours" "$scratch/err" || fail "$theirs: $(cat "$scratch/err")"
 done <<END
--np=2 --workers
--n --workers
--H --hosts
---host=a,b --hosts
---num_nodes=2 --hostfile
+run -np=2 --workers
+run -n --workers
+run -H --hosts
+run --host=a,b --hosts
+run --num_nodes=2 --hostfile
+prepare --jsonl-keys --text-key
+prepare --append-eod --end
+prepare --vocab-file vocab_file=
 END
 
 # a path that cannot be given to another host
