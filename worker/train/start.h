@@ -8,9 +8,8 @@
  *     mu_start_release(&start);
  *
  * The start rule: a valid checkpoint in the run directory is resumed; else `load` is used (`finetune`:
- * weights only, step 0); else random weights. A `load` that holds nothing valid is an error, unless it is the
- * run directory itself (GPT-NeoX files often name one directory for both): then it is the first rule that was
- * meant.
+ * weights only, step 0); else random weights. A `load` that holds nothing is an error, unless it is the run directory
+ * itself, or the same path as `save` (GPT-NeoX's files name one directory for both).
  *
  * Copies in memory (worker/train/peer_copy.h) that are whole, of this run and newer than its newest checkpoint, come
  * before all of these.
