@@ -2,7 +2,7 @@
 #include "common/buf.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "worker/train/compatibility.h"
+#include "common/config/config_compatibility.h"
 #include "worker/train/start_chat.h"
 #include "worker/train/start_data.h"
 #include "common/checkpoint/adapter.h"

@@ -1,8 +1,8 @@
 /*
  * What must be the same when a run goes on from a checkpoint, and what may change (docs/run-directory.md).
  */
-#ifndef MU_WORKER_COMPATIBILITY_H
-#define MU_WORKER_COMPATIBILITY_H
+#ifndef MU_CONFIG_COMPATIBILITY_H
+#define MU_CONFIG_COMPATIBILITY_H
 
 #include "common/config/config.h"
 

@@ -1,4 +1,4 @@
-#include "worker/train/compatibility.h"
+#include "common/config/config_compatibility.h"
 #include "common/buf.h"
 #include "common/log.h"
 #include "common/rope.h"
