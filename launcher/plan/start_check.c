@@ -3,6 +3,7 @@
 #include "common/checkpoint/adapter.h"
 #include "common/checkpoint/checkpoint_reader.h"
 #include "common/checkpoint/reference.h"
+#include "common/config/config_compatibility.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -257,6 +258,17 @@ static mu_status_t check_version(const check_t *k)
         mu_checkpoint_path(k->checkpoint), was, mu_mixture_path(k->data), is);
 }
 
+/* What the checkpoint was made with, as far as it must stay. The steps of train_epochs are compared by the
+ * controller. */
+static mu_status_t check_config(const check_t *k)
+{
+    const mu_config_t *c = k->config;
+    const char *was = mu_checkpoint_manifest(k->checkpoint)->info.config;
+    bool resume = !k->base && (k->own || !c->finetune) && c->train_iters > 0;
+    mu_lr_course_t course;
+    return was ? mu_compatibility_check(c, mu_checkpoint_path(k->checkpoint), was, resume, &course) : MU_OK;
+}
+
 /* Adapters need a model, and what is trained is what the checkpoint holds. */
 static mu_status_t check_adapters(check_t *k)
 {
@@ -293,6 +305,7 @@ static mu_status_t find_start(check_t *k, const char *run_dir)
     MU_TRY(check_adapters(k));
     if (!k->checkpoint)
         return MU_OK;
+    MU_TRY(check_config(k));
     MU_TRY(check_version(k));
     return check_steps(k);
 }

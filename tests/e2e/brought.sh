@@ -50,7 +50,13 @@ everywhere 78 'finetune.*train_iters' load="$scratch/interval"
 everywhere 78 'data version' load="$scratch/interval" train_iters=9 data_path="$scratch/wide"
 everywhere 78 'padded_vocab_size' load="$scratch/interval" finetune=true train_iters=9 data_path="$scratch/wide"
 everywhere 65 'validation part holds no tokens' data_path="$scratch/pair" split=999999,1,0
+everywhere 78 'num_layers .*the configuration says 7' load="$scratch/interval" finetune=true num_layers=7
 run 0 interval # its own finished directory has nothing to do
+attempts() { grep -c '"kind":"attempt"' "$scratch/interval/events.jsonl"; }
+before=$(attempts)
+run 78 interval num_layers=7 # and holds another model
+says interval 'num_layers'
+[ "$(attempts)" = "$before" ] || fail "ranks were started"
 run 0 longer load="$scratch/interval" train_iters=3 override_lr_scheduler=true
 # load and save are one path in gpt-neox's own files, and nothing is there at first
 run 0 first load="$scratch/ck" save="$scratch/ck/"
