@@ -67,6 +67,8 @@ void mu_launch_finish(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o)
     const char *word = status == MU_OK ? "done" : status == MU_STOPPED ? "stopped" : "failed";
     tell_refused(r);
     r->state.exit_code = mu_status_exit(status);
+    if (r->state.attempt < r->first_attempt && r->state.last_checkpoint > 0)
+        r->state.step = r->state.last_checkpoint; /* no rank was started: the run is where it was */
     set_reason(r, status, o);
     mu_rundir_writer_event(r->supervisor.writer, "end", NULL, -1, "exit %d: %s", mu_status_exit(status),
                            r->state.reason);

@@ -57,6 +57,7 @@ before=$(attempts)
 run 78 interval num_layers=7 # and holds another model
 says interval 'num_layers'
 [ "$(attempts)" = "$before" ] || fail "ranks were started"
+muster status "$scratch/interval" | grep -q 'step 2' || fail "the run is not where it was: $(muster status "$scratch/interval")"
 run 0 longer load="$scratch/interval" train_iters=3 override_lr_scheduler=true
 # load and save are one path in gpt-neox's own files, and nothing is there at first
 run 0 first load="$scratch/ck" save="$scratch/ck/"
