@@ -59,6 +59,9 @@ void faultfs_arm(const char *dir, const char *mode, long at, int trace, int reco
     fault.mode = mode_of(mode);
     fault.trace = trace;
     fault.record = record;
+    if (record >=
+        0) /* several threads record: a file of memfd_create() has one position for all, which is not locked */
+        syscall(SYS_fcntl, record, F_SETFL, O_APPEND);
 }
 
 __attribute__((constructor)) static void start(void)
