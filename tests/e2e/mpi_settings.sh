@@ -18,11 +18,14 @@ expect_exit 0 run excluded
 rm "$params"
 OMPI_MCA_rmaps=seq expect_exit 0 run variable
 grep -q OMPI_MCA_rmaps "$scratch/variable.err" || fail "the variable that is not passed on is not reported"
+OMPI_MCA_btl=nosuch expect_exit 78 run nosuch
+grep -q 'btl = nosuch.*no component nosuch' "$scratch/nosuch.err" || fail "the component is not named: $(cat "$scratch/nosuch.err")"
+fault "a component of Open MPI that is not there" "$(first_error "$scratch/nosuch.err")" 78 "at once" "nothing"
 # what MPI_Init says is printed by mpirun: it is part of the cause. Open MPI 4.1 loses its own texts at times ("Data
 # unpack would read past end of buffer"): then there is none in the log.
-OMPI_MCA_btl=nosuch expect_exit 81 muster run "$scratch/model.yml" --run-dir "$scratch/nosuch" train_iters=2 muster.max_restarts=0 2>"$scratch/nosuch.err"
-if grep -q '^--------' "$scratch/nosuch/logs/mpirun.log"; then
-    tail -n 1 "$scratch/nosuch.err" | grep -qE 'in phase mpi_init at step 0: (A requested component .*Component: nosuch|It looks like MPI_INIT)' ||
-        fail "the cause is not named: $(cat "$scratch/nosuch.err")"
+OMPI_MCA_btl=self expect_exit 81 muster run "$scratch/model.yml" --run-dir "$scratch/alone" train_iters=2 muster.max_restarts=0 2>"$scratch/alone.err"
+if grep -q '^--------' "$scratch/alone/logs/mpirun.log"; then
+    tail -n 1 "$scratch/alone.err" | grep -qE 'in phase mpi_init at step 0: (At least one pair of MPI processes|It looks like MPI_INIT)' ||
+        fail "the cause is not named: $(cat "$scratch/alone.err")"
 fi
-fault "MPI_Init fails (a component that is not there)" "$(sed -nE 's/.*"reason": "(.*)".*/\1/p' "$scratch/nosuch/run.json")" 81 "at once" "nothing"
+fault "MPI_Init fails (no component joins the ranks)" "$(sed -nE 's/.*"reason": "(.*)".*/\1/p' "$scratch/alone/run.json")" 81 "at once" "nothing"
