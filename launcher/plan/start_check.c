@@ -305,9 +305,9 @@ static mu_status_t find_start(check_t *k, const char *run_dir)
     MU_TRY(check_adapters(k));
     if (!k->checkpoint)
         return MU_OK;
-    MU_TRY(check_config(k));
     MU_TRY(check_version(k));
-    return check_steps(k);
+    MU_TRY(check_steps(k));
+    return check_config(k);
 }
 
 /* ---- the vocabulary ---- */

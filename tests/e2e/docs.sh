@@ -89,7 +89,7 @@ put_in() {
         -e 's#--prompt TEXT#--prompt int#; s#--max-new-tokens M#--max-new-tokens 2#; s#--bench N#--bench 2#' \
         -e "s#CONFIG\.\.\.#$scratch/model.yml#; s#RUN_DIR#$scratch/run#; s#\bRUN\b#$scratch/run#; s#--data DIR#--data $scratch/data#; s#--feedback FILE#--feedback $scratch/feedback#" \
         -e "s#--hostfile FILE#--hostfile $scratch/hosts#; s#a:2,b:2#localhost:2#; s#N\+1#3#; s#--workers N#--workers 2#" \
-        -e 's#\[key=value\.\.\.\]#seed=5#; s#\[--gpu NAME \| --device-memory SIZE\]#--gpu A100#; s#--mfu FRACTION#--mfu 0.5#' \
+        -e 's#\[key=value\.\.\.\]#log_interval=5#; s#\[--gpu NAME \| --device-memory SIZE\]#--gpu A100#; s#--mfu FRACTION#--mfu 0.5#' \
         -e 's# SECONDS# 5#; s#\bJOB\b#17#; s#(instance=|mpijob |pod )NAME#\1muster#; s#worker-I\b#worker-0#; s#\[(--[^]]*)\]#\1#g' \
         -e "s#^(muster render (mpijob|trainjob) .*volumes=)[^ ]*#\1runs:$scratch#" <<<"$1"
 }
