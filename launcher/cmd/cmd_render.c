@@ -164,6 +164,7 @@ static mu_status_t render_loaded(request_t *r, const mu_args_t *keys, mu_config_
                              .overrides = keys->v,
                              .noverrides = keys->n,
                              .mfu = 0.4,
+                             .untrained = r->params.target == MU_RENDER_SERVE,
                              .workers = mu_params_number(&r->params, "workers")};
     switch (r->params.target) {
     case MU_RENDER_SLURM:
@@ -187,7 +188,7 @@ static mu_status_t render(request_t *r, mu_render_files_t *out)
     mu_args_t keys = {0};
     mu_buf_t notes = MU_BUF_INIT; /* what is not on this machine is on the cluster */
     mu_status_t status = load_config(r, &keys, &config);
-    if (status == MU_OK && !mu_config_missing(config))
+    if (status == MU_OK && !mu_config_missing(config) && r->params.target != MU_RENDER_SERVE)
         status = mu_start_check(&(mu_start_question_t){.config = config}, &notes);
     if (status == MU_OK)
         status = render_loaded(r, &keys, config, out);

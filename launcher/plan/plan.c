@@ -275,7 +275,8 @@ mu_status_t mu_plan_make(const mu_plan_query_t *query, mu_plan_t *out)
     }
     MU_TRY_GOTO(status, take_vocab(&plan, data), out);
     MU_TRY_GOTO(status, fit(&plan, query->workers), out);
-    MU_TRY_GOTO(status, mu_start_check(&(mu_start_question_t){.config = c}, &plan.notes), out);
+    if (!query->untrained)
+        MU_TRY_GOTO(status, mu_start_check(&(mu_start_question_t){.config = c}, &plan.notes), out);
     measure_memory(&plan, query);
     measure_data(&plan, data);
     plan.parameters = mu_model_parameters(&c->model);

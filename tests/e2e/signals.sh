@@ -16,7 +16,8 @@ saved=$(sed -nE 's/.*"last_checkpoint": ([0-9]+).*/\1/p' "$run/run.json")
 [ -d "$run/checkpoints/step-$(printf %08d "$saved")" ] || fail "step $saved is not there"
 
 # a stop before the ranks are there, where checkpoints are
-expect_exit 75 timeout --preserve-status --signal=TERM 2 muster run "$scratch/model.yml" --hosts nosuch.invalid:1 --run-dir "$run" 2>"$run.err"
+expect_exit 75 timeout --preserve-status --signal=TERM 2 muster run "$scratch/model.yml" train_iters=100000 lr_decay_iters=100000 \
+    --hosts nosuch.invalid:1 --run-dir "$run" 2>"$run.err"
 says "stopped: step $saved is saved"
 
 # a second signal does not wait for a checkpoint
