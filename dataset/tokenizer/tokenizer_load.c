@@ -195,3 +195,48 @@ out:
     free(inside);
     return status;
 }
+
+mu_status_t mu_tokenizer_load_gpt2(const char *vocab_path, const char *merges_path, mu_tokenizer_t **out)
+{
+    json_t *vocab;
+    MU_TRY(mu_tokenizer_read_json(vocab_path, &vocab));
+    mu_status_t status = mu_tokenizer_from_gpt2(vocab_path, vocab, merges_path, out);
+    json_decref(vocab);
+    if (status == MU_OK && (status = mu_tokenizer_read_beside(*out, vocab_path)) != MU_OK) {
+        mu_tokenizer_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+mu_status_t mu_tokenizer_whole(const char *path, char **out)
+{
+    json_t *root;
+    *out = NULL;
+    if (mu_is_dir(path)) {
+        char *inside = mu_path_join(path, "tokenizer.json");
+        if (mu_is_file(inside))
+            *out = inside;
+        else
+            free(inside);
+        return MU_OK;
+    }
+    MU_TRY(mu_tokenizer_read_json(path, &root));
+    if (!mu_tokenizer_is_vocabulary(root))
+        *out = mu_strdup(path);
+    json_decref(root);
+    return MU_OK;
+}
+
+mu_status_t mu_tokenizer_load_files(const char *vocab, const char *merges, mu_tokenizer_t **out)
+{
+    char *whole = NULL;
+    if (!merges)
+        return mu_tokenizer_load(vocab, out);
+    MU_TRY(mu_tokenizer_whole(vocab, &whole));
+    if (whole)
+        mu_warn("merge_file '%s' is not used: '%s' is a whole tokenizer", merges, whole);
+    mu_status_t status = whole ? mu_tokenizer_load(whole, out) : mu_tokenizer_load_gpt2(vocab, merges, out);
+    free(whole);
+    return status;
+}

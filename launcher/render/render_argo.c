@@ -136,15 +136,6 @@ static void add_variables(const mu_params_t *p, const step_t *step, mu_buf_t *ou
                     step->token, step->secret);
 }
 
-void mu_argo_mutex(const char *parameter, const char *more, mu_buf_t *out)
-{
-    mu_buf_addf(out,
-                "      synchronization:\n"
-                "        mutexes:\n"
-                "          - name: \"{{=sprig.replace('/', '-', workflow.parameters.%s)}}%s\"\n",
-                parameter, more);
-}
-
 static void add_step(const mu_params_t *p, char *volumes[4], const step_t *step, mu_buf_t *out)
 {
     const char *gpus = step->gpus ? mu_params_text(p, "gpus") : NULL;

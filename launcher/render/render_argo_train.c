@@ -51,6 +51,15 @@ static void add_words(const mu_params_t *p, char *volumes[4], const char *save, 
                     mu_params_text(p, "slots"));
 }
 
+void mu_argo_mutex(const char *parameter, const char *more, mu_buf_t *out)
+{
+    mu_buf_addf(out,
+                "      synchronization:\n"
+                "        mutexes:\n"
+                "          - name: \"{{=sprig.replace('/', '-', workflow.parameters.%s)}}%s\"\n",
+                parameter, more);
+}
+
 void mu_argo_train(const mu_params_t *p, char *volumes[4], bool own_ssh, mu_buf_t *out)
 {
     mu_params_t job;
