@@ -1,6 +1,6 @@
 /* Dropout: true gradients of what was left, the same draws however a step is cut, rates and scales. */
 #include "common/buf.h"
-#include "tests/unit/worker/model/golden_model.h"
+#include "tests/unit/worker/model/net_bench.h"
 #include "worker/model/init.h"
 
 #include <setjmp.h>
@@ -31,13 +31,6 @@ static mu_model_t form(int i)
     return m;
 }
 
-typedef struct bench {
-    mu_device_t *dev;
-    mu_comm_t *tp;
-    mu_net_t *net;
-    int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
-} bench_t;
-
 static void set_up(bench_t *b, const mu_model_t *model, int micro, bool recompute)
 {
     mu_net_options_t options = {
@@ -57,13 +50,6 @@ static void set_up(bench_t *b, const mu_model_t *model, int micro, bool recomput
     golden_tokens(b->tokens);
 }
 
-static void tear_down(bench_t *b)
-{
-    mu_net_free(b->net);
-    mu_comm_free(b->tp);
-    mu_device_close(b->dev);
-}
-
 /* The whole batch in micro batches of `micro`; its mean loss. */
 static double gradients(bench_t *b, int micro, int64_t step)
 {
@@ -79,20 +65,9 @@ static double gradients(bench_t *b, int micro, int64_t step)
     return loss.mean_sum / (double)loss.micro_batches;
 }
 
-static double slope(bench_t *b, const mu_net_param_t *p, const float *gradient, double h)
+static double whole_loss(bench_t *b)
 {
-    size_t bytes = (size_t)p->elements * sizeof(float);
-    float *w = p->weight.data, *was = mu_alloc(bytes);
-    double side[2];
-    memcpy(was, w, bytes);
-    for (int s = 0; s < 2; s++) {
-        for (int64_t e = 0; e < p->elements; e++)
-            w[e] = was[e] + (float)(s == 0 ? h : -h) * gradient[e];
-        side[s] = gradients(b, GOLDEN_BATCH, 1);
-    }
-    memcpy(w, was, bytes);
-    free(was);
-    return (side[0] - side[1]) / (2 * h);
+    return gradients(b, GOLDEN_BATCH, 1);
 }
 
 static void gradients_are_true_of_what_was_left(void **state)
@@ -112,7 +87,8 @@ static void gradients_are_true_of_what_was_left(void **state)
             for (int64_t e = 0; e < p->elements; e++)
                 square += (double)gradient[e] * (double)gradient[e];
             double h = 0.02 / sqrt(square);
-            double found = (4 * slope(&b, p, gradient, h / 2) - slope(&b, p, gradient, h)) / 3;
+            double found =
+                (4 * slope(&b, p, gradient, h / 2, whole_loss) - slope(&b, p, gradient, h, whole_loss)) / 3;
             free(gradient);
             if (!(fabs(found - square) <= 5e-3 * square))
                 fail_msg("form %d, %s: slope %.6g, gradient squared %.6g", i, p->tensor.name, found, square);

@@ -1,7 +1,7 @@
 /* Adapters: true gradients, the merged model's logits, a base that stays as it is, memory for what is trained alone. */
 #include "common/buf.h"
 #include "common/digest.h"
-#include "tests/unit/worker/model/golden_model.h"
+#include "tests/unit/worker/model/net_bench.h"
 #include "worker/model/init.h"
 
 #include <setjmp.h>
@@ -32,13 +32,6 @@ static mu_model_t family(int i)
     return m;
 }
 
-typedef struct bench {
-    mu_device_t *dev;
-    mu_comm_t *tp;
-    mu_net_t *net;
-    int32_t tokens[GOLDEN_BATCH * (GOLDEN_SEQ + 1)];
-} bench_t;
-
 /* B as well as A, so that no gradient is 0. */
 static void fill_adapters(mu_net_t *net)
 {
@@ -60,13 +53,6 @@ static void set_up(bench_t *b, const mu_model_t *model, const mu_net_options_t *
     assert_int_equal(mu_init_weights(b->net, SEED), MU_OK);
     fill_adapters(b->net);
     golden_tokens(b->tokens);
-}
-
-static void tear_down(bench_t *b)
-{
-    mu_net_free(b->net);
-    mu_comm_free(b->tp);
-    mu_device_close(b->dev);
 }
 
 static mu_net_options_t training(void)
@@ -91,24 +77,6 @@ static double gradients(bench_t *b)
     return loss.mean_sum;
 }
 
-/* A step along the gradient changes the loss by its square; two steps and Richardson leave errors of the fourth
- * order. */
-static double slope(bench_t *b, const mu_net_param_t *p, double h)
-{
-    size_t bytes = (size_t)p->elements * sizeof(float);
-    float *w = p->weight.data, *was = mu_alloc(bytes);
-    double side[2];
-    memcpy(was, w, bytes);
-    for (int s = 0; s < 2; s++) {
-        for (int64_t e = 0; e < p->elements; e++)
-            w[e] = was[e] + (float)(s == 0 ? h : -h) * p->gradient[e];
-        side[s] = loss_of(b);
-    }
-    memcpy(w, was, bytes);
-    free(was);
-    return (side[0] - side[1]) / (2 * h);
-}
-
 static void adapters_have_true_gradients(void **state)
 {
     (void)state;
@@ -131,7 +99,9 @@ static void adapters_have_true_gradients(void **state)
             for (int64_t e = 0; e < p->elements; e++)
                 square += (double)p->gradient[e] * (double)p->gradient[e];
             assert_true(square > 1e-8);
-            double h = 0.02 / sqrt(square), found = (4 * slope(&b, p, h / 2) - slope(&b, p, h)) / 3;
+            double h = 0.02 / sqrt(square);
+            double found =
+                (4 * slope(&b, p, p->gradient, h / 2, loss_of) - slope(&b, p, p->gradient, h, loss_of)) / 3;
             if (!(fabs(found - square) <= 4e-3 * square))
                 fail_msg("family %d, %s: slope %.6g, gradient squared %.6g", i, p->tensor.name, found,
                          square);
