@@ -103,6 +103,8 @@ mu_status_t mu_hdf5_lay_out(int memory, const mu_shard_plan_t *plan, const mu_sl
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), file_create = H5Pcreate(H5P_FILE_CREATE),
           create = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_fapl_stdio(access); /* the one driver that does not look for the real path of a name in /proc */
+    /* the oldest format, libhdf5's default before version 2: without checksums of metadata (layout.c changes some) */
+    H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST);
     H5Pset_alignment(access, MU_SHARD_HEADER, MU_SHARD_HEADER);
     H5Pset_userblock(file_create, MU_SHARD_HEADER);
     H5Pset_layout(create, H5D_CONTIGUOUS);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,7 +18,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are stored as 
 enum {
     BLOCK = 4 << 20, /* of one write */
     BUFFERS = 3,     /* one is filled, one written, one waits */
-    STEP = 1 << 20   /* filled, then digested while it is in the core's cache */
+    HUGE_PAGE = 2 << 20,
+    STEP = 1 << 20 /* filled, then digested while it is in the core's cache */
 };
 
 struct mu_shard_copy {
@@ -69,10 +71,13 @@ static mu_status_t write_values(const mu_shard_plan_t *plan, mu_outline_t *outli
 {
     size_t block = block_bytes(plan->block);
     uint64_t size = outline->shard.size;
-    char *buffers = aligned_alloc(MU_BLOCK_ALIGN, BUFFERS * block);
+    size_t bytes = (BUFFERS * block + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    char *buffers = aligned_alloc(HUGE_PAGE, bytes);
     mu_status_t status = MU_OK;
     if (!buffers)
         return mu_fail(MU_NOMEM, "%s: no memory for %zu bytes of staging", writer->path, BUFFERS * block);
+    if (block >= HUGE_PAGE)
+        (void)madvise(buffers, bytes, MADV_HUGEPAGE); /* fewer pieces for the device to fetch */
     for (uint64_t at = 0, n, i = 0; status == MU_OK && at < size; at += n, i++) {
         char *buffer = buffers + i % BUFFERS * block;
         n = size - at < block ? size - at : block;

@@ -4,6 +4,7 @@
 #include "common/launch_env.h"
 #include "common/num.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/stream.h"
 
 #include <sys/mman.h>
 
@@ -43,7 +44,7 @@ static void cpu_put(mu_device_t *dev, void *to, const void *host, int64_t bytes)
 
 static mu_status_t cpu_get(mu_device_t *dev, void *host, const void *from, int64_t bytes)
 {
-    memcpy(host, from, (size_t)bytes);
+    mu_cpu_stream(mu_cpu(dev)->pool, host, from, bytes);
     return dev->status;
 }
 

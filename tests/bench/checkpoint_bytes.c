@@ -16,6 +16,7 @@
 #include "common/num.h"
 #include "common/checkpoint/checkpoint_reader.h"
 #include "common/checkpoint/commit.h"
+#include "kernels/device.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -51,15 +52,17 @@ typedef struct worker {
     int rank, workers;
     float *state;   /* all values, slice by slice */
     int64_t *begin; /* [tensor][state] in it */
+    mu_device_t *device;
+    mu_shard_layout_t *layout;
     int64_t began;
 } worker_t;
 
 static mu_status_t read_state(void *arg, const mu_slice_t *slice, int64_t first, int64_t n, float *out)
 {
     worker_t *w = arg;
-    memcpy(out, w->state + w->begin[slice->tensor * MU_STATE_COUNT + (int)slice->state] + first,
-           (size_t)n * sizeof *out);
-    return MU_OK;
+    return w->device->ops->get(
+        w->device, out, w->state + w->begin[slice->tensor * MU_STATE_COUNT + (int)slice->state] + first,
+        n * (int64_t)sizeof *out);
 }
 
 static void *map(size_t bytes)
@@ -124,7 +127,8 @@ static mu_shard_plan_t plan_of(worker_t *w)
                              .run_id = "bench",
                              .step = 1,
                              .read = read_state,
-                             .arg = w};
+                             .arg = w,
+                             .layout = w->layout};
 }
 
 static void need(mu_status_t status)
@@ -168,6 +172,15 @@ static void start_save(worker_t *w)
     }
 }
 
+/* Before the first checkpoint of a run. */
+static void lay_out(worker_t *w)
+{
+    mu_shard_plan_t plan = plan_of(w);
+    begin(w);
+    need(mu_shard_layout_make(&plan, &w->layout));
+    done(w, "lay out (HDF5)", 0);
+}
+
 static void save_at_once(worker_t *w)
 {
     mu_shard_plan_t plan = plan_of(w);
@@ -186,9 +199,7 @@ static void save_by_copy(worker_t *w)
     mu_shard_copy_t *copy;
     mu_shard_t shard;
     uint64_t bytes;
-    begin(w);
     need(mu_shard_copy_bytes(&plan, &bytes));
-    done(w, "lay out (HDF5)", 0);
     begin(w);
     char *memory = map(bytes);
     done(w, "reserve memory", bytes);
@@ -300,7 +311,9 @@ static void load(worker_t *w)
 static int work(worker_t *w)
 {
     w->tmp = mu_format("%s/step-00000001.tmp-0", w->dir);
+    need(mu_device_cpu_new(1, &w->device));
     make_state(w);
+    lay_out(w);
     save_at_once(w);
     save_by_copy(w);
     parts(w, (size_t)mu_model_parameters(&w->model) * 12 / (size_t)w->workers);

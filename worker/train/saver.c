@@ -26,14 +26,25 @@ mu_shard_plan_t mu_saver_plan(mu_saver_t *s, const char *dir, int64_t step)
                              .step = step,
                              .attempt = s->setup->attempt,
                              .read = read_state,
-                             .arg = s};
+                             .arg = s,
+                             .layout = s->layout};
 }
 
-mu_status_t mu_saver_reserve(mu_saver_t *s)
+static mu_status_t lay_out(mu_saver_t *s)
+{
+    mu_shard_plan_t plan = mu_saver_plan(s, s->checkpoints, 0);
+    return s->layout ? MU_OK : mu_shard_layout_make(&plan, &s->layout);
+}
+
+mu_status_t mu_saver_reserve(mu_saver_t *s, bool layout)
 {
     mu_neighbours_t near;
     if (!s->checkpoints)
         s->checkpoints = mu_run_checkpoints(s->run);
+    mu_shard_layout_free(s->layout);
+    s->layout = NULL;
+    if (layout || s->run->config->muster.async_checkpoint != MU_CHOICE_OFF)
+        MU_TRY(lay_out(s));
     mu_shard_plan_t plan = mu_saver_plan(s, s->checkpoints, 0);
     MU_TRY(mu_device_context_neighbours(s->run, NULL, &near));
     return mu_background_save_reserve(s->run, &plan, near.count, &s->background);
@@ -62,12 +73,14 @@ static mu_status_t send_saved(mu_saver_t *s, int64_t step, mu_status_t status, m
 mu_status_t mu_saver_save(mu_saver_t *s, const mu_train_command_t *command)
 {
     char *dir = mu_path_join(s->checkpoints, command->name);
-    mu_shard_plan_t plan = mu_saver_plan(s, dir, command->step);
     mu_shard_t shard = {.slices = NULL};
-    mu_status_t status;
     int64_t began = mu_now_ns();
     mu_page_phase(s->run->page, MU_PHASE_SAVE);
-    if (command->background) {
+    mu_status_t status = lay_out(s);
+    mu_shard_plan_t plan = mu_saver_plan(s, dir, command->step);
+    if (status != MU_OK) {
+        /* the controller hears of it below */
+    } else if (command->background) {
         status = mu_background_save_begin(&s->background, &plan);
         s->background_step = command->step;
         s->copying_ns += mu_now_ns() - began;
@@ -116,6 +129,8 @@ void mu_saver_release(mu_saver_t *s)
 {
     if (!s->background.active)
         mu_background_save_release(&s->background);
+    mu_shard_layout_free(s->layout);
+    s->layout = NULL;
     free(s->checkpoints);
     s->checkpoints = NULL;
 }

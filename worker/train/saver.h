@@ -11,20 +11,21 @@
 #include "worker/train/train_protocol.h"
 
 typedef struct mu_saver {
-    mu_run_t *run;           /* the caller sets it, */
-    const mu_setup_t *setup; /* and this, and */
-    mu_net_t *net;           /* this, again when it changes */
-    char *checkpoints;       /* RUN/checkpoints; the saver's own */
+    mu_run_t *run;             /* the caller sets it, */
+    const mu_setup_t *setup;   /* and this, and */
+    mu_net_t *net;             /* this, again when it changes */
+    char *checkpoints;         /* RUN/checkpoints; the saver's own */
+    mu_shard_layout_t *layout; /* of this worker's files; NULL: not made yet */
     mu_background_save_t background;
     int64_t background_step; /* that it saves */
     int64_t copying_ns;      /* that copies have held the run up since the last report */
 } mu_saver_t;
 
-/* What this worker writes of its state after `step`; `dir` is borrowed. */
+/* What this worker writes of its state after `step`; `dir` is borrowed, the layout the saver's. */
 mu_shard_plan_t mu_saver_plan(mu_saver_t *saver, const char *dir, int64_t step);
-/* Reserves memory for copies where muster.async_checkpoint says so. All workers call it. Errors: MU_CONFIG, MU_NOMEM,
- * MU_IO, MU_NETWORK. */
-mu_status_t mu_saver_reserve(mu_saver_t *saver);
+/* For the state as it is now: the layout of the files where `layout` or muster.async_checkpoint wants it, and memory
+ * for copies where the latter does. All workers call it. Errors: MU_CONFIG, MU_NOMEM, MU_IO, MU_NETWORK. */
+mu_status_t mu_saver_reserve(mu_saver_t *saver, bool layout);
 /* Writes this worker's shard as `command` says and tells the controller, also of a failure: it decides what follows.
  * In the background the shard is copied on return, and nothing is said yet. Nothing is under way in the net. Errors:
  * MU_NETWORK. */

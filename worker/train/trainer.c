@@ -351,7 +351,7 @@ static mu_status_t take_state(trainer_t *t)
 /* Memory for copies of the state. All workers come here. */
 static mu_status_t reserve(trainer_t *t)
 {
-    mu_status_t status = mu_saver_reserve(&t->saver);
+    mu_status_t status = mu_saver_reserve(&t->saver, t->run->copies_dir != NULL);
     if (!t->run->copies_dir)
         return status;
     mu_shard_plan_t plan = mu_saver_plan(&t->saver, t->run->copies_dir, 0);

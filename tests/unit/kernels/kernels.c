@@ -1,5 +1,6 @@
 /* The CPU device: every operation (kernel_cases/), for each instruction set that this processor has, one of
  * them with three threads; the conversions between types; memory. */
+#include "common/buf.h"
 #include "common/half.h"
 #include "kernels/convert.h"
 #include "kernels/cpu/vec.h"
@@ -131,6 +132,34 @@ static void bits_do_not_depend_on_threads(void **state)
     }
 }
 
+/* Arrays that are copied past the caches, by one thread or three, to and from any byte: all of it, nothing around. */
+static void large_arrays_are_copied_whole(void **state)
+{
+    (void)state;
+    enum { MOST = 4 << 20, AROUND = 256 };
+    static const int64_t sizes[] = {0, 5, 1 << 20, (1 << 20) + 1, (3 << 20) + 777, MOST};
+    unsigned char *from = mu_alloc(MOST + AROUND), *to = mu_alloc(MOST + 2 * AROUND);
+    for (size_t i = 0; i < MOST + AROUND; i++)
+        from[i] = (unsigned char)(1 + i * 2654435761u / 65536 % 255);
+    for (int threads = 1; threads <= 3; threads += 2) {
+        assert_int_equal(mu_device_cpu_new(threads, &dev), MU_OK);
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+            for (size_t shift = 0; shift < 128; shift += 63) {
+                size_t n = (size_t)sizes[s];
+                unsigned char *at = to + AROUND + shift;
+                memset(to, 0, MOST + 2 * AROUND);
+                assert_int_equal(dev->ops->get(dev, at, from + shift / 2, sizes[s]), MU_OK);
+                assert_memory_equal(at, from + shift / 2, n);
+                for (int i = 1; i <= AROUND / 2; i++)
+                    assert_int_equal(at[-i] | (n + (size_t)i <= MOST ? at[n + (size_t)i - 1] : 0), 0);
+            }
+        }
+        mu_device_close(dev);
+    }
+    free(from);
+    free(to);
+}
+
 static void memory_is_counted_by_kind(void **state)
 {
     (void)state;
@@ -162,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conversions),
         cmocka_unit_test(bits_do_not_depend_on_threads),
+        cmocka_unit_test(large_arrays_are_copied_whole),
         cmocka_unit_test(memory_is_counted_by_kind),
     };
     setenv("MUSTER_CPU_FP16", "1", 1);

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <time.h>
 
 /* A shard of some 3 MiB, with rows that no block ends at. */
 static mu_model_t wide_model(void)
@@ -90,6 +91,60 @@ static void every_way_gives_the_same_bytes(void **state)
     free(dir);
 }
 
+/* A second has begun a moment ago: HDF5's times are seconds. */
+static time_t next_second(void)
+{
+    time_t now = time(NULL);
+    while (time(NULL) == now)
+        usleep(1000);
+    return now + 1;
+}
+
+/* A layout that was made earlier, for another step and attempt, gives the file that libhdf5 would lay out now, to the
+ * last byte. */
+static void one_layout_does_for_every_step(void **state)
+{
+    (void)state;
+    char *dir = scratch_dir();
+    save_t save = {.dir = dir, .model = wide_model(), .tp = 1, .dp = 2, .step = 3, .attempt = 1};
+    mu_buf_t want = MU_BUF_INIT, found = MU_BUF_INIT;
+    mu_shard_t fresh, patched;
+    mu_shard_layout_t *layout;
+    int64_t salt = 5;
+    mu_shard_plan_t plan = save_plan(&save, dir, 1, &salt);
+    assert_int_equal(mu_shard_layout_make(&plan, &layout), MU_OK);
+    plan.attempt = 12345;
+    static const int64_t steps[] = {0, 4, INT64_MAX};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        time_t second;
+        plan.step = steps[i];
+        do {
+            second = next_second();
+            plan.layout = NULL;
+            assert_int_equal(mu_shard_write(&plan, &fresh), MU_OK);
+            read_whole(dir, &want);
+            plan.layout = layout;
+            assert_int_equal(mu_shard_write(&plan, &patched), MU_OK);
+            read_whole(dir, &found);
+            assert_string_equal(fresh.name, patched.name);
+            assert_true(fresh.size == patched.size && found.len == want.len);
+            if (time(NULL) == second)
+                assert_string_equal(fresh.frame, patched.frame);
+            mu_shard_release(&fresh);
+            mu_shard_release(&patched);
+        } while (time(NULL) != second); /* a busy machine */
+        assert_memory_equal(want.data, found.data, want.len);
+    }
+    mu_log_level_set(MU_LOG_ERROR);
+    plan.run_id = "run-2";
+    assert_int_equal(mu_shard_write(&plan, &patched), MU_BUG);
+    mu_shard_layout_free(layout);
+    mu_buf_release(&want);
+    mu_buf_release(&found);
+    mu_remove_tree(dir);
+    free(dir);
+}
+
 static void the_memory_of_a_copy_does_not_depend_on_the_step(void **state)
 {
     (void)state;
@@ -141,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_gives_the_same_bytes),
+        cmocka_unit_test(one_layout_does_for_every_step),
         cmocka_unit_test(the_memory_of_a_copy_does_not_depend_on_the_step),
         cmocka_unit_test(a_copy_whose_volume_fails_leaves_no_file),
     };
