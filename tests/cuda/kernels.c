@@ -227,6 +227,12 @@ static void what_is_missing_is_said(void **state)
     if (kept_stand_in) {
         setenv("STAND_IN_CUDA", "driver=11040", 1);
         assert_said(mu_device_cuda_new(0, &other), MU_GPU, "knows CUDA 11.4");
+        setenv("STAND_IN_CUDA", "driver=12080", 1); /* 570: one of CUDA 12 does not know what CUDA 13 built */
+        assert_said(mu_device_cuda_new(0, &other), MU_GPU, "knows CUDA 12.8");
+        assert_said(mu_device_cuda_new(0, &other), MU_GPU, "install driver 580 or newer");
+        setenv("STAND_IN_CUDA", "driver=14010", 1); /* a newer one does */
+        assert_int_equal(mu_device_cuda_new(0, &other), MU_OK);
+        mu_device_close(other);
         if (was)
             setenv("STAND_IN_CUDA", was, 1);
         else

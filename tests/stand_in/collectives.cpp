@@ -324,6 +324,57 @@ static void different_calls_end_the_program(void **)
     assert_non_null(strstr(said.c_str(), "calls all-reduce of 8 elements"));
 }
 
+/* Rank 1 comes to its sums in turn, rank 0 to both at once. */
+static int rank_orders(int rank, int ranks, const ncclUniqueId &id)
+{
+    ncclComm_t comm, alone;
+    ncclUniqueId own;
+    cudaStream_t s, beside;
+    MUST(cudaSetDevice(rank) == cudaSuccess && cudaStreamCreate(&s) == cudaSuccess);
+    MUST(cudaStreamCreateWithFlags(&beside, cudaStreamNonBlocking) == cudaSuccess);
+    MUST(ncclCommInitRank(&comm, ranks, id, rank) == ncclSuccess);
+    MUST(ncclGetUniqueId(&own) == ncclSuccess && ncclCommInitRank(&alone, 1, own, 0) == ncclSuccess);
+    buffer<float> x(8, s), y(8, beside);
+    x.put(std::vector<float>(8, 1));
+    y.put(std::vector<float>(8, 1));
+    if (rank == 1)
+        sleep_ms(200);
+    MUST(ncclAllReduce(x.p, x.p, 8, ncclFloat, ncclSum, comm, s) == ncclSuccess);
+    if (getenv("IN_TURN"))
+        MUST(cudaStreamSynchronize(s) == cudaSuccess);
+    MUST(ncclAllReduce(y.p, y.p, 8, ncclFloat, ncclSum, alone, beside) == ncclSuccess);
+    MUST(cudaStreamSynchronize(s) == cudaSuccess && cudaStreamSynchronize(beside) == cudaSuccess);
+    return 0;
+}
+
+/* An NCCL before 2.26 and two communicators of a device at once. */
+static void an_old_library_wants_one_after_the_other(void **)
+{
+    static const struct {
+        const char *version, *in_turn;
+        bool ends;
+    } cases[] = {{"22503", NULL, true}, {"22503", "1", false}, {"22600", NULL, false}};
+    for (const auto &one : cases) {
+        ncclUniqueId id;
+        int version, status;
+        setenv("NCCL_STAND_IN_VERSION", one.version, 1);
+        if (one.in_turn)
+            setenv("IN_TURN", one.in_turn, 1);
+        NC(ncclGetVersion(&version));
+        assert_int_equal(version, atoi(one.version));
+        NC(ncclGetUniqueId(&id));
+        child a = start_rank("orders", 0, 2, id), b = start_rank("orders", 1, 2, id);
+        std::string said = wait_self(a.pid, a.errors, &status);
+        assert_int_equal(strstr(said.c_str(), "two communicators are in flight") != NULL, one.ends);
+        assert_int_equal(status != 0, one.ends);
+        if (one.ends)
+            kill(b.pid, SIGKILL); /* the other waits for it */
+        wait_self(b.pid, b.errors, &status);
+        unsetenv("IN_TURN");
+        unsetenv("NCCL_STAND_IN_VERSION");
+    }
+}
+
 static void two_ranks_of_one_device_are_refused(void **)
 {
     ncclUniqueId id;
@@ -349,7 +400,11 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int rank, int ranks, const ncclUniqueId &id);
-    } roles[] = {{"works", rank_works}, {"sums", rank_sums}, {"dies", rank_dies}, {"differs", rank_differs}};
+    } roles[] = {{"works", rank_works},
+                 {"sums", rank_sums},
+                 {"dies", rank_dies},
+                 {"differs", rank_differs},
+                 {"orders", rank_orders}};
     for (const auto &role : roles)
         if (argc == 5 && strcmp(argv[1], role.name) == 0)
             return role.run(atoi(argv[2]), atoi(argv[3]), unhex(argv[4]));
@@ -360,6 +415,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_dead_rank_is_a_hang_that_abort_ends, make_stream, free_stream),
         cmocka_unit_test_setup_teardown(a_dead_rank_may_be_told, make_stream, free_stream),
         cmocka_unit_test(different_calls_end_the_program),
+        cmocka_unit_test(an_old_library_wants_one_after_the_other),
         cmocka_unit_test(two_ranks_of_one_device_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,9 +2,12 @@
 #include "runtime.h"
 
 #include <memory>
+#include <sstream>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <string>
+#include <vector>
 
 static thread_local int current_device;
 static thread_local cudaError_t last_error;
@@ -15,9 +18,55 @@ static long option_number(const char *word, long otherwise)
     return text ? strtol(text, NULL, 10) : otherwise;
 }
 
+static std::string uuid_text(int card)
+{
+    char text[64];
+    snprintf(text, sizeof text, "GPU-7374616e-642d-696e-0000-%012x", card);
+    return text;
+}
+
+/* The cards that CUDA_VISIBLE_DEVICES names (CUDA C++ Programming Guide, "CUDA Environment Variables"): indices, UUIDs
+ * or beginnings of them, or one part of a card (MIG-<UUID>/<instance>/<instance>). What follows a name that is none is
+ * not seen. */
+static std::vector<int> visible(void)
+{
+    std::vector<int> cards;
+    int count = mu_stand_in_option("STAND_IN_CUDA", "none") ? 0 : (int)option_number("devices=", 8);
+    int first = (int)option_number("first=", 0);
+    const char *given = getenv("CUDA_VISIBLE_DEVICES");
+    if (!given) {
+        for (int i = 0; i < count; i++)
+            cards.push_back(first + i);
+        return cards;
+    }
+    std::stringstream list(given);
+    for (std::string word; std::getline(list, word, ',');) {
+        int found = -1;
+        bool part = word.compare(0, 4, "MIG-") == 0;
+        for (int i = 0; i < count; i++) {
+            std::string uuid = uuid_text(first + i);
+            if (part ? word.compare(4, uuid.size(), uuid) == 0
+                     : word == std::to_string(i) ||
+                           (word.size() > 4 && uuid.compare(0, word.size(), word) == 0))
+                found = first + i;
+        }
+        if (found < 0)
+            break;
+        cards.push_back(found);
+        if (part)
+            break;
+    }
+    return cards;
+}
+
 int mu_stand_in_device_count(void)
 {
-    return mu_stand_in_option("STAND_IN_CUDA", "none") ? 0 : (int)option_number("devices=", 8);
+    return (int)visible().size();
+}
+
+int mu_stand_in_card(int device)
+{
+    return visible().at((size_t)device);
 }
 
 int mu_stand_in_capability(void)
@@ -193,7 +242,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
     memset(p, 0, sizeof *p);
     snprintf(p->name, sizeof p->name, "Stand-in");
     memcpy(p->uuid.bytes, "stand-in", 8);
-    p->uuid.bytes[15] = (char)device;
+    p->uuid.bytes[15] = (char)mu_stand_in_card(device);
     p->totalGlobalMem = mu_stand_in_memory_size();
     p->sharedMemPerBlock = 48 << 10;
     p->sharedMemPerBlockOptin = (size_t)shared_limit(mu_stand_in_capability()) << 10;
@@ -209,7 +258,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
     p->multiProcessorCount = 4;
     p->maxThreadsPerMultiProcessor = 2048;
     p->l2CacheSize = 4 << 20;
-    p->pciBusID = device + 1;
+    p->pciBusID = mu_stand_in_card(device) + 1;
     return cudaSuccess;
 }
 
@@ -251,7 +300,7 @@ cudaError_t cudaDeviceGetPCIBusId(char *text, int size, int device)
 {
     if (!inside(device))
         return mu_stand_in_error(cudaErrorInvalidDevice);
-    snprintf(text, (size_t)size, "0000:%02x:00.0", device + 1);
+    snprintf(text, (size_t)size, "0000:%02x:00.0", mu_stand_in_card(device) + 1);
     return cudaSuccess;
 }
 

@@ -128,6 +128,31 @@ static void the_environment_is_a_list(void **state)
     assert_false(mu_env_allowed("PATH", 4, true)); /* each host has its own */
 }
 
+/* Which devices a host lets us use is that host's matter: indices, UUIDs and parts of a card (MIG) alike. */
+static void visible_devices_stay_on_their_host(void **state)
+{
+    (void)state;
+    static const char *const value[] = {"0,1", "GPU-8f3a4e1c-0f52-1f3c-9a40-6a1b2c3d4e5f",
+                                        "MIG-0e8b4f6a-1f6d-5a7e-8d25-3f2b9c1d0e4a", ""};
+    static const char *const name[] = {"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"};
+    mu_args_t vars = {0};
+    clearenv();
+    setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", 1); /* says nothing of a host, and goes along */
+    for (size_t v = 0; v < sizeof value / sizeof *value; v++)
+        for (int major = 4; major <= 5; major++) {
+            for (size_t i = 0; i < sizeof name / sizeof *name; i++)
+                setenv(name[i], value[v], 1);
+            char *far = command(major, false, &vars), *near = command(major, true, &vars);
+            expect(far, "VISIBLE_DEVICES", false);
+            expect(far, "-x CUDA_DEVICE_ORDER", true);
+            expect(near, "-x CUDA_VISIBLE_DEVICES", true);
+            expect(near, "-x NVIDIA_VISIBLE_DEVICES", true);
+            free(far);
+            free(near);
+        }
+    clearenv();
+}
+
 static bool slurm_goes_to_mpirun(bool local)
 {
     mu_args_t vars = {0}, env = {0};
@@ -406,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_with_a_domain_are_known),
         cmocka_unit_test(the_environment_is_a_list),
+        cmocka_unit_test(visible_devices_stay_on_their_host),
         cmocka_unit_test(mpirun_sees_no_allocation_unless_told_to_use_it),
         cmocka_unit_test(words_survive_a_shell),
         cmocka_unit_test(ranks_fill_hosts_in_order),

@@ -278,6 +278,41 @@ static void gpus_by_need(void **state)
     mu_preflight_free(report);
 }
 
+/* CUDA 12 runs with driver 525 and later, CUDA 13 with 580 and later; a muster without CUDA asks for none. */
+static void drivers_by_toolkit(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *cuda, *driver, *wanted; /* NULL: nothing is found */
+    } cases[] = {
+        {"13.0.88", "580.65.06", NULL},
+        {"13.0.88", "590.1", NULL},
+        {"13.0.88", "575.57.08", "580 or newer, for this muster's CUDA 13.0.88"},
+        {"13.1.80", "535.288.01", "580 or newer, for this muster's CUDA 13.1.80"},
+        {"12.4.131", "525.60.13", NULL},
+        {"12.9.86", "570.86.10", NULL},
+        {"12.4.131", "520.61.05", "525 or newer, for this muster's CUDA 12.4.131"},
+        {"", "470.256.02", NULL},
+    };
+    mu_preflight_want_t want = usual_want();
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        char gpu[256];
+        snprintf(gpu, sizeof gpu,
+                 "{\"state\": \"ok\", \"driver\": \"%s\", \"cuda\": \"%s\", \"devices\": []}",
+                 cases[c].driver, cases[c].cuda);
+        mu_preflight_report_t *report = judge("gpu", gpu, &want, NULL);
+        assert_int_equal(findings_of(report, "gpu.driver_old"), cases[c].wanted != NULL);
+        for (int i = 0; i < report->count; i++)
+            if (strcmp(report->finding[i].check, "gpu.driver_old") == 0) {
+                assert_int_equal(report->finding[i].host, 2);
+                assert_true(report->finding[i].fatal);
+                assert_string_equal(report->finding[i].wanted, cases[c].wanted);
+                assert_non_null(strstr(report->finding[i].found, cases[c].driver));
+            }
+        mu_preflight_free(report);
+    }
+}
+
 /* The third host's ports are RoCE without a GID: only the user's own index helps. */
 static void roce_needs_an_address(void **state)
 {
@@ -669,6 +704,7 @@ int main(void)
         cmocka_unit_test(each_check_fails),
         cmocka_unit_test(hosts_without_facts_fail),
         cmocka_unit_test(gpus_by_need),
+        cmocka_unit_test(drivers_by_toolkit),
         cmocka_unit_test(roce_needs_an_address),
         cmocka_unit_test(rdma_by_need),
         cmocka_unit_test(rdma_is_told),
