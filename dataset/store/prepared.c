@@ -171,7 +171,7 @@ static mu_status_t compare_split(const mu_dataset_t *ds, const char *own, const 
     double a[3], b[3];
     MU_TRY(mu_split_parse(own, a));
     MU_TRY(mu_split_parse(wanted, b));
-    if (memcmp(a, b, sizeof a) != 0)
+    if (a[0] != b[0] || a[1] != b[1] || a[2] != b[2])
         mu_warn("%s: was prepared with split '%s'; split '%s' changes nothing now", ds->path, own, wanted);
     return MU_OK;
 }

@@ -118,8 +118,8 @@ static int64_t cpu_ns(void)
 /* The share of the work that the thread with the most has. */
 static double largest_share(int64_t n, int64_t threads)
 {
-    int64_t units = (n + MU_WAY_GRAIN - 1) / MU_WAY_GRAIN;
-    return (double)((units + threads - 1) / threads) / (double)units;
+    int64_t units = (n + MU_WAY_GRAIN - 1) / MU_WAY_GRAIN, most = (units + threads - 1) / threads;
+    return (double)most / (double)units;
 }
 
 /* Seconds that the product takes: from the time of all threads on their cores, which other programs disturb little. */

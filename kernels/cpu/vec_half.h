@@ -17,6 +17,7 @@ static inline vec_h vec_to_bfloat16(vec_f x)
 {
     vec_u bits = (vec_u)x;
     vec_u rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    /* NOLINTNEXTLINE(misc-redundant-expression): NaN differs from itself */
     return __builtin_convertvector(vec_pick(x != x, bits >> 16 | 0x40, rounded), vec_h);
 }
 
@@ -35,6 +36,7 @@ static inline vec_h vec_to_half(vec_f x)
     vec_u small = (vec_u)((vec_f)size + 0.5F) - 0x3f000000;
     vec_u out = vec_pick((vec_i)(size < 0x38800000), small, normal);
     out = vec_pick((vec_i)(size >= 0x47800000), (vec_u){0} + 0x7c00, out);
+    /* NOLINTNEXTLINE(misc-redundant-expression) */
     out = vec_pick(x != x, (vec_u){0} + 0x7e00, out);
     return __builtin_convertvector(out | (bits >> 16 & 0x8000), vec_h);
 }

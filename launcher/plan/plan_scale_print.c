@@ -10,7 +10,8 @@ enum { SIZES = sizeof sizes / sizeof *sizes, INTERVALS = sizeof intervals / size
 /* Whole replicas; a batch that grows with their number. */
 static double tokens_a_second(const mu_plan_t *p, int64_t gpus, double step)
 {
-    return (double)p->tokens_a_step / (double)p->config->dp * (double)(gpus / p->scale.tp) / step;
+    int64_t replicas = gpus / p->scale.tp;
+    return (double)p->tokens_a_step / (double)p->config->dp * (double)replicas / step;
 }
 
 void mu_plan_scale_text(const mu_plan_t *p, mu_buf_t *out)

@@ -128,7 +128,7 @@ static void add_last_word(const char *text, mu_buf_t *out)
 mu_reason_t mu_ready_classify(int exit_code, const char *stderr_text, const char *noise, mu_buf_t *detail)
 {
     mu_buf_adds(detail, "");
-    if (exit_code != 255 && exit_code < 128)
+    if (exit_code < 128)
         return without_hello(exit_code, stderr_text, noise, detail);
     for (size_t i = 0; exit_code == 255 && i < sizeof of_ssh / sizeof *of_ssh; i++) {
         if (!strstr(stderr_text, of_ssh[i].said))

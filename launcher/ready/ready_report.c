@@ -11,9 +11,9 @@
 static const char *const fixes[MU_REASON_COUNT] = {
     [MU_REASON_NO_NAME] =
         "check its spelling, /etc/hosts and DNS; in Kubernetes a name appears when its pod is up",
-    [MU_REASON_NO_RESOLVER] = "check /etc/resolv.conf, and that the name server answers from here; in "
-                              "Kubernetes a name server without an "
-                              "upstream says so of a pod that is not up",
+    [MU_REASON_NO_RESOLVER] = ("check /etc/resolv.conf, and that the name server answers from here; in "
+                               "Kubernetes a name server without an "
+                               "upstream says so of a pod that is not up"),
     [MU_REASON_REFUSED] = "start sshd there, or give its port (port=2222 after the name in the hostfile)",
     [MU_REASON_NO_ANSWER] = "check that the host is up and that no firewall drops TCP to its sshd",
     [MU_REASON_NO_ROUTE] = "check the network: there is no way from here to its address",
@@ -24,11 +24,11 @@ static const char *const fixes[MU_REASON_COUNT] = {
     [MU_REASON_SLOW] = "look at the login shell's start files there: `ssh HOST true` should return at once",
     [MU_REASON_LOGIN] = "try: ssh HOST true",
     [MU_REASON_DENIED] =
-        "add this user's public key to ~/.ssh/authorized_keys there; then `ssh HOST true` works "
-        "without a password",
+        ("add this user's public key to ~/.ssh/authorized_keys there; then `ssh HOST true` works "
+         "without a password"),
     [MU_REASON_KEY_CHANGED] =
-        "if the host was set up anew: ssh-keygen -R HOST, then accept its new key; if not, "
-        "find out who answers there",
+        ("if the host was set up anew: ssh-keygen -R HOST, then accept its new key; if not, "
+         "find out who answers there"),
     [MU_REASON_KEY_UNKNOWN] = "add its key to known_hosts after comparing the fingerprint (ssh-keyscan HOST)",
     [MU_REASON_SSH_CONFIG] = "correct muster.ssh_args or ~/.ssh/config; `ssh -G HOST` says what is wrong",
     [MU_REASON_NO_SSH] = "install openssh-client on this machine",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # scripts/check-style refuses what it is there for: a circle between folders, an include of a folder above, a folder of
 # 31 sources, a dead link, a name of an environment variable outside the table, prose beyond column 120. And
-# check-circles: files that call each other.
+# check-circles: files that call each other; check-tidy: a mistake.
 . "$(dirname "$0")/lib.sh"
 tree=$scratch/tree
 mkdir "$tree" && tar -C "$MUSTER_SOURCE" --exclude='./build*' --exclude=.git -cf - . 2>/dev/null | tar -C "$tree" -xf -
@@ -54,3 +54,28 @@ for folder in common dataset kernels launcher worker; do ar rc "$scratch/lib/$fo
 (cd "$scratch" && ar rc lib/common/libmu_common.a two.c.o)
 expect_exit 1 "$MUSTER_SOURCE/scripts/check-circles" "$scratch/lib" 2>"$scratch/out"
 grep -q 'one.*two\|two.*one' "$scratch/out" || fail "$(cat "$scratch/out")"
+
+# check-tidy: a mistake that the compilers' warnings do not find
+mkdir "$scratch/tidy"
+cat >"$tree/common/planted.c" <<'END'
+#include <string.h>
+int mu_planted(const char *a, const char *b);
+int mu_planted(const char *a, const char *b)
+{
+    return strcmp(a, b) == -1;
+}
+END
+cat >"$scratch/tidy/compile_commands.json" <<END
+[{
+  "directory": "$tree",
+  "command": "cc -c common/planted.c",
+  "file": "$tree/common/planted.c"
+}]
+END
+code=0
+"$tree/scripts/check-tidy" "$scratch/tidy" >"$scratch/out" 2>&1 || code=$?
+case $code in
+77) echo "check-tidy: $(cat "$scratch/out")" ;;
+1) grep -q 'common/planted.c:5:.*suspicious' "$scratch/out" || fail "$(cat "$scratch/out")" ;;
+*) fail "check-tidy: exit $code, wanted 1: $(cat "$scratch/out")" ;;
+esac
