@@ -104,8 +104,7 @@ typedef struct mu_attention {
     double scale;     /* of the scores: 1 / sqrt(head_dim) */
     int64_t kv_heads; /* divides heads; 0: as many as heads */
     /* Borders between documents, a number a row [batch * seq]: a query sees the positions of its sequence from that
-     * one on, to its own. It never falls within a sequence. NULL: from 0 on. On devices with `borders`; a cache has
-     * none. */
+     * one on, to its own. It never falls within a sequence. NULL: from 0 on. A cache has none. */
     const int32_t *start;
     /* Of the probabilities, in forward and backward; NULL: none. `first` is the number of the first sequence, `column`
      * that of the first head, of `columns`: of sequence b, head h, query q and key k the element is
@@ -125,7 +124,7 @@ typedef struct mu_rotary {
     const float *table;
     int64_t rows, seq, first, heads, head_dim, dims;
     int64_t kv_heads;     /* as in mu_attention_t */
-    const int32_t *start; /* [rows], or NULL; on devices with `borders` */
+    const int32_t *start; /* [rows], or NULL */
 } mu_rotary_t;
 
 /* Norms of the queries and keys in `rows` lines of qkv, laid out as in mu_attention_t. */
@@ -182,8 +181,7 @@ typedef struct mu_device_ops {
     /* dtable[ids[r] - first] += dx[r], in the order of r. */
     void (*embedding_backward)(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *ids,
                                int64_t rows, int64_t hidden, int64_t first, int64_t count);
-    /* x[r] += table[first + r % seq - start[r]]; start [rows] may be NULL, which is 0 everywhere, and is so on devices
-     * without `borders` */
+    /* x[r] += table[first + r % seq - start[r]]; start [rows] may be NULL, which is 0 everywhere */
     void (*position_forward)(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *start,
                              int64_t rows, int64_t seq, int64_t first, int64_t hidden);
     /* dtable[r % seq - start[r]] += dx[r] */
@@ -307,7 +305,6 @@ struct mu_device {
     char description[128];    /* what bits depend on: "cpu, 2 threads, avx512, oneDNN 2.6.3" */
     char instruction_set[32]; /* of it: "avx512 with bf16", "sm_90" */
     int threads;
-    bool borders;   /* attention and positions know borders between documents: mu_attention_t.start */
     int64_t logits; /* that the head makes at a time: `most` of mu_model_logit_rows() */
     mu_memory_count_t memory[MU_MEM_KINDS], total;
     mu_status_t status;   /* first failure of an operation */

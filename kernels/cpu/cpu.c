@@ -134,7 +134,6 @@ mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)
     dev->ops = &cpu_ops;
     dev->threads = threads;
     dev->logits = MU_LOGITS_CPU;
-    dev->borders = true;
     dev->impl = cpu;
     char gemm[32];
     mu_gemm_version(gemm, sizeof gemm);

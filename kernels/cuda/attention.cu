@@ -20,6 +20,7 @@ typedef struct plain {
     mu_dtype_t type;
     lines_t q, k, v, out, dout, dq, dk, dv;
     float *lse, *delta, *unit;                  /* [batch][heads][queries] */
+    const int32_t *start;                       /* [batch][queries]: the first key that one sees; NULL: 0 */
     int64_t heads, group, queries, keys, first; /* heads of queries, to a key; query i sits at first + i */
     int dim;
     float scale;
@@ -49,6 +50,12 @@ __device__ static inline int64_t base(const plain_t &a, const lines_t &l, int64_
 {
     int64_t head = which % a.heads;
     return which / a.heads * l.batch + head / a.group * l.group + head % a.group * l.head;
+}
+
+/* The first key that a query of head `which` sees; of rows after the queries 0. */
+__device__ static inline int64_t first_key(const plain_t &a, int64_t which, int64_t query)
+{
+    return a.start && query < a.queries ? a.start[which / a.heads * a.queries + query] : 0;
 }
 
 /* Rows from .. from + TILE - 1 of head `which` of l into shared memory, zeros from row `count` on. */
@@ -108,32 +115,36 @@ template <int TILE> __global__ void plain_forward(plain_t a)
     int64_t from = (int64_t)(gridDim.x - 1 - blockIdx.x) * TILE; /* long rows first */
     int64_t position = a.first + from + row;
     int64_t end = a.first + from + TILE < a.keys ? a.first + from + TILE : a.keys;
+    int64_t since = first_key(a, blockIdx.y, from + row),
+            begin = first_key(a, blockIdx.y, from) / TILE * TILE;
     float own[MAX_OWN], max = -INFINITY, sum = 0;
     for (int i = 0; i < MAX_OWN; i++)
         own[i] = 0;
     load_tile<TILE>(q, a, a.q, blockIdx.y, from, a.queries);
-    for (int64_t key = 0; key < end; key += TILE) {
+    for (int64_t key = begin; key < end; key += TILE) {
         __syncthreads(); /* nobody reads the last values any more */
         load_tile<TILE>(kv, a, a.k, blockIdx.y, key, a.keys);
         __syncthreads();
         float score[TILE / SHARE], top = max;
         for (int j = 0; j < TILE / SHARE; j++) {
             int64_t other = key + share + SHARE * j;
-            score[j] = other <= position && other < a.keys
+            score[j] = other <= position && other >= since && other < a.keys
                            ? a.scale * dot(q + row * width, kv + (share + SHARE * j) * width, a.dim)
                            : -INFINITY;
             top = fmaxf(top, score[j]);
         }
         for (int lane = SHARE / 2; lane > 0; lane /= 2)
             top = fmaxf(top, __shfl_xor_sync(MU_FULL, top, lane));
-        float shrink = expf(max - top), part = 0; /* key 0 is seen by all, so top is finite */
+        float old = max, part = 0;
+        max = top;
+        top = top == -INFINITY ? 0 : top; /* the row has seen no key of its document yet */
+        float shrink = expf(old - top);
         for (int j = 0; j < TILE / SHARE; j++) {
             score[j] = expf(score[j] - top);
             part += score[j];
             p[row * (TILE + 1) + share + SHARE * j] = score[j];
         }
         sum = sum * shrink + share_sum(part);
-        max = top;
         for (int i = 0; i < MAX_OWN; i++)
             own[i] *= shrink;
         __syncthreads();
@@ -159,19 +170,20 @@ template <int TILE> __global__ void plain_backward_q(plain_t a)
     int64_t from = (int64_t)(gridDim.x - 1 - blockIdx.x) * TILE, i = from + row;
     int64_t end = from + TILE < a.keys ? from + TILE : a.keys;
     bool there = i < a.queries;
+    int64_t since = first_key(a, blockIdx.y, i), begin = first_key(a, blockIdx.y, from) / TILE * TILE;
     float lse = there ? a.lse[blockIdx.y * a.queries + i] : 0, total = 0, delta = 0, own[MAX_OWN];
     for (int c = 0; c < MAX_OWN; c++)
         own[c] = 0;
     load_tile<TILE>(q, a, a.q, blockIdx.y, from, a.queries);
     load_tile<TILE>(g, a, a.dout, blockIdx.y, from, a.queries);
     for (int pass = 0; pass < 2; pass++) {
-        for (int64_t key = 0; key < end; key += TILE) {
+        for (int64_t key = begin; key < end; key += TILE) {
             __syncthreads();
             load_tile<TILE>(k, a, a.k, blockIdx.y, key, a.keys);
             load_tile<TILE>(v, a, a.v, blockIdx.y, key, a.keys);
             __syncthreads();
             for (int j = share; j < TILE; j += SHARE) {
-                bool seen = there && key + j <= i;
+                bool seen = there && key + j <= i && key + j >= since;
                 float p = seen ? expf(a.scale * dot(q + row * width, k + j * width, a.dim) - lse) : 0;
                 float dp = dot(g + row * width, v + j * width, a.dim);
                 if (pass == 0) {
@@ -216,13 +228,14 @@ template <int TILE> __global__ void plain_backward_kv(plain_t a)
     for (int64_t head = first; head < first + a.group; head++) {
         const float *lse = a.lse + head * a.queries, *delta = a.delta + head * a.queries,
                     *unit = a.unit + head * a.queries;
-        for (int64_t query = from; query < a.queries; query += TILE) {
+        for (int64_t query = from; query < a.queries && first_key(a, head, query) < from + TILE;
+             query += TILE) {
             __syncthreads();
             load_tile<TILE>(q, a, a.q, head, query, a.queries);
             load_tile<TILE>(g, a, a.dout, head, query, a.queries);
             __syncthreads();
             for (int i = share; i < TILE; i += SHARE) {
-                bool seen = query + i < a.queries && j <= query + i;
+                bool seen = query + i < a.queries && j <= query + i && j >= first_key(a, head, query + i);
                 float weight = 0, gradient = 0;
                 if (seen) {
                     float score = a.scale * dot(k + row * width, q + i * width, a.dim);
@@ -314,6 +327,7 @@ static plain_t plain(mu_array_t qkv, const mu_attention_t *s)
     a.heads = s->heads;
     a.group = group_of(s);
     a.queries = a.keys = s->seq;
+    a.start = s->start;
     a.dim = (int)s->head_dim;
     a.scale = (float)s->scale;
     return a;

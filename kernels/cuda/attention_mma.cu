@@ -20,7 +20,10 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) forw
     const T *q = (const T *)h.qkv + b * h.seq * apart + query_at(h, head), *k = q + key_after(h, head),
             *v = k + h.dim;
     copy_tile<ROWS, T, D>(sq, q, from, apart, h);
-    copy_tile<KEYS, T, D>(sk, k, 0, apart, h);
+    int begin = first_key(h, b, from) / KEYS * KEYS; /* what lies before is seen by no row */
+    int least = first_key(h, b, own),
+        most = first_key(h, b, own + 16 * M < h.seq ? own + 16 * M - 1 : h.seq - 1);
+    copy_tile<KEYS, T, D>(sk, k, begin, apart, h);
     mu_copy_commit();
     float o[M][D / 8][4] = {}, s[M][N][4], max[M][2], sum[M][2], c = h.scale * LOG2E;
     MU_UNROLL
@@ -28,8 +31,8 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) forw
         max[i / 2][i % 2] = -INFINITY;
         sum[i / 2][i % 2] = 0;
     }
-    for (int key = 0; key < end; key += KEYS) {
-        bool seen = key < own + 16 * M; /* by a row of this warp */
+    for (int key = begin; key < end; key += KEYS) {
+        bool seen = key < own + 16 * M && key + KEYS > least; /* by a row of this warp */
         mu_copy_wait<0>();
         __syncthreads();
         copy_tile<KEYS, T, D>(sv, v, key, apart, h);
@@ -52,15 +55,28 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) forw
                         if (key + column_of(n, i, lane) > own + row_of(m, i, lane))
                             s[m][n][i] = -INFINITY;
         }
+        if (key < most) {
+            MU_UNROLL
+            for (int m = 0; m < M; m++)
+                for (int half = 0; half < 2; half++) {
+                    int since = first_key(h, b, own + row_of(m, 2 * half, lane));
+                    for (int n = 0; n < N; n++)
+                        for (int i = 2 * half; i < 2 * half + 2; i++)
+                            if (key + column_of(n, i, lane) < since)
+                                s[m][n][i] = -INFINITY;
+                }
+        }
         MU_UNROLL
         for (int m = 0; m < M; m++)
             for (int half = 0; half < 2; half++) {
                 float top = max[m][half];
                 for (int n = 0; n < N; n++)
                     top = fmaxf(top, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
-                top = row_max(top); /* finite: key 0 is seen by all */
-                float shrink = mu_exp2((max[m][half] - top) * c), part = 0;
+                top = row_max(top);
+                float old = max[m][half];
                 max[m][half] = top;
+                top = top == -INFINITY ? 0 : top; /* the row has seen no key of its document yet */
+                float shrink = mu_exp2((old - top) * c), part = 0;
                 for (int n = 0; n < N; n++)
                     for (int i = 2 * half; i < 2 * half + 2; i++) {
                         s[m][n][i] = mu_exp2(s[m][n][i] * c - top * c);

@@ -39,8 +39,11 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
     const T *out = (const T *)h.out + (b * h.seq * h.heads + head) * h.dim;
     copy_tile<ROWS, T, D>(sq, q, from, apart, h);
     copy_tile<ROWS, T, D>(sg, g, from, line, h);
-    copy_tile<K, T, D>(passing_k, k, 0, apart, h);
-    copy_tile<K, T, D>(passing_v, v, 0, apart, h);
+    int begin = first_key(h, b, from) / K * K; /* what lies before is seen by no row */
+    int least = first_key(h, b, own),
+        most = first_key(h, b, own + 16 * M < h.seq ? own + 16 * M - 1 : h.seq - 1);
+    copy_tile<K, T, D>(passing_k, k, begin, apart, h);
+    copy_tile<K, T, D>(passing_v, v, begin, apart, h);
     mu_copy_commit();
     float lse[M][2], delta[M][2], o[M][D / 8][4] = {}, c = h.scale * LOG2E;
     MU_UNROLL
@@ -55,7 +58,7 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
                 h.delta[at] = delta[m][half];
         }
     int turn = 0;
-    for (int key = 0; key < end; key += K, turn ^= 1) {
+    for (int key = begin; key < end; key += K, turn ^= 1) {
         mu_copy_wait<0>();
         __syncthreads(); /* this tile is here, and the one before is done with */
         const T *sk = passing_k + turn * K * W, *sv = passing_v + turn * K * W;
@@ -64,7 +67,7 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
             copy_tile<K, T, D>(passing_v + (turn ^ 1) * K * W, v, key + K, apart, h);
             mu_copy_commit();
         }
-        if (key >= own + 16 * M)
+        if (key >= own + 16 * M || key + K <= least)
             continue; /* seen by no row of this warp */
         float s[M][N][4], dp[M][N][4];
         rows_by_rows<M, N, T, D>(s, sq + warp * 16 * M * W, sk, lane);
@@ -81,6 +84,17 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
                     for (int i = 0; i < 4; i++)
                         if (key + column_of(n, i, lane) > own + row_of(m, i, lane))
                             s[m][n][i] = 0;
+        }
+        if (key < most) {
+            MU_UNROLL
+            for (int m = 0; m < M; m++)
+                for (int half = 0; half < 2; half++) {
+                    int since = first_key(h, b, own + row_of(m, 2 * half, lane));
+                    for (int n = 0; n < N; n++)
+                        for (int i = 2 * half; i < 2 * half + 2; i++)
+                            if (key + column_of(n, i, lane) < since)
+                                s[m][n][i] = 0;
+                }
         }
         scores_by_rows<M, N, T, D>(o, s, sk, lane);
     }
@@ -144,8 +158,9 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
     int turn = 0, left = h.group; /* heads that have not passed */
     for (int tile = from, next; left > 0; tile = next, turn ^= 1) {
         mu_copy_wait<0>();
-        __syncthreads();               /* this tile is here, and the one before is done with */
-        bool last = tile + Q >= h.seq; /* of its head */
+        __syncthreads(); /* this tile is here, and the one before is done with */
+        /* of its head: the queries after it see no key of this block */
+        bool last = tile + Q >= h.seq || first_key(h, b, tile + Q) >= from + ROWS;
         next = last ? from : tile + Q;
         if (last) {
             q += h.dim;
@@ -158,7 +173,7 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
             mu_copy_commit();
         }
         for (int query = tile; query < tile + Q; query += 8 * N) {
-            if (query + 8 * N <= own || query >= h.seq)
+            if (query + 8 * N <= own || query >= h.seq || first_key(h, b, query) >= own + 16 * M)
                 continue; /* they see no key of this warp */
             const T *sq = passing_q + (turn * Q + query - tile) * W;
             const T *sg = passing_g + (turn * Q + query - tile) * W;
@@ -175,10 +190,13 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
             for (int j = 0; j < 2 * N; j++) {
                 int at = query + column_of(j / 2, j % 2, lane);
                 float minus = at < h.seq ? lse[at] * LOG2E : INFINITY, mean = at < h.seq ? delta[at] : 0;
+                int since = first_key(h, b, at);
                 for (int i = 0; i < 2 * M; i++) {
                     float *x = &p[i / 2][j / 2][i % 2 * 2 + j % 2], *y = &ds[i / 2][j / 2][i % 2 * 2 + j % 2];
                     *x = mu_exp2(*x * c - minus);
                     if (query < own + 16 * M - 1 && own + row_of(i / 2, i % 2 * 2, lane) > at)
+                        *x = 0;
+                    if (own + row_of(i / 2, i % 2 * 2, lane) < since)
                         *x = 0;
                     if constexpr (K_TOO)
                         *y = *x * (*y - mean);

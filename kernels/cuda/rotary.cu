@@ -12,7 +12,8 @@ template <class T, int N> __global__ void turn(T *qkv, mu_rotary_t r, float sign
             row = i / (turned * pieces * r.kv_heads);
     if (row >= r.rows)
         return;
-    const float *cosines = r.table + (r.first + row % r.seq) * r.dims + at;
+    int64_t position = r.first + row % r.seq - (r.start ? r.start[row] : 0);
+    const float *cosines = r.table + position * r.dims + at;
     T *x = qkv + ((row * r.kv_heads + group) * (turned + 1) + part) * r.head_dim + at;
     mu_pack<T, N> a = mu_load<T, N>(x), b = mu_load<T, N>(x + half);
     for (int k = 0; k < N; k++) {

@@ -124,13 +124,11 @@ __global__ void embed_backward(float *dtable, const T *dx, const int32_t *ids, c
         mu_store_floats(dtable + id * hidden + c, sum);
 }
 
-void mu_cuda_embedding_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *ids,
-                                int64_t rows, int64_t hidden, int64_t first, int64_t count)
+/* dtable[ids[r] - first] += dx[r]; where: [2][count], scratch. */
+static void add_rows(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *ids, int32_t *where,
+                     int64_t rows, int64_t hidden, int64_t first, int64_t count)
 {
-    int32_t *first_row = (int32_t *)mu_cuda_scratch(dev, 2 * count * (int64_t)sizeof *first_row);
-    if (!first_row)
-        return;
-    int32_t *occurs = first_row + count;
+    int32_t *first_row = where, *occurs = where + count;
     MU_LAUNCH(forget_rows, mu_grid(mu_blocks(count, THREADS)), THREADS, 0, mu_stream(dev), first_row, occurs,
               count, (int32_t)rows);
     MU_LAUNCH(count_rows, mu_grid(mu_blocks(rows, THREADS)), THREADS, 0, mu_stream(dev), first_row, occurs,
@@ -147,32 +145,41 @@ void mu_cuda_embedding_backward(mu_device_t *dev, float *dtable, mu_array_t dx, 
                       mu_stream(dev), dtable, (const T *)dx.data, ids, first_row, occurs, rows, hidden, first,
                       count);
     });
+}
+
+void mu_cuda_embedding_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *ids,
+                                int64_t rows, int64_t hidden, int64_t first, int64_t count)
+{
+    int32_t *where = (int32_t *)mu_cuda_scratch(dev, 2 * count * (int64_t)sizeof *where);
+    if (where)
+        add_rows(dev, dtable, dx, ids, where, rows, hidden, first, count);
     mu_cuda_check(dev, "embedding backward");
 }
 
 /* --- positions --- */
 
 template <class T, int N>
-__global__ void position(T *x, const T *table, int64_t seq, int64_t first, int64_t hidden)
+__global__ void position(T *x, const T *table, const int32_t *start, int64_t seq, int64_t first,
+                         int64_t hidden)
 {
     int64_t r = blockIdx.x, c = column<N>();
     if (c >= hidden)
         return;
     mu_pack<T, N> v = mu_load<T, N>(x + r * hidden + c),
-                  p = mu_load<T, N>(table + (first + r % seq) * hidden + c);
+                  p = mu_load<T, N>(table + (first + r % seq - (start ? start[r] : 0)) * hidden + c);
     for (int k = 0; k < N; k++)
         v.v[k] += p.v[k];
     mu_store(x + r * hidden + c, v);
 }
 
-void mu_cuda_position_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *, int64_t rows,
-                              int64_t seq, int64_t first, int64_t hidden)
+void mu_cuda_position_forward(mu_device_t *dev, mu_array_t x, mu_array_t table, const int32_t *start,
+                              int64_t rows, int64_t seq, int64_t first, int64_t hidden)
 {
     by_rows(x.type, rows, hidden, {x.data, table.data}, [&](auto t, auto each, int threads, dim3 grid) {
         using T = decltype(t);
         constexpr int N = decltype(each)::value;
-        MU_LAUNCH((position<T, N>), grid, threads, 0, mu_stream(dev), (T *)x.data, (const T *)table.data, seq,
-                  first, hidden);
+        MU_LAUNCH((position<T, N>), grid, threads, 0, mu_stream(dev), (T *)x.data, (const T *)table.data,
+                  start, seq, first, hidden);
     });
     mu_cuda_check(dev, "positions");
 }
@@ -190,14 +197,36 @@ __global__ void position_backward(float *dtable, const T *dx, int64_t rows, int6
     dtable[blockIdx.x * hidden + c] = sum;
 }
 
-void mu_cuda_position_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *, int64_t rows,
-                               int64_t seq, int64_t hidden)
+__global__ void number_positions(int32_t *positions, const int32_t *start, int64_t rows, int64_t seq)
 {
-    mu_by_type(dx.type, [&](auto t) {
-        using T = decltype(t);
-        MU_LAUNCH(position_backward<T>, mu_grid(mu_min_i64(rows, seq), mu_blocks(hidden, THREADS)), THREADS,
-                  0, mu_stream(dev), dtable, (const T *)dx.data, rows, seq, hidden);
-    });
+    int64_t r = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (r < rows)
+        positions[r] = (int32_t)(r % seq) - start[r];
+}
+
+/* Positions that begin anew may be those of any rows: as ids of an embedding. */
+static void add_numbered(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *start, int64_t rows,
+                         int64_t seq, int64_t hidden)
+{
+    int32_t *positions = (int32_t *)mu_cuda_scratch(dev, (rows + 2 * seq) * (int64_t)sizeof *positions);
+    if (!positions)
+        return;
+    MU_LAUNCH(number_positions, mu_grid(mu_blocks(rows, THREADS)), THREADS, 0, mu_stream(dev), positions,
+              start, rows, seq);
+    add_rows(dev, dtable, dx, positions, positions + rows, rows, hidden, 0, seq);
+}
+
+void mu_cuda_position_backward(mu_device_t *dev, float *dtable, mu_array_t dx, const int32_t *start,
+                               int64_t rows, int64_t seq, int64_t hidden)
+{
+    if (start)
+        add_numbered(dev, dtable, dx, start, rows, seq, hidden);
+    else
+        mu_by_type(dx.type, [&](auto t) {
+            using T = decltype(t);
+            MU_LAUNCH(position_backward<T>, mu_grid(mu_min_i64(rows, seq), mu_blocks(hidden, THREADS)),
+                      THREADS, 0, mu_stream(dev), dtable, (const T *)dx.data, rows, seq, hidden);
+        });
     mu_cuda_check(dev, "positions backward");
 }
 

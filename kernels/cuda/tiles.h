@@ -25,6 +25,7 @@ typedef struct heads {
     const void *qkv, *dout; /* [tokens][heads / group][group queries, k, v][dim], [tokens][heads][dim] */
     void *out, *dqkv;       /* out is read on the way back */
     float *lse, *delta;     /* [batch][heads][seq] */
+    const int32_t *start;   /* [batch][seq]: the first key that a query sees, never falling; NULL: 0 */
     int seq, heads, group, dim;
     float scale;
 } heads_t;
@@ -42,6 +43,12 @@ __device__ static inline int64_t query_at(const heads_t &h, int head)
 __device__ static inline int64_t key_after(const heads_t &h, int head)
 {
     return (int64_t)(h.group - head % h.group) * h.dim;
+}
+
+/* The first key that a query of sequence b sees; of rows after the sequence 0. */
+__device__ static inline int first_key(const heads_t &h, int64_t b, int query)
+{
+    return h.start && query < h.seq ? h.start[b * h.seq + query] : 0;
 }
 
 static constexpr float LOG2E = 1.44269504F;
@@ -250,6 +257,7 @@ static inline heads_t heads_of(mu_array_t qkv, const mu_attention_t *s)
 {
     heads_t h = {};
     h.qkv = qkv.data;
+    h.start = s->start;
     h.seq = (int)s->seq;
     h.heads = (int)s->heads;
     h.group = (int)(s->heads / mu_attention_kv_heads(s));

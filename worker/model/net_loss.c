@@ -42,14 +42,8 @@ static mu_status_t put_borders(mu_net_t *net, const int32_t *tokens, int64_t bat
         }
     net->attention_start = net->position_start = NULL;
     mu_status_t status = MU_OK;
-    if (inside && !net->dev->borders)
-        status = mu_fail(
-            MU_CONFIG,
-            "documents with borders inside a sample: this device (%s) does not compute attention within "
-            "documents: set pack_impl to packed, or muster.device to cpu",
-            net->dev->description);
     void *p = net->start;
-    if (status == MU_OK && inside && !p)
+    if (inside && !p)
         status = mu_net_get_memory(net, MU_MEM_WORKSPACE, bytes, &p);
     net->start = p;
     if (status == MU_OK && inside) {

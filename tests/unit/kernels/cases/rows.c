@@ -39,10 +39,39 @@ static void embedding_at(int64_t hidden)
     assert_near_float(get_floats(dp, SEQ * hidden), want_p, SEQ * hidden, 1e-6);
 }
 
+/* Positions that begin again within a sequence. */
+static void positions_at(int64_t hidden)
+{
+    enum { ROWS = 60, SEQ = 30 };
+    float *x = noisy(ROWS * hidden, 1), *table = noisy(SEQ * hidden, 1), *dx = noisy(ROWS * hidden, 1),
+          *dtable = noisy(SEQ * hidden, 1);
+    double *want = doubles(ROWS * hidden), *want_d = doubles(SEQ * hidden);
+    int32_t start[ROWS];
+    for (int64_t i = 0; i < SEQ * hidden; i++)
+        want_d[i] = (double)dtable[i];
+    for (int r = 0; r < ROWS; r++) {
+        int t = r % SEQ;
+        start[r] = r < SEQ ? t / 11 * 11 : t < 7 ? 0 : 7;
+        for (int64_t i = 0; i < hidden; i++) {
+            want[r * hidden + i] = (double)x[r * hidden + i] + (double)table[(t - start[r]) * hidden + i];
+            want_d[(t - start[r]) * hidden + i] += (double)dx[r * hidden + i];
+        }
+    }
+    const int32_t *starts = put_ints(start, ROWS);
+    mu_array_t sum = put(x, ROWS * hidden);
+    float *dt = put_floats(dtable, SEQ * hidden);
+    op->position_forward(dev, sum, put(table, SEQ * hidden), starts, ROWS, SEQ, 0, hidden);
+    assert_near(get(sum, ROWS * hidden), want, ROWS * hidden, 1e-6, 1);
+    op->position_backward(dev, dt, put(dx, ROWS * hidden), starts, ROWS, SEQ, hidden);
+    assert_near_float(get_floats(dt, SEQ * hidden), want_d, SEQ * hidden, 1e-6);
+}
+
 void embedding_test(void)
 {
     embedding_at(37);
     embedding_at(64);
+    positions_at(37);
+    positions_at(64);
 }
 
 typedef struct norm {

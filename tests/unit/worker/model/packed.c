@@ -164,30 +164,6 @@ static void nothing_crosses_a_border(void **state)
     mu_comm_free(tp);
 }
 
-/* A device that cannot refuses. */
-static void borders_need_a_device_that_knows_them(void **state)
-{
-    mu_model_t model = model_of(MU_POSITION_ROTARY);
-    mu_net_options_t options = {
-        .micro_batch = 1, .reset_attention = true, .reset_positions = true, .eod = -1};
-    mu_comm_t *tp = mu_comm_self("tp");
-    mu_device_t *dev;
-    mu_net_t *net;
-    int32_t sample[ROOM];
-    (void)state;
-    assert_int_equal(mu_device_cpu_new(1, &dev), MU_OK);
-    dev->borders = false;
-    assert_int_equal(mu_net_new(dev, &model, tp, &options, &net), MU_OK);
-    fill(sample, packed_as[0]);
-    assert_int_equal(mu_net_forward_loss(net, sample, 1), MU_CONFIG);
-    for (int t = 0; t < ROOM; t++)
-        sample[t] = mu_token_id(sample[t]) | (t % 2 ? MU_TOKEN_UNCOUNTED : 0); /* masks alone are fine */
-    assert_int_equal(mu_net_forward_loss(net, sample, 1), MU_OK);
-    mu_net_free(net);
-    mu_device_close(dev);
-    mu_comm_free(tp);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,7 +171,6 @@ int main(void)
         cmocka_unit_test(rotary_and_grouped_queries),
         cmocka_unit_test(sixteen_bits),
         cmocka_unit_test(nothing_crosses_a_border),
-        cmocka_unit_test(borders_need_a_device_that_knows_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
