@@ -5,6 +5,26 @@
 #include "tests/unit/common/checkpoint/checkpoint_help.h"
 #include "worker/train/checkpoint_transaction.h"
 
+/* Of both workers: made before the first save, as a run does. */
+static mu_shard_layout_t *attempt_layouts[2];
+
+static inline mu_status_t make_layouts(void)
+{
+    save_t save = {.model = tiny_model(), .tp = 1, .dp = 2, .weights_only = true};
+    int64_t salt = 0;
+    for (int w = 0; w < 2; w++) {
+        mu_shard_plan_t plan = save_plan(&save, "", w, &salt);
+        MU_TRY(mu_shard_layout_make(&plan, &attempt_layouts[w]));
+    }
+    return MU_OK;
+}
+
+static inline void free_layouts(void)
+{
+    for (int w = 0; w < 2; w++)
+        mu_shard_layout_free(attempt_layouts[w]);
+}
+
 /* One checkpoint as a run makes it beside its steps: two threads write copies, their lists reach the controller as
  * messages, a thread of the controller commits and prunes to one. */
 static inline mu_status_t save_beside(const save_t *save)
@@ -48,7 +68,8 @@ static inline mu_status_t run_attempt(const char *dir, int64_t step, int attempt
                    .weights_only = true,
                    .best = true,
                    .background = background,
-                   .block = background ? 8192 : 4096};
+                   .block = background ? 8192 : 4096,
+                   .layouts = attempt_layouts};
     MU_TRY(mu_checkpoint_clean(save.dir));
     if (!background) {
         MU_TRY(save_checkpoint(&save));

@@ -42,7 +42,8 @@ static inline void start_over(void)
                    .step = 1,
                    .salt = OLD,
                    .attempt = 1,
-                   .weights_only = true};
+                   .weights_only = true,
+                   .layouts = attempt_layouts};
     assert_int_equal(mu_remove_tree(dir), MU_OK);
     assert_int_equal(mu_make_dirs(dir, 0), MU_OK);
     assert_int_equal(save_checkpoint(&save), MU_OK);
@@ -105,13 +106,14 @@ static inline int begin(void **state)
         setenv("TMPDIR", "/dev/shm", 0);
     dir = scratch_dir();
     mu_log_sink_set(quiet, NULL);
-    return 0;
+    return make_layouts() == MU_OK ? 0 : -1;
 }
 
 static inline int end(void **state)
 {
     (void)state;
     mu_log_sink_set(NULL, NULL);
+    free_layouts();
     mu_remove_tree(dir);
     free(dir);
     return 0;

@@ -82,6 +82,7 @@ typedef struct save {
     bool background; /* by copies that two threads write while the values change */
     size_t block;    /* of mu_shard_plan_t */
     const char *tokenizer;
+    mu_shard_layout_t *const *layouts; /* of each worker, as a run keeps them; NULL: one for each file */
 } save_t;
 
 static inline mu_checkpoint_info_t save_info(const save_t *save)
@@ -122,7 +123,8 @@ static inline mu_shard_plan_t save_plan(const save_t *save, const char *tmp, int
                              .attempt = save->attempt,
                              .read = source_values,
                              .arg = salt,
-                             .block = save->block};
+                             .block = save->block,
+                             .layout = save->layouts ? save->layouts[worker] : NULL};
 }
 
 /* What the controller gets is what a worker packed. */
