@@ -49,11 +49,10 @@ void mu_ids_add(mu_ids_t *ids, int32_t id);
  * them. free with mu_tokenizer_free(). Errors: MU_NOINPUT (absent), MU_DATA (damaged, or asks for what is not
  * supported here; the message names the file and the thing), MU_IO. */
 mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out);
-/* GPT-2's two files under any names; <|endoftext|> is a special token, as in GPT-2. Errors: as above. */
-mu_status_t mu_tokenizer_load_gpt2(const char *vocab_path, const char *merges_path, mu_tokenizer_t **out);
-/* As a configuration names it: `merges` is GPT-2's second file, or NULL. Where `vocab` is a whole tokenizer all the
- * same, `merges` is left out with a warning. Errors: as above. */
-mu_status_t mu_tokenizer_load_files(const char *vocab, const char *merges, mu_tokenizer_t **out);
+/* As a configuration names it: `merges` is GPT-2's second file under any name, or NULL, and `path` as above;
+ * <|endoftext|> is a special token then, as in GPT-2. Where `path` is a whole tokenizer all the same, `merges` is left
+ * out with a warning. Errors: as above. */
+mu_status_t mu_tokenizer_load_files(const char *path, const char *merges, mu_tokenizer_t **out);
 /* The tokenizer.json that `path` is or, as a directory, holds: NULL when it is GPT-2's pair. free() it. Errors: as
  * above. */
 mu_status_t mu_tokenizer_whole(const char *path, char **out);

@@ -158,9 +158,9 @@ static mu_status_t read_tokenizer(mu_tokenizer_t *tok, const char *path, json_t 
     return mu_tokenizer_finish(tok);
 }
 
-mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out)
+mu_status_t mu_tokenizer_load_files(const char *path, const char *merges, mu_tokenizer_t **out)
 {
-    char *inside = NULL, *merges = NULL;
+    char *inside = NULL, *beside = NULL;
     json_t *root = NULL;
     mu_tokenizer_t *tok = NULL;
     mu_status_t status = MU_OK;
@@ -179,9 +179,11 @@ mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out)
     MU_TRY_GOTO(status, mu_tokenizer_read_json(path, &root), out);
     if (mu_tokenizer_is_vocabulary(root)) {
         const char *slash = strrchr(path, '/');
-        merges = mu_format("%.*smerges.txt", slash ? (int)(slash + 1 - path) : 0, path);
-        MU_TRY_GOTO(status, mu_tokenizer_from_gpt2(path, root, merges, &tok), out);
+        beside = mu_format("%.*smerges.txt", slash ? (int)(slash + 1 - path) : 0, path);
+        MU_TRY_GOTO(status, mu_tokenizer_from_gpt2(path, root, merges ? merges : beside, &tok), out);
     } else {
+        if (merges)
+            mu_warn("merge_file '%s' is not used: '%s' is a whole tokenizer", merges, path);
         tok = mu_tokenizer_new();
         MU_TRY_GOTO(status, read_tokenizer(tok, path, root), out);
     }
@@ -191,22 +193,14 @@ mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out)
 out:
     mu_tokenizer_free(tok);
     json_decref(root);
-    free(merges);
+    free(beside);
     free(inside);
     return status;
 }
 
-mu_status_t mu_tokenizer_load_gpt2(const char *vocab_path, const char *merges_path, mu_tokenizer_t **out)
+mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out)
 {
-    json_t *vocab;
-    MU_TRY(mu_tokenizer_read_json(vocab_path, &vocab));
-    mu_status_t status = mu_tokenizer_from_gpt2(vocab_path, vocab, merges_path, out);
-    json_decref(vocab);
-    if (status == MU_OK && (status = mu_tokenizer_read_beside(*out, vocab_path)) != MU_OK) {
-        mu_tokenizer_free(*out);
-        *out = NULL;
-    }
-    return status;
+    return mu_tokenizer_load_files(path, NULL, out);
 }
 
 mu_status_t mu_tokenizer_whole(const char *path, char **out)
@@ -226,17 +220,4 @@ mu_status_t mu_tokenizer_whole(const char *path, char **out)
         *out = mu_strdup(path);
     json_decref(root);
     return MU_OK;
-}
-
-mu_status_t mu_tokenizer_load_files(const char *vocab, const char *merges, mu_tokenizer_t **out)
-{
-    char *whole = NULL;
-    if (!merges)
-        return mu_tokenizer_load(vocab, out);
-    MU_TRY(mu_tokenizer_whole(vocab, &whole));
-    if (whole)
-        mu_warn("merge_file '%s' is not used: '%s' is a whole tokenizer", merges, whole);
-    mu_status_t status = whole ? mu_tokenizer_load(whole, out) : mu_tokenizer_load_gpt2(vocab, merges, out);
-    free(whole);
-    return status;
 }

@@ -164,7 +164,7 @@ static mu_status_t render_loaded(request_t *r, const mu_args_t *keys, mu_config_
                              .overrides = keys->v,
                              .noverrides = keys->n,
                              .mfu = 0.4,
-                             .untrained = r->params.target == MU_RENDER_SERVE,
+                             .untrained = true, /* whether a run could start was asked, or is no matter */
                              .workers = mu_params_number(&r->params, "workers")};
     switch (r->params.target) {
     case MU_RENDER_SLURM:

@@ -33,7 +33,7 @@ typedef struct mu_plan_query {
     uint64_t device_memory; /* bytes; 0: the card's, or no limit */
     double mfu;             /* of the card's peak, 0 < mfu <= 1 */
     int64_t workers;        /* 0: as the batch sizes say, else one replica */
-    bool untrained;         /* a model is used: whether a run could start is not asked */
+    bool untrained;         /* whether a run could start is not asked: it was, or is no matter */
     const mu_scale_figures_t
         *scale; /* NULL: not asked; its step 0: the card's; tp and bytes are the plan's */
 } mu_plan_query_t;

@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     char *vocab_path = fuzz_file("vocab.json", vocab, vocab_length);
     char *merges_path = fuzz_file("merges.txt", merges, merges_length);
     fuzz_begin();
-    if (fuzz_ok(mu_tokenizer_load_gpt2(vocab_path, merges_path, &tok), MU_DATA, MU_DATA))
+    if (fuzz_ok(mu_tokenizer_load_files(vocab_path, merges_path, &tok), MU_DATA, MU_DATA))
         check_tokenizer(tok, (const char *)data, n);
     free(vocab_path);
     free(merges_path);

@@ -237,7 +237,7 @@ static void gpt2_files(void **state)
     mu_tokenizer_t *tok, *named, *same, *none = NULL;
     snprintf(vocab_path, sizeof vocab_path, "%s", write_file("vocab.json", vocab, sizeof vocab - 1));
     snprintf(merges_path, sizeof merges_path, "%s", write_file("merges.txt", merges, sizeof merges - 1));
-    assert_int_equal(mu_tokenizer_load_gpt2(vocab_path, merges_path, &tok), MU_OK);
+    assert_int_equal(mu_tokenizer_load_files(vocab_path, merges_path, &tok), MU_OK);
     assert_int_equal(mu_tokenizer_load(vocab_path, &named), MU_OK);
     assert_int_equal(mu_tokenizer_load(folder, &same), MU_OK);
     assert_string_equal(mu_tokenizer_digest(tok), mu_tokenizer_digest(named));
@@ -250,7 +250,7 @@ static void gpt2_files(void **state)
 
     write_file("merges.txt", bad, sizeof bad - 1);
     mu_buf_clear(&said);
-    assert_int_equal(mu_tokenizer_load_gpt2(vocab_path, merges_path, &none), MU_DATA);
+    assert_int_equal(mu_tokenizer_load_files(vocab_path, merges_path, &none), MU_DATA);
     assert_non_null(strstr(said.data, "merges.txt: merge 3: found 'b'"));
     assert_int_equal(unlink(merges_path), 0);
     assert_int_equal(mu_tokenizer_load(vocab_path, &none), MU_NOINPUT);
