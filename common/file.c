@@ -267,6 +267,27 @@ char *mu_path_join(const char *dir, const char *name)
     return mu_format("%s%s%s", dir, n > 0 && dir[n - 1] == '/' ? "" : "/", name);
 }
 
+/* The path without links; of one that is not there yet, as it is written, from here, without a slash at its end. */
+static char *whole_path(const char *path)
+{
+    char *real = realpath(path, NULL), *here = real || path[0] == '/' ? NULL : getcwd(NULL, 0);
+    if (!real)
+        real = here ? mu_path_join(here, path) : mu_strdup(path);
+    for (size_t n = strlen(real); n > 1 && real[n - 1] == '/'; n--)
+        real[n - 1] = '\0';
+    free(here);
+    return real;
+}
+
+bool mu_same_path(const char *a, const char *b)
+{
+    char *x = whole_path(a), *y = whole_path(b);
+    bool same = strcmp(x, y) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
 mu_status_t mu_program_dir(mu_buf_t *out)
 {
     char path[PATH_MAX];

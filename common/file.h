@@ -43,6 +43,8 @@ mu_status_t mu_sync_dir(const char *path);
 mu_status_t mu_remove_tree(const char *path);
 bool mu_is_dir(const char *path);
 bool mu_is_file(const char *path);
+/* Whether both name one place: without links where they are there, else as they are written, from here. */
+bool mu_same_path(const char *a, const char *b);
 /* "dir/name"; free() it. */
 char *mu_path_join(const char *dir, const char *name);
 /* The directory of the running program, NUL terminated; MU_BUG when /proc is not there. */

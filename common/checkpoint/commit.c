@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -259,10 +260,10 @@ mu_status_t mu_checkpoint_set_aside(const char *dir, int64_t above, int attempt)
     return status == MU_OK && moved > 0 ? mu_sync_dir(dir) : status;
 }
 
-/* The name that `best` holds; empty when there is none. */
-static mu_status_t read_best(const char *dir, mu_buf_t *out)
+/* The name that a hint holds; empty when there is none. */
+static mu_status_t read_hint(const char *dir, const char *hint, mu_buf_t *out)
 {
-    char *path = mu_path_join(dir, "best");
+    char *path = mu_path_join(dir, hint);
     mu_status_t status = MU_OK;
     mu_buf_reserve(out, 0);
     if (access(path, F_OK) == 0)
@@ -273,6 +274,58 @@ static mu_status_t read_best(const char *dir, mu_buf_t *out)
     return status;
 }
 
+/* Entries are newest first. NULL: there is none. */
+static void choose_hints(const mu_checkpoint_list_t *list, int64_t step, const char *named,
+                         const mu_checkpoint_entry_t **latest, const mu_checkpoint_entry_t **best)
+{
+    *latest = *best = NULL;
+    for (int i = 0; i < list->count; i++) {
+        const mu_checkpoint_entry_t *entry = &list->entries[i];
+        int64_t number;
+        bool aside;
+        if (entry->status != MU_OK || entry->step > step ||
+            !mu_checkpoint_name(entry->name, &number, &aside) || aside)
+            continue;
+        if (!*latest)
+            *latest = entry;
+        if (isnan(entry->valid_loss))
+            continue;
+        bool stays = *best && strcmp((*best)->name, named) == 0 && (*best)->valid_loss == entry->valid_loss;
+        if (!*best || (entry->valid_loss <= (*best)->valid_loss && !stays))
+            *best = entry;
+    }
+}
+
+static mu_status_t mend_hint(const char *dir, const char *hint, const char *was,
+                             const mu_checkpoint_entry_t *entry)
+{
+    if (!entry || strcmp(was, entry->name) == 0)
+        return MU_OK;
+    mu_info("%s/%s: names '%s' now: an interrupted save had left '%s'", dir, hint, entry->name, was);
+    return write_hint(dir, hint, entry->name);
+}
+
+mu_status_t mu_checkpoint_mend_hints(const char *dir, int64_t step, double *lowest)
+{
+    mu_checkpoint_list_t list = {NULL, 0};
+    mu_buf_t newest = MU_BUF_INIT, named = MU_BUF_INIT;
+    const mu_checkpoint_entry_t *latest, *best;
+    mu_status_t status;
+    *lowest = (double)INFINITY;
+    MU_TRY_GOTO(status, read_hint(dir, "latest", &newest), out);
+    MU_TRY_GOTO(status, read_hint(dir, "best", &named), out);
+    MU_TRY_GOTO(status, mu_checkpoint_scan(dir, false, &list), out);
+    choose_hints(&list, step, named.data, &latest, &best);
+    *lowest = best ? best->valid_loss : *lowest;
+    MU_TRY_GOTO(status, mend_hint(dir, "latest", newest.data, latest), out);
+    status = mend_hint(dir, "best", named.data, best);
+out:
+    mu_checkpoint_list_release(&list);
+    mu_buf_release(&newest);
+    mu_buf_release(&named);
+    return status;
+}
+
 mu_status_t mu_checkpoint_prune(const char *dir, int64_t keep, int attempt)
 {
     mu_checkpoint_list_t list = {NULL, 0};
@@ -280,7 +333,7 @@ mu_status_t mu_checkpoint_prune(const char *dir, int64_t keep, int attempt)
     mu_status_t status = MU_OK;
     if (keep <= 0)
         return MU_OK;
-    MU_TRY_GOTO(status, read_best(dir, &best), out);
+    MU_TRY_GOTO(status, read_hint(dir, "best", &best), out);
     MU_TRY_GOTO(status, mu_checkpoint_scan(dir, false, &list), out);
     int64_t valid = 0;
     for (int i = 0; status == MU_OK && i < list.count; i++) {

@@ -4,6 +4,7 @@
  *
  * Calling sequence:
  *     mu_checkpoint_clean(dir);                                 once, at the start of an attempt
+ *     mu_checkpoint_mend_hints(dir, step, &lowest);             once the checkpoint to go on from is chosen
  *     mu_checkpoint_begin(dir, step, attempt, &tmp);            DIR/step-00000100.tmp-3 is there and empty
  *     ... every worker: mu_shard_write() into tmp ...           all must succeed, else
  * mu_checkpoint_abandon() mu_checkpoint_commit(dir, tmp, &commit);                  manifest, rename,
@@ -23,6 +24,12 @@
 /* Removes what killed attempts left: step-*.tmp-*, latest.tmp-*, best.tmp-*, and step-N.old-* where step-N is
  * valid. Makes DIR when absent. No save of another attempt may be under way. Errors: MU_RUNDIR, MU_IO. */
 mu_status_t mu_checkpoint_clean(const char *dir);
+
+/* A kill after the rename to DIR/step-N may have left `latest` and `best` as they were. Writes them where they are not
+ * what the valid checkpoints up to `step` say: the newest, and that with the lowest validation loss, the first of
+ * equals. A `best` that names one as good stays. *lowest: the loss of the best; INFINITY: none was evaluated. Errors:
+ * MU_IO. */
+mu_status_t mu_checkpoint_mend_hints(const char *dir, int64_t step, double *lowest);
 
 /* Makes an empty directory for the shards; *tmp is a new string. Errors: MU_IO. */
 mu_status_t mu_checkpoint_begin(const char *dir, int64_t step, int attempt, char **tmp);

@@ -120,7 +120,7 @@ static void compare_schedules(difference_t *d, const mu_config_t *was, const mu_
 }
 
 mu_status_t mu_compatibility_check(const mu_config_t *config, const char *path, const char *text,
-                                   bool optimizer, mu_lr_course_t *course)
+                                   bool optimizer, mu_former_t *former)
 {
     difference_t d = {.path = path};
     mu_config_t *was;
@@ -133,13 +133,13 @@ mu_status_t mu_compatibility_check(const mu_config_t *config, const char *path, 
         differ_i(&d, "seed", was->seed, config->seed);
         compare_schedules(&d, was, config);
     }
-    mu_lr_course_t of_was = mu_config_lr_course(was);
+    mu_former_t of_was = {.course = mu_config_lr_course(was), .train_batch_size = was->train_batch_size};
     mu_config_free(was);
     if (d.count > 0)
         return mu_fail(
             MU_CONFIG, "%s: %d setting%s differ%s from what it was made with: change %s back%s", path,
             d.count, d.count == 1 ? "" : "s", d.count == 1 ? "s" : "", d.count == 1 ? "it" : "them",
             optimizer ? ", or start another run directory (with load and finetune to keep the weights)" : "");
-    *course = of_was;
+    *former = of_was;
     return MU_OK;
 }

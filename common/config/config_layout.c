@@ -1,5 +1,6 @@
 /* Batch and layout: which (tp, dp) a world runs, and the batch sizes that follow. */
 #include "common/config/config_keys.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
 
@@ -7,15 +8,7 @@
 
 bool mu_config_load_is_save(const mu_config_t *config)
 {
-    const char *load = config->load, *save = config->save;
-    if (!load || !save)
-        return false;
-    size_t n = strlen(load), m = strlen(save);
-    while (n > 1 && load[n - 1] == '/')
-        n--;
-    while (m > 1 && save[m - 1] == '/')
-        m--;
-    return n == m && memcmp(load, save, n) == 0;
+    return config->load && config->save && mu_same_path(config->load, config->save);
 }
 
 /* ---- vocabulary ---- */
@@ -187,7 +180,8 @@ static mu_status_t check_tp(const mu_config_source_t *s, const mu_world_t *world
     if (world->slots_per_host > 0 && tp > world->slots_per_host)
         return unfit(s, world, "exceeds the %d slots of a host", world->slots_per_host);
     if (world->workers > 0 && tp > world->workers)
-        return unfit(s, world, "exceeds the %d workers", world->workers);
+        return unfit(s, world, "exceeds the %d workers: start more (--workers, slots of hosts) or lower it",
+                     world->workers);
     return MU_OK;
 }
 

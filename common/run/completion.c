@@ -14,10 +14,10 @@ enum { FILE_MAX = 4096 };
 mu_status_t mu_completion_write(const char *run_dir, const mu_completion_t *c)
 {
     char *path = mu_path_join(run_dir, file_name);
-    char *text = mu_format("{\"status\": \"%s\", \"attempt\": %lld, \"step\": %lld, \"checkpoint\": %lld, "
-                           "\"time\": %.3f}\n",
-                           mu_status_name(c->status), (long long)c->attempt, (long long)c->step,
-                           (long long)c->checkpoint, mu_wall_seconds());
+    char *text = mu_format("{\"status\": \"%s\", \"attempt\": %lld, \"begun\": %lld, \"step\": %lld, "
+                           "\"checkpoint\": %lld, \"time\": %.3f}\n",
+                           mu_status_name(c->status), (long long)c->attempt, (long long)c->begun,
+                           (long long)c->step, (long long)c->checkpoint, mu_wall_seconds());
     mu_status_t status = mu_file_replace(path, text, strlen(text), 0600);
     free(text);
     free(path);
@@ -42,8 +42,9 @@ bool mu_completion_read(const char *run_dir, int64_t attempt, mu_completion_t *o
         const char *word = json_string_value(json_object_get(json, "status"));
         c.status = word && strcmp(word, mu_status_name(MU_OK)) == 0 ? MU_OK : MU_STOPPED;
         known = word && (c.status == MU_OK || strcmp(word, mu_status_name(MU_STOPPED)) == 0) &&
-                take_number(json, "attempt", &c.attempt) && take_number(json, "step", &c.step) &&
-                take_number(json, "checkpoint", &c.checkpoint) && c.attempt == attempt;
+                take_number(json, "attempt", &c.attempt) && take_number(json, "begun", &c.begun) &&
+                take_number(json, "step", &c.step) && take_number(json, "checkpoint", &c.checkpoint) &&
+                c.attempt == attempt;
         json_decref(json);
     }
     if (known)

@@ -18,6 +18,7 @@ typedef struct mu_completion {
     mu_status_t
         status;      /* MU_OK: all that was asked for is done; MU_STOPPED: a request to stop was followed */
     int64_t attempt; /* of the launcher; 0 without one */
+    int64_t begun;   /* updates that were done when it began */
     int64_t step;    /* updates done */
     int64_t checkpoint; /* step of the newest checkpoint; -1: none */
 } mu_completion_t;

@@ -561,6 +561,7 @@ static void describe(attempt_t *a, mu_outcome_t *out)
         if (end.checkpoint >= 0)
             a->s->state->last_checkpoint = end.checkpoint;
         out->status = end.status;
+        out->idle = end.status == MU_OK && end.begun == end.step;
         out->drained = out->status == MU_STOPPED && a->s->stops == 0 && a->s->drains > a->drains_before;
         return;
     }

@@ -37,6 +37,7 @@ typedef struct mu_outcome {
     mu_status_t status;     /* MU_OK, MU_STOPPED, or what ended it */
     bool ran;               /* some rank said hello */
     bool drained;           /* MU_STOPPED since a host goes, not since the run shall end */
+    bool idle;              /* MU_OK, and there was no step left to do */
     int rank;               /* first cause; -1: none, or mpirun itself */
     int phase;              /* mu_phase_t of that rank; -1: unknown */
     int secondary_failures; /* others that failed afterwards, and are not the cause */

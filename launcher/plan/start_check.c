@@ -167,25 +167,6 @@ static mu_status_t check_ids(const check_t *k, int64_t rows)
 
 /* ---- the checkpoint of the start rule ---- */
 
-/* The path without links; of one that is not there yet, as it is written, from here. */
-static char *whole(const char *path)
-{
-    char *real = realpath(path, NULL), *here = real || path[0] == '/' ? NULL : getcwd(NULL, 0);
-    if (!real)
-        real = here ? mu_path_join(here, path) : mu_strdup(path);
-    free(here);
-    return real;
-}
-
-static bool same_directory(const char *a, const char *b)
-{
-    char *x = whole(a), *y = whole(b);
-    bool same = strcmp(x, y) == 0;
-    free(x);
-    free(y);
-    return same;
-}
-
 static mu_status_t find_own(check_t *k, const char *run_dir)
 {
     char *dir = mu_path_join(run_dir, "checkpoints");
@@ -265,8 +246,8 @@ static mu_status_t check_config(const check_t *k)
     const mu_config_t *c = k->config;
     const char *was = mu_checkpoint_manifest(k->checkpoint)->info.config;
     bool resume = !k->base && (k->own || !c->finetune) && c->train_iters > 0;
-    mu_lr_course_t course;
-    return was ? mu_compatibility_check(c, mu_checkpoint_path(k->checkpoint), was, resume, &course) : MU_OK;
+    mu_former_t former;
+    return was ? mu_compatibility_check(c, mu_checkpoint_path(k->checkpoint), was, resume, &former) : MU_OK;
 }
 
 /* Adapters need a model, and what is trained is what the checkpoint holds. */
@@ -300,7 +281,7 @@ static mu_status_t find_start(check_t *k, const char *run_dir)
     const char *load = k->config->load;
     if (run_dir && *run_dir)
         MU_TRY(find_own(k, run_dir));
-    if (!k->checkpoint && load && *load && !(run_dir && same_directory(load, run_dir)))
+    if (!k->checkpoint && load && *load && !(run_dir && mu_same_path(load, run_dir)))
         MU_TRY(find_load(k));
     MU_TRY(check_adapters(k));
     if (!k->checkpoint)

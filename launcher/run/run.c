@@ -11,25 +11,46 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* What can be known of the start is said before any host is waited for. What eval and generate ask is checked by
- * themselves. */
+/* What can be known of the start is said before any host is waited for and anything is started. What eval and generate
+ * ask is checked by themselves. */
 static mu_status_t check_start(const mu_launch_t *r)
 {
     mu_buf_t notes = MU_BUF_INIT; /* the controller says them, of what it sees */
     mu_start_question_t question = {.config = r->plan.config,
                                     .run_dir = r->plan.run_dir,
                                     .here = r->plan.hosts->source == MU_HOSTS_LOCAL};
+    MU_TRY(mu_run_plan_foresee(&r->plan));
     mu_status_t status = r->plan.more ? MU_OK : mu_start_check(&question, &notes);
     mu_buf_release(&notes);
     return status;
 }
 
+/* Its trackers read what the run writes; ranks that do not train write no points. */
+static mu_status_t start_tracker(mu_launch_t *r)
+{
+    mu_tracker_plan_t plan;
+    if (r->plan.more)
+        return MU_OK;
+    mu_status_t status = mu_tracker_plan(r->plan.config, r->secrets, r->plan.run_dir, &plan);
+    if (status == MU_OK)
+        mu_tracker_start(&plan, r->secrets, r->plan.run_dir, &r->tracker);
+    mu_tracker_plan_free(&plan);
+    mu_secrets_free(r->secrets); /* who needs them has them */
+    r->secrets = NULL;
+    return status;
+}
+
 static mu_status_t start_and_watch(mu_launch_t *r, mu_outcome_t *outcome)
 {
+    bool here = r->plan.hosts->source == MU_HOSTS_LOCAL;
     MU_TRY(check_start(r));
+    if (!here) /* trackers show how long hosts are waited for */
+        MU_TRY(start_tracker(r));
     MU_TRY(mu_run_tmp_make(r->tmp_dir.data, &r->tmp_fd));
     MU_TRY(mu_launch_gather(r));
     MU_TRY(mu_launch_fit(r));
+    if (here) /* a machine that is not fit has ended the run by now */
+        MU_TRY(start_tracker(r));
     mu_launch_say_plan(r);
     prctl(PR_SET_DUMPABLE, 0); /* no core file at all; programs that are started are not affected */
     r->key = mu_control_key_room();
@@ -91,27 +112,11 @@ static mu_status_t dry_run(mu_launch_t *r)
     return status;
 }
 
-/* Its trackers read what the run writes; ranks that do not train write no points. */
-static mu_status_t start_tracker(mu_launch_t *r)
-{
-    mu_tracker_plan_t plan;
-    if (r->plan.more)
-        return MU_OK;
-    mu_status_t status = mu_tracker_plan(r->plan.config, r->secrets, r->plan.run_dir, &plan);
-    if (status == MU_OK)
-        mu_tracker_start(&plan, r->secrets, r->plan.run_dir, &r->tracker);
-    mu_tracker_plan_free(&plan);
-    mu_secrets_free(r->secrets); /* who needs them has them */
-    r->secrets = NULL;
-    return status;
-}
-
 static mu_status_t whole_run(mu_launch_t *r)
 {
     mu_outcome_t outcome = {.rank = -1};
     MU_TRY(mu_launch_claim(r));
     r->first_attempt = r->state.attempt + 1;
-    MU_TRY(start_tracker(r));
     name_files(r);
     r->signals = mu_launch_catch_signals();
     r->fit = mu_calloc((size_t)r->plan.hosts->count, sizeof *r->fit);

@@ -33,7 +33,7 @@ void mu_launch_read_past(mu_launch_t *r)
     char *path = mu_path_join(r->plan.run_dir, "run.json");
     bool known = mu_is_file(path) && mu_run_state_read(r->plan.run_dir, &past) == MU_OK;
     free(path);
-    r->state = (mu_run_state_t){.last_checkpoint = -1, .exit_code = -1, .pid = getpid()};
+    r->state = (mu_run_state_t){.last_checkpoint = -1, .copy_step = -1, .exit_code = -1, .pid = getpid()};
     if (known) {
         r->state.attempt = past.attempt;
         r->state.last_checkpoint = past_checkpoint(r, &past);

@@ -61,6 +61,18 @@ static void set_reason(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o
                  last && *words ? words : mu_status_text(status));
 }
 
+/* `muster run` of a run that has all its steps: how it would train longer. */
+static void say_idle(const mu_launch_t *r)
+{
+    const mu_config_t *c = r->plan.config;
+    const char *key = c->train_iters > 0 ? "train_iters" : "train_epochs";
+    mu_info(
+        "done: step %lld was reached before, so there was nothing to do (%s %lld, %s): a larger %s trains "
+        "longer, with lr_decay_iters=N override_lr_scheduler=true on a schedule of N steps",
+        (long long)r->state.step, key, (long long)(c->train_iters > 0 ? c->train_iters : c->train_epochs),
+        mu_config_origin(c, key), key);
+}
+
 /* The last lines, run.json, and the verdict. */
 void mu_launch_finish(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o)
 {
@@ -85,6 +97,8 @@ void mu_launch_finish(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o)
         mu_print_account(&r->state.account);
     if (status == MU_OK && r->plan.more)
         mu_debug("done");
+    else if (status == MU_OK && o->idle && r->state.attempt == r->first_attempt)
+        say_idle(r);
     else if (status == MU_OK)
         mu_info("done: step %lld", (long long)r->state.step);
     else if (status == MU_STOPPED && r->state.last_checkpoint >= r->state.step &&

@@ -116,6 +116,17 @@ static bool sees_data(const mu_config_t *config)
     return seen;
 }
 
+mu_status_t mu_run_plan_foresee(const mu_run_plan_t *p)
+{
+    mu_world_t unknown = {.device_has_fp16 = true}, world = unknown;
+    world.workers = p->workers_option > 0 ? (int)p->workers_option : mu_placement_workers(p->hosts, NULL);
+    for (int i = 0; p->workers_option == 0 && i < p->hosts->count; i++)
+        if (p->hosts->host[i].slots == 0)
+            return MU_OK; /* as many as it has GPUs */
+    MU_TRY(mu_config_resolve(p->config, &world));
+    return mu_config_resolve(p->config, &unknown); /* fewer hosts may be fit, and start */
+}
+
 bool mu_run_plan_controller_here(const mu_config_t *config)
 {
     return !config->muster.controller_host && sees_data(config);

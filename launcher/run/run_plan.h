@@ -35,6 +35,9 @@ mu_status_t mu_run_plan_find(mu_run_plan_t *plan);
 bool mu_run_plan_controller_here(const mu_config_t *config);
 /* Takes what readiness found out of each host, and what is set for Open MPI elsewhere. */
 void mu_run_plan_prove(mu_run_plan_t *plan, const mu_ready_t *ready);
+/* Whether batch and layout fit all workers that were named (--workers, slots of every host), before any host is
+ * contacted: what does not then fits no part of them. Nothing where they are not known. Errors: MU_CONFIG. */
+mu_status_t mu_run_plan_foresee(const mu_run_plan_t *plan);
 /* Fits workers, layout and places; again before each attempt, since hosts come and go. Of each host, as
  * preflight saw it: fit, whether it may be used; gpus. NULL: all, unknown. */
 mu_status_t mu_run_plan_fit(mu_run_plan_t *plan, const bool *fit, const int *gpus);

@@ -92,11 +92,17 @@ mu_status_t mu_launch_fit(mu_launch_t *r)
 static mu_status_t fit_again(mu_launch_t *r)
 {
     int workers = r->plan.config->workers, hosts = r->plan.places.count;
+    int64_t batch = r->plan.config->train_batch_size;
     mu_status_t status = mu_launch_fit(r);
     if (status == MU_CONFIG) /* it did fit all hosts: with those it will again */
         return MU_UNREADY;
     if (r->plan.config->workers != workers || r->plan.places.count != hosts)
         mu_launch_say_plan(r);
+    bool anew = r->state.last_checkpoint < 0 && r->state.copy_step < 0; /* else the controller compares */
+    if (status == MU_OK && anew && r->plan.config->train_batch_size != batch)
+        mu_warn("the global batch is %lld sequences from here on, %lld before: train_batch_size=%lld keeps "
+                "that, whatever the number of workers",
+                (long long)r->plan.config->train_batch_size, (long long)batch, (long long)batch);
     return status;
 }
 

@@ -16,8 +16,8 @@ done
 muster inspect whole/hf --lineage --verify >"$scratch/tree" 2>&1 || fail "$(cat "$scratch/tree")"
 grep -q 'input .*whole/quests.txt  \[same\]' "$scratch/tree" || fail "$(cat "$scratch/tree")"
 
-# killed FILE...: all processes of a make are killed once a checkpoint is there, and it is called again: each FILE is
-# that of `whole`. What is left of the ranks goes when the run begins again.
+# killed FILE...: all processes of a make are killed once a checkpoint is there, and it is called again: each FILE and
+# each step's numbers are those of `whole`. What is left of the ranks goes when the run begins again.
 killed() {
     local group i file
     setsid make "${arguments[@]}" OUT=killed >"$scratch/killed.log" 2>&1 &
@@ -33,6 +33,8 @@ killed() {
     build OUT=killed >"$scratch/again.log" 2>&1 || { cat "$scratch/again.log"; fail "make after a kill"; }
     grep -q 'resuming .*killed/run/checkpoints/step-' "$scratch/again.log" || fail "it begins anew: $(cat "$scratch/again.log")"
     for file; do cmp "whole/$file" "killed/$file" || fail "$file differs after a kill"; done
+    cmp <(losses whole/run) <(losses killed/run) || fail "a step's numbers differ after a kill"
+    build OUT=killed -q || fail "a second make after a kill has something to do: $(build OUT=killed -n)"
 }
 killed data/train-00000.h5 data/tokenizer.json hf/model.safetensors hf/config.json test.json dev.json
 
@@ -53,23 +55,28 @@ for recipe in shakespeare neox-20b; do
     killed data/train-00000.h5 hf/model.safetensors hf/config.json gate.json
 done
 
-# conversations of one's own
+# conversations of one's own, of several turns
 cd "$scratch/recipes/answers"
 awk -v n=200 -f text.awk >"$scratch/chats.jsonl"
-make OUT=own CHATS="$scratch/chats.jsonl" own/data/manifest.json >"$scratch/n" 2>&1 || fail "answers, CHATS=: $(cat "$scratch/n")"
+arguments=(CHATS="$scratch/chats.jsonl" GATE='ppl<=1e6' KEYS="$small")
+build OUT=whole -j2 >"$scratch/whole.log" 2>&1 || { cat "$scratch/whole.log"; fail "make in answers"; }
+build OUT=whole -q || fail "a second make in answers has something to do: $(build OUT=whole -n)"
+killed data/train-00000.h5 data/tokenizer.json hf/model.safetensors hf/config.json gate.json
 
-# reviews: MLflow takes the run and the model, where it is asked for
+# labels as text; MLflow takes the run and the model, where it is asked for
 cd "$scratch/recipes/reviews"
 python3 "$MUSTER_SOURCE/tests/e2e/mlflow_server.py" "$scratch/mlflow" &
 server=$!
 at_end kill $server
 for ((i = 0; i < 200; i++)); do [ ! -s "$scratch/mlflow" ] || break; sleep 0.05; done
-arguments=(OUT=registry LINES=300 GATE='acc>=0' KEYS="$small" MLFLOW="http://127.0.0.1:$(cat "$scratch/mlflow")" MODEL=sentiment)
-build registered >"$scratch/whole.log" 2>&1 || { cat "$scratch/whole.log"; fail "make in reviews"; }
+arguments=(LINES=300 GATE='acc>=0' KEYS="$small" MLFLOW="http://127.0.0.1:$(cat "$scratch/mlflow")" MODEL=sentiment)
+build OUT=whole registered >"$scratch/whole.log" 2>&1 || { cat "$scratch/whole.log"; fail "make in reviews"; }
+build OUT=whole -q || fail "a second make in reviews has something to do: $(build OUT=whole -n)"
 grep -q '"sentiment": {"aliases": {"candidate": "1"}' "$scratch/mlflow.models" || fail "the registry has: $(cat "$scratch/mlflow.models")"
-build registered >"$scratch/whole.log" 2>&1 && ! grep -q '"2"' "$scratch/mlflow.models" || fail "a second version: $(cat "$scratch/mlflow.models")"
+build OUT=whole registered >"$scratch/whole.log" 2>&1 && ! grep -q '"2"' "$scratch/mlflow.models" || fail "a second version: $(cat "$scratch/mlflow.models")"
+killed data/train-00000.h5 data/tokenizer.json test.jsonl hf/model.safetensors hf/config.json gate.json
 
-# the others are read by make, and their configurations by muster
+# all of them as they are shipped are read by make, and their configurations by muster
 for recipe in "$scratch"/recipes/*/; do
     make -C "$recipe" -n >"$scratch/n" 2>&1 || fail "$recipe: $(cat "$scratch/n")"
     grep -q 'muster export' "$scratch/n" || fail "$recipe: $(cat "$scratch/n")"

@@ -19,6 +19,7 @@ run 0 first
 says first 'start +random weights'
 run 0 first # finished already: nothing to do, and nothing is done
 says first 'resuming .*step-00000008'
+says first 'done: step 8 .*nothing to do.*train_iters'
 [ "$(wc -l <"$scratch/first/metrics.jsonl")" -eq 8 ] || fail "a finished run trained on"
 
 grep -qE '"environment":\{"threads":[0-9]+,"device":"cpu, .*","instruction_set":"[a-z0-9 ]+","libraries":".*HDF5' \
@@ -52,6 +53,18 @@ awk -v a="$(last tuned | cut -d' ' -f2)" -v b="$(last first | cut -d' ' -f2)" 'B
 run 0 on load="$scratch/first/checkpoints/step-00000004"
 says on 'going on from .*step-00000004'
 [ "$(last on)" = "$(last first)" ] || fail "going on from step 4 came to another end"
+
+# the batch that grows with the workers, with fewer of them: both numbers, and how to keep it
+muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/fewer" load="$scratch/first/checkpoints/step-00000004" train_batch_size=null \
+    train_micro_batch_size_per_gpu=4 gradient_accumulation_steps=2 >"$scratch/fewer.out" 2>&1 || { cat "$scratch/fewer.out" >&2; fail "with one worker"; }
+says fewer 'warning: .*batch is 8 .*step-00000004 .*with 16.*train_batch_size=16'
+[ "$(grep -c 'made with 16' "$scratch/fewer.out")" -eq 1 ] || fail "said twice"
+! grep -q 'made with' "$scratch/on.out" || fail "the same batch is named"
+
+# what does not fit the workers: keys, workers, what to do; no tracker is started for it
+run 78 wide model_parallel_size=4 tensorboard_dir="$scratch/board"
+says wide 'model_parallel_size.* 2 workers.*--workers.*fits: tp 1 x dp 2, tp 2 x dp 1'
+[ ! -e "$scratch/board" ] && [ ! -e "$scratch/wide/logs/track.log" ] && ! grep -q 'tracker:' "$scratch/wide.out" || fail "a tracker of a run that is refused"
 
 # what must agree does not
 cp -r "$scratch/first" "$scratch/other"

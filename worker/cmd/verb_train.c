@@ -86,7 +86,11 @@ static mu_status_t record_end(const mu_run_t *run, mu_status_t status)
 {
     if (status != MU_OK && status != MU_STOPPED)
         return status;
-    mu_completion_t end = {status, run->attempt, run->step, run->checkpoint};
+    mu_completion_t end = {.status = status,
+                           .attempt = run->attempt,
+                           .begun = run->begun,
+                           .step = run->step,
+                           .checkpoint = run->checkpoint};
     mu_status_t written = mu_completion_write(run->dir, &end);
     return written == MU_OK ? status : MU_IO;
 }

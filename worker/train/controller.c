@@ -697,6 +697,7 @@ static mu_status_t train(controller_t *c)
     mu_copying_end(&c->copying);
     say_copies(c);
     c->run->orderly = c->ended;
+    c->run->begun = c->start.done;
     c->run->step = c->last.step;
     c->run->checkpoint = c->committed;
     if (c->ended)

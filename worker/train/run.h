@@ -22,8 +22,8 @@ typedef struct mu_run {
     struct mu_generate *generate; /* what `muster generate` asks instead; NULL: nothing */
     struct mu_serve_args *serve;  /* what `muster serve` asks; NULL: nothing */
     bool orderly;                 /* set by the controller: every worker has been asked to end */
-    int64_t step,
-        checkpoint; /* set by the controller: updates done, step of the newest checkpoint (-1: none) */
+    /* set by the controller: updates done before this attempt and now, step of the newest checkpoint (-1: none) */
+    int64_t begun, step, checkpoint;
 } mu_run_t;
 
 /* "RUN/checkpoints"; free() it. */

@@ -76,12 +76,12 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
     const mu_manifest_t *m = mu_checkpoint_manifest(start->checkpoint);
     const char *path = mu_checkpoint_path(start->checkpoint);
     mu_setup_t *setup = &start->setup;
-    mu_lr_course_t course = {0};
+    mu_former_t former = {.train_batch_size = 0};
     MU_TRY(take_base(run, start));
     if (snprintf(setup->path, sizeof setup->path, "%s", path) >= (int)sizeof setup->path)
         return mu_fail(MU_CONFIG, "%s: the path is too long", path);
     if (m->info.config) {
-        MU_TRY(mu_compatibility_check(run->config, path, m->info.config, resume, &course));
+        MU_TRY(mu_compatibility_check(run->config, path, m->info.config, resume, &former));
         MU_TRY(keep_ends(run, path, m->info.config));
     }
     if (optimizer && !m->optimizer)
@@ -97,10 +97,11 @@ static mu_status_t adopt(mu_run_t *run, mu_start_t *start, bool resume, bool opt
     setup->optimizer_step = optimizer ? m->info.optimizer_step : 0;
     setup->scale = resume ? m->info.loss_scale : (mu_loss_scale_t){0};
     setup->course = (mu_lr_course_t){0};
-    if (resume && run->config->use_checkpoint_lr_scheduler && course.iters > 0) {
-        setup->course = course;
-        mu_config_settle(&run->config, &(mu_config_facts_t){.course = course});
+    if (resume && run->config->use_checkpoint_lr_scheduler && former.course.iters > 0) {
+        setup->course = former.course;
+        mu_config_settle(&run->config, &(mu_config_facts_t){.course = former.course});
     }
+    start->former_batch = resume ? former.train_batch_size : 0;
     start->done = resume ? m->info.step : 0;
     start->samples = resume ? m->info.samples : 0;
     start->parent = m->info.step;
@@ -120,15 +121,6 @@ static mu_status_t resume_own(mu_run_t *run, mu_start_t *start)
     set_rule(start, mu_format("resuming %s%s", mu_checkpoint_path(start->checkpoint),
                               optimizer ? "" : " with an empty optimizer"));
     return MU_OK;
-}
-
-static bool same_directory(const mu_run_t *run, const char *load)
-{
-    char *a = realpath(run->dir, NULL), *b = realpath(load, NULL);
-    bool same = a && b && strcmp(a, b) == 0;
-    free(a);
-    free(b);
-    return same;
 }
 
 /* Only a run's own finished directory has nothing more to do. */
@@ -212,7 +204,7 @@ static void start_fresh(mu_start_t *start)
     start->setup.vocab = 0;
     start->setup.optimizer_step = 0;
     start->setup.scale = (mu_loss_scale_t){0};
-    start->done = start->samples = 0;
+    start->done = start->samples = start->former_batch = 0;
     start->parent = -1;
     set_rule(start, mu_strdup("random weights"));
 }
@@ -222,13 +214,13 @@ static mu_status_t start_adapters(mu_run_t *run, mu_start_t *start)
 {
     mu_checkpoint_t *base = start->checkpoint;
     const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(base)->info;
-    mu_lr_course_t course;
+    mu_former_t former;
     start->checkpoint = NULL;
     start_fresh(start);
     MU_TRY(set_base(start, base));
     const char *path = mu_checkpoint_path(base);
     if (info->config) {
-        MU_TRY(mu_compatibility_check(run->config, path, info->config, false, &course));
+        MU_TRY(mu_compatibility_check(run->config, path, info->config, false, &former));
         MU_TRY(keep_ends(run, path, info->config));
     }
     start->companions = info->companions ? mu_strdup(info->companions) : NULL;
@@ -259,7 +251,7 @@ static mu_status_t choose_durable(mu_run_t *run, mu_start_t *start, int64_t belo
 {
     if (start->checkpoint)
         return resume_own(run, start);
-    if (run->config->load && !same_directory(run, run->config->load)) {
+    if (run->config->load && !mu_same_path(run->dir, run->config->load)) {
         MU_TRY(load_other(run, start, below));
         if (start->checkpoint || start->base)
             return MU_OK;
@@ -303,26 +295,12 @@ static mu_status_t choose(mu_run_t *run, mu_start_t *start, int64_t below)
     return MU_OK;
 }
 
-static void find_best(mu_run_t *run, mu_start_t *start)
+static mu_status_t find_best(mu_run_t *run, mu_start_t *start)
 {
-    mu_buf_t name = MU_BUF_INIT, why = MU_BUF_INIT; /* why it is not valid was logged by the search */
-    mu_checkpoint_t *best;
-    char *dir = mu_run_checkpoints(run), *hint = mu_path_join(dir, "best");
-    start->best_valid_loss = INFINITY;
-    if (mu_is_file(hint) && mu_file_read(hint, 256, &name) == MU_OK) {
-        name.data[strcspn(name.data, "\n")] = '\0';
-        char *path = mu_path_join(dir, name.data);
-        if (mu_is_dir(path) && mu_checkpoint_open_why(path, &best, &why) == MU_OK) {
-            double loss = mu_checkpoint_manifest(best)->info.valid_loss;
-            start->best_valid_loss = isnan(loss) ? INFINITY : loss;
-            mu_checkpoint_close(best);
-        }
-        free(path);
-    }
-    mu_buf_release(&name);
-    mu_buf_release(&why);
-    free(hint);
+    char *dir = mu_run_checkpoints(run);
+    mu_status_t status = mu_checkpoint_mend_hints(dir, start->done, &start->best_valid_loss);
     free(dir);
+    return status;
 }
 
 mu_status_t mu_start_open(mu_run_t *run, const mu_copies_offer_t *offer, const char *manifest, size_t n,
@@ -348,8 +326,7 @@ mu_status_t mu_start_open(mu_run_t *run, const mu_copies_offer_t *offer, const c
     MU_TRY(mu_start_data_steps(run, out)); /* a checkpoint's schedule is compared with them */
     MU_TRY(choose(run, out, INT64_MAX));
     MU_TRY(mu_start_data_settle(run, out));
-    find_best(run, out);
-    return MU_OK;
+    return find_best(run, out);
 }
 
 mu_status_t mu_start_older(mu_run_t *run, mu_start_t *start)
@@ -362,7 +339,8 @@ mu_status_t mu_start_older(mu_run_t *run, mu_start_t *start)
     MU_TRY(choose(run, start, below));
     if (start->setup.kind == MU_SETUP_FRESH && !copies)
         return mu_fail(MU_NOVALID, "no valid checkpoint is left in '%s'", run->dir);
-    return mu_start_data_settle(run, start);
+    MU_TRY(mu_start_data_settle(run, start));
+    return find_best(run, start);
 }
 
 mu_status_t mu_start_orders(mu_run_t *run, mu_start_t *start)

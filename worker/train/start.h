@@ -37,6 +37,7 @@ typedef struct mu_start {
     char *companions;            /* of the checkpoint, for the run's own; NULL: none */
     int64_t done;                /* updates of this run already made */
     int64_t samples;             /* of the training order, used by them */
+    int64_t former_batch;        /* samples a step of the checkpoint resumed; 0: none, or unknown */
     int64_t parent;              /* step of the checkpoint resumed; -1: none */
     int64_t order_samples[2];    /* that the train and valid orders were first made for */
     double best_valid_loss;      /* of the checkpoint that `best` names; INFINITY: none */

@@ -135,6 +135,12 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_h
     mu_info("batch      %lld sequences = micro %lld x accumulation %lld x dp %d; %lld tokens a step",
             (long long)c->train_batch_size, (long long)c->micro_batch, (long long)c->accumulation, c->dp,
             (long long)mu_start_tokens(run, c->train_batch_size));
+    if (start->former_batch > 0 && start->former_batch != c->train_batch_size)
+        mu_warn(
+            "the global batch is %lld sequences from here on, %s was made with %lld: train_batch_size=%lld "
+            "keeps that, whatever the number of workers",
+            (long long)c->train_batch_size, start->setup.path, (long long)start->former_batch,
+            (long long)start->former_batch);
     say_numbers(c, start, handshake);
     mu_info("model      %lld parameters, vocabulary %lld", (long long)mu_model_parameters(&c->model),
             (long long)c->model.vocab);

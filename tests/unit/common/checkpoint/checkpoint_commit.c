@@ -24,7 +24,7 @@ static int end(void **state)
     return 0;
 }
 
-static void save_step(int64_t step, int attempt, bool best)
+static void save_judged(int64_t step, int attempt, bool best, double valid_loss)
 {
     save_t save = {.dir = dir,
                    .model = small_model(),
@@ -33,9 +33,15 @@ static void save_step(int64_t step, int attempt, bool best)
                    .step = step,
                    .salt = step,
                    .attempt = attempt,
-                   .best = best};
+                   .best = best,
+                   .valid_loss = valid_loss};
     save.model.layers = 1;
     assert_int_equal(save_checkpoint(&save), MU_OK);
+}
+
+static void save_step(int64_t step, int attempt, bool best)
+{
+    save_judged(step, attempt, best, 0);
 }
 
 static void file_is(const char *name, const char *want)
@@ -104,6 +110,41 @@ static void hints_follow_the_commit(void **state)
     assert_int_equal(mu_file_replace(path, "../../etc\n", 10, 0600), MU_OK);
     assert_int_equal(newest(INT64_MAX), 200);
     free(path);
+}
+
+/* A kill between the rename to step-N and the hints. */
+static void hints_that_a_kill_lost_are_written_again(void **state)
+{
+    (void)state;
+    double lowest = 0;
+    mu_log_level_set(MU_LOG_ERROR);
+    assert_int_equal(mu_checkpoint_mend_hints(dir, 0, &lowest), MU_OK);
+    assert_true(isinf(lowest) && !there("latest") && !there("best"));
+    save_step(100, 1, false);
+    assert_int_equal(mu_checkpoint_mend_hints(dir, 100, &lowest), MU_OK);
+    assert_true(isinf(lowest) && !there("best"));
+    save_judged(200, 1, true, 3);
+    save_judged(300, 1, false, 2); /* `best` was not written any more */
+    save_judged(400, 1, false, 2);
+    save_judged(500, 1, false, 4);
+    char *latest = mu_path_join(dir, "latest"), *best = mu_path_join(dir, "best");
+    assert_int_equal(unlink(latest), 0);
+    assert_int_equal(mu_checkpoint_mend_hints(dir, 500, &lowest), MU_OK);
+    file_is("latest", "step-00000500\n");
+    file_is("best", "step-00000300\n"); /* the first of equals, as the run would have it */
+    assert_true(lowest == 2);
+    assert_int_equal(mu_file_replace(best, "step-00000400\n", 14, 0600), MU_OK);
+    assert_int_equal(mu_checkpoint_mend_hints(dir, 500, &lowest), MU_OK);
+    file_is("best", "step-00000400\n"); /* as good: it stays */
+    damage(300);
+    damage(400);
+    assert_int_equal(mu_checkpoint_mend_hints(dir, 400, &lowest), MU_OK);
+    file_is("latest", "step-00000200\n"); /* 500 is newer than what the run goes on from */
+    file_is("best", "step-00000200\n");
+    assert_true(lowest == 3);
+    mu_log_level_set(MU_LOG_INFO);
+    free(latest);
+    free(best);
 }
 
 static void a_run_directory_and_a_checkpoint_are_understood(void **state)
@@ -286,6 +327,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(nothing_there_is_no_error),
         CASE(hints_follow_the_commit),
+        CASE(hints_that_a_kill_lost_are_written_again),
         CASE(a_run_directory_and_a_checkpoint_are_understood),
         CASE(all_damaged_is_novalid_and_each_is_named),
         CASE(pruning_keeps_the_newest_valid_ones_and_the_best),

@@ -79,8 +79,9 @@ typedef struct save {
     int tp, dp, attempt;
     int64_t step, salt;
     bool weights_only, best;
-    bool background; /* by copies that two threads write while the values change */
-    size_t block;    /* of mu_shard_plan_t */
+    double valid_loss; /* 0: none */
+    bool background;   /* by copies that two threads write while the values change */
+    size_t block;      /* of mu_shard_plan_t */
     const char *tokenizer;
     mu_shard_layout_t *const *layouts; /* of each worker, as a run keeps them; NULL: one for each file */
 } save_t;
@@ -102,7 +103,7 @@ static inline mu_checkpoint_info_t save_info(const save_t *save)
         .time = 1.7e9,
         .loss = 0.1 + 0.2,
         .loss_scale = {.scale = 65536, .clean = 3, .skipped = 2, .hysteresis = 1},
-        .valid_loss = (double)NAN,
+        .valid_loss = save->valid_loss > 0 ? save->valid_loss : (double)NAN,
         .schedule = {mu_strdup("cosine"), 6e-4, 6e-5, 0.01, 0.9, 100, 120},
         .environment = {2, mu_strdup("cpu"), mu_strdup("AVX-512"), mu_strdup("oneDNN 2.6")},
         .config = mu_strdup("# \"quoted\"\nhidden_size: 20\n"),

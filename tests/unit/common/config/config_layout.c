@@ -35,7 +35,8 @@ static void batches_add_up(void **state)
         {64, 3, 0, 1, 4, 0, 0, 0, 0, "the batch does not add up for any number of replicas"},
         {1, 1, 0, 1, 1000, 1, 1, 1, 1, "999 of 1000 workers stay idle"},
         {0, 4, 0, 6, 4, 0, 0, 0, 0,
-         "exceeds the 4 workers; what fits: tp 1 x dp 4, tp 2 x dp 2, tp 3 x dp 1"},
+         "exceeds the 4 workers: start more (--workers, slots of hosts) or lower it; what fits: "
+         "tp 1 x dp 4, tp 2 x dp 2, tp 3 x dp 1"},
         /* no known world: what depends on it stays open */
         {64, 4, 0, 1, 0, 64, 4, 0, 0, ""},
         {0, 4, 2, 1, 0, 0, 4, 2, 0, NULL},

@@ -94,8 +94,8 @@ static void bad_command_lines_are_told(void **state)
         {"config absent.yml", "absent.yml: cannot open", MU_NOINPUT},
         {"config bad.yml", "bad.yml:1:1: unknown key 'sed': did you mean seed?", MU_CONFIG},
         {"config small.yml --workers 2 model_parallel_size=3",
-         "exceeds the 2 workers; what fits: tp 1 x dp 2, tp 2 x "
-         "dp 1",
+         "exceeds the 2 workers: start more (--workers, slots of hosts) or lower it; what fits: "
+         "tp 1 x dp 2, tp 2 x dp 1",
          MU_CONFIG},
     };
     write_text("bad.yml", "sed: 1\n");
