@@ -38,6 +38,19 @@ killed() {
 }
 killed data/train-00000.h5 data/tokenizer.json hf/model.safetensors hf/config.json test.json dev.json
 
+# make and all that it started are killed in a gate: no half of its result is one, the gate is asked again
+cat >"$scratch/muster" <<'END'
+#!/bin/bash
+[ "$1" != eval ] || kill -KILL -- "-$(ps -o pgid= $$ | tr -d ' ')"
+exec "$MUSTER_BIN/muster" "$@"
+END
+chmod +x "$scratch/muster"
+rm killed/test.json
+expect_exit 137 env PATH="$scratch:$PATH" setsid -w make "${arguments[@]}" OUT=killed killed/test.json >"$scratch/killed.log" 2>&1
+[ ! -e killed/test.json ] || fail "a gate that was killed left a result"
+build OUT=killed killed/test.json >"$scratch/again.log" 2>&1 && cmp whole/test.json killed/test.json || fail "the gate again: $(cat "$scratch/again.log")"
+! grep -nE '>\$@( |$)' "$scratch"/recipes/*/Makefile || fail "a result is written in its place"
+
 # a gate that is not met
 code=0
 build OUT=whole GATE='ppl<=1' -W whole/trained >"$scratch/gate.log" 2>&1 || code=$?
