@@ -49,6 +49,15 @@ train "$run" 2000 muster.async_checkpoint=on train_iters=100000 lr_decay_iters=1
 pid=$!
 await $pid saving "$run" 2
 await $pid line "$run" 3
+# the threads that write step back behind those that compute
+own=$(nice)
+for p in $(ours); do
+    if [ "$(cat "/proc/$p/comm")" = muster-worker ] && grep -qzE '^OMPI_COMM_WORLD_RANK=[12]$' "/proc/$p/environ"; then
+        back=$(cat "/proc/$p"/task/*/stat 2>/dev/null | sed 's/.*) //' | awk -v n=$((own + 13 > 19 ? 19 : own + 13)) '$17 == n' | wc -l)
+        echo "$back" >>"$run.back"
+    fi
+done
+[ "$(sort -n "$run.back" | tail -n 1)" = 2 ] || fail "threads of each process that step back: $(cat "$run.back")"
 : >"$run/stop"
 got=0
 wait $pid || got=$?

@@ -8,9 +8,10 @@
  *     status = mu_background_save_take(&save, &shard);     waits for the thread
  *     mu_background_save_release(&save);
  *
- * One at a time. The thread calls neither MPI nor libhdf5, and has a nice value of NICE: beside computing threads that
- * is a tenth of a core's time at most, and whatever is idle. One write of 4 MiB is on its way to the volume at any
- * time, and one waits (common/checkpoint/block_writer.h).
+ * One at a time. The thread and the one that it makes for the volume call neither MPI nor libhdf5, and have a nice
+ * value of NICE above the process's: beside a thread that computes both together get a tenth of a core's time, and
+ * whatever is idle. One write of 4 MiB is on its way to the volume at any time, and one waits
+ * (common/checkpoint/block_writer.h).
  */
 #ifndef MU_WORKER_BACKGROUND_SAVE_H
 #define MU_WORKER_BACKGROUND_SAVE_H
