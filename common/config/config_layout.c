@@ -4,8 +4,6 @@
 #include "common/log.h"
 #include "common/num.h"
 
-#include <string.h>
-
 bool mu_config_load_is_save(const mu_config_t *config)
 {
     return config->load && config->save && mu_same_path(config->load, config->save);

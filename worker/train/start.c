@@ -8,10 +8,8 @@
 #include "common/checkpoint/adapter.h"
 #include "common/checkpoint/commit.h"
 #include "common/checkpoint/foreign.h"
-#include "common/checkpoint/scan.h"
 #include "worker/train/schedule.h"
 
-#include <math.h>
 #include <sodium.h>
 
 char *mu_run_checkpoints(const mu_run_t *run)
