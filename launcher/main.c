@@ -50,7 +50,7 @@ static void help(FILE *out)
     for (int i = 0; i < VERBS; i++)
         fprintf(out, "  %-11s %s\n", name_of(&verbs[i]),
                 verbs[i].command ? verbs[i].command->summary : verbs[i].summary);
-    fprintf(out, "\nmuster VERB --help says more about one; muster --version [--json]\n"
+    fprintf(out, "\nmuster VERB --help and man muster-VERB say more about one; muster --version [--json]\n"
                  "exit codes: docs/exit-codes.md\n");
 }
 

@@ -15,6 +15,11 @@ bash -n "$at/share/bash-completion/completions/muster"
 "$at/bin/muster" man --list | tr ' ' - | while read -r page; do
     grep -q '^\.TH' "$at/share/man/man1/muster-$page.1" || fail "no page muster-$page.1"
 done
+"$at/bin/muster" --help >"$scratch/out"
+grep -q 'man muster-VERB' "$scratch/out" || fail "--help does not point to the pages"
+for verb in $(sed -nE 's/^  ([a-z]+) +.*/\1/p' "$scratch/out"); do
+    ls "$at/share/man/man1/muster-$verb"{,-*}.1 >"$scratch/pages" 2>/dev/null || [ -s "$scratch/pages" ] || fail "no page muster-$verb.1"
+done
 
 # The installed launcher starts the installed worker, and not one in PATH.
 make_data "$scratch/data"
