@@ -108,9 +108,9 @@ void attention_test(void)
     attention_at(1, 1, 1, 8, 1);
     attention_at(2, 17, 3, 20, 1);
     attention_at(1, 64, 2, 16, 3);
-    attention_at(2, 145, 1, 32, 1);
-    attention_at(1, 200, 2, 80, 2);
-    attention_at(1, 140, 1, 128, 1);
+    attention_at(2, size_of(145, 70), 1, 32, 1);
+    attention_at(1, size_of(200, 70), size_of(2, 1), 80, 2);
+    attention_at(1, size_of(140, 66), 1, 128, 1);
     attention_at(1, 33, 1, 96, 1);
     attention_at(1, 70, 1, 256, 1);
 }
@@ -118,7 +118,7 @@ void attention_test(void)
 /* Scores far apart: nothing overflows, and a token may attend to one key alone. */
 void steep_test(void)
 {
-    attention_at(1, 130, 1, 16, 12);
+    attention_at(1, size_of(130, 70), 1, 16, 12);
 }
 
 void rotary_test(void)
@@ -210,9 +210,9 @@ static void grouped_at(int64_t batch, int64_t seq, int64_t heads, int64_t kv, in
 
 void grouped_test(void)
 {
-    grouped_at(2, 17, 9, 3, 20);
-    grouped_at(1, 70, 4, 1, 80);
-    grouped_at(2, 130, 4, 2, 16);
+    grouped_at(size_of(2, 1), 17, 9, 3, 20);
+    grouped_at(1, size_of(70, 34), 4, 1, 80);
+    grouped_at(size_of(2, 1), size_of(130, 70), 4, 2, 16);
 }
 
 /* Documents side by side in one sequence are those documents in sequences of their own: rotary positions, attention

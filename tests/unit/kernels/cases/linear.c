@@ -105,8 +105,8 @@ void linear_test(void)
     linear_at(1, 16, 33);
     linear_at(7, 5, 3);
     linear_at(150, 65, 97);
-    linear_at(301, 48, 1100);
-    linear_at(417, 530, 40);
+    linear_at(301, size_of(48, 8), 1100);
+    linear_at(417, 530, size_of(40, 9));
 }
 
 /* Without a bias: as with one of zeros. */

@@ -203,7 +203,7 @@ void norm_test(void)
 {
     norm_at(1, 16, 0);
     norm_at(3, 31, 0);
-    norm_at(200, 100, 0);
+    norm_at(size_of(200, 70), 100, 0);
     norm_at(65, 192, 10);
     norm_at(2, 6144, 0); /* sums of 48 KiB, as in a pair half as wide */
     pair_at(70, 31);
@@ -251,7 +251,7 @@ void rmsnorm_test(void)
 {
     rmsnorm_at(1, 16);
     rmsnorm_at(3, 31);
-    rmsnorm_at(200, 100);
+    rmsnorm_at(size_of(200, 70), 100);
     rmsnorm_at(2, 6144);
 }
 
