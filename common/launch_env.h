@@ -52,7 +52,7 @@ typedef enum {
     X(MU_ENV_SHM_DIR, MU_ENV_RANK, "worker/guard", "folder of the attempt's shared memory on each host")     \
     X(MU_ENV_COPIES_DIR, MU_ENV_RANK, "worker/cmd",                                                          \
       "folder of copies in memory on each host; the launcher's first attempt begins its last name")          \
-    X(MU_ENV_CPU_ISA, MU_ENV_PASSED, "kernels/cpu", "most that kernels may use: base, avx2 or avx512")       \
+    X(MU_ENV_CPU_ISA, MU_ENV_PASSED, "kernels/cpu", "most that kernels may use: base, avx2, avx512 or amx")  \
     X(MU_ENV_CPU_FP16, MU_ENV_PASSED, "kernels/cpu", "set: fp16 kernels on CPUs (tests)")                    \
     X(MU_ENV_CUDA_LIBRARY, MU_ENV_PASSED, "kernels, worker/train", "the file of muster's CUDA library")      \
     X(MU_ENV_NCCL_LIBRARY, MU_ENV_PASSED, "worker/comm", "the file of NCCL")                                 \

@@ -128,6 +128,7 @@ mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)
         return status;
     }
     cpu->vec = mu_vec_choose(getenv(MU_ENV_CPU_ISA));
+    cpu->tiles = mu_tiles_choose(getenv(MU_ENV_CPU_ISA));
     cpu->fp16 = getenv(MU_ENV_CPU_FP16) != NULL;
     cpu->native_bfloat16 = strcmp(cpu->vec->name, "avx512") == 0 && mu_gemm_has_bfloat16();
     mu_device_t *dev = mu_calloc(1, sizeof *dev);
@@ -137,8 +138,8 @@ mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)
     dev->impl = cpu;
     char gemm[32];
     mu_gemm_version(gemm, sizeof gemm);
-    snprintf(dev->instruction_set, sizeof dev->instruction_set, "%.16s%s", cpu->vec->name,
-             cpu->native_bfloat16 ? " with bf16" : "");
+    snprintf(dev->instruction_set, sizeof dev->instruction_set, "%.16s%s%s", cpu->vec->name,
+             cpu->native_bfloat16 ? " with bf16" : "", cpu->tiles ? ", amx" : "");
     snprintf(dev->description, sizeof dev->description, "cpu, %d thread%s, %s, %s", threads,
              threads == 1 ? "" : "s", dev->instruction_set, gemm);
     *out = dev;

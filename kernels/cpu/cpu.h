@@ -3,15 +3,17 @@
 #define MU_KERNELS_CPU_CPU_H
 
 #include "kernels/cpu/pool.h"
+#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/cpu/ways.h"
 
 typedef struct mu_cpu {
     mu_pool_t *pool;
     const mu_vec_t *vec;
-    bool native_bfloat16; /* products of bfloat16 need no widening */
-    bool fp16;            /* asked for: no product of it is native, and training in it is for tests */
-    float *scratch;       /* grows; one piece a thread, or one for all, as the operation divides it */
+    const mu_tiles_t *tiles; /* NULL: without them */
+    bool native_bfloat16;    /* products of bfloat16 need no widening */
+    bool fp16;               /* asked for: no product of it is native, and training in it is for tests */
+    float *scratch;          /* grows; one piece a thread, or one for all, as the operation divides it */
     int64_t scratch_floats;
     mu_ways_t ways;
 } mu_cpu_t;

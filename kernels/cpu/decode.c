@@ -1,21 +1,23 @@
 /*
  * Generation: linear layers and attention in which a row's bits depend on that row alone, whatever is computed beside
- * it (vec_decode.h). Threads share columns of a product, and heads and rows of attention.
+ * it (vec_dots.h, tiles.h, vec_decode.h). Threads share columns of a product, and heads and rows of attention.
  */
 #include "common/num.h"
 #include "kernels/cpu/cpu.h"
 
-enum { GRAIN = 16 };
+enum { GRAIN = 16, PACK_GRAIN = 512 };
+
+enum { BLOCK = 64 }; /* columns at a time, where a result is rounded */
 
 typedef struct rows {
     mu_device_t *dev;
-    mu_array_t y, w, bias, plus;
-    const float *x;
+    mu_array_t y, x, w, bias, plus;
     int64_t rows, in, out;
-    float *stage; /* 16-bit arrays: [threads][rows][BLOCK] sums */
+    const mu_tiles_t *tiles; /* NULL: no product for them */
+    const float *wide;       /* x */
+    uint16_t *packed;        /* x for the tiles */
+    float *stage;            /* [threads][rows][BLOCK] sums */
 } rows_t;
-
-enum { BLOCK = 64 }; /* columns at a time, where a result is rounded */
 
 /* Sums of columns col .. col + n - 1, to be finished. */
 static void finish(const rows_t *l, float *sums, int64_t stride, int64_t col, int64_t n)
@@ -36,28 +38,46 @@ static void columns(void *arg, int thread, int64_t from, int64_t to)
 {
     rows_t *l = arg;
     float *stage = l->stage + (int64_t)thread * l->rows * BLOCK;
+    if (l->tiles)
+        l->tiles->begin(l->rows);
     for (int64_t col = from; col < to; col += BLOCK) {
         int64_t n = mu_min_i64(BLOCK, to - col);
-        mu_cpu_vec(l->dev)->dots(stage, BLOCK, l->x, mu_array_at(l->w, col * l->in), l->rows, n, l->in);
-        if (l->y.type == MU_DTYPE_F32) { /* plus may be y */
-            finish(l, stage, BLOCK, col, n);
-            for (int64_t r = 0; r < l->rows; r++)
-                memcpy(mu_f32(l->y) + r * l->out + col, stage + r * BLOCK, (size_t)n * sizeof *stage);
-        } else {
-            finish(l, stage, BLOCK, col, n);
-        }
+        mu_array_t w = mu_array_at(l->w, col * l->in);
+        if (l->tiles)
+            l->tiles->dots(stage, BLOCK, l->packed, w.data, l->rows, n, l->in);
+        else
+            mu_cpu_vec(l->dev)->dots(stage, BLOCK, l->wide, w, l->rows, n, l->in);
+        finish(l, stage, BLOCK, col, n);
+        for (int64_t r = 0; r < l->rows && l->y.type == MU_DTYPE_F32; r++) /* plus may be y */
+            memcpy(mu_f32(l->y) + r * l->out + col, stage + r * BLOCK, (size_t)n * sizeof *stage);
     }
+    if (l->tiles)
+        l->tiles->end();
+}
+
+static void pack(void *arg, int thread, int64_t from, int64_t to)
+{
+    rows_t *l = arg;
+    (void)thread;
+    l->tiles->pack(l->packed, l->x.data, l->rows, l->in, from, to);
 }
 
 void mu_cpu_linear_rows(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t w, mu_array_t bias,
                         mu_array_t plus, int64_t rows, int64_t in, int64_t out)
 {
-    int64_t sums = dev->threads * rows * BLOCK;
-    float *scratch = mu_cpu_scratch(dev, sums + rows * in);
+    bool halves = x.type == MU_DTYPE_BF16 && w.type == MU_DTYPE_BF16;
+    int64_t sums = dev->threads * rows * BLOCK; /* a multiple of 64 bytes */
+    const mu_tiles_t *tiles = halves ? mu_cpu(dev)->tiles : NULL;
+    float *scratch = mu_cpu_scratch(dev, sums + (tiles ? mu_tiles_packed(rows, in) / 2 : rows * in));
     if (!scratch)
         return;
-    rows_t l = {dev,  y,  w,   bias,   plus, mu_cpu_read(dev, x, 0, rows * in, scratch + sums),
-                rows, in, out, scratch};
+    rows_t l = {dev, y, x, w, bias, plus, rows, in, out, .tiles = tiles, .stage = scratch};
+    if (tiles) {
+        l.packed = (uint16_t *)(scratch + sums);
+        mu_cpu_run(dev, mu_tiles_blocks(in), PACK_GRAIN / rows + 1, pack, &l);
+    } else {
+        l.wide = mu_cpu_read(dev, x, 0, rows * in, scratch + sums);
+    }
     mu_cpu_run(dev, out, GRAIN, columns, &l);
 }
 

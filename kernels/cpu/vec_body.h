@@ -11,6 +11,7 @@
 #include "kernels/cpu/vec_rows.h"
 #include "kernels/cpu/vec_tile.h"
 #include "kernels/cpu/vec_attention.h"
+#include "kernels/cpu/vec_dots.h"
 #include "kernels/cpu/vec_decode.h"
 
 #define MU_VEC_TEXT_(x) #x

@@ -2,6 +2,7 @@
 #include "common/buf.h"
 #include "common/log.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -123,13 +124,27 @@ static int32_t id_of(uint64_t candidate)
     return (int32_t)(uint32_t)candidate;
 }
 
+/* The first of the largest finite ones: the maximum in lanes, as vector code, then its place. */
 static int32_t largest(const float *logits, int64_t vocab)
 {
-    int32_t best = -1;
-    for (int64_t i = 0; i < vocab; i++)
-        if (isfinite(logits[i]) && (best < 0 || logits[i] > logits[best]))
-            best = (int32_t)i;
-    return best;
+    enum { LANES = 16 };
+    float lane[LANES], top = -INFINITY;
+    int64_t i = 0;
+    for (int j = 0; j < LANES; j++)
+        lane[j] = -INFINITY;
+    for (; i + LANES <= vocab; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            float x = fabsf(logits[i + j]) <= FLT_MAX ? logits[i + j] : -INFINITY;
+            lane[j] = x > lane[j] ? x : lane[j];
+        }
+    for (int j = 0; j < LANES; j++)
+        top = lane[j] > top ? lane[j] : top;
+    for (; i < vocab; i++)
+        top = isfinite(logits[i]) && logits[i] > top ? logits[i] : top;
+    for (i = 0; top > -INFINITY && i < vocab; i++)
+        if (logits[i] == top)
+            return (int32_t)i;
+    return -1;
 }
 
 int32_t mu_sampler_next(mu_sampler_t *s, const float *logits)

@@ -211,19 +211,12 @@ mu_status_t mu_net_forward_backward_sum(mu_net_t *net, const int32_t *tokens, do
 static mu_status_t get_logits(mu_net_t *net, mu_array_t from, int64_t rows, int root, void *narrow,
                               float *out)
 {
-    int64_t width = mu_net_vocab_of(net, root), count = rows * width;
-    float *wide = narrow;
+    int64_t width = mu_net_vocab_of(net, root), size = mu_dtype_size(from.type);
     MU_TRY(mu_comm_sync(&net->tp, 1));
-    MU_TRY(net->ops->get(net->dev, narrow, from.data, count * mu_dtype_size(from.type)));
-    if (from.type != MU_DTYPE_F32) {
-        wide = mu_alloc((size_t)count * sizeof *wide);
-        mu_convert_to_floats(wide, narrow, from.type, count);
-    }
+    MU_TRY(net->ops->get(net->dev, narrow, from.data, rows * width * size));
     for (int64_t r = 0; r < rows; r++)
-        memcpy(out + r * net->model.vocab + root * net->vocab_most, wide + r * width,
-               (size_t)width * sizeof *out);
-    if (wide != narrow)
-        free(wide);
+        mu_convert_to_floats(out + r * net->model.vocab + root * net->vocab_most,
+                             (char *)narrow + r * width * size, from.type, width);
     return MU_OK;
 }
 

@@ -3,6 +3,7 @@
 #include "common/buf.h"
 #include "common/half.h"
 #include "kernels/convert.h"
+#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vec.h"
 #include "tests/unit/kernels/cases/support.h"
 
@@ -27,7 +28,8 @@ static mu_device_t *make(const void *arg)
 {
     const cpu_t *cpu = arg;
     mu_device_t *made;
-    if (strcmp(mu_vec_choose(cpu->isa)->name, cpu->isa) != 0)
+    bool tiles = strcmp(cpu->isa, "amx") == 0;
+    if (tiles ? !mu_tiles_choose(cpu->isa) : strcmp(mu_vec_choose(cpu->isa)->name, cpu->isa) != 0)
         return NULL;
     setenv("MUSTER_CPU_ISA", cpu->isa, 1);
     assert_int_equal(mu_device_cpu_new(cpu->threads, &made), MU_OK);
@@ -183,7 +185,7 @@ static void memory_is_counted_by_kind(void **state)
 
 int main(void)
 {
-    static const cpu_t cpu[] = {{"base", 1}, {"avx2", 3}, {"avx512", 1}};
+    static const cpu_t cpu[] = {{"base", 1}, {"avx2", 3}, {"avx512", 1}, {"amx", 2}};
     enum { CPUS = sizeof cpu / sizeof *cpu };
     mu_case_device_t device[CPUS];
     for (int i = 0; i < CPUS; i++)

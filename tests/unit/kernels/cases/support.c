@@ -230,6 +230,7 @@ CASE(rms_norm, rmsnorm_test)
 CASE(qk_norm, qk_norm_test)
 CASE(swiglu, swiglu_test)
 CASE(absent_biases, unbiased_test)
+CASE(rows_are_the_same_alone_and_among_others, rows_test)
 CASE(cross_entropy, entropy_test)
 CASE(nan_is_not_lost, nan_test)
 CASE(what_does_not_fit_is_infinite, overflow_test)
@@ -255,6 +256,7 @@ int mu_kernel_cases(const mu_case_device_t *given, int count)
         cmocka_unit_test(qk_norm),
         cmocka_unit_test(swiglu),
         cmocka_unit_test(absent_biases),
+        cmocka_unit_test(rows_are_the_same_alone_and_among_others),
         cmocka_unit_test(cross_entropy),
         cmocka_unit_test(nan_is_not_lost),
         cmocka_unit_test(what_does_not_fit_is_infinite),

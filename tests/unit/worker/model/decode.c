@@ -150,8 +150,8 @@ static void together(const bench_t *b, float *out)
 static void a_sequence_has_the_same_bits_in_any_company(void **state)
 {
     (void)state;
-    static const char *const sets[] = {"avx512", "avx2", "base"};
-    for (size_t set = 0; set < 3; set++)
+    static const char *const sets[] = {"amx", "avx512", "avx2", "base"};
+    for (size_t set = 0; set < 4; set++)
         for (size_t m = 0; m < sizeof models / sizeof *models; m++)
             for (int type = MU_DTYPE_F32; type <= MU_DTYPE_BF16; type++) {
                 setenv("MUSTER_CPU_ISA", sets[set], 1);
