@@ -1,12 +1,14 @@
 """serve.py FILE... [-- DIR]: what `muster render serve` prints, or what a workflow applies of it, as the API server, KServe and
-the Prometheus operator would take it, with unknown fields as errors; and what a rollout needs to lose no request. Into DIR go
-the Job's server (`server`: words, a NUL after each; `server.env`: NAME=VALUE and a NUL) and the client's script (`smoke.sh`)."""
+the Prometheus operator would take it, with unknown fields as errors; and what a rollout needs to lose no request.
+MUSTER_SERVE_CRDS names a folder with the CRDs of both (GROUP_PLURAL.yaml, as they are published), against which their objects
+are then checked too. Into DIR go the Job's server (`server`: words, a NUL after each; `server.env`: NAME=VALUE and a NUL) and
+the client's script (`smoke.sh`)."""
 import os
 import sys
 
 import yaml
 
-from check import core, fail, failures, quantities, strictly
+from check import check, core, fail, failures, quantities, strictly
 
 
 def labels_match(selector, labels):
@@ -103,6 +105,16 @@ def inference_rules(o):
         fail(where, "KServe mounts storageUri at /mnt/models")
 
 
+def against_crd(o):
+    folder, group = os.environ.get("MUSTER_SERVE_CRDS"), o["apiVersion"].split("/")[0]
+    if not folder or o["kind"] not in ("InferenceService", "ServiceMonitor"):
+        return
+    with open(os.path.join(folder, f"{group}_{o['kind'].lower()}s.yaml")) as f:
+        crd = yaml.load(f, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    version = next(v for v in crd["spec"]["versions"] if f"{group}/{v['name']}" == o["apiVersion"])
+    check(version["schema"]["openAPIV3Schema"], o, o["kind"])
+
+
 def write(out, server, client):
     with open(os.path.join(out, "server"), "w") as f:
         f.writelines(w + "\0" for w in server.get("command", []) + server.get("args", []))
@@ -122,6 +134,7 @@ def main():
             objects += [o for o in yaml.safe_load_all(f) if o]
     for o in objects:
         core(o, files[0])
+        against_crd(o)
     by = {o["kind"]: o for o in objects}
     if not failures:
         service = by.get("Service")
