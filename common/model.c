@@ -329,14 +329,6 @@ const char *mu_model_llama_part(const mu_model_t *model)
     return model->unbiased ? "use_bias_in_mlp: false" : NULL;
 }
 
-const char *mu_model_dropout(const mu_model_t *model)
-{
-    return model->hidden_dropout > 0      ? "hidden_dropout"
-           : model->attention_dropout > 0 ? "attention_dropout"
-           : model->lora.dropout > 0      ? "muster.lora_dropout"
-                                          : NULL;
-}
-
 int mu_model_tensor_find(const mu_model_t *model, const char *name)
 {
     mu_tensor_t t;

@@ -159,8 +159,12 @@ int64_t mu_lora_out(const mu_model_t *model, mu_lora_target_t target);
  * none. */
 const char *mu_model_llama_part(const mu_model_t *model);
 
-/* Whether training draws anything; the key of one that is set, or NULL. */
-const char *mu_model_dropout(const mu_model_t *model);
+/* Bytes in which a GPU notes what attention_dropout keeps of one query's `seq` probabilities: a bit each, and those of
+ * keys up to the end of the last tile. */
+static inline int64_t mu_model_kept_row(int64_t seq)
+{
+    return (seq + 127) / 128 * 16;
+}
 
 /* How tp divides a tensor: not at all (each worker has all), by rows (dim 0), or by columns (dim 1). */
 typedef enum mu_split { MU_SPLIT_NONE, MU_SPLIT_ROWS, MU_SPLIT_COLS } mu_split_t;

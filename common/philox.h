@@ -7,8 +7,15 @@
 
 #include <stdint.h>
 
+#ifdef __CUDACC__
+#define MU_HOST_AND_DEVICE __host__ __device__
+#else
+#define MU_HOST_AND_DEVICE
+#endif
+
 /* Four words of one counter. Its published answers are a test (unit.net_init). */
-static inline void mu_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
+MU_HOST_AND_DEVICE static inline void mu_philox(const uint32_t counter[4], const uint32_t key[2],
+                                                uint32_t out[4])
 {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++) {

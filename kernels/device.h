@@ -108,7 +108,7 @@ typedef struct mu_attention {
     const int32_t *start;
     /* Of the probabilities, in forward and backward; NULL: none. `first` is the number of the first sequence, `column`
      * that of the first head, of `columns`: of sequence b, head h, query q and key k the element is
-     * (((first + b) columns + column + h) seq + q) seq + k. A device that has no dropout takes none. */
+     * (((first + b) columns + column + h) seq + q) seq + k. */
     const mu_dropout_t *dropout;
 } mu_attention_t;
 
@@ -236,7 +236,7 @@ typedef struct mu_device_ops {
     /* y = x + branch (+ bias1) (+ bias2), rows of `hidden`; y may be x or branch; biases may be absent. */
     void (*residual)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t branch, mu_array_t bias1,
                      mu_array_t bias2, int64_t rows, int64_t hidden);
-    /* y = x, dropped out (+ plus); y may be x or plus. A device may lack it, and the next two: NULL. */
+    /* y = x, dropped out (+ plus); y may be x or plus. */
     void (*dropout)(mu_device_t *dev, mu_array_t y, mu_array_t x, mu_array_t plus, int64_t rows, int64_t cols,
                     const mu_dropout_t *dropout);
     /* The queries (part 0), keys (1) or values (2) of qkv += those in `from` [rows][heads or kv_heads][head_dim]; and

@@ -131,24 +131,6 @@ static mu_status_t check_lengths(const mu_config_source_t *s)
     return MU_OK;
 }
 
-/* Adapters and dropout want operations that no CUDA device has (kernels/device.h, dropout). */
-static mu_status_t check_device(const mu_config_source_t *s)
-{
-    const mu_model_t *m = &s->config.model;
-    const char *where = mu_config_where(s, "muster.device"), *dropout = mu_model_dropout(m);
-    if (s->config.muster.device != MU_DEVICE_CUDA)
-        return MU_OK;
-    if (m->lora.rank > 0)
-        return mu_fail(MU_CONFIG,
-                       "%s: muster.device cuda does not compute adapters (muster.lora_rank, %s): use cpu",
-                       where, mu_config_where(s, "muster.lora_rank"));
-    if (dropout)
-        return mu_fail(MU_CONFIG,
-                       "%s: muster.device cuda does not compute dropout (%s, %s): use cpu, or set it to 0",
-                       where, dropout, mu_config_where(s, dropout));
-    return MU_OK;
-}
-
 mu_status_t mu_config_derive_model(mu_config_source_t *s)
 {
     enum { SWIGLU = 1 }; /* its place in the choices of `activation` */
@@ -167,6 +149,5 @@ mu_status_t mu_config_derive_model(mu_config_source_t *s)
     also(&status, check_lengths(s));
     also(&status, mu_config_derive_lora(s));
     also(&status, mu_config_check_groups(s));
-    also(&status, check_device(s));
     return status;
 }

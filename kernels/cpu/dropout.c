@@ -1,7 +1,7 @@
 /* Dropout: threads divide the rows. */
 #include "common/num.h"
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/drop.h"
+#include "kernels/drop.h"
 
 typedef struct drop {
     mu_device_t *dev;

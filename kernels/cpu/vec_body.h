@@ -3,7 +3,7 @@
 #include "kernels/cpu/vec.h"
 #include "common/half.h"
 #include "common/num.h"
-#include "kernels/cpu/drop.h"
+#include "kernels/drop.h"
 
 #include "kernels/cpu/vec_math.h"
 #include "kernels/cpu/vec_half.h"

@@ -21,6 +21,7 @@ typedef struct plain {
     lines_t q, k, v, out, dout, dq, dk, dv;
     float *lse, *delta, *unit;                  /* [batch][heads][queries] */
     const int32_t *start;                       /* [batch][queries]: the first key that one sees; NULL: 0 */
+    mu_cuda_kept_t kept;                        /* of the probabilities */
     int64_t heads, group, queries, keys, first; /* heads of queries, to a key; query i sits at first + i */
     int dim;
     float scale;
@@ -56,6 +57,14 @@ __device__ static inline int64_t base(const plain_t &a, const lines_t &l, int64_
 __device__ static inline int64_t first_key(const plain_t &a, int64_t which, int64_t query)
 {
     return a.start && query < a.queries ? a.start[which / a.heads * a.queries + query] : 0;
+}
+
+/* What a probability counts after dropout, of a query that is one. */
+__device__ static inline float keep(const plain_t &a, int64_t which, int64_t query, int64_t key)
+{
+    bool in =
+        !a.kept.bits || a.kept.bits[(which * a.queries + query) * a.kept.row + key / 8] >> (int)(key % 8) & 1;
+    return in ? a.kept.factor : 0;
 }
 
 /* Rows from .. from + TILE - 1 of head `which` of l into shared memory, zeros from row `count` on. */
@@ -142,6 +151,8 @@ template <int TILE> __global__ void plain_forward(plain_t a)
         for (int j = 0; j < TILE / SHARE; j++) {
             score[j] = expf(score[j] - top);
             part += score[j];
+            if (from + row < a.queries)
+                score[j] *= keep(a, blockIdx.y, from + row, key + share + SHARE * j);
             p[row * (TILE + 1) + share + SHARE * j] = score[j];
         }
         sum = sum * shrink + share_sum(part);
@@ -185,7 +196,8 @@ template <int TILE> __global__ void plain_backward_q(plain_t a)
             for (int j = share; j < TILE; j += SHARE) {
                 bool seen = there && key + j <= i && key + j >= since;
                 float p = seen ? expf(a.scale * dot(q + row * width, k + j * width, a.dim) - lse) : 0;
-                float dp = dot(g + row * width, v + j * width, a.dim);
+                float dp =
+                    seen ? dot(g + row * width, v + j * width, a.dim) * keep(a, blockIdx.y, i, key + j) : 0;
                 if (pass == 0) {
                     total += p;
                     delta += p * dp;
@@ -240,7 +252,10 @@ template <int TILE> __global__ void plain_backward_kv(plain_t a)
                 if (seen) {
                     float score = a.scale * dot(k + row * width, q + i * width, a.dim);
                     weight = expf(score - lse[query + i]) * unit[query + i];
-                    gradient = weight * (dot(v + row * width, g + i * width, a.dim) - delta[query + i]);
+                    float kept = keep(a, head, query + i, j);
+                    gradient =
+                        weight * (dot(v + row * width, g + i * width, a.dim) * kept - delta[query + i]);
+                    weight *= kept;
                 }
                 p[row * (TILE + 1) + i] = weight;
                 ds[row * (TILE + 1) + i] = gradient;
@@ -328,6 +343,7 @@ static plain_t plain(mu_array_t qkv, const mu_attention_t *s)
     a.group = group_of(s);
     a.queries = a.keys = s->seq;
     a.start = s->start;
+    a.kept.factor = 1;
     a.dim = (int)s->head_dim;
     a.scale = (float)s->scale;
     return a;
@@ -336,9 +352,15 @@ static plain_t plain(mu_array_t qkv, const mu_attention_t *s)
 void mu_cuda_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
                                const mu_attention_t *shape)
 {
-    if (mu_cuda_mma_forward(dev, out, lse, qkv, shape))
+    int64_t bytes = mu_cuda_kept_bytes(shape);
+    void *room = bytes > 0 ? mu_cuda_scratch(dev, bytes) : NULL;
+    if (bytes > 0 && !room)
+        return;
+    mu_cuda_kept_t kept = mu_cuda_draw_kept(dev, room, shape);
+    if (mu_cuda_mma_forward(dev, out, lse, qkv, &kept, shape))
         return;
     plain_t a = plain(qkv, shape);
+    a.kept = kept;
     a.out = lines_out(out, shape);
     a.lse = lse;
     launch(dev, {plain_forward<32>, plain_forward<16>, plain_forward<8>}, 2, 1, a, shape->seq,
@@ -349,10 +371,15 @@ void mu_cuda_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t do
                                 mu_array_t out, const float *lse, const mu_attention_t *shape)
 {
     int64_t count = shape->batch * shape->heads * shape->seq;
-    float *delta = (float *)mu_cuda_scratch(dev, 2 * count * (int64_t)sizeof *delta);
-    if (!delta || mu_cuda_mma_backward(dev, dqkv, dout, qkv, out, lse, delta, shape))
+    float *delta =
+        (float *)mu_cuda_scratch(dev, 2 * count * (int64_t)sizeof *delta + mu_cuda_kept_bytes(shape));
+    if (!delta)
+        return;
+    mu_cuda_kept_t kept = mu_cuda_draw_kept(dev, delta + 2 * count, shape);
+    if (mu_cuda_mma_backward(dev, dqkv, dout, qkv, out, lse, delta, &kept, shape))
         return;
     plain_t a = plain(qkv, shape);
+    a.kept = kept;
     a.dout = lines_out(dout, shape);
     a.dq = lines_in(dqkv, shape, QUERY);
     a.dk = lines_in(dqkv, shape, KEY);

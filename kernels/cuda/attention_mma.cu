@@ -87,6 +87,8 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) forw
                     for (int i = 2 * half; i < 2 * half + 2; i++)
                         o[m][n][i] *= shrink;
             }
+        if (h.kept.bits)
+            drop_scores<M, N>(s, h, own, key, lane);
         scores_by_rows<M, N, T, D>(o, s, sv, lane);
     }
     float factor[M][2];
@@ -95,7 +97,7 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) forw
         for (int half = 0; half < 2; half++) {
             float total = row_sum(sum[m][half]);
             int row = own + row_of(m, 2 * half, lane);
-            factor[m][half] = 1 / total;
+            factor[m][half] = h.kept.factor / total;
             if (lane % 4 == 0 && row < h.seq)
                 h.lse[(int64_t)blockIdx.y * h.seq + row] = max[m][half] * h.scale + logf(total);
         }
@@ -114,12 +116,12 @@ static void launch(mu_device_t *dev, const heads_t &h, const mu_attention_t *sha
 }
 
 bool mu_cuda_mma_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
-                         const mu_attention_t *shape)
+                         const mu_cuda_kept_t *kept, const mu_attention_t *shape)
 {
     return choose(dev, qkv, shape, [&](auto t, auto width) {
         using T = decltype(t);
         constexpr int D = decltype(width)::value;
-        heads_t h = heads_of(qkv, shape);
+        heads_t h = heads_of(qkv, kept, shape);
         h.out = out.data;
         h.lse = lse;
         if constexpr (D <= 128) /* wider: the results of two groups exceed the registers */

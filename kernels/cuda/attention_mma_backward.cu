@@ -72,11 +72,14 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
         float s[M][N][4], dp[M][N][4];
         rows_by_rows<M, N, T, D>(s, sq + warp * 16 * M * W, sk, lane);
         rows_by_rows<M, N, T, D>(dp, sg + warp * 16 * M * W, sv, lane);
+        if (h.kept.bits)
+            drop_scores<M, N>(dp, h, own, key, lane);
         MU_UNROLL
         for (int m = 0; m < M; m++)
             for (int n = 0; n < N; n++)
                 for (int i = 0; i < 4; i++)
-                    s[m][n][i] = mu_exp2(s[m][n][i] * c - lse[m][i / 2]) * (dp[m][n][i] - delta[m][i / 2]);
+                    s[m][n][i] = mu_exp2(s[m][n][i] * c - lse[m][i / 2]) *
+                                 (dp[m][n][i] * h.kept.factor - delta[m][i / 2]);
         if (key + K > own + 1) {
             MU_UNROLL
             for (int m = 0; m < M; m++)
@@ -191,6 +194,8 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
                 int at = query + column_of(j / 2, j % 2, lane);
                 float minus = at < h.seq ? lse[at] * LOG2E : INFINITY, mean = at < h.seq ? delta[at] : 0;
                 int since = first_key(h, b, at);
+                const uint8_t *kept =
+                    h.kept.bits && at < h.seq ? kept_of(h, b * h.heads + head, at) + own / 8 : NULL;
                 for (int i = 0; i < 2 * M; i++) {
                     float *x = &p[i / 2][j / 2][i % 2 * 2 + j % 2], *y = &ds[i / 2][j / 2][i % 2 * 2 + j % 2];
                     *x = mu_exp2(*x * c - minus);
@@ -198,8 +203,11 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
                         *x = 0;
                     if (own + row_of(i / 2, i % 2 * 2, lane) < since)
                         *x = 0;
+                    bool in = !kept || kept[i] >> lane / 4 & 1; /* key own + row_of(): eight of them a byte */
                     if constexpr (K_TOO)
-                        *y = *x * (*y - mean);
+                        *y = *x * ((in ? *y * h.kept.factor : 0) - mean);
+                    if (!in)
+                        *x = 0;
                 }
             }
             if constexpr (V_TOO)
@@ -210,19 +218,20 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
         if (last) {
             lse += h.seq;
             delta += h.seq;
+            head++;
         }
     }
-    float factor[M][2], one[M][2];
+    float factor[M][2], kept_factor[M][2];
     MU_UNROLL
     for (int i = 0; i < 2 * M; i++) {
         factor[i / 2][i % 2] = h.scale;
-        one[i / 2][i % 2] = 1;
+        kept_factor[i / 2][i % 2] = h.kept.factor;
     }
-    T *to = (T *)h.dqkv + start + key_after(h, head);
+    T *to = (T *)h.dqkv + start + (int64_t)h.group * h.dim; /* after the queries that share them */
     if constexpr (K_TOO)
         store_rows<M, T, D>(to, apart, dk, own, factor, h, lane);
     if constexpr (V_TOO)
-        store_rows<M, T, D>(to + h.dim, apart, dv, own, one, h, lane);
+        store_rows<M, T, D>(to + h.dim, apart, dv, own, kept_factor, h, lane);
 }
 
 /* --- launching them --- */
@@ -250,7 +259,8 @@ static void launch_kv(mu_device_t *dev, const heads_t &h, const mu_attention_t *
 }
 
 bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t out,
-                          const float *lse, float *delta, const mu_attention_t *shape)
+                          const float *lse, float *delta, const mu_cuda_kept_t *kept,
+                          const mu_attention_t *shape)
 {
     if ((uintptr_t)dout.data % 16 || (uintptr_t)out.data % 16)
         return false;
@@ -259,7 +269,7 @@ bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu
         constexpr int D = decltype(width)::value;
         if (!fits(dev, shared_q<T, D, 1>) || !fits(dev, shared_kv<T, D, 1>))
             return false;
-        heads_t h = heads_of(qkv, shape);
+        heads_t h = heads_of(qkv, kept, shape);
         h.out = out.data;
         h.dout = dout.data;
         h.dqkv = dqkv.data;

@@ -301,6 +301,9 @@ __device__ static inline float mu_gelu_slope(float x, mu_activation_t act)
     X(swiglu_forward)                                                                                        \
     X(swiglu_backward)                                                                                       \
     X(residual)                                                                                              \
+    X(dropout)                                                                                               \
+    X(qkv_add)                                                                                               \
+    X(qkv_take)                                                                                              \
     X(add)                                                                                                   \
     X(scale)                                                                                                 \
     X(rotary)                                                                                                \
@@ -326,10 +329,23 @@ void mu_cuda_plain_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu
 enum { MU_CUDA_MOST_SUMS = 4 };
 void mu_cuda_add_blocks(mu_device_t *dev, float *const *to, int count, const float *partial, int64_t blocks,
                         int64_t width);
+
+/* Attention's probabilities that dropout keeps, a bit each: that of query q and key k of head `which` of batch * heads
+ * is bit k % 8 of bits[(which seq + q) row + k / 8]. Those of keys after the query's are not drawn. What is kept counts
+ * `factor` times. bits NULL: all are kept. */
+typedef struct mu_cuda_kept {
+    const uint8_t *bits;
+    int64_t row;
+    float factor;
+} mu_cuda_kept_t;
+/* dropout.cu: the bytes that they take (0: all are kept), and drawing them into so many at `room`. */
+int64_t mu_cuda_kept_bytes(const mu_attention_t *shape);
+mu_cuda_kept_t mu_cuda_draw_kept(mu_device_t *dev, void *room, const mu_attention_t *shape);
 /* attention_mma.cu: whether the matrix units can do it; then it is enqueued. delta: [batch][heads][seq]. */
 bool mu_cuda_mma_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
-                         const mu_attention_t *shape);
+                         const mu_cuda_kept_t *kept, const mu_attention_t *shape);
 bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t out,
-                          const float *lse, float *delta, const mu_attention_t *shape);
+                          const float *lse, float *delta, const mu_cuda_kept_t *kept,
+                          const mu_attention_t *shape);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct heads {
     void *out, *dqkv;       /* out is read on the way back */
     float *lse, *delta;     /* [batch][heads][seq] */
     const int32_t *start;   /* [batch][seq]: the first key that a query sees, never falling; NULL: 0 */
+    mu_cuda_kept_t kept;    /* of the probabilities */
     int seq, heads, group, dim;
     float scale;
 } heads_t;
@@ -49,6 +50,12 @@ __device__ static inline int64_t key_after(const heads_t &h, int head)
 __device__ static inline int first_key(const heads_t &h, int64_t b, int query)
 {
     return h.start && query < h.seq ? h.start[b * h.seq + query] : 0;
+}
+
+/* The bits of what is kept of a query of head `which` of batch * heads; the byte of key 0. */
+__device__ static inline const uint8_t *kept_of(const heads_t &h, int64_t which, int query)
+{
+    return h.kept.bits + (which * h.seq + query) * h.kept.row;
 }
 
 static constexpr float LOG2E = 1.44269504F;
@@ -184,6 +191,28 @@ __device__ static inline int column_of(int n, int i, int lane)
     return n * 8 + lane % 4 * 2 + i % 2;
 }
 
+/* Of this warp's scores with the keys `key` .. key + 8N - 1, those that dropout drops become 0: rows are the queries
+ * own .. of head blockIdx.y. */
+template <int M, int N>
+__device__ static inline void drop_scores(float s[M][N][4], const heads_t &h, int own, int key, int lane)
+{
+    MU_UNROLL
+    for (int m = 0; m < M; m++)
+        for (int half = 0; half < 2; half++) {
+            int row = own + row_of(m, 2 * half, lane);
+            if (row >= h.seq)
+                continue;
+            const uint8_t *kept = kept_of(h, blockIdx.y, row) + key / 8;
+            MU_UNROLL
+            for (int n = 0; n < N; n++) {
+                unsigned byte = kept[n] >> column_of(0, 0, lane);
+                for (int i = 0; i < 2; i++)
+                    if (!(byte >> i & 1))
+                        s[m][n][2 * half + i] = 0;
+            }
+        }
+}
+
 /* Rows first .. of `x`, `apart` elements from one to the next, = o times a factor for each of a lane's rows. */
 template <int M, class T, int D>
 __device__ static inline void store_rows(T *x, int64_t apart, const float o[M][D / 8][4], int first,
@@ -253,9 +282,10 @@ template <class F> static bool choose(mu_device_t *dev, mu_array_t qkv, const mu
     return qkv.type == MU_DTYPE_BF16 ? width(__nv_bfloat16()) : width(__half());
 }
 
-static inline heads_t heads_of(mu_array_t qkv, const mu_attention_t *s)
+static inline heads_t heads_of(mu_array_t qkv, const mu_cuda_kept_t *kept, const mu_attention_t *s)
 {
     heads_t h = {};
+    h.kept = *kept;
     h.qkv = qkv.data;
     h.start = s->start;
     h.seq = (int)s->seq;

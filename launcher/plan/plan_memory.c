@@ -88,6 +88,8 @@ void mu_plan_memory(const mu_model_t *model, const mu_plan_shape_t *shape, mu_pl
     out->communication = shape->tp > 1 ? e * rows * h + 4 * norm_weights + copies_bytes(model, shape->tp) : 0;
     if (m->hidden_dropout > 0) /* what a branch adds, before and after */
         out->workspace += e * rows * h * (shape->tp > 1 ? 1 : 2);
+    if (shape->gpu && m->attention_dropout > 0) /* what is kept of a layer's probabilities, a bit each */
+        out->workspace += rows * heads * mu_model_kept_row(m->seq_length);
     if (m->lora.rank > 0)
         add_adapters(m, shape, rows, e, out);
     if (m->lora.rank > 0 && shape->tp == 1)

@@ -39,6 +39,13 @@ same_losses "$scratch/llama-cpu.losses" "$scratch/llama.losses" 1e-4 || fail "a 
 for name in dp2 both; do
     same_losses "$scratch/cpu.losses" "$scratch/$name.losses" 1e-4 || fail "$name and the CPU differ"
 done
+# fine-tuning: adapters, dropout and borders of documents; layouts and devices draw the same
+tune=(load="$scratch/cpu" muster.lora_rank=4 "muster.lora_targets=[all-linear]" muster.lora_dropout=0.2 hidden_dropout=0.1
+    attention_dropout=0.1 reset_attention_mask=true reset_position_ids=true optimizer.params.lr=1.0e-2)
+train tuned-cpu 1 1 "${tune[@]}" muster.device=cpu
+train tuned 4 2 "${tune[@]}" zero_optimization.stage=1
+on_card tuned 'cuda'
+same_losses "$scratch/tuned-cpu.losses" "$scratch/tuned.losses" 1e-4 || fail "adapters with dropout: GPUs and the CPU differ"
 train half 4 2 zero_optimization.stage=1 precision=bfloat16
 grep -qE 'numbers .*bf16' "$scratch/half.out" || { cat "$scratch/half.out" >&2; fail "not in bf16"; }
 same_losses "$scratch/cpu.losses" "$scratch/half.losses" 1e-2 || fail "bf16 on GPUs is not near fp32 on the CPU"

@@ -109,6 +109,5 @@ refused 66 "lora_base" muster run "$scratch/model.yml" --run-dir "$scratch/whole
 refused 78 lora_rank muster run "$scratch/model.yml" --run-dir "$scratch/none" muster.lora_rank=4
 refused 78 lora_rank muster run "$scratch/model.yml" --run-dir "$scratch/none" load="$scratch/again" finetune=true
 refused 78 q_proj muster config "$scratch/model.yml" muster.lora_rank=4 "muster.lora_targets=[q_proj]"
-refused 78 lora_rank muster config "$scratch/model.yml" muster.lora_rank=4 muster.device=cuda
 refused 2 "--base" muster import "$scratch/peft" --output "$scratch/x"
 refused 2 "--merge" muster export "$scratch/moved" --merge --output "$scratch/x"

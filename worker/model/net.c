@@ -23,14 +23,6 @@ static mu_status_t check(const mu_device_t *dev, const mu_model_t *m, const mu_c
     if (!dev->ops->supports(dev, options->dtype))
         return mu_fail(MU_CONFIG, "%s has no %s: use another precision", dev->description,
                        mu_dtype_name(options->dtype));
-    if (m->lora.rank > 0 && !dev->ops->dropout)
-        return mu_fail(MU_CONFIG,
-                       "muster.lora_rank: the device %s does not compute adapters: set muster.device to cpu",
-                       dev->ops->name);
-    if (options->training && mu_model_dropout(m) && !dev->ops->dropout)
-        return mu_fail(MU_CONFIG,
-                       "%s: the device %s does not compute dropout: set muster.device to cpu, or it to 0",
-                       mu_model_dropout(m), dev->ops->name);
     if (m->heads % tp->size == 0 && !mu_model_heads_fit(m, tp->size))
         return mu_fail(MU_CONFIG,
                        "model parallel size %d neither divides %lld key/value heads nor is a multiple",

@@ -148,10 +148,6 @@ static void wrong_keys_and_values_are_refused(void **state)
          "a.yml:1:1: hidden_dropout: found 1, wanted a number from 0 to 0.999"},
         {"attention-dropout: -0.1\n", NULL, MU_CONFIG,
          "a.yml:1:1: attention_dropout: found -0.1, wanted a number from 0"},
-        {"hidden_dropout: 0.1\nmuster: {device: cuda}\n", NULL, MU_CONFIG,
-         "muster.device cuda does not compute dropout (hidden_dropout, a.yml:1:1)"},
-        {"attention_dropout: 0.1\nmuster: {device: cuda}\n", NULL, MU_CONFIG,
-         "muster.device cuda does not compute dropout (attention_dropout, a.yml:1:1)"},
         {"{num_layers: 2, hidden_size: 8, num_attention_heads: 2, muster: {no_decay: [norms, norm]}}\n", NULL,
          MU_CONFIG, "muster.no_decay: no parameter that is trained is called 'norm'"},
         {"{num_layers: 2, hidden_size: 8, num_attention_heads: 2, muster: {lr_scale: "

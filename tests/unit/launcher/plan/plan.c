@@ -170,6 +170,23 @@ static void memory_of_adapters_is_what_is_allocated(void **state)
     }
 }
 
+/* A GPU notes a bit for each probability of one layer, in tiles of 128 keys. */
+static void memory_of_dropped_probabilities(void **state)
+{
+    (void)state;
+    mu_plan_shape_t shape = {.tp = 2, .micro_batch = 3, .gpu = true};
+    mu_plan_memory_t with, without, on_cpu;
+    mu_model_t model = small;
+    int64_t row = (model.seq_length + 127) / 128 * 16;
+    mu_plan_memory(&model, &shape, &without);
+    model.attention_dropout = 0.1;
+    mu_plan_memory(&model, &shape, &with);
+    assert_int_equal(with.workspace - without.workspace, 3 * model.seq_length * model.heads / 2 * row);
+    shape.gpu = false;
+    mu_plan_memory(&model, &shape, &on_cpu);
+    assert_int_equal(on_cpu.workspace, without.workspace);
+}
+
 /* What adapters are for: a 7B on a card of 24 GB, a 20B on one of 48 GB, whose full training needs many. */
 static void large_models_fit_one_card_with_adapters(void **state)
 {
@@ -465,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_what_is_allocated),
         cmocka_unit_test(memory_of_adapters_is_what_is_allocated),
+        cmocka_unit_test(memory_of_dropped_probabilities),
         cmocka_unit_test(large_models_fit_one_card_with_adapters),
         cmocka_unit_test(use_is_what_is_allocated),
         cmocka_unit_test(cards_have_names),

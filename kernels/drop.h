@@ -1,12 +1,12 @@
-/* What dropout draws (kernels/device.h, mu_dropout_t). */
-#ifndef MU_KERNELS_CPU_DROP_H
-#define MU_KERNELS_CPU_DROP_H
+/* What dropout draws (kernels/device.h, mu_dropout_t), on every device. */
+#ifndef MU_KERNELS_DROP_H
+#define MU_KERNELS_DROP_H
 
 #include "common/philox.h"
 #include "kernels/device.h"
 
 /* The words of elements e - e % 4 .. + 3. */
-static inline void mu_drop_words(const mu_dropout_t *d, uint64_t e, uint32_t word[4])
+MU_HOST_AND_DEVICE static inline void mu_drop_words(const mu_dropout_t *d, uint64_t e, uint32_t word[4])
 {
     uint64_t four = e / 4;
     const uint32_t key[2] = {(uint32_t)d->seed, (uint32_t)(d->seed >> 32)};
