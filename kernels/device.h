@@ -140,6 +140,8 @@ typedef struct mu_qkv {
 
 typedef struct mu_device mu_device_t;
 
+struct mu_product;
+
 typedef struct mu_device_ops {
     const char *name; /* "cpu", "cuda" */
     bool (*supports)(const mu_device_t *dev, mu_dtype_t type);
@@ -298,6 +300,16 @@ typedef struct mu_device_ops {
                   int64_t n, const mu_adamw_t *params);
     /* *out += sum of x^2; a double on the device */
     void (*sum_squares)(mu_device_t *dev, double *out, const float *x, int64_t n);
+
+    /* --- ways of products (kernels/products.h) --- */
+
+    /* Times the candidates of a product until `deadline` (mu_now_ns()), at least the default, and fills way and rate.
+     * Called by mu_products_tune(). */
+    void (*tune_product)(mu_device_t *dev, struct mu_product *product, int64_t deadline);
+    /* Whether the product has such a way on this device, which is then taken; else nothing changes. */
+    bool (*take_way)(mu_device_t *dev, const struct mu_product *product);
+    /* Writes the way that the product takes now. */
+    void (*way_of)(mu_device_t *dev, struct mu_product *product);
 } mu_device_ops_t;
 
 struct mu_device {

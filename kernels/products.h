@@ -1,15 +1,17 @@
 /*
- * The matrix products of a model on a CPU, and the way in which each is computed: how threads divide it, and in which
- * blocks. Ways differ in the order of sums, so in the last bits of results, and in speed.
+ * The matrix products of a model, and the way in which a device computes each. On a CPU: how threads divide it, and in
+ * which blocks. On a GPU: the algorithm of cuBLASLt, and whether what follows is fused into it. Ways differ in the
+ * order of sums, so in the last bits of results, and in speed.
  *
  *     mu_product_t list[MU_PRODUCTS];
- *     int n = mu_net_products(net, list);         the products of a training step
- *     mu_cpu_tune(device, list, n, seconds);      times the candidates, and takes the fastest
+ *     int n = mu_net_products(net, list);            the products of a training step
+ *     mu_products_tune(device, list, n, seconds);    times the candidates, and takes the fastest
  *     ... keep list ...
  * A process that computes with the same bits then takes what was kept:
- *     mu_cpu_take_way(device, &list[i]);
+ *     device->ops->take_way(device, &list[i]);
  * A product for which nothing was taken is computed in the way that was measured best on the machines of
- * docs/measured.md. mu_device_t.description names what a measurement holds for: threads, instruction set, library.
+ * docs/measured.md, or that cuBLASLt proposes first. mu_device_t.description names what a measurement holds for:
+ * threads, instruction set, library; or card and library.
  */
 #ifndef MU_KERNELS_PRODUCTS_H
 #define MU_KERNELS_PRODUCTS_H
@@ -33,21 +35,21 @@ typedef struct mu_product {
     mu_product_op_t op;
     mu_dtype_t type;
     int64_t rows, in, out;
-    char way[24]; /* its name, as "rows 384x384" */
+    char way[64]; /* its name, as "rows 384x384", "fused 66.15.1.0.0.0.35.0.0" */
     double rate;  /* GFLOP/s; 0: not measured */
 } mu_product_t;
 
 const char *mu_product_name(mu_product_op_t op); /* "linear_forward" */
 
 /* Fills way and rate, and takes the ways: of all products that `seconds` suffice for, those with the most work first.
- * The others get their default and rate 0, as one whose operands are larger than 1 GiB does. The operands are memory
- * that is not counted, given back at the end. Errors: none; without memory nothing is measured. */
-void mu_cpu_tune(mu_device_t *dev, mu_product_t *list, int n, double seconds);
+ * The others get their default and rate 0, as one whose operands are larger than 1 GiB (a GPU: 2 GiB) does. The
+ * operands are memory that is not counted, given back at the end. Errors: none; without memory nothing is measured. */
+void mu_products_tune(mu_device_t *dev, mu_product_t *list, int n, double seconds);
 
-/* Whether the product has such a way on this device, which is then taken; else nothing changes. */
-bool mu_cpu_take_way(mu_device_t *dev, const mu_product_t *product);
-
-/* Writes the way that a product takes now. */
-void mu_cpu_way_of(mu_device_t *dev, mu_product_t *product);
+/* For implementations: a candidate is timed again only while it is so close to the best, and displaces the default only
+ * when it is so much faster: choices shall not follow noise. */
+#define MU_TUNE_NEAR  1.2
+#define MU_TUNE_WORTH 0.97
+enum { MU_TUNE_ROUNDS = 3 };
 
 #endif

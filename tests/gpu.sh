@@ -6,7 +6,7 @@
 #
 #   oracles     every operation of the CUDA device against fp64
 #   step        a step in bf16 of MODEL (160m, 410m, 1.4b, 2.8b; default 1.4b) on 2,048 tokens, with a line for each operation;
-#               what cuBLASLt chose for each product (file `products`)
+#               what cuBLASLt chose for each product (file `products`); the same with timed products
 #   golden      the golden tables on the GPU, all tensors; 50 steps on CPU and GPU, fp32 and bf16, beside each other
 #   sanitizer   compute-sanitizer's memcheck and racecheck over attention, norms and embeddings
 #   profile     ncu over the kernels of attention and two products
@@ -101,8 +101,8 @@ peer() { # peer SECONDS [compile]: PyTorch's line, or why there is none
 declare -A micro_of=([160m]=16 [410m]=16 [1.4b]=8 [2.8b]=4)
 micro() { echo "${MICRO:-${micro_of[$model]:?MODEL is one of 160m 410m 1.4b 2.8b}}"; }
 
-step() { # SECONDS: our step, and the lines of its operations
-    timeout "$1" bench_step "$model" "$(micro)" 1 2048 cuda bf16
+step() { # SECONDS [tune]: our step, the ways of its products, and the lines of its operations
+    timeout "$1" bench_step "$model" "$(micro)" 1 2048 cuda bf16 "${@:2}"
 }
 
 peers() {
@@ -151,7 +151,7 @@ run_stage() { # called where a failed command ends nothing, so each says what fo
     export MUSTER_TEST_DEVICE=cuda
     case $1 in
     oracles) timeout 60 cuda_kernels ;;
-    step) CUBLASLT_LOG_LEVEL=2 CUBLASLT_LOG_FILE=$out/products step 60 ;;
+    step) CUBLASLT_LOG_LEVEL=2 CUBLASLT_LOG_FILE=$out/products step 60 && echo "with timed products:" && step 60 tune ;;
     golden)
         timeout 60 unit_golden && (curve fp32 1e-4) && (curve bf16 1e-2)
         ;;

@@ -127,7 +127,7 @@ typedef struct mu_config {
         int64_t threads_per_worker; /* 0: auto */
         mu_device_choice_t device;
         mu_transport_choice_t transport; /* of NCCL between hosts */
-        mu_tune_choice_t tune;           /* ways of products on CPUs: measured, or the defaults */
+        mu_tune_choice_t tune;           /* ways of products: measured, or the defaults */
         char *ssh_args, *controller_host;
         mu_log_level_t log_level;
         int64_t lookahead; /* global batches the controller sends ahead */

@@ -529,7 +529,7 @@ const mu_key_t mu_keys[] = {
     INT("muster.threads_per_worker", "0", 0, 65536, CONFIG(muster.threads_per_worker),
         "threads of a worker on CPUs; 0: the host's cores divided by its workers"),
     ENUM("muster.tune", "off", "off/false|auto", CONFIG(muster.tune),
-         "how CPUs compute each product; auto: measured at the start, kept in the run directory"),
+         "how each product is computed; auto: measured at the start, kept in the run directory"),
     ENUM("muster.log_level", "info", "error|warn|info|debug", CONFIG(muster.log_level),
          "least grave lines that are logged"),
     INT("muster.lookahead", "4", 1, 4096, CONFIG(muster.lookahead),

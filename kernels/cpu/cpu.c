@@ -117,6 +117,9 @@ static const mu_device_ops_t cpu_ops = {
     .cross_entropy_backward = mu_cpu_cross_entropy_backward,
     .adamw = mu_cpu_adamw,
     .sum_squares = mu_cpu_sum_squares,
+    .tune_product = mu_cpu_tune_product,
+    .take_way = mu_cpu_take_way,
+    .way_of = mu_cpu_way_of,
 };
 
 mu_status_t mu_device_cpu_new(int threads, mu_device_t **out)

@@ -9,13 +9,9 @@
 #include <math.h>
 #include <time.h>
 
-enum { ROUNDS = 3, CANDIDATES = 32 };
+enum { CANDIDATES = 32 };
 
 static const int64_t most_bytes = (int64_t)1 << 30;
-
-/* A candidate is timed again only while it is so close to the best, and displaces the default only when it is so much
- * faster: choices shall not follow noise. */
-static const double near = 1.2, worth = 0.97;
 
 /* x [rows][in], w [out][in], y [rows][out], the second of what y or x is (pre), dw (floats) and db. */
 typedef struct operands {
@@ -137,8 +133,8 @@ static double time_one(mu_device_t *dev, const mu_product_t *p, const operands_t
            largest_share(way->kind == MU_WAY_COLUMNS ? n : m, dev->threads);
 }
 
-/* Rounds over the candidates until `deadline`; at least the default is timed. */
-static void tune_one(mu_device_t *dev, mu_product_t *p, int64_t deadline)
+/* Rounds over the candidates. */
+void mu_cpu_tune_product(mu_device_t *dev, mu_product_t *p, int64_t deadline)
 {
     const mu_way_t *way[CANDIDATES];
     double best[CANDIDATES], least = 1e30;
@@ -152,15 +148,15 @@ static void tune_one(mu_device_t *dev, mu_product_t *p, int64_t deadline)
         return;
     }
     time_one(dev, &sample, &o, way[0]); /* touches memory */
-    for (int round = 0; round < ROUNDS; round++)
+    for (int round = 0; round < MU_TUNE_ROUNDS; round++)
         for (int i = 0; i < count && (mu_now_ns() < deadline || round + i == 0); i++) {
-            if (best[i] > near * least && round > 0)
+            if (best[i] > MU_TUNE_NEAR * least && round > 0)
                 continue;
             best[i] = fmin(best[i], time_one(dev, &sample, &o, way[i]));
             least = fmin(least, best[i]);
         }
     for (int i = 1; i < count; i++)
-        chosen = best[i] < best[chosen] * (chosen == 0 ? worth : 1) ? i : chosen;
+        chosen = best[i] < best[chosen] * (chosen == 0 ? MU_TUNE_WORTH : 1) ? i : chosen;
     for (int i = 0; i < count; i++)
         mu_debug("%s %s %lld: %lld -> %lld: %s: %.1f GFLOP/s", mu_product_name(p->op), mu_dtype_name(p->type),
                  (long long)p->rows, (long long)p->in, (long long)p->out, way[i]->name,
@@ -168,29 +164,4 @@ static void tune_one(mu_device_t *dev, mu_product_t *p, int64_t deadline)
     snprintf(p->way, sizeof p->way, "%s", way[chosen]->name);
     p->rate = flops(&sample) / best[chosen] * 1e-9;
     give_back(dev, &o);
-}
-
-void mu_cpu_tune(mu_device_t *dev, mu_product_t *list, int n, double seconds)
-{
-    int64_t began = mu_now_ns();
-    double all = 0, done = 0;
-    bool *tuned = mu_calloc((size_t)n + 1, sizeof *tuned);
-    for (int i = 0; i < n; i++) {
-        mu_cpu_way_of(dev, &list[i]);
-        list[i].rate = 0;
-        all += flops(&list[i]);
-    }
-    for (int left = n; left > 0; left--) {
-        int most = -1;
-        for (int i = 0; i < n; i++)
-            if (!tuned[i] && (most < 0 || flops(&list[i]) > flops(&list[most])))
-                most = i;
-        tuned[most] = true;
-        done += flops(&list[most]); /* each has its share of the time, and what those before it left */
-        int64_t deadline = began + (int64_t)(seconds * done / all * 1e9);
-        if (mu_now_ns() < deadline)
-            tune_one(dev, &list[most], deadline);
-        mu_cpu_take_way(dev, &list[most]);
-    }
-    free(tuned);
 }

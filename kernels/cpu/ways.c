@@ -105,15 +105,3 @@ void mu_cpu_way_of(mu_device_t *dev, mu_product_t *p)
 {
     snprintf(p->way, sizeof p->way, "%s", mu_cpu_way(dev, p->op, p->type, p->rows, p->in, p->out)->name);
 }
-
-const char *mu_product_name(mu_product_op_t op)
-{
-    static const char *const names[MU_PRODUCT_OPS] = {
-        [MU_PRODUCT_FORWARD] = "linear_forward",
-        [MU_PRODUCT_GELU_FORWARD] = "linear_gelu_forward",
-        [MU_PRODUCT_BACKWARD_INPUT] = "linear_backward_input",
-        [MU_PRODUCT_GELU_BACKWARD_INPUT] = "linear_gelu_backward_input",
-        [MU_PRODUCT_BACKWARD_WEIGHT] = "linear_backward_weight",
-    };
-    return names[op];
-}

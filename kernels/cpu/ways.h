@@ -29,6 +29,9 @@ typedef struct mu_ways {
 /* The way of a product whose result has m rows. */
 const mu_way_t *mu_cpu_way(mu_device_t *dev, mu_product_op_t op, mu_dtype_t type, int64_t rows, int64_t in,
                            int64_t out);
+bool mu_cpu_take_way(mu_device_t *dev, const mu_product_t *product);
+void mu_cpu_way_of(mu_device_t *dev, mu_product_t *product);
+void mu_cpu_tune_product(mu_device_t *dev, mu_product_t *product, int64_t deadline);
 /* Candidate number i of a product, the default first; NULL after the last. */
 const mu_way_t *mu_cpu_candidate(mu_device_t *dev, const mu_product_t *product, int i);
 

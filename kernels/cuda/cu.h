@@ -26,6 +26,7 @@
 extern "C" {
 #include "common/num.h"
 #include "kernels/cuda_plugin.h"
+#include "kernels/products.h"
 }
 
 /* --- launches and shared memory --- */
@@ -63,7 +64,7 @@ enum {
 };
 
 typedef struct mu_cuda_plans
-    mu_cuda_plans_t; /* linear.cu: handle, workspace, what was planned for each shape */
+    mu_cuda_plans_t; /* product.cu: handle, workspace, what was planned for each shape */
 
 typedef struct mu_cuda_state {
     int index, capability; /* 90 for 9.0 */
@@ -315,7 +316,10 @@ __device__ static inline float mu_gelu_slope(float x, mu_activation_t act)
     X(cross_entropy_loss)                                                                                    \
     X(cross_entropy_backward)                                                                                \
     X(adamw)                                                                                                 \
-    X(sum_squares)
+    X(sum_squares)                                                                                           \
+    X(tune_product)                                                                                          \
+    X(take_way)                                                                                              \
+    X(way_of)
 
 /* mu_cuda_NAME has the type that device.h gives to NAME: each file's definition is checked against it. */
 #define MU_CUDA_DECLARE(name) std::remove_pointer_t<decltype(mu_device_ops_t::name)> mu_cuda_##name;

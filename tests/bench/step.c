@@ -5,14 +5,14 @@
  *     [fp16] [recompute] [tune] [debug]
  *
  * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that it would
- * take at the rate of a large product, or for what only moves bytes of a large copy, on this machine (the floor); on a
- * CPU before it the way of each product (docs/cpu-products.md).
+ * take at the rate of a large product, or for what only moves bytes of a large copy, on this machine (the floor);
+ * before it the way of each product (docs/cpu-products.md, docs/cuda.md).
  *     cpu        counts the time of the calling thread instead of the wall's, for one thread on a busy machine
  *     cuda       takes the first GPU; its step is timed without a wait between operations, and its operations in steps
  *                of their own with one after each
  *     recompute  keeps each layer's input alone
  *     tune       measures the ways of each product first, as `muster.tune: auto` does, and prints their rates
- *     debug      with tune: the rate of every candidate
+ *     debug      with tune: the rate of every candidate, on a CPU
  * Not a test: it asserts nothing.
  */
 #include "common/log.h"
@@ -409,10 +409,10 @@ static void ways(mu_net_t *net, double seconds)
     mu_product_t list[MU_PRODUCTS];
     int n = mu_net_products(net, list);
     if (seconds > 0)
-        mu_cpu_tune(dev, list, n, seconds);
+        mu_products_tune(dev, list, n, seconds);
     for (int i = 0; i < n; i++) {
-        mu_cpu_way_of(dev, &list[i]);
-        printf("%-28s %5lld rows, %6lld -> %6lld: %-20s", mu_product_name(list[i].op),
+        dev->ops->way_of(dev, &list[i]);
+        printf("%-28s %5lld rows, %6lld -> %6lld: %-28s", mu_product_name(list[i].op),
                (long long)list[i].rows, (long long)list[i].in, (long long)list[i].out, list[i].way);
         if (seconds > 0 && list[i].rate > 0)
             printf(" %7.1f GFLOP/s", list[i].rate);
@@ -456,8 +456,7 @@ int main(int argc, char **argv)
     fill_weights(net);
     if (has_word(argc, argv, "debug"))
         mu_log_level_set(MU_LOG_DEBUG);
-    if (!enqueues)
-        ways(net, has_word(argc, argv, "tune") ? MU_TUNE_SECONDS : 0);
+    ways(net, has_word(argc, argv, "tune") ? MU_TUNE_SECONDS : 0);
     int64_t count = micro * (model.seq_length + 1);
     int32_t *tokens = malloc((size_t)count * sizeof *tokens);
     for (int64_t i = 0; i < count; i++)

@@ -35,7 +35,7 @@ static void start(mu_buf_t *text, mu_product_t *list, int *n, int *own)
     assert_int_equal(mu_product_record_follow(workers, dir, w->net), MU_OK);
     *n = mu_net_products(w->net, list);
     for (int i = 0; i < *n; i++)
-        mu_cpu_way_of(w->dev, &list[i]);
+        w->dev->ops->way_of(w->dev, &list[i]);
     *own = lines(w->dev, text);
     mu_comm_free(workers);
     tear_down(w);

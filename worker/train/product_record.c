@@ -39,7 +39,7 @@ static bool take(const char *text, mu_device_t *dev, mu_product_t *p)
         if (!cut(line, field) || !is_of(field, dev, p) || strlen(field[6]) >= sizeof p->way)
             continue;
         snprintf(p->way, sizeof p->way, "%s", field[6]);
-        found = mu_cpu_take_way(dev, p) || found;
+        found = dev->ops->take_way(dev, p) || found;
     }
     free(copy);
     return found;
@@ -96,7 +96,7 @@ static void measure(mu_net_t *net, int rank, const char *record, mu_buf_t *lines
     if (lacking == 0)
         return;
     int64_t began = mu_now_ns();
-    mu_cpu_tune(dev, list, lacking, MU_TUNE_SECONDS);
+    mu_products_tune(dev, list, lacking, MU_TUNE_SECONDS);
     mu_product_record_add(lines, dev, list, lacking);
     mu_log(rank == 0 ? MU_LOG_INFO : MU_LOG_WARN, "%s: measured %d products of %s%s in %.1f s",
            MU_PRODUCT_RECORD, lacking, dev->description,
@@ -146,8 +146,6 @@ static mu_status_t follow(mu_comm_t *workers, const char *path, mu_net_t *net, m
 
 mu_status_t mu_product_record_follow(mu_comm_t *workers, const char *dir, mu_net_t *net)
 {
-    if (strcmp(mu_net_device(net)->ops->name, "cpu") != 0)
-        return MU_OK;
     mu_buf_t record = MU_BUF_INIT;
     char *path = mu_path_join(dir, MU_PRODUCT_RECORD);
     mu_status_t status = follow(workers, path, net, &record);

@@ -7,7 +7,9 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <chrono>
 #include <string.h>
+#include <thread>
 #include <vector>
 
 namespace
@@ -38,7 +40,8 @@ static_assert(sizeof(operation) <= sizeof(cublasLtMatmulDescOpaque_t),
               "an operation fits the caller's space");
 static_assert(sizeof(preference) <= sizeof(cublasLtMatmulPreferenceOpaque_t), "a preference fits");
 
-const uint64_t ALGORITHM = 0x6d75737465720001; /* what the heuristic gives out */
+const uint64_t ALGORITHM = 0x6d75737465720001; /* what the heuristic gives out: this and the next ones */
+const int ALGORITHMS = 4, FIRST_ID = 10;
 
 const layout &get(cublasLtMatrixLayout_t l)
 {
@@ -93,6 +96,7 @@ struct problem {
     void *pd;
     double alpha, beta;
     int64_t m, n, k;
+    int algorithm; /* 0 .. ALGORITHMS - 1 */
 };
 
 cudaDataType_t bias_type(const operation &o, const layout &d)
@@ -191,6 +195,26 @@ double dot(const float *x, const float *y, int64_t n)
     return sum[0] + sum[1] + sum[2] + sum[3];
 }
 
+double float_dot(const float *x, const float *y, int64_t n, bool backwards)
+{
+    float sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = backwards ? n - 1 - i : i;
+        sum += x[at] * y[at];
+    }
+    return (double)sum;
+}
+
+bool is_slow(const problem &q)
+{
+    const char *word = mu_stand_in_option("STAND_IN_CUDA", "slow=");
+    if (word && strncmp(word, "gelu", 4) == 0)
+        return q.o.epilogue & 32;
+    if (word && strncmp(word, "fused", 5) == 0)
+        return q.o.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+    return word && atoi(word) == FIRST_ID + q.algorithm;
+}
+
 /* Sums of op(A)'s rows or op(B)'s columns, which are the gradient of a bias. */
 void sums(const problem &q, const std::vector<float> &x, int64_t lines, int64_t batch)
 {
@@ -225,7 +249,9 @@ void multiply(const problem &q, int64_t batch)
     std::vector<double> row_sums((size_t)q.m);
     for (int64_t j = 0; j < q.n; j++) {
         for (int64_t i = 0; i < q.m; i++) {
-            double value = q.alpha * dot(a.data() + i * q.k, b.data() + j * q.k, q.k);
+            const float *x = a.data() + i * q.k, *y = b.data() + j * q.k;
+            double value =
+                q.alpha * (q.algorithm < 2 ? dot(x, y, q.k) : float_dot(x, y, q.k, q.algorithm == 3));
             if (q.beta != 0)
                 value += q.beta * (double)load(q.pc, batch * q.c.stride + j * q.c.ld + i, q.c.type);
             value = finish(q, value, i, j, batch);
@@ -456,16 +482,35 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     cublasStatus_t status = judge(get(desc), get(a), get(b), get(c), get(d));
     if (status != CUBLAS_STATUS_SUCCESS)
         return status;
-    memset(&results[0], 0, sizeof results[0]);
-    results[0].algo.data[0] = ALGORITHM;
-    /* what the algorithm may rely on */
     const preference &p = *(const preference *)preferred->data;
-    for (int i = 0; i < 4; i++)
-        results[0].algo.data[1 + i] = p.alignment[i];
-    results[0].workspaceSize = p.workspace < 1024 ? p.workspace : 1024;
-    results[0].algo.data[5] = results[0].workspaceSize;
-    results[0].wavesCount = 1;
-    *found = 1;
+    for (int k = 0; k < wanted && k < ALGORITHMS; k++) {
+        cublasLtMatmulHeuristicResult_t &result = results[k];
+        memset(&result, 0, sizeof result);
+        result.algo.data[0] = ALGORITHM + (uint64_t)k;
+        /* what the algorithm may rely on */
+        for (int i = 0; i < 4; i++)
+            result.algo.data[1 + i] = p.alignment[i];
+        result.workspaceSize = p.workspace < 1024 ? p.workspace : 1024;
+        result.algo.data[5] = result.workspaceSize;
+        result.wavesCount = 1;
+        *found = k + 1;
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                                    void *value, size_t bytes, size_t *written)
+{
+    bool narrow = attribute == CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID ||
+                  attribute == CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID;
+    *written = narrow ? 2 : 4;
+    if (algo->data[0] - ALGORITHM >= (uint64_t)ALGORITHMS || bytes < *written)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    uint32_t number = attribute == CUBLASLT_ALGO_CONFIG_ID ? (uint32_t)(FIRST_ID + algo->data[0] - ALGORITHM)
+                      : attribute == CUBLASLT_ALGO_CONFIG_SPLITK_NUM ? 1
+                                                                     : 0;
+    memcpy(value, &number, *written); /* its low bytes */
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -512,8 +557,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                                        (size_t)((q.n - 1) * q.o.aux_ld + q.m) * size_of(aux_type(q.o, q.d)),
                                        device);
     if (algo) {
-        if (algo->data[0] != ALGORITHM)
+        if (algo->data[0] - ALGORITHM >= (uint64_t)ALGORITHMS)
             return CUBLAS_STATUS_INVALID_VALUE;
+        q.algorithm = (int)(algo->data[0] - ALGORITHM);
         const void *pointers[4] = {a, b, q.beta != 0 ? c : NULL, d};
         for (int i = 0; i < 4; i++)
             if ((uintptr_t)pointers[i] % algo->data[1 + i] != 0)
@@ -526,6 +572,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     }
     mu_stand_in_enqueue(stream, [q] {
         mu_stand_in_touch();
+        if (is_slow(q))
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
         for (int64_t batch = 0; batch < q.d.batches; batch++)
             multiply(q, batch);
         return true;

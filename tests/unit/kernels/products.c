@@ -142,14 +142,14 @@ static void a_measurement_takes_ways(void **state)
         {.op = MU_PRODUCT_FORWARD, .rows = 64, .in = 1 << 16, .out = 1 << 13},
         {.op = MU_PRODUCT_GELU_FORWARD, .type = MU_DTYPE_BF16, .rows = 64, .in = 96, .out = 128}};
     assert_int_equal(mu_device_cpu_new(2, &dev), MU_OK);
-    mu_cpu_tune(dev, list, 3, 60); /* the time is more than enough: nothing of use has so much work */
+    mu_products_tune(dev, list, 3, 60); /* the time is more than enough: nothing of use has so much work */
     for (int i = 0; i < 3; i++) {
         const mu_way_t *way =
             mu_cpu_way(dev, list[i].op, list[i].type, list[i].rows, list[i].in, list[i].out);
         assert_string_equal(way->name, list[i].way);
         assert_true((list[i].rate > 0) == (i != 1)); /* too large to be measured */
     }
-    mu_cpu_tune(dev, list, 3, 0); /* no time: what is taken stays */
+    mu_products_tune(dev, list, 3, 0); /* no time: what is taken stays */
     for (int i = 0; i < 3; i++)
         assert_true(list[i].rate == 0 && list[i].way[0]);
     mu_device_close(dev);
