@@ -50,3 +50,8 @@ expect_exit 2 muster import 2>"$scratch/again"
 # what a kill leaves is no export and no checkpoint, and does not stand in the way
 mkdir -p "$scratch/ckpt3/step-00000000.tmp-0"
 muster import "$scratch/hf" --output "$scratch/ckpt3" 2>"$scratch/again" || { cat "$scratch/again"; fail "an earlier import's rest is in the way"; }
+mkdir "$scratch/hf3.tmp-1" "$scratch/hf3.tmp-2"
+echo half >"$scratch/hf3.tmp-1/model.safetensors"
+flock "$scratch/hf3.tmp-2" muster export "$scratch/ckpt" --output "$scratch/hf3" 2>"$scratch/again" || { cat "$scratch/again"; fail "export beside others"; }
+[ ! -e "$scratch/hf3.tmp-1" ] || fail "what a killed export left is there still"
+[ -d "$scratch/hf3.tmp-2" ] || fail "the place of an export that runs is removed"

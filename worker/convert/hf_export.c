@@ -6,12 +6,12 @@
 #include "dataset/tokenizer/tokenizer.h"
 #include "common/checkpoint/adapter.h"
 #include "common/checkpoint/lineage.h"
+#include "worker/convert/export_place.h"
 #include "worker/convert/export_record.h"
 #include "worker/convert/hf_adapter.h"
 #include "worker/convert/hf_companions.h"
 #include "worker/convert/safetensors.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -31,7 +31,7 @@ typedef struct export
     mu_hf_family_t family;
     mu_tokenizer_t *tokenizer; /* NULL: none */
     mu_hf_companions_t *companions;
-    char *dir;                  /* the temporary one */
+    mu_export_place_t place;
     int32_t end[MU_END_TOKENS]; /* what ends a text */
     int ends;
 }
@@ -80,7 +80,7 @@ static mu_status_t open_config(export_t *e, const char *base, bool merge)
 
 static mu_status_t write_text(const export_t *e, const char *name, const mu_buf_t *text)
 {
-    char *path = mu_path_join(e->dir, name);
+    char *path = mu_path_join(e->place.dir, name);
     mu_status_t status = mu_file_replace(path, text->data, text->len, 0644);
     free(path);
     return status;
@@ -168,7 +168,7 @@ static mu_status_t write_config(const export_t *e)
     mu_status_t status = write_text(e, "config.json", &text);
     bool generation = false;
     if (status == MU_OK)
-        status = mu_hf_companions_write(e->companions, e->dir, e->end, e->ends, &generation);
+        status = mu_hf_companions_write(e->companions, e->place.dir, e->end, e->ends, &generation);
     mu_buf_clear(&text);
     mu_buf_adds(&text, "{\n  \"_from_model_config\": true,\n");
     mu_hf_special_write(&ids, &text);
@@ -267,7 +267,7 @@ static mu_status_t write_tensors(export_t *e, const char *path, int fd)
 
 static mu_status_t write_weights(export_t *e)
 {
-    char *path = mu_path_join(e->dir, e->adapter ? MU_PEFT_WEIGHTS : "model.safetensors");
+    char *path = mu_path_join(e->place.dir, e->adapter ? MU_PEFT_WEIGHTS : "model.safetensors");
     mu_buf_t header = MU_BUF_INIT;
     mu_status_t status;
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -298,48 +298,6 @@ static char *without_slash(const char *path)
     return out;
 }
 
-static mu_status_t sync_parent(const char *path)
-{
-    char *parent = mu_strdup(path), *slash = strrchr(parent, '/');
-    if (slash)
-        slash[slash == parent ? 1 : 0] = '\0';
-    mu_status_t status = mu_sync_dir(slash ? parent : ".");
-    free(parent);
-    return status;
-}
-
-static mu_status_t publish(const export_t *e, const char *output)
-{
-    MU_TRY(mu_sync_dir(e->dir));
-    if (rename(e->dir, output) != 0) /* replaces an empty directory, and nothing else */
-        return mu_fail(MU_RUNDIR, "%s: cannot become the export: %s: name a directory that does not exist",
-                       output, strerror(errno));
-    return sync_parent(output);
-}
-
-static mu_status_t refuse_used(const char *path)
-{
-    DIR *dir = opendir(path);
-    int entries = 0;
-    if (!dir && errno == ENOENT)
-        return MU_OK;
-    if (!dir)
-        return mu_fail(MU_RUNDIR, "%s: cannot become a directory: %s", path, strerror(errno));
-    while (readdir(dir))
-        entries++;
-    closedir(dir);
-    return entries <= 2 /* . and .. */
-               ? MU_OK
-               : mu_fail(MU_RUNDIR, "%s: is there already: name a directory that does not exist", path);
-}
-
-static mu_status_t make_dir(export_t *e, const char *output)
-{
-    MU_TRY(refuse_used(output));
-    e->dir = mu_format("%s.tmp-%ld", output, (long)getpid());
-    return mu_make_dirs(e->dir, 0777);
-}
-
 /* The same checkpoint was exported here before, but in the other form. */
 static mu_status_t refuse_other_form(const export_t *e, const char *output)
 {
@@ -365,7 +323,7 @@ mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *base, bo
         mu_info("'%s': is there already, from the same checkpoint", final);
         goto out;
     }
-    MU_TRY_GOTO(status, make_dir(&e, final), out);
+    MU_TRY_GOTO(status, mu_export_place_make(final, &e.place), out);
     const mu_checkpoint_info_t *info = &mu_checkpoint_manifest(checkpoint)->info;
     e.companions = mu_hf_companions_open(info->companions, info->tokenizer_digest);
     MU_TRY_GOTO(status, copy_tokenizer(&e), out);
@@ -373,17 +331,15 @@ mu_status_t mu_hf_export(const mu_checkpoint_t *checkpoint, const char *base, bo
     MU_TRY_GOTO(status, write_config(&e), out);
     mu_meter_expect((uint64_t)mu_model_trained_parameters(e.model) * sizeof(float));
     MU_TRY_GOTO(status, write_weights(&e), out);
-    MU_TRY_GOTO(status, mu_export_record(checkpoint, e.dir, final), out);
-    MU_TRY_GOTO(status, publish(&e, final), out);
+    MU_TRY_GOTO(status, mu_export_record(checkpoint, e.place.dir, final), out);
+    MU_TRY_GOTO(status, mu_export_place_publish(&e.place, final), out);
 out:
-    if (status != MU_OK && e.dir)
-        mu_remove_tree(e.dir);
+    mu_export_place_leave(&e.place, status);
     mu_hf_companions_close(e.companions);
     mu_tokenizer_free(e.tokenizer);
     mu_config_free(e.config);
     mu_hf_merge_release(&e.merge);
     mu_checkpoint_close(e.base);
-    free(e.dir);
     free(final);
     return status;
 }
