@@ -34,7 +34,7 @@ fault_named "a rank ends with 0 in the middle"
 
 # ends by itself before MPI_Init, where the others would wait for ever
 wait_for 60 has_events attempt 4
-"$MUSTER_BIN/hosts_end_rank" --first "${LAB_INIT[three]}" 3 >"$LAB/since"
+"$MUSTER_BIN/hosts_end_rank" --first "${LAB_INIT[three]}" 4 3 >"$LAB/since"
 named 4 "$(cat "$LAB/since")" 0.5 4 '^[0-9.]+ three 4 ended with exit code 3 in phase (start|mpi_init)'
 fault_named "a rank ends before MPI_Init"
 

@@ -1,10 +1,12 @@
 /*
  * Makes a process that is not ours end by itself, as if it had called _exit(CODE) wherever it is just now.
  *
- *     end_rank --signal SIGNAL PID   sends it instead; prints when, and how many seconds later the process
- * had ended: what waitpid() takes for it here and now end_rank PID CODE            at once end_rank --first
- * INIT CODE   the first muster-worker with a rank that appears in the process namespace of INIT, as soon as
- * its guard has forked it; prints the time, seconds since 1970
+ *     end_rank PID CODE                      at once
+ *     end_rank --first INIT ATTEMPT CODE     the first muster-worker with a rank of that attempt that appears in the
+ *                                            process namespace of INIT, as soon as its guard has forked it; prints the
+ *                                            time, seconds since 1970
+ *     end_rank --signal SIGNAL PID           sends a signal instead; prints when, and how many seconds later the
+ *                                            process had ended: what waitpid() takes for it here and now
  *
  * It stops the process, lets it run exit_group() in place of its next instruction, and lets go.
  */
@@ -92,8 +94,21 @@ static size_t read_file(const char *pid, const char *name, char *out, size_t siz
     return n;
 }
 
+/* Whether the environment of a process has MUSTER_ATTEMPT=N: those of the attempt before may not have ended yet. */
+static int is_of_attempt(const char *pid, const char *attempt)
+{
+    static char text[1 << 16];
+    char wanted[64];
+    size_t n = read_file(pid, "environ", text, sizeof text);
+    snprintf(wanted, sizeof wanted, "MUSTER_ATTEMPT=%s", attempt);
+    for (size_t i = 0; i < n; i += strlen(text + i) + 1)
+        if (strcmp(text + i, wanted) == 0)
+            return 1;
+    return 0;
+}
+
 /* The fork: a muster-worker whose parent has become a muster-guard, or is about to. The probe has no rank. */
-static pid_t first_rank(ino_t space)
+static pid_t first_rank(ino_t space, const char *attempt)
 {
     static char text[1 << 16];
     DIR *proc = opendir("/proc");
@@ -111,6 +126,8 @@ static pid_t first_rank(ino_t space)
             sscanf(strrchr(text, ')') + 1, " %*c %d", &ppid) != 1)
             continue;
         snprintf(parent, sizeof parent, "%d", ppid);
+        if (!is_of_attempt(e->d_name, attempt))
+            continue;
         if (read_file(parent, "comm", text, sizeof text) > 0 && strcmp(text, "muster-guard\n") == 0)
             found = (pid_t)atoi(e->d_name);
     }
@@ -146,7 +163,7 @@ int main(int argc, char **argv)
         return send_signal(atoi(argv[2]), (pid_t)atoi(argv[3]));
     if (argc == 3)
         return end_process((pid_t)atoi(argv[1]), atoi(argv[2]));
-    if (argc != 4 || strcmp(argv[1], "--first") != 0)
+    if (argc != 5 || strcmp(argv[1], "--first") != 0)
         return 2;
     char path[64];
     struct stat st;
@@ -155,7 +172,7 @@ int main(int argc, char **argv)
     if (stat(path, &st) != 0)
         return fail(path);
     for (int i = 0; i < 60000 && pid == 0; i++) {
-        pid = first_rank(st.st_ino);
+        pid = first_rank(st.st_ino, argv[3]);
         if (pid == 0)
             nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
@@ -163,5 +180,5 @@ int main(int argc, char **argv)
         return fail("no rank appeared");
     printf("%.6f\n", seconds(CLOCK_REALTIME));
     fflush(stdout);
-    return end_process(pid, atoi(argv[3]));
+    return end_process(pid, atoi(argv[4]));
 }
