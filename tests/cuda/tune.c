@@ -215,10 +215,12 @@ static void a_restart_takes_what_was_kept(void **state)
     machine("slow=11"); /* now the other one would be chosen */
     assert_int_equal(start(dir, again, &after), n);
     assert_string_equal(before.data, after.data);
+    int chosen = 0; /* a slow machine has no time for all of them */
     for (int i = 0; i < n; i++) {
         assert_string_equal(first[i].way, again[i].way);
-        assert_true(!stand_in || algorithm(first[i].way) != 10);
+        chosen += algorithm(first[i].way) != 10;
     }
+    assert_true(!stand_in || chosen > 0);
     /* lines of another card, and of another library, count for nothing: all is timed anew, beside them */
     static const char *const other[][2] = {{"cuda, ", "cuda, Another "}, {"cuBLASLt ", "cuBLASLt 9"}};
     for (size_t i = 0; i < 2; i++) {

@@ -22,7 +22,7 @@ says first 'resuming .*step-00000008'
 says first 'done: step 8 .*nothing to do.*train_iters'
 [ "$(wc -l <"$scratch/first/metrics.jsonl")" -eq 8 ] || fail "a finished run trained on"
 
-grep -qE '"environment":\{"threads":[0-9]+,"device":"cpu, .*","instruction_set":"[a-z0-9 ]+","libraries":".*HDF5' \
+grep -qE '"environment":\{"threads":[0-9]+,"device":"cpu, .*","instruction_set":"[a-z0-9, ]+","libraries":".*HDF5' \
     "$scratch/first/checkpoints/step-00000008/manifest.json" || fail "the manifest does not say what the bits depend on"
 
 # a damaged newest checkpoint: the one before it, said

@@ -202,10 +202,10 @@ out:
 static mu_status_t check_age(mu_nccl_group_t *g)
 {
     bool passed = false;
-    mu_nccl_span_t *s = &g->span[0];
     int64_t now = mu_now_ns();
     if (g->count == 0)
         return MU_OK;
+    mu_nccl_span_t *s = &g->span[0];
     if (!s->begun_ns) {
         MU_TRY(g->cuda->mark_passed(g->device, s->from, &passed));
         s->begun_ns = passed ? now : 0;
