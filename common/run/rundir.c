@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <signal.h>
 #include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -183,6 +184,7 @@ mu_status_t mu_rundir_check_name(const char *dir)
                          dir);
 }
 
+static const int64_t MOST_WAIT_NS = (int64_t)10 * 1000000000;
 static const struct flock whole_file = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
 static mu_status_t make_folders(const char *dir)
@@ -244,8 +246,53 @@ mu_status_t mu_rundir_check_files(const char *dir)
     return status;
 }
 
+/* Also while nobody has waited for it: its files are closed then. */
+static bool has_ended(long pid)
+{
+    char path[64], text[512];
+    if (kill((pid_t)pid, 0) != 0)
+        return errno == ESRCH;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    FILE *file = fopen(path, "re");
+    size_t n = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    if (file)
+        fclose(file);
+    text[n] = '\0';
+    const char *name_end = strrchr(text, ')'); /* then its state */
+    return name_end && (strncmp(name_end, ") Z", 3) == 0 || strncmp(name_end, ") X", 3) == 0);
+}
+
+/* Whether the launcher that `owner` names was on this host and has ended: what it left (the process that writes the run
+ * directory) may have the lock until it has written. */
+static bool owner_ended(const char *owner)
+{
+    char host[256] = "", named[256];
+    long pid;
+    return gethostname(host, sizeof host - 1) == 0 &&
+           sscanf(owner, "pid %ld on %255s since", &pid, named) == 2 && strcmp(host, named) == 0 && pid > 0 &&
+           has_ended(pid);
+}
+
+/* Takes the lock, or says in errno why not. Waits for what a launcher that was killed left. */
+static bool take_lock(int fd, char *owner, size_t size)
+{
+    struct flock lock = whole_file;
+    for (int64_t began = mu_now_ns();; mu_sleep_ms(20)) {
+        if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+            return true;
+        int error = errno;
+        read_owner(fd, owner, size);
+        bool wait =
+            (error == EAGAIN || error == EACCES) && mu_now_ns() - began < MOST_WAIT_NS && owner_ended(owner);
+        errno = error;
+        if (!wait)
+            return false;
+    }
+}
+
 mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out)
 {
+    char owner[256];
     MU_TRY(make_folders(dir));
     MU_TRY(mu_rundir_check_files(dir));
     mu_claim_t claim = {.path = mu_path_join(dir, "launcher.lock")};
@@ -257,10 +304,7 @@ mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out)
     }
     /* The lock belongs to the open file: it goes with the last process that has it open, whatever ends it,
      * and network file systems carry it between hosts. */
-    struct flock lock = whole_file;
-    if (fcntl(claim.fd, F_OFD_SETLK, &lock) != 0) {
-        char owner[256];
-        read_owner(claim.fd, owner, sizeof owner);
+    if (!take_lock(claim.fd, owner, sizeof owner)) {
         if (errno == EAGAIN || errno == EACCES) {
             status = mu_fail(MU_RUNDIR,
                              "%s: another launcher runs here: %s: stop it (muster stop %s), or give another "

@@ -74,7 +74,7 @@ typedef struct mu_claim {
 mu_status_t mu_rundir_check_name(const char *dir);
 /* Makes DIR, DIR/logs, DIR/checkpoints (0700) and takes DIR/launcher.lock. Errors: MU_RUNDIR, when the folder
  * cannot be made or written, or another launcher has it (named by host, pid and time); MU_IO, when the volume is full
- * or fails. */
+ * or fails. What a launcher of this host left that has ended is waited for, 10 s at most. */
 mu_status_t mu_rundir_claim(const char *dir, mu_claim_t *out);
 void mu_rundir_release(mu_claim_t *claim);
 /* Whether what lies in a run directory under the names of its files are files: a FIFO would hold up who opens it, a

@@ -256,6 +256,31 @@ static void one_launcher_a_directory(void **state)
     mu_rundir_release(&second);
 }
 
+/* A launcher claims the directory and ends. A process that it left has the lock for a moment more. */
+static void what_a_killed_launcher_left_is_waited_for(void **state)
+{
+    (void)state;
+    for (int reaped = 0; reaped < 2; reaped++) {
+        mu_claim_t claim;
+        pid_t launcher = fork();
+        if (launcher == 0) {
+            if (mu_rundir_claim(dir, &claim) != MU_OK)
+                _exit(1);
+            if (fork() == 0)
+                mu_sleep_ms(300);
+            _exit(0);
+        }
+        siginfo_t ended;
+        assert_int_equal(waitid(P_PID, (id_t)launcher, &ended, WEXITED | (reaped ? 0 : WNOWAIT)), 0);
+        assert_int_equal(ended.si_status, 0);
+        assert_true(mu_rundir_is_claimed(dir));
+        assert_int_equal(mu_rundir_claim(dir, &claim), MU_OK);
+        mu_rundir_release(&claim);
+        if (!reaped)
+            waitpid(launcher, NULL, 0);
+    }
+}
+
 static void run_json_is_read_as_written(void **state)
 {
     (void)state;
@@ -436,6 +461,7 @@ int main(void)
         cmocka_unit_test(words_survive_a_shell),
         cmocka_unit_test(ranks_fill_hosts_in_order),
         cmocka_unit_test(one_launcher_a_directory),
+        cmocka_unit_test(what_a_killed_launcher_left_is_waited_for),
         cmocka_unit_test(run_json_is_read_as_written),
         cmocka_unit_test(a_verdict_is_about_one_config),
         cmocka_unit_test(stop_is_seen_and_forgotten),
