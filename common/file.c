@@ -67,8 +67,7 @@ bool mu_pread_all(int fd, void *bytes, size_t n, off_t offset)
     return true;
 }
 
-/* The directory part of a path: "." when there is none. free() it. */
-static char *parent_of(const char *path)
+char *mu_path_parent(const char *path)
 {
     const char *slash = strrchr(path, '/');
     if (!slash)
@@ -94,7 +93,7 @@ mu_status_t mu_file_replace(const char *path, const void *bytes, size_t n, mode_
 {
     mu_status_t status = MU_OK;
     char *temporary = mu_format("%s.tmp-%ld", path, (long)getpid());
-    char *parent = parent_of(path);
+    char *parent = mu_path_parent(path);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0) {
         status = mu_fail(MU_IO, "%s: cannot create: %s", temporary, strerror(errno));

@@ -47,6 +47,8 @@ bool mu_is_file(const char *path);
 bool mu_same_path(const char *a, const char *b);
 /* "dir/name"; free() it. */
 char *mu_path_join(const char *dir, const char *name);
+/* The directory part of a path: "." when there is none. free() it. */
+char *mu_path_parent(const char *path);
 /* The directory of the running program, NUL terminated; MU_BUG when /proc is not there. */
 mu_status_t mu_program_dir(mu_buf_t *out);
 

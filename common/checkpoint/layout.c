@@ -66,7 +66,7 @@ static mu_status_t take_frame(mu_shard_layout_t *l, int memory)
     return MU_OK;
 }
 
-/* Every place of some bytes, one after the other: *at moves behind the one that is returned. */
+/* The next place of some bytes from *at on, or NULL. *at becomes the first byte after it. */
 static const char *next_of(const mu_shard_layout_t *l, const void *bytes, size_t n, size_t *at)
 {
     const char *found = memmem(l->frame + *at, l->frame_bytes - *at, bytes, n);

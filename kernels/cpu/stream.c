@@ -30,7 +30,7 @@ static void copy_unit(char *to, const char *from)
 
 static void fence(void)
 {
-    _mm_sfence(); /* whoever is told that it is there sees it */
+    _mm_sfence(); /* the stores are visible before anything that follows */
 }
 #else
 static void copy_unit(char *to, const char *from)

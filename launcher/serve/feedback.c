@@ -34,13 +34,11 @@ struct mu_feedback {
 static mu_status_t open_file(mu_feedback_t *f)
 {
     struct stat is;
-    char *slash = strrchr(f->path, '/');
     f->fd = open(f->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (f->fd < 0 || fstat(f->fd, &is) != 0)
         return mu_fail(mu_make_status(errno), "%s: cannot be written: %s", f->path, strerror(errno));
     f->size = (uint64_t)is.st_size;
-    char *dir =
-        slash ? mu_format("%.*s", slash == f->path ? 1 : (int)(slash - f->path), f->path) : mu_strdup(".");
+    char *dir = mu_path_parent(f->path);
     mu_status_t status = mu_sync_dir(dir);
     free(dir);
     return status;

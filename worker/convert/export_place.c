@@ -41,8 +41,7 @@ static int lock_dir(const char *path)
 static void remove_left(const char *output)
 {
     const char *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output;
-    char *parent = slash ? mu_format("%.*s", (int)(slash - output + 1), output) : mu_strdup("."),
-         *prefix = mu_format("%s.tmp-", name);
+    char *parent = mu_path_parent(output), *prefix = mu_format("%s.tmp-", name);
     DIR *dir = opendir(parent);
     for (struct dirent *e; dir && (e = readdir(dir));) {
         if (strncmp(e->d_name, prefix, strlen(prefix)) != 0)
@@ -78,23 +77,16 @@ mu_status_t mu_export_place_make(const char *output, mu_export_place_t *out)
     return status;
 }
 
-static mu_status_t sync_parent(const char *path)
-{
-    char *parent = mu_strdup(path), *slash = strrchr(parent, '/');
-    if (slash)
-        slash[slash == parent ? 1 : 0] = '\0';
-    mu_status_t status = mu_sync_dir(slash ? parent : ".");
-    free(parent);
-    return status;
-}
-
 mu_status_t mu_export_place_publish(const mu_export_place_t *place, const char *output)
 {
     MU_TRY(mu_sync_dir(place->dir));
     if (rename(place->dir, output) != 0) /* replaces an empty directory, and nothing else */
         return mu_fail(MU_RUNDIR, "%s: cannot become the export: %s: name a directory that does not exist",
                        output, strerror(errno));
-    return sync_parent(output);
+    char *parent = mu_path_parent(output);
+    mu_status_t status = mu_sync_dir(parent);
+    free(parent);
+    return status;
 }
 
 void mu_export_place_leave(mu_export_place_t *place, mu_status_t status)
