@@ -80,25 +80,7 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
                 for (int i = 0; i < 4; i++)
                     s[m][n][i] = mu_exp2(s[m][n][i] * c - lse[m][i / 2]) *
                                  (dp[m][n][i] * h.kept.factor - delta[m][i / 2]);
-        if (key + K > own + 1) {
-            MU_UNROLL
-            for (int m = 0; m < M; m++)
-                for (int n = 0; n < N; n++)
-                    for (int i = 0; i < 4; i++)
-                        if (key + column_of(n, i, lane) > own + row_of(m, i, lane))
-                            s[m][n][i] = 0;
-        }
-        if (key < most) {
-            MU_UNROLL
-            for (int m = 0; m < M; m++)
-                for (int half = 0; half < 2; half++) {
-                    int since = first_key(h, b, own + row_of(m, 2 * half, lane));
-                    for (int n = 0; n < N; n++)
-                        for (int i = 2 * half; i < 2 * half + 2; i++)
-                            if (key + column_of(n, i, lane) < since)
-                                s[m][n][i] = 0;
-                }
-        }
+        hide_scores<M, N>(s, 0, h, b, own, key, most, lane);
         scores_by_rows<M, N, T, D>(o, s, sk, lane);
     }
     float factor[M][2];

@@ -1,52 +1,44 @@
 /* The products that operations make, and the operations that products belong to. */
 #include "kernels/cuda/product.h"
 
-mu_cuda_product_t mu_cuda_forward_product(mu_product_op_t op, mu_array_t y, mu_array_t x, mu_array_t w,
-                                          mu_array_t bias, int64_t rows, int64_t in, int64_t out)
+/* d = op(a) op(b), without an epilogue. */
+static mu_cuda_product_t bare(mu_product_op_t op, mu_array_t d, mu_array_t a, bool trans_a, mu_array_t b,
+                              bool trans_b, int64_t m, int64_t n, int64_t k)
 {
     mu_cuda_product_t p = {};
     p.op = op;
-    p.d = y;
-    p.a = w;
-    p.trans_a = true;
-    p.b = x;
-    p.m = out;
-    p.n = rows;
-    p.k = in;
+    p.d = d;
+    p.a = a;
+    p.trans_a = trans_a;
+    p.b = b;
+    p.trans_b = trans_b;
+    p.m = m;
+    p.n = n;
+    p.k = k;
+    p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    return p;
+}
+
+mu_cuda_product_t mu_cuda_forward_product(mu_product_op_t op, mu_array_t y, mu_array_t x, mu_array_t w,
+                                          mu_array_t bias, int64_t rows, int64_t in, int64_t out)
+{
+    mu_cuda_product_t p = bare(op, y, w, true, x, false, out, rows, in);
     p.bias = bias;
-    p.epilogue = bias.data ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    if (bias.data)
+        p.epilogue = CUBLASLT_EPILOGUE_BIAS;
     return p;
 }
 
 mu_cuda_product_t mu_cuda_input_product(mu_product_op_t op, mu_array_t dx, mu_array_t dy, mu_array_t w,
                                         int64_t rows, int64_t in, int64_t out)
 {
-    mu_cuda_product_t p = {};
-    p.op = op;
-    p.d = dx;
-    p.a = w;
-    p.b = dy;
-    p.m = in;
-    p.n = rows;
-    p.k = out;
-    p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-    return p;
+    return bare(op, dx, w, false, dy, false, in, rows, out);
 }
 
 mu_cuda_product_t mu_cuda_weight_product(mu_array_t dw, mu_array_t dy, mu_array_t x, int64_t rows, int64_t in,
                                          int64_t out)
 {
-    mu_cuda_product_t p = {};
-    p.op = MU_PRODUCT_BACKWARD_WEIGHT;
-    p.d = dw;
-    p.a = x;
-    p.b = dy;
-    p.trans_b = true;
-    p.m = in;
-    p.n = out;
-    p.k = rows;
-    p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-    return p;
+    return bare(MU_PRODUCT_BACKWARD_WEIGHT, dw, x, false, dy, true, in, out, rows);
 }
 
 /* The tanh form, made fast at the cost of digits that only narrow types do not miss. Its input's rows must be a

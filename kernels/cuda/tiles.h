@@ -191,6 +191,34 @@ __device__ static inline int column_of(int n, int i, int lane)
     return n * 8 + lane % 4 * 2 + i % 2;
 }
 
+/* Of this warp's scores with the keys `key` .. key + 8N - 1, those of keys that a row does not see become `value`: keys
+ * after it, and keys before its document. Rows are the queries own .. of sequence b; the last of them sees no key
+ * before `most`. */
+template <int M, int N>
+__device__ static inline void hide_scores(float s[M][N][4], float value, const heads_t &h, int64_t b, int own,
+                                          int key, int most, int lane)
+{
+    if (key + 8 * N > own + 1) {
+        MU_UNROLL
+        for (int m = 0; m < M; m++)
+            for (int n = 0; n < N; n++)
+                for (int i = 0; i < 4; i++)
+                    if (key + column_of(n, i, lane) > own + row_of(m, i, lane))
+                        s[m][n][i] = value;
+    }
+    if (key < most) {
+        MU_UNROLL
+        for (int m = 0; m < M; m++)
+            for (int half = 0; half < 2; half++) {
+                int since = first_key(h, b, own + row_of(m, 2 * half, lane));
+                for (int n = 0; n < N; n++)
+                    for (int i = 2 * half; i < 2 * half + 2; i++)
+                        if (key + column_of(n, i, lane) < since)
+                            s[m][n][i] = value;
+            }
+    }
+}
+
 /* Of this warp's scores with the keys `key` .. key + 8N - 1, those that dropout drops become 0: rows are the queries
  * own .. of head blockIdx.y. */
 template <int M, int N>

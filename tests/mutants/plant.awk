@@ -17,12 +17,14 @@ NR == FNR { count++; file[count] = $1; name[count] = $2; next }
 END {
     if (failed)
         exit 1
-    cuda = FILENAME ~ /\.cu$/
+    cuda = FILENAME ~ /\/kernels\/cuda\//
     for (i = 1; i <= count; i++) {
         if (!named(file[i]))
             continue
         # a kernel; else a function, which begins at the first column
-        from = match(text, (cuda ? "__global__[^;{]*" : "\n[a-z][^;{}]*") "[ *]" name[i] "\\([^;{}]*\\)\n?[{]")
+        from = cuda ? match(text, "__global__[^;{]*[ *]" name[i] "\\([^;{}]*\\)\n?[{]") : 0
+        if (!from)
+            from = match(text, "\n[a-z_][^;{}]*[ *]" name[i] "\\([^;{}]*\\)\n?[{]")
         if (!from)
             fail(FILENAME ": no function " name[i])
         body = substr(text, from)
@@ -34,9 +36,9 @@ END {
         text = substr(text, 1, from + at - 2) "(mu_mutant == " i " ? (" new[i] ") : (" old[i] "))" \
             substr(text, from + at - 1 + length(old[i]))
     }
-    if (cuda) {
-        print "#include <stdlib.h>"
-        print "static const int mu_mutant = getenv(\"MUTANT\") ? atoi(getenv(\"MUTANT\")) : 0;"
+    if (cuda) { # a source or a header of one
+        print "#ifndef MU_MUTANT\n#define MU_MUTANT\n#include <stdlib.h>"
+        print "static const int mu_mutant = getenv(\"MUTANT\") ? atoi(getenv(\"MUTANT\")) : 0;\n#endif"
     } else {
         print "extern int mu_mutant;"
     }
