@@ -11,7 +11,7 @@
 #ifndef MU_KERNELS_CUDA_PLUGIN_H
 #define MU_KERNELS_CUDA_PLUGIN_H
 
-#include "kernels/device.h"
+#include "kernels/products.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,6 +23,11 @@ typedef struct mu_cuda_host_table {
     mu_status_t (*alloc)(mu_device_t *dev, mu_memory_t kind, int64_t bytes, void **out);
     void (*free)(mu_device_t *dev, void *p);
     void (*error)(mu_device_t *dev, mu_status_t status);
+    bool (*product_operands_make)(mu_device_t *dev, const mu_product_t *product, int64_t most_bytes,
+                                  bool with_bias, bool fresh, mu_product_operands_t *out);
+    void (*product_operands_free)(mu_device_t *dev, const mu_product_operands_t *operands);
+    void (*product_compute)(mu_device_t *dev, const mu_product_t *product,
+                            const mu_product_operands_t *operands);
 } mu_cuda_host_t;
 
 typedef struct mu_cuda_plugin_table {
@@ -59,8 +64,8 @@ typedef struct mu_cuda_plugin_table {
 
 /* Changes with the shapes that both sides must agree on. */
 #define MU_CUDA_LAYOUT                                                                                       \
-    ((uint64_t)sizeof(mu_device_t) << 32 | (uint64_t)sizeof(mu_device_ops_t) << 16 |                         \
-     (uint64_t)sizeof(mu_cuda_plugin_t))
+    ((uint64_t)sizeof(mu_cuda_host_t) << 48 | (uint64_t)sizeof(mu_device_t) << 32 |                          \
+     (uint64_t)sizeof(mu_device_ops_t) << 16 | (uint64_t)sizeof(mu_cuda_plugin_t))
 
 /* The entry point; NULL when `host` is. */
 const mu_cuda_plugin_t *mu_cuda_plugin(const mu_cuda_host_t *host);

@@ -46,6 +46,22 @@ const char *mu_product_name(mu_product_op_t op); /* "linear_forward" */
  * operands are memory that is not counted, given back at the end. Errors: none; without memory nothing is measured. */
 void mu_products_tune(mu_device_t *dev, mu_product_t *list, int n, double seconds);
 
+/* For implementations: what a product is timed on. x [rows][in], w [out][in], y [rows][out], pre: the second of what y
+ * or x is; bias [out]; dw and db of floats. Those that the product does not use are absent. */
+typedef struct mu_product_operands {
+    mu_array_t x, w, y, pre, bias;
+    float *dw, *db;
+    bool fresh; /* gradients of weights are replaced, not added to */
+} mu_product_operands_t;
+
+/* Numbers like a model's: a product of zeros may be faster, since it takes less power. with_bias: forward has one.
+ * False, with nothing held: they take more than most_bytes, or there is no memory. */
+bool mu_product_operands_make(mu_device_t *dev, const mu_product_t *product, int64_t most_bytes,
+                              bool with_bias, bool fresh, mu_product_operands_t *out);
+void mu_product_operands_free(mu_device_t *dev, const mu_product_operands_t *operands);
+/* Enqueues the product's operation. */
+void mu_product_compute(mu_device_t *dev, const mu_product_t *product, const mu_product_operands_t *operands);
+
 /* For implementations: a candidate is timed again only while it is so close to the best, and displaces the default only
  * when it is so much faster: choices shall not follow noise. */
 #define MU_TUNE_NEAR  1.2

@@ -6,12 +6,6 @@
 
 static const int64_t most_bytes = (int64_t)2 << 30;
 
-/* x [rows][in], w [out][in], y [rows][out], pre: the second of what y or x is; bias [out]; dw and db of floats. */
-typedef struct operands {
-    mu_array_t x, w, y, pre, bias;
-    float *dw, *db;
-} operands_t;
-
 typedef struct candidate {
     bool alone;
     int number;
@@ -26,86 +20,9 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Numbers like a model's: a product of zeros takes less power, and so less time. A piece from the host, copied on. */
-static bool make(mu_device_t *dev, mu_array_t *a, mu_dtype_t type, int64_t n)
-{
-    enum { PIECE = 1 << 16 };
-    *a = MU_NO_ARRAY;
-    a->type = type;
-    a->data = dev->ops->alloc(dev, n * mu_dtype_size(type));
-    if (!a->data)
-        return false;
-    int64_t first = mu_min_i64(PIECE, n);
-    mu_by_type(type, [&](auto t) {
-        using T = decltype(t);
-        T *piece = (T *)malloc((size_t)first * sizeof(T));
-        uint64_t state = 1;
-        for (int64_t i = 0; piece && i < first; i++) {
-            state = state * 6364136223846793005U + 1442695040888963407U;
-            piece[i] = T(0.04F * ((float)(state >> 40) * 0x1p-24F - 0.5F));
-        }
-        if (piece)
-            dev->ops->put(dev, a->data, piece, first * (int64_t)sizeof(T));
-        free(piece);
-    });
-    for (int64_t at = first; at < n; at += first)
-        dev->ops->copy(dev, mu_array_at(*a, at).data, a->data,
-                       mu_min_i64(first, n - at) * mu_dtype_size(type));
-    return true;
-}
-
-static void give_back(mu_device_t *dev, const operands_t *o)
-{
-    void *const all[] = {o->x.data, o->w.data, o->y.data, o->pre.data, o->bias.data, o->dw, o->db};
-    for (void *p : all)
-        if (p)
-            dev->ops->free(dev, p);
-}
-
-static bool make_operands(mu_device_t *dev, const mu_product_t *p, operands_t *o)
-{
-    bool gelu = p->op == MU_PRODUCT_GELU_FORWARD || p->op == MU_PRODUCT_GELU_BACKWARD_INPUT;
-    bool weight = p->op == MU_PRODUCT_BACKWARD_WEIGHT;
-    int64_t x = p->rows * p->in, w = p->in * p->out, y = p->rows * p->out;
-    int64_t pre = p->op == MU_PRODUCT_GELU_FORWARD ? y : x;
-    mu_array_t dw = MU_NO_ARRAY, db = MU_NO_ARRAY;
-    memset(o, 0, sizeof *o);
-    if ((x + y + (gelu ? pre : 0)) * mu_dtype_size(p->type) + w * 4 > most_bytes)
-        return false;
-    bool ok = make(dev, &o->x, p->type, x) && make(dev, &o->y, p->type, y) &&
-              make(dev, &o->bias, p->type, p->out) && (!gelu || make(dev, &o->pre, p->type, pre)) &&
-              (weight || make(dev, &o->w, p->type, w)) &&
-              (!weight || (make(dev, &dw, MU_DTYPE_F32, w) && make(dev, &db, MU_DTYPE_F32, p->out)));
-    o->dw = (float *)dw.data;
-    o->db = (float *)db.data;
-    return ok;
-}
-
-static void compute(mu_device_t *dev, const mu_product_t *p, const operands_t *o)
-{
-    int64_t rows = p->rows, in = p->in, out = p->out;
-    switch (p->op) {
-    case MU_PRODUCT_FORWARD:
-        mu_cuda_linear_forward(dev, o->y, o->x, o->w, o->bias, MU_NO_ARRAY, rows, in, out);
-        break;
-    case MU_PRODUCT_GELU_FORWARD:
-        mu_cuda_linear_gelu_forward(dev, o->y, o->pre, o->x, o->w, o->bias, rows, in, out, MU_GELU_TANH);
-        break;
-    case MU_PRODUCT_BACKWARD_INPUT:
-        mu_cuda_linear_backward_input(dev, o->x, o->y, o->w, rows, in, out, false);
-        break;
-    case MU_PRODUCT_GELU_BACKWARD_INPUT:
-        mu_cuda_linear_gelu_backward_input(dev, o->x, o->y, o->w, o->pre, rows, in, out, MU_GELU_TANH);
-        break;
-    default:
-        mu_cuda_linear_backward_weight(dev, o->dw, o->db, o->y, o->x, rows, in, out, true);
-        break;
-    }
-}
-
 /* Milliseconds that the GPU takes; 0: it could not be measured. */
-static float time_one(mu_device_t *dev, const mu_product_t *p, const operands_t *o, const candidate_t *c,
-                      const cudaEvent_t mark[2])
+static float time_one(mu_device_t *dev, const mu_product_t *p, const mu_product_operands_t *o,
+                      const candidate_t *c, const cudaEvent_t mark[2])
 {
     mu_cuda_trial_t *trial = mu_cuda_trial(dev);
     float ms = 0;
@@ -115,7 +32,7 @@ static float time_one(mu_device_t *dev, const mu_product_t *p, const operands_t 
     trial->beyond = false;
     trial->ran[0] = '\0';
     bool ok = cudaEventRecord(mark[0], mu_stream(dev)) == cudaSuccess;
-    compute(dev, p, o);
+    mu_cuda_host->product_compute(dev, p, o);
     trial->on = false;
     ok = ok && cudaEventRecord(mark[1], mu_stream(dev)) == cudaSuccess &&
          cudaEventSynchronize(mark[1]) == cudaSuccess &&
@@ -125,8 +42,8 @@ static float time_one(mu_device_t *dev, const mu_product_t *p, const operands_t 
 }
 
 /* Those that differ, each run once, so that it is planned and loaded; at least the first. */
-static int list_candidates(mu_device_t *dev, const mu_product_t *p, const operands_t *o, int64_t deadline,
-                           const cudaEvent_t mark[2], candidate_t *list)
+static int list_candidates(mu_device_t *dev, const mu_product_t *p, const mu_product_operands_t *o,
+                           int64_t deadline, const cudaEvent_t mark[2], candidate_t *list)
 {
     const mu_cuda_trial_t *trial = mu_cuda_trial(dev);
     int count = 0;
@@ -147,8 +64,8 @@ static int list_candidates(mu_device_t *dev, const mu_product_t *p, const operan
 }
 
 /* Rounds over the candidates. */
-static void time_candidates(mu_device_t *dev, mu_product_t *p, const operands_t *o, int64_t deadline,
-                            const cudaEvent_t mark[2])
+static void time_candidates(mu_device_t *dev, mu_product_t *p, const mu_product_operands_t *o,
+                            int64_t deadline, const cudaEvent_t mark[2])
 {
     candidate_t list[2 * MU_CUDA_CANDIDATES];
     int count = list_candidates(dev, p, o, deadline, mark, list), chosen = 0;
@@ -173,13 +90,14 @@ static void time_candidates(mu_device_t *dev, mu_product_t *p, const operands_t 
 void mu_cuda_tune_product(mu_device_t *dev, mu_product_t *p, int64_t deadline)
 {
     cudaEvent_t mark[2] = {};
-    operands_t o;
-    if (make_operands(dev, p, &o) && cudaEventCreate(&mark[0]) == cudaSuccess &&
-        cudaEventCreate(&mark[1]) == cudaSuccess)
+    mu_product_operands_t o;
+    if (!mu_cuda_host->product_operands_make(dev, p, most_bytes, true, true, &o))
+        return;
+    if (cudaEventCreate(&mark[0]) == cudaSuccess && cudaEventCreate(&mark[1]) == cudaSuccess)
         time_candidates(dev, p, &o, deadline, mark);
     mu_cuda_plans_forget(dev);
     for (cudaEvent_t m : mark)
         if (m)
             (void)cudaEventDestroy(m);
-    give_back(dev, &o);
+    mu_cuda_host->product_operands_free(dev, &o);
 }
