@@ -23,6 +23,7 @@
 #define MU_ENV_CPU_FP16         "MUSTER_CPU_FP16"
 #define MU_ENV_CUDA_LIBRARY     "MUSTER_CUDA_LIBRARY"
 #define MU_ENV_NCCL_LIBRARY     "MUSTER_NCCL_LIBRARY"
+#define MU_ENV_CUDNN_LIBRARY    "MUSTER_CUDNN_LIBRARY"
 #define MU_ENV_SHARE_GPU        "MUSTER_SHARE_GPU"
 #define MU_ENV_SYSFS            "MUSTER_SYSFS"
 #define MU_ENV_NVML             "MUSTER_NVML"
@@ -56,6 +57,7 @@ typedef enum {
     X(MU_ENV_CPU_FP16, MU_ENV_PASSED, "kernels/cpu", "set: fp16 kernels on CPUs (tests)")                    \
     X(MU_ENV_CUDA_LIBRARY, MU_ENV_PASSED, "kernels, worker/train", "the file of muster's CUDA library")      \
     X(MU_ENV_NCCL_LIBRARY, MU_ENV_PASSED, "worker/comm", "the file of NCCL")                                 \
+    X(MU_ENV_CUDNN_LIBRARY, MU_ENV_PASSED, "kernels/cuda", "the file of cuDNN")                              \
     X(MU_ENV_SHARE_GPU, MU_ENV_PASSED, "worker/train", "1: workers of a host may share its GPUs (tests)")    \
     X(MU_ENV_SYSFS, MU_ENV_PASSED, "launcher/preflight, worker/train", "the folder to read instead of /sys") \
     X(MU_ENV_NVML, MU_ENV_HERE, "launcher/preflight", "the file of NVML on the hosts")                       \

@@ -166,6 +166,16 @@ static inline int64_t mu_model_kept_row(int64_t seq)
     return (seq + 127) / 128 * 16;
 }
 
+/* The most workspace, in bytes, that attention of cuDNN gets for `batch` sequences; a plan that needs more is not taken
+ * (kernels/cuda/attention_cudnn.cu). The same bits in each run cost some cards a 16-bit number for each score. Grouped
+ * queries are computed a sequence at a time. */
+static inline int64_t mu_model_cudnn_workspace(int64_t batch, int64_t heads, int64_t kv_heads, int64_t seq,
+                                               int64_t dim)
+{
+    int64_t rows = (seq + 127) / 128 * 128, all = kv_heads == heads || kv_heads == 1 ? batch * heads : heads;
+    return all * rows * (2 * rows + 8 * dim + 8) + ((int64_t)1 << 20);
+}
+
 /* How tp divides a tensor: not at all (each worker has all), by rows (dim 0), or by columns (dim 1). */
 typedef enum mu_split { MU_SPLIT_NONE, MU_SPLIT_ROWS, MU_SPLIT_COLS } mu_split_t;
 

@@ -30,6 +30,8 @@ typedef struct mu_cuda_host_table {
                             const mu_product_operands_t *operands);
 } mu_cuda_host_t;
 
+enum { MU_CUDA_WHY = 256 }; /* bytes of a reason */
+
 typedef struct mu_cuda_plugin_table {
     const char *version; /* MU_VERSION */
     uint64_t layout;     /* MU_CUDA_LAYOUT */
@@ -60,6 +62,15 @@ typedef struct mu_cuda_plugin_table {
     mu_status_t (*mark_ms)(mu_device_t *dev, void *from, void *to, double *out);
     /* What is enqueued on `stream` from now on runs after the mark. The host does not wait. */
     mu_status_t (*mark_wait)(mu_device_t *dev, void *stream, void *mark);
+
+    /* From now on attention goes to cuDNN, where it takes the call; else to the device's own kernels (docs/cuda.md).
+     * *version: 91900 for 9.19.0. Asking again is nothing. Errors: MU_CONFIG (not there, too
+     * old), MU_GPU (it does not start), MU_NOMEM. */
+    mu_status_t (*cudnn_use)(mu_device_t *dev, int *version);
+    /* Whether calls of this type and shape go to cuDNN, forward or backward. They are planned, and what they work in is
+     * reserved. `why`: what keeps them from it; "" where the device has the error. */
+    bool (*cudnn_taken)(mu_device_t *dev, mu_dtype_t type, const mu_attention_t *shape, bool backward,
+                        char why[MU_CUDA_WHY]);
 } mu_cuda_plugin_t;
 
 /* Changes with the shapes that both sides must agree on. */

@@ -7,6 +7,7 @@
 #   oracles     every operation of the CUDA device against fp64
 #   step        a step in bf16 of MODEL (160m, 410m, 1.4b, 2.8b; default 1.4b) on 2,048 tokens, with a line for each operation;
 #               what cuBLASLt chose for each product (file `products`); the same with timed products
+#   attention   cuDNN's attention against fp64 and beside muster's own; the step of MODEL with it
 #   golden      the golden tables on the GPU, all tensors; 50 steps on CPU and GPU, fp32 and bf16, beside each other
 #   sanitizer   compute-sanitizer's memcheck and racecheck over attention, norms and embeddings
 #   profile     ncu over the kernels of attention and two products
@@ -19,7 +20,7 @@
 # build/gpu-results), a file a stage, with versions, date and command. 77: there is no GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-stages="oracles step golden sanitizer profile ranks peers train"
+stages="oracles step attention golden sanitizer profile ranks peers train"
 stage=${1:?usage: tests/gpu.sh all|STAGE [MODEL] [--quick]; stages: $stages} model=1.4b quick=
 shift
 for word in "$@"; do
@@ -49,11 +50,14 @@ for name in $(ldd "$here/bin/libmuster-cuda.so" | awk '/not found/ { print $1 }'
     libraries=$libraries:$(dirname "$path")
 done
 nccl=${MUSTER_NCCL_LIBRARY:-$(find_library 'libnccl.so.2')}
+cudnn=${MUSTER_CUDNN_LIBRARY:-$(find_library 'libcudnn.so.9')}
+[ -z "$cudnn" ] || libraries=$libraries:$(dirname "$cudnn") # it opens its other parts by name
 theirs=${LD_LIBRARY_PATH-} # Python and its packages must not meet the libraries of the archive
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} OPAL_PREFIX=$here PATH=$here/bin:$PATH
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 MUSTER_BIN=$here/bin MUSTER_SOURCE=$PWD
 export MUSTER_CUDA_LIBRARY=${MUSTER_CUDA_LIBRARY:-$here/bin/libmuster-cuda.so}
 [ -z "$nccl" ] || export MUSTER_NCCL_LIBRARY=$nccl
+[ -z "$cudnn" ] || export MUSTER_CUDNN_LIBRARY=$cudnn
 
 python() { LD_LIBRARY_PATH=$theirs command python3 "$@"; }
 
@@ -152,6 +156,10 @@ run_stage() { # called where a failed command ends nothing, so each says what fo
     case $1 in
     oracles) timeout 60 cuda_kernels ;;
     step) CUBLASLT_LOG_LEVEL=2 CUBLASLT_LOG_FILE=$out/products step 60 && echo "with timed products:" && step 60 tune ;;
+    attention)
+        [ -n "$cudnn" ] || { echo "no libcudnn.so.9 here"; return 77; }
+        timeout 60 cuda_attention && step 60 cudnn | tee "$here/with-cudnn" && grep -q '^attention_forward .*cuDNN 9' "$here/with-cudnn"
+        ;;
     golden)
         timeout 60 unit_golden && (curve fp32 1e-4) && (curve bf16 1e-2)
         ;;
@@ -193,7 +201,7 @@ if [ "$stage" != all ]; then
     exit
 fi
 worst=0
-for stage in oracles step golden sanitizer ${quick:-profile} ranks ${quick:-peers}; do
+for stage in oracles step attention golden sanitizer ${quick:-profile} ranks ${quick:-peers}; do
     [ "$stage" = yes ] && continue
     [ $SECONDS -lt 420 ] || { echo "$stage: not begun, $SECONDS s have gone"; continue; }
     one "$stage" || worst=$?

@@ -368,6 +368,7 @@ const char *const mu_config_elsewhere[] = {"hostfile=null",
                                            "muster.device=auto",
                                            "muster.min_hosts=0",
                                            "muster.threads_per_worker=0",
+                                           "muster.attention=auto",
                                            "muster.transport=auto",
                                            NULL};
 

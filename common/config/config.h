@@ -50,6 +50,11 @@ typedef enum mu_model_type {
 } mu_model_type_t;
 typedef enum mu_choice_of_three { MU_CHOICE_AUTO, MU_CHOICE_ON, MU_CHOICE_OFF } mu_choice_of_three_t;
 typedef enum mu_tune_choice { MU_TUNE_OFF, MU_TUNE_AUTO } mu_tune_choice_t;
+typedef enum mu_attention_choice {
+    MU_ATTENTION_AUTO,
+    MU_ATTENTION_OWN,
+    MU_ATTENTION_CUDNN
+} mu_attention_choice_t;
 typedef enum mu_device_choice { MU_DEVICE_AUTO, MU_DEVICE_CPU, MU_DEVICE_CUDA } mu_device_choice_t;
 
 /* A list of numbers; value is NULL where the key was not given. */
@@ -128,6 +133,7 @@ typedef struct mu_config {
         mu_device_choice_t device;
         mu_transport_choice_t transport; /* of NCCL between hosts */
         mu_tune_choice_t tune;           /* ways of products: measured, or the defaults */
+        mu_attention_choice_t attention; /* on GPUs */
         char *ssh_args, *controller_host;
         mu_log_level_t log_level;
         int64_t lookahead; /* global batches the controller sends ahead */

@@ -530,6 +530,8 @@ const mu_key_t mu_keys[] = {
         "threads of a worker on CPUs; 0: the host's cores divided by its workers"),
     ENUM("muster.tune", "off", "off/false|auto", CONFIG(muster.tune),
          "how each product is computed; auto: measured at the start, kept in the run directory"),
+    ENUM("muster.attention", "auto", "auto|own|cudnn", CONFIG(muster.attention),
+         "of training on GPUs; own: muster's kernels; cudnn: cuDNN 9's, or an error; auto: own"),
     ENUM("muster.log_level", "info", "error|warn|info|debug", CONFIG(muster.log_level),
          "least grave lines that are logged"),
     INT("muster.lookahead", "4", 1, 4096, CONFIG(muster.lookahead),

@@ -130,6 +130,31 @@ static mu_status_t check_listen(const mu_config_source_t *s)
                           mu_config_where(s, "muster.metrics_listen"), listen);
 }
 
+/* ---- attention of cuDNN: what it never computes ---- */
+
+static mu_status_t refuse_cudnn(const mu_config_source_t *s, const char *key, const char *why)
+{
+    return mu_fail(MU_CONFIG, "%s: muster.attention is cudnn, which %s (%s): set muster.attention=own",
+                   mu_config_where(s, "muster.attention"), why, mu_config_where(s, key));
+}
+
+static mu_status_t check_cudnn(const mu_config_source_t *s)
+{
+    const mu_config_t *c = &s->config;
+    mu_status_t status = MU_OK;
+    if (c->muster.attention != MU_ATTENTION_CUDNN)
+        return MU_OK;
+    if (c->muster.device == MU_DEVICE_CPU)
+        also(&status, refuse_cudnn(s, "muster.device", "computes on GPUs alone, and muster.device is cpu"));
+    if (c->precision == MU_FP32)
+        also(&status, refuse_cudnn(s, "precision", "has no attention in fp32"));
+    if (c->model.attention_dropout > 0)
+        also(&status, refuse_cudnn(s, "attention_dropout", "does not draw muster's attention_dropout"));
+    if (c->reset_attention_mask)
+        also(&status, refuse_cudnn(s, "reset_attention_mask", "does not stop at borders of documents"));
+    return status;
+}
+
 /* ---- schedule, data, optimizer ---- */
 
 static mu_status_t check_schedule(const mu_config_source_t *s)
@@ -285,6 +310,7 @@ mu_status_t mu_config_derive(mu_config_source_t *s, const mu_yaml_t *attention)
     also(&status, check_end_tokens(s));
     also(&status, check_zero(s));
     also(&status, check_listen(s));
+    also(&status, check_cudnn(s));
     derive_wandb(s);
     s->precision = c->precision;
     c->checkpoint_scale_log = s->checkpoint_scale == 1;

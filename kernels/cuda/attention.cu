@@ -1,5 +1,5 @@
 /* Causal attention in float for any type and any width of head up to 256. Narrow types whose heads fit the matrix
- * units go to attention_mma.cu. */
+ * units go to attention_mma.cu, and all that cuDNN takes, where it is in use, to attention_cudnn.cu. */
 #include "kernels/cuda/cu.h"
 
 /* --- attention, in tiles of TILE queries by TILE keys ---
@@ -352,6 +352,8 @@ static plain_t plain(mu_array_t qkv, const mu_attention_t *s)
 void mu_cuda_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
                                const mu_attention_t *shape)
 {
+    if (mu_cuda_cudnn_forward(dev, out, lse, qkv, shape))
+        return;
     int64_t bytes = mu_cuda_kept_bytes(shape);
     void *room = bytes > 0 ? mu_cuda_scratch(dev, bytes) : NULL;
     if (bytes > 0 && !room)
@@ -370,6 +372,8 @@ void mu_cuda_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_
 void mu_cuda_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv,
                                 mu_array_t out, const float *lse, const mu_attention_t *shape)
 {
+    if (mu_cuda_cudnn_backward(dev, dqkv, dout, qkv, out, lse, shape))
+        return;
     int64_t count = shape->batch * shape->heads * shape->seq;
     float *delta =
         (float *)mu_cuda_scratch(dev, 2 * count * (int64_t)sizeof *delta + mu_cuda_kept_bytes(shape));

@@ -24,6 +24,7 @@
 #include <type_traits>
 
 extern "C" {
+#include "common/model.h"
 #include "common/num.h"
 #include "kernels/cuda_plugin.h"
 #include "kernels/products.h"
@@ -65,6 +66,7 @@ enum {
 
 typedef struct mu_cuda_plans
     mu_cuda_plans_t; /* product.cu: handle, workspace, what was planned for each shape */
+typedef struct mu_cuda_cudnn mu_cuda_cudnn_t; /* attention_cudnn.cu: library, handle, plans */
 
 typedef struct mu_cuda_state {
     int index, capability; /* 90 for 9.0 */
@@ -77,6 +79,7 @@ typedef struct mu_cuda_state {
     void *scratch;
     int64_t scratch_bytes;
     mu_cuda_plans_t *plans;
+    mu_cuda_cudnn_t *cudnn; /* NULL: all attention is computed by muster's own kernels */
 } mu_cuda_t;
 
 extern const mu_cuda_host_t *mu_cuda_host; /* what the program lent, set at the entry point */
@@ -351,5 +354,14 @@ bool mu_cuda_mma_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_
 bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t out,
                           const float *lse, float *delta, const mu_cuda_kept_t *kept,
                           const mu_attention_t *shape);
+/* attention_cudnn.cu: whether cuDNN is in use and can do it; then it is enqueued. The others are the plugin's. */
+bool mu_cuda_cudnn_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
+                           const mu_attention_t *shape);
+bool mu_cuda_cudnn_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv,
+                            mu_array_t out, const float *lse, const mu_attention_t *shape);
+mu_status_t mu_cuda_cudnn_use(mu_device_t *dev, int *version);
+bool mu_cuda_cudnn_taken(mu_device_t *dev, mu_dtype_t type, const mu_attention_t *shape, bool backward,
+                         char why[MU_CUDA_WHY]);
+void mu_cuda_cudnn_free(mu_cuda_cudnn_t *own); /* NULL is nothing */
 
 #endif

@@ -247,6 +247,7 @@ static void close(mu_device_t *dev)
     mu_cuda_t *cuda = mu_cuda(dev);
     (void)cudaStreamSynchronize(cuda->stream);
     mu_cuda_plans_free(dev, cuda->plans);
+    mu_cuda_cudnn_free(cuda->cudnn);
     mu_cuda_host->free(dev, cuda->scratch);
     for (int i = 0; i < MU_CUDA_SLOTS; i++)
         if (cuda->slot_free[i])
@@ -385,9 +386,10 @@ extern "C" __attribute__((visibility("default"))) const mu_cuda_plugin_t *mu_cud
     const mu_cuda_host_t *host)
 {
     static const mu_cuda_plugin_t plugin = {
-        MU_VERSION,      MU_CUDA_LAYOUT,    device_count,       device_new,         device_id,
-        plugin_stream,   plugin_stream_new, plugin_stream_free, plugin_stream_wait, plugin_stream_idle,
-        plugin_mark_new, plugin_mark_free,  plugin_mark_passed, plugin_mark_ms,     plugin_mark_wait};
+        MU_VERSION,        MU_CUDA_LAYOUT,     device_count,       device_new,         device_id,
+        plugin_stream,     plugin_stream_new,  plugin_stream_free, plugin_stream_wait, plugin_stream_idle,
+        plugin_mark_new,   plugin_mark_free,   plugin_mark_passed, plugin_mark_ms,     plugin_mark_wait,
+        mu_cuda_cudnn_use, mu_cuda_cudnn_taken};
     if (!host)
         return NULL;
     mu_cuda_host = host;

@@ -325,6 +325,7 @@ bool mu_env_allowed(const char *name, size_t n, bool ranks)
                                          "ONEDNN_*",
                                          "NCCL_*",
                                          "CUDA_*",
+                                         "CUDNN_*",
                                          "NVIDIA_VISIBLE_DEVICES",
                                          "UCX_*",
                                          "HDF5_USE_FILE_LOCKING",

@@ -133,7 +133,8 @@ static void measure_memory(mu_plan_t *plan, const mu_plan_query_t *query)
                              .micro_batch = c->micro_batch,
                              .checkpoint_activations = c->checkpoint_activations,
                              .mixed = plan->mixed,
-                             .gpu = plan->gpu};
+                             .gpu = plan->gpu,
+                             .cudnn = c->muster.attention == MU_ATTENTION_CUDNN};
     mu_plan_memory(&c->model, &shape, &plan->memory);
     shape.checkpoint_activations = !shape.checkpoint_activations;
     mu_plan_memory(&c->model, &shape, &other);

@@ -90,6 +90,11 @@ void mu_plan_memory(const mu_model_t *model, const mu_plan_shape_t *shape, mu_pl
         out->workspace += e * rows * h * (shape->tp > 1 ? 1 : 2);
     if (shape->gpu && m->attention_dropout > 0) /* what is kept of a layer's probabilities, a bit each */
         out->workspace += rows * heads * mu_model_kept_row(m->seq_length);
+    if (shape->cudnn)
+        out->workspace +=
+            mu_model_cudnn_workspace(shape->micro_batch, heads, mu_model_kv_heads(m) / shape->tp,
+                                     m->seq_length, mu_model_head_dim(m)) +
+            4 * rows * heads;
     if (m->lora.rank > 0)
         add_adapters(m, shape, rows, e, out);
     if (m->lora.rank > 0 && shape->tp == 1)

@@ -25,7 +25,8 @@
  * with tp 1 also 16 h; communication has 4 times the replicated halves of the adapters of a layer's attention, or MLP.
  *
  * hidden_dropout: workspace has 2 e r h more, with tp > 1 e r h; muster.lora_dropout: e r times the widest adapted
- * input; attention_dropout on GPUs: n r mu_model_kept_row(s), a bit for each probability of one layer.
+ * input; attention_dropout on GPUs: n r mu_model_kept_row(s), a bit for each probability of one layer;
+ * muster.attention cudnn: at most mu_model_cudnn_workspace(), and 4 n r.
  *
  * With optimizer state divided over `shards` replicas (ZeRO stage 1) Q is what one keeps: the vectors, and
  * the shards-th part of each matrix's rows, rounded up; else Q is P.
@@ -50,6 +51,7 @@ typedef struct mu_plan_shape {
     bool checkpoint_activations;
     bool mixed; /* e = 2 with masters */
     bool gpu;
+    bool cudnn; /* attention of cuDNN may take workspace */
 } mu_plan_shape_t;
 
 /* Bytes. */

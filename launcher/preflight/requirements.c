@@ -44,7 +44,8 @@ mu_status_t mu_requirements_of(const mu_config_t *config, bool trains, mu_requir
                              .shards = config->zero_stage == 1 ? config->dp : 1,
                              .micro_batch = mu_max_i64(1, config->micro_batch),
                              .checkpoint_activations = config->checkpoint_activations,
-                             .mixed = config->precision != MU_FP32};
+                             .mixed = config->precision != MU_FP32,
+                             .cudnn = trains && config->muster.attention == MU_ATTENTION_CUDNN};
     if (!trains) {
         out->rank = use_of(&model, shape);
         return MU_OK;

@@ -2,16 +2,17 @@
  * Where the time of one training step goes on one worker.
  *
  *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b|gpt2|smollm2] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16]
- *     [fp16] [recompute] [tune] [debug]
+ *     [fp16] [recompute] [tune] [cudnn] [debug]
  *
  * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that it would
  * take at the rate of a large product, or for what only moves bytes of a large copy, on this machine (the floor);
- * before it the way of each product (docs/cpu-products.md, docs/cuda.md).
+ * before it the way of each product, and on a GPU what computes attention (docs/cpu-products.md, docs/cuda.md).
  *     cpu        counts the time of the calling thread instead of the wall's, for one thread on a busy machine
  *     cuda       takes the first GPU; its step is timed without a wait between operations, and its operations in steps
  *                of their own with one after each
  *     recompute  keeps each layer's input alone
  *     tune       measures the ways of each product first, as `muster.tune: auto` does, and prints their rates
+ *     cudnn      with cuda: attention of cuDNN where it takes it, as `muster.attention: cudnn` does
  *     debug      with tune: the rate of every candidate, on a CPU
  * Not a test: it asserts nothing.
  */
@@ -420,6 +421,29 @@ static void ways(mu_net_t *net, double seconds)
     }
 }
 
+/* What computes attention on a GPU. */
+static void say_attention(mu_net_t *net, bool cudnn)
+{
+    mu_device_t *dev = mu_net_device(net);
+    const mu_attention_t shape = mu_net_attention(net);
+    const mu_cuda_plugin_t *cuda;
+    char why[MU_CUDA_WHY];
+    int version = 0;
+    if (mu_cuda_open(&cuda) != MU_OK || (cudnn && cuda->cudnn_use(dev, &version) != MU_OK))
+        exit(1);
+    for (int backward = 0; backward < 2; backward++) {
+        bool taken =
+            cudnn && cuda->cudnn_taken(dev, mu_net_flat(net)->weight.type, &shape, backward != 0, why);
+        printf("attention_%-18s %5lld x %lld tokens, %lld heads of %lld: ", backward ? "backward" : "forward",
+               (long long)shape.batch, (long long)shape.seq, (long long)shape.heads,
+               (long long)shape.head_dim);
+        if (taken)
+            printf("cuDNN %d.%d.%d\n", version / 10000, version / 100 % 100, version % 100);
+        else
+            printf("own kernels%s%s\n", cudnn ? ", cuDNN not: " : "", cudnn ? why : "");
+    }
+}
+
 static mu_device_t *make_device(int threads, bool cuda)
 {
     mu_device_t *dev;
@@ -457,6 +481,8 @@ int main(int argc, char **argv)
     if (has_word(argc, argv, "debug"))
         mu_log_level_set(MU_LOG_DEBUG);
     ways(net, has_word(argc, argv, "tune") ? MU_TUNE_SECONDS : 0);
+    if (enqueues)
+        say_attention(net, has_word(argc, argv, "cudnn"));
     int64_t count = micro * (model.seq_length + 1);
     int32_t *tokens = malloc((size_t)count * sizeof *tokens);
     for (int64_t i = 0; i < count; i++)

@@ -142,6 +142,9 @@ struct mu_product;
 int mu_net_products(const mu_net_t *net,
                     struct mu_product *list); /* list: [MU_PRODUCTS] (kernels/products.h) */
 
+/* The attention of a training step on this worker, without borders of documents and without dropout. */
+mu_attention_t mu_net_attention(const mu_net_t *net);
+
 /* The next mu_net_forward_backward() begins the gradients anew; until then they hold nothing of use. */
 void mu_net_zero_gradients(mu_net_t *net);
 

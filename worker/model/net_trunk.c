@@ -36,6 +36,16 @@ static mu_attention_t attention_shape(const mu_net_t *net, const mu_net_place_t 
                             .dropout = net->dropping && drop->rate > 0 ? drop : NULL};
 }
 
+mu_attention_t mu_net_attention(const mu_net_t *net)
+{
+    const mu_net_place_t place = {.batch = net->options.micro_batch,
+                                  .seq = net->rows / net->options.micro_batch};
+    const mu_dropout_t none = {.rate = 0};
+    mu_attention_t shape = attention_shape(net, &place, &none);
+    shape.start = NULL;
+    return shape;
+}
+
 static void rotate(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, bool inverse)
 {
     if (!net->rotary)

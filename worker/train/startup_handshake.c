@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "worker/model/precision.h"
+#include "worker/train/attention_choice.h"
 #include "worker/comm/yielding_wait.h"
 
 char *mu_handshake_libraries(void)
@@ -55,6 +56,19 @@ static int64_t total(const mu_ready_t *r)
     return r->weights + r->gradients + r->optimizer + r->activations + r->workspace + r->communication;
 }
 
+/* Two workers' attention would give other last bits when a restart gives them each other's parts. */
+static mu_status_t refuse_attention(int worker, int32_t own, int32_t others)
+{
+    char a[MU_ATTENTION_WORDS], b[MU_ATTENTION_WORDS];
+    mu_attention_words(own, a);
+    mu_attention_words(others, b);
+    return mu_fail(
+        MU_CONFIG,
+        "worker %d computes attention by %s and others by %s: install one version of cuDNN on all hosts, "
+        "or set muster.attention=own",
+        worker, a, b);
+}
+
 /* Waits for READY of every worker; the first failure in rank order is the result. */
 static mu_status_t collect_ready(mu_run_t *run, mu_handshake_t *out)
 {
@@ -75,6 +89,10 @@ static mu_status_t collect_ready(mu_run_t *run, mu_handshake_t *out)
                 "worker %d computes in %s and others in %s, since their devices differ: set precision "
                 "to what all have, or muster.device",
                 w, mu_dtype_name((mu_dtype_t)ready.dtype), mu_dtype_name((mu_dtype_t)out->memory.dtype));
+        if (w > 0 && ready.attention != out->attention && status == MU_OK)
+            status = refuse_attention(w, ready.attention, out->attention);
+        if (w == 0)
+            out->attention = ready.attention;
         if (w == 0 || total(&ready) > total(&out->memory))
             out->memory = ready;
         out->background = ready.copy > 0 && (w == 0 || out->background);
@@ -99,6 +117,17 @@ static void say_numbers(const mu_config_t *c, const mu_start_t *start, const mu_
     mu_precision_describe(c->precision, dtype, &scale, &c->loss_scale, &words);
     mu_info("numbers    %s", words.data);
     mu_buf_release(&words);
+}
+
+static void say_attention(const mu_config_t *c, const mu_handshake_t *handshake)
+{
+    char words[MU_ATTENTION_WORDS];
+    mu_attention_words(handshake->attention, words);
+    if (handshake->attention != MU_ATTENTION_CPU)
+        mu_info("attention  %s%s", words,
+                handshake->attention > 0                   ? ", engines with the same bits in each run"
+                : c->muster.attention == MU_ATTENTION_AUTO ? " (muster.attention=cudnn takes cuDNN's)"
+                                                           : "");
 }
 
 static void say_copies(const mu_run_t *run, const mu_start_t *start, const mu_handshake_t *handshake)
@@ -142,6 +171,7 @@ static void print_table(const mu_run_t *run, const mu_start_t *start, const mu_h
             (long long)c->train_batch_size, start->setup.path, (long long)start->former_batch,
             (long long)start->former_batch);
     say_numbers(c, start, handshake);
+    say_attention(c, handshake);
     mu_info("model      %lld parameters, vocabulary %lld", (long long)mu_model_parameters(&c->model),
             (long long)c->model.vocab);
     if (c->model.lora.rank > 0)

@@ -14,6 +14,7 @@ typedef struct mu_handshake {
     int threads;      /* of a worker */
     char device[128]; /* of the first worker: what bits depend on */
     char instruction_set[32];
+    int32_t attention;    /* every worker's: mu_attention_choose() */
     mu_ready_t memory;    /* of the worker that holds most */
     bool background;      /* every worker has memory for a copy of its state */
     bool copies;          /* copies in memory are made, */

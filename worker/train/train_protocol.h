@@ -136,7 +136,8 @@ typedef struct mu_report {
 typedef struct mu_ready {
     int32_t status; /* mu_status_t of taking the state */
     int32_t threads;
-    int32_t dtype, padding; /* mu_dtype_t that it computes in */
+    int32_t dtype;     /* mu_dtype_t that it computes in */
+    int32_t attention; /* mu_attention_choose() */
     int64_t weights, gradients, optimizer, activations, workspace,
         communication; /* bytes held on the device */
     int64_t copy;      /* bytes of host memory for copies of the state; 0: it saves in the foreground alone */

@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "worker/train/attention_choice.h"
 #include "worker/train/train_protocol.h"
 #include "worker/model/init.h"
 #include "worker/model/optimizer.h"
@@ -25,6 +26,7 @@ typedef struct trainer {
     mu_net_t *net;
     mu_replicas_t replicas;
     mu_setup_t setup;
+    int32_t attention; /* mu_attention_choose() */
     int32_t *tokens;   /* one share: [accumulation][micro][seq + 1], and the count of its global batch */
     int64_t share_ids; /* its ids */
     int64_t taken;     /* TOKENS messages so far */
@@ -365,6 +367,7 @@ static mu_status_t answer_ready(trainer_t *t, mu_status_t taken)
     mu_ready_t ready = {.status = (int32_t)taken,
                         .threads = t->device->threads,
                         .dtype = (int32_t)mu_precision_dtype(t->device, t->config->precision),
+                        .attention = t->attention,
                         .weights = m[MU_MEM_WEIGHTS].current,
                         .gradients = m[MU_MEM_GRADIENTS].current,
                         .optimizer = m[MU_MEM_OPTIMIZER].current,
@@ -403,6 +406,9 @@ static mu_status_t set_up(trainer_t *t, bool *go)
                                                                .course = t->setup.course});
         t->config = t->run->config;
         mu_status_t taken = take_state(t);
+        if (taken == MU_OK)
+            taken =
+                mu_attention_choose(t->config, &t->context, t->net, t->setup.reset_attention, &t->attention);
         t->saver.net = t->net;
         mu_status_t reserved = reserve(t);
         MU_TRY(answer_ready(t, taken == MU_OK ? reserved : taken));

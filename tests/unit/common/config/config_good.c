@@ -358,12 +358,13 @@ static void a_trained_model_forgets_its_machines(void **state)
     static const char text[] =
         "precision: bfloat16\nseq_length: 64\nhostfile: /nowhere\n"
         "muster: {device: cuda, threads_per_worker: 3, min_hosts: 4, controller_host: a, "
-        "transport: rdma, lookahead: 7}\n";
+        "transport: rdma, attention: cudnn, lookahead: 7}\n";
     char *const overrides[] = {"muster.threads_per_worker=2", "seq_length=32"};
     mu_config_t *c;
     assert_int_equal(mu_config_load_trained("checkpoint", text, NULL, 0, &c), MU_OK);
     assert_int_equal(c->muster.device, MU_DEVICE_AUTO);
     assert_int_equal(c->muster.transport, MU_TRANSPORT_AUTO);
+    assert_int_equal(c->muster.attention, MU_ATTENTION_AUTO);
     assert_int_equal(c->muster.threads_per_worker, 0);
     assert_int_equal(c->muster.min_hosts, 0);
     assert_null(c->muster.controller_host);

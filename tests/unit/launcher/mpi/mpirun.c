@@ -124,6 +124,7 @@ static void the_environment_is_a_list(void **state)
     for (size_t i = 0; i < sizeof out / sizeof *out; i++)
         assert_false(mu_env_allowed(out[i], strlen(out[i]), false));
     assert_true(mu_env_allowed("NCCL_DEBUG", 10, true));
+    assert_true(mu_env_allowed("CUDNN_LOGLEVEL_DBG", 18, true));
     assert_true(mu_env_allowed("PATH", 4, false));
     assert_false(mu_env_allowed("PATH", 4, true)); /* each host has its own */
 }
