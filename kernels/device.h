@@ -276,19 +276,21 @@ typedef struct mu_device_ops {
 
     /* --- cross entropy over a slice of the vocabulary: logits [rows][vocab], columns first .. first + vocab
      * - 1 of the whole. Between the pieces the caller reduces `max` (MAX) and `sums` (SUM) over the tp group:
-     *     max;  reduce max;  exp;  reduce sums;  loss;  backward --- */
+     *     max;  reduce max;  exp;  reduce sums;  loss;  backward
+     * Until backward, what logits hold is the device's own: exponentials, or still logits. --- */
 
-    /* max[r] = the largest of row r */
-    void (*cross_entropy_max)(mu_device_t *dev, float *max, mu_array_t logits, int64_t rows, int64_t vocab);
-    /* logits = exp(logits - max); sums[r] = their sum; sums[rows + r] = logits[r][label] - max when the label
-     * lies in the slice, else 0. */
+    /* max[r] = the largest of row r. sums [2 * rows] holds what the device wants to know again in exp. */
+    void (*cross_entropy_max)(mu_device_t *dev, float *max, float *sums, mu_array_t logits, int64_t rows,
+                              int64_t vocab);
+    /* sums[r] = the sum of exp(logits - max); sums[rows + r] = logits[r][label] - max when the label lies in the
+     * slice, else 0. */
     void (*cross_entropy_exp)(mu_device_t *dev, mu_array_t logits, float *sums, const float *max,
                               const int32_t *labels, int64_t rows, int64_t vocab, int64_t first);
     /* *loss += sum over r of weights[r] (log sums[r] - sums[rows + r]); a double on the device */
     void (*cross_entropy_loss)(mu_device_t *dev, double *loss, const float *sums, const float *weights,
                                int64_t rows);
-    /* logits (as exp left them) become their gradient: factor weights[r] (e / sums[r] - [label]). */
-    void (*cross_entropy_backward)(mu_device_t *dev, mu_array_t logits, const float *sums,
+    /* logits (as exp left them) become their gradient: factor weights[r] (exp(logits - max[r]) / sums[r] - [label]). */
+    void (*cross_entropy_backward)(mu_device_t *dev, mu_array_t logits, const float *sums, const float *max,
                                    const float *weights, const int32_t *labels, int64_t rows, int64_t vocab,
                                    int64_t first, double factor);
 

@@ -173,12 +173,13 @@ void mu_cpu_attention_pieces(mu_device_t *dev, mu_array_t out, mu_array_t cache,
                              const mu_cached_piece_t *pieces, int64_t count, const mu_attention_t *shape);
 
 /* loss.c */
-void mu_cpu_cross_entropy_max(mu_device_t *dev, float *max, mu_array_t logits, int64_t rows, int64_t vocab);
+void mu_cpu_cross_entropy_max(mu_device_t *dev, float *max, float *sums, mu_array_t logits, int64_t rows,
+                              int64_t vocab);
 void mu_cpu_cross_entropy_exp(mu_device_t *dev, mu_array_t logits, float *sums, const float *max,
                               const int32_t *labels, int64_t rows, int64_t vocab, int64_t first);
 void mu_cpu_cross_entropy_loss(mu_device_t *dev, double *loss, const float *sums, const float *weights,
                                int64_t rows);
-void mu_cpu_cross_entropy_backward(mu_device_t *dev, mu_array_t logits, const float *sums,
+void mu_cpu_cross_entropy_backward(mu_device_t *dev, mu_array_t logits, const float *sums, const float *max,
                                    const float *weights, const int32_t *labels, int64_t rows, int64_t vocab,
                                    int64_t first, double factor);
 

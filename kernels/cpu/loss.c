@@ -35,8 +35,11 @@ static void row_max(void *arg, int thread, int64_t from, int64_t to)
     }
 }
 
-void mu_cpu_cross_entropy_max(mu_device_t *dev, float *max, mu_array_t logits, int64_t rows, int64_t vocab)
+/* What exponentials cost here makes it worth to write them: exp leaves them in the logits, and sums are its own. */
+void mu_cpu_cross_entropy_max(mu_device_t *dev, float *max, float *sums, mu_array_t logits, int64_t rows,
+                              int64_t vocab)
 {
+    (void)sums;
     entropy_t e = {.dev = dev, .logits = logits, .max = max, .vocab = vocab};
     mu_cpu_run(dev, rows, 1, row_max, &e);
 }
@@ -105,10 +108,11 @@ static void gradient(void *arg, int thread, int64_t from, int64_t to)
     }
 }
 
-void mu_cpu_cross_entropy_backward(mu_device_t *dev, mu_array_t logits, const float *sums,
+void mu_cpu_cross_entropy_backward(mu_device_t *dev, mu_array_t logits, const float *sums, const float *max,
                                    const float *weights, const int32_t *labels, int64_t rows, int64_t vocab,
                                    int64_t first, double factor)
 {
+    (void)max;
     entropy_t e = {.dev = dev,
                    .logits = logits,
                    .sums = (float *)(uintptr_t)sums, /* read only */

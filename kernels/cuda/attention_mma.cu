@@ -1,11 +1,9 @@
 /* Causal attention forward on the matrix units, for bf16 and fp16 with heads of up to 256 in steps of 16. */
 #include "kernels/cuda/tiles.h"
 
-enum { KEYS = 64 }; /* that pass by at a time */
-
-/* Online softmax (Milakov and Gimelshein, 2018) over tiles, as FlashAttention-2 (Dao, 2023) orders it: while
- * the scores are made the values come, and while the values are used the next keys come. */
-template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) forward(heads_t h)
+/* Online softmax (Milakov and Gimelshein, 2018) over tiles of KEYS keys, as FlashAttention-2 (Dao, 2023) orders it:
+ * while the scores are made the values come, and while the values are used the next keys come. */
+template <class T, int D, int M, int KEYS> __global__ void __launch_bounds__(THREADS) forward(heads_t h)
 {
     constexpr int W = D + 8, ROWS = BLOCK_ROWS<M>, N = KEYS / 8;
     if constexpr (MU_BEFORE_SM_80 && !std::is_same_v<T, __half>)
@@ -87,13 +85,16 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) forw
     store_rows<M, T, D>(out, (int64_t)h.heads * h.dim, o, own, factor, h, lane);
 }
 
-template <class T, int D, int M>
+template <class T, int D, int M, int KEYS>
+static constexpr int64_t shared_of = shared_bytes<T, D>(BLOCK_ROWS<M> + 2 * KEYS);
+
+template <class T, int D, int M, int KEYS>
 static void launch(mu_device_t *dev, const heads_t &h, const mu_attention_t *shape)
 {
-    int64_t shared = shared_bytes<T, D>(BLOCK_ROWS<M> + 2 * KEYS);
+    constexpr int64_t shared = shared_of<T, D, M, KEYS>;
     dim3 grid = mu_grid(mu_blocks(shape->seq, BLOCK_ROWS<M>), shape->batch * shape->heads);
-    if (mu_cuda_shared(dev, (const void *)forward<T, D, M>, shared, "attention"))
-        MU_LAUNCH((forward<T, D, M>), grid, THREADS, shared, mu_stream(dev), h);
+    if (mu_cuda_shared(dev, (const void *)forward<T, D, M, KEYS>, shared, "attention"))
+        MU_LAUNCH((forward<T, D, M, KEYS>), grid, THREADS, shared, mu_stream(dev), h);
     mu_cuda_check(dev, "attention");
 }
 
@@ -106,17 +107,22 @@ bool mu_cuda_mma_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_
         heads_t h = heads_of(qkv, kept, shape);
         h.out = out.data;
         h.lse = lse;
-        if constexpr (D <= 128) /* wider: the results of two groups exceed the registers */
-            if (fits(dev, shared_bytes<T, D>(BLOCK_ROWS<2> + 2 * KEYS))) {
-                launch<T, D, 2>(dev, h, shape);
-                return true;
-            }
-        if constexpr (D >= 128) { /* narrower: two groups fit every GPU */
-            if (fits(dev, shared_bytes<T, D>(BLOCK_ROWS<1> + 2 * KEYS))) {
-                launch<T, D, 1>(dev, h, shape);
-                return true;
-            }
+        if constexpr (D <= 80) { /* two blocks fit from sm_80 on */
+            launch<T, D, 2, 64>(dev, h, shape);
+        } else if constexpr (D <= 128) {
+            if (two_fit(dev, shared_of<T, D, 2, 64>))
+                launch<T, D, 2, 64>(dev, h, shape);
+            else
+                launch<T, D, 1, 48>(dev, h, shape);
+        } else { /* the results of two groups exceed the registers */
+            bool most = two_fit(dev, shared_of<T, D, 1, 64>) || !two_fit(dev, shared_of<T, D, 1, 32>);
+            if (!fits(dev, shared_of<T, D, 1, 64>))
+                return false;
+            if (most)
+                launch<T, D, 1, 64>(dev, h, shape);
+            else
+                launch<T, D, 1, 32>(dev, h, shape);
         }
-        return false;
+        return true;
     });
 }

@@ -21,14 +21,15 @@ template <class T> __device__ static inline float product_of(const T *dout, cons
 }
 
 /* Gradients of queries: dq = scale sum over keys of p (dp - delta) k, and delta = the sum over a head of dout
- * out. Two tiles of keys and values are in shared memory: one in use, one coming. */
-template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) backward_q(heads_t h)
+ * out. Two tiles of keys and values are in shared memory: one in use, one coming. A warp's queries and dout are there
+ * too, or, with one group, in registers (KEEP). */
+template <class T, int D, int M, bool KEEP> __global__ void __launch_bounds__(THREADS) backward_q(heads_t h)
 {
     constexpr int W = D + 8, ROWS = BLOCK_ROWS<M>, K = KEYS<D>, N = K / 8;
-    if constexpr (MU_BEFORE_SM_80 ? !std::is_same_v<T, __half> : MU_FROM_SM_80 && M == 1 && D < 128)
+    if constexpr (MU_BEFORE_SM_80 && !std::is_same_v<T, __half>)
         return;
-    MU_SHARED(T, sq);
-    T *sg = sq + ROWS * W, *passing_k = sg + ROWS * W, *passing_v = passing_k + 2 * K * W;
+    MU_SHARED(T, passing_k);
+    T *passing_v = passing_k + 2 * K * W, *sq = passing_v + 2 * K * W, *sg = sq + ROWS * W;
     int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP, head = (int)(blockIdx.y % h.heads);
     int64_t b = blockIdx.y / h.heads, apart = token_of(h);
     int64_t start = b * h.seq * apart + query_at(h, head), line = (int64_t)h.heads * h.dim;
@@ -37,14 +38,21 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
     const T *q = (const T *)h.qkv + start, *k = q + key_after(h, head), *v = k + h.dim;
     const T *g = (const T *)h.dout + (b * h.seq * h.heads + head) * h.dim;
     const T *out = (const T *)h.out + (b * h.seq * h.heads + head) * h.dim;
-    copy_tile<ROWS, T, D>(sq, q, from, apart, h);
-    copy_tile<ROWS, T, D>(sg, g, from, line, h);
+    if constexpr (!KEEP) {
+        copy_tile<ROWS, T, D>(sq, q, from, apart, h);
+        copy_tile<ROWS, T, D>(sg, g, from, line, h);
+    }
     int begin = first_key(h, b, from) / K * K; /* what lies before is seen by no row */
     int least = first_key(h, b, own),
         most = first_key(h, b, own + 16 * M < h.seq ? own + 16 * M - 1 : h.seq - 1);
     copy_tile<K, T, D>(passing_k, k, begin, apart, h);
     copy_tile<K, T, D>(passing_v, v, begin, apart, h);
     mu_copy_commit();
+    uint32_t kept_q[KEEP ? D / 16 : 1][M][4], kept_g[KEEP ? D / 16 : 1][M][4];
+    if constexpr (KEEP) {
+        fetch_rows<M, T, D>(kept_q, q, own, apart, h, lane);
+        fetch_rows<M, T, D>(kept_g, g, own, line, h, lane);
+    }
     float lse[M][2], delta[M][2], o[M][D / 8][4] = {}, c = h.scale * LOG2E;
     MU_UNROLL
     for (int m = 0; m < M; m++)
@@ -70,8 +78,13 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
         if (key >= own + 16 * M || key + K <= least)
             continue; /* seen by no row of this warp */
         float s[M][N][4], dp[M][N][4];
-        rows_by_rows<M, N, T, D>(s, sq + warp * 16 * M * W, sk, lane);
-        rows_by_rows<M, N, T, D>(dp, sg + warp * 16 * M * W, sv, lane);
+        if constexpr (KEEP) {
+            kept_by_rows<M, N, T, D>(s, kept_q, sk, lane);
+            kept_by_rows<M, N, T, D>(dp, kept_g, sv, lane);
+        } else {
+            rows_by_rows<M, N, T, D>(s, sq + warp * 16 * M * W, sk, lane);
+            rows_by_rows<M, N, T, D>(dp, sg + warp * 16 * M * W, sv, lane);
+        }
         if (h.kept.bits)
             drop_scores<M, N>(dp, h, own, key, lane);
         MU_UNROLL
@@ -93,26 +106,25 @@ template <class T, int D, int M> __global__ void __launch_bounds__(THREADS) back
 /* Of gradients of keys and values: what one kernel makes. Both at once where the registers hold both. */
 enum { DK = 1, DV = 2 };
 
-/* Queries that pass by at a time. */
+/* Queries that pass by at a time, groups of keys that a warp takes, and whether its keys and values fit its registers
+ * beside their gradients. */
 template <int D> static constexpr int QUERIES = D <= 64 ? 64 : D <= 128 ? 32 : 16;
-/* Groups that a warp takes, of queries and of keys: so many, or one where they do not fit a block's shared memory
- * (below D = 128 only before sm_80). */
-template <int D> static constexpr int MANY_Q = D <= 128 ? 2 : 1;
-template <int D> static constexpr int MANY_KV = D <= 64 ? 2 : 1;
+template <int D> static constexpr int KEY_GROUPS = D <= 64 ? 2 : 1;
+template <int D> static constexpr bool KEYS_KEPT = D <= 128;
 
 /* Gradients of keys and values: dk = scale sum over queries of p (dp - delta) q, dv = sum of p dout, over the queries
  * of all heads that share the keys, one head after the other. blockIdx.y is batch * key/value heads + key/value head.
- * Scores are made transposed, keys by queries, 16 queries at a time, so that they too go from register to register;
- * the warp's keys and values stay in registers where they fit. Two tiles of queries are in shared memory: one
- * in use, one coming. */
-template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(THREADS) backward_kv(heads_t h)
+ * Scores are made transposed, keys by queries, 16 queries at a time, so that they too go from register to register.
+ * Two tiles of queries are in shared memory: one in use, one coming; and a warp's keys and values, where they are not
+ * kept in registers. */
+template <class T, int D, int PARTS> __global__ void __launch_bounds__(THREADS) backward_kv(heads_t h)
 {
-    constexpr int W = D + 8, ROWS = BLOCK_ROWS<M>, Q = QUERIES<D>, N = 2;
-    constexpr bool KEEP = D <= 128, K_TOO = (PARTS & DK) != 0, V_TOO = (PARTS & DV) != 0;
-    if constexpr (MU_BEFORE_SM_80 ? !std::is_same_v<T, __half> : MU_FROM_SM_80 && M < MANY_KV<D>)
+    constexpr int W = D + 8, M = KEY_GROUPS<D>, ROWS = BLOCK_ROWS<M>, Q = QUERIES<D>, N = 2;
+    constexpr bool KEEP = KEYS_KEPT<D>, K_TOO = (PARTS & DK) != 0, V_TOO = (PARTS & DV) != 0;
+    if constexpr (MU_BEFORE_SM_80 && !std::is_same_v<T, __half>)
         return;
-    MU_SHARED(T, sk);
-    T *sv = sk + ROWS * W, *passing_q = sv + ROWS * W, *passing_g = passing_q + 2 * Q * W;
+    MU_SHARED(T, passing_q);
+    T *passing_g = passing_q + 2 * Q * W, *sk = passing_g + 2 * Q * W, *sv = sk + ROWS * W;
     int lane = threadIdx.x % MU_WARP, warp = threadIdx.x / MU_WARP, kv_heads = h.heads / h.group;
     int head = (int)(blockIdx.y % kv_heads) * h.group; /* the first that shares the keys */
     int64_t b = blockIdx.y / kv_heads, apart = token_of(h);
@@ -121,23 +133,19 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
     const T *q = (const T *)h.qkv + start, *k = q + key_after(h, head), *v = k + h.dim;
     const T *g = (const T *)h.dout + (b * h.seq * h.heads + head) * h.dim;
     const float *lse = h.lse + (b * h.heads + head) * h.seq, *delta = h.delta + (b * h.heads + head) * h.seq;
-    copy_tile<ROWS, T, D>(sk, k, from, apart, h);
-    copy_tile<ROWS, T, D>(sv, v, from, apart, h);
-    mu_copy_commit();
+    if constexpr (!KEEP) {
+        copy_tile<ROWS, T, D>(sk, k, from, apart, h);
+        copy_tile<ROWS, T, D>(sv, v, from, apart, h);
+        sk += warp * 16 * M * W;
+        sv += warp * 16 * M * W;
+    }
     copy_tile<Q, T, D>(passing_q, q, from, apart, h);
     copy_tile<Q, T, D>(passing_g, g, from, line, h);
     mu_copy_commit();
-    sk += warp * 16 * M * W;
-    sv += warp * 16 * M * W;
     uint32_t kept_k[KEEP ? D / 16 : 1][M][4], kept_v[KEEP ? D / 16 : 1][M][4];
     if constexpr (KEEP) {
-        mu_copy_wait<1>();
-        __syncthreads();
-        MU_UNROLL
-        for (int i = 0; i < D / 16; i++) {
-            take_rows<M, T, D>(kept_k[i], sk, 16 * i, lane);
-            take_rows<M, T, D>(kept_v[i], sv, 16 * i, lane);
-        }
+        fetch_rows<M, T, D>(kept_k, k, own, apart, h, lane);
+        fetch_rows<M, T, D>(kept_v, v, own, apart, h, lane);
     }
     float dk[K_TOO ? M : 1][D / 8][4] = {}, dv[V_TOO ? M : 1][D / 8][4] = {}, c = h.scale * LOG2E;
     int turn = 0, left = h.group; /* heads that have not passed */
@@ -218,26 +226,29 @@ template <class T, int D, int M, int PARTS> __global__ void __launch_bounds__(TH
 
 /* --- launching them --- */
 
-template <class T, int D, int M>
-static constexpr int64_t shared_q = shared_bytes<T, D>(2 * BLOCK_ROWS<M> + 4 * KEYS<D>);
-template <class T, int D, int M>
-static constexpr int64_t shared_kv = shared_bytes<T, D>(2 * BLOCK_ROWS<M> + 4 * QUERIES<D>);
+template <class T, int D, int M, bool KEEP>
+static constexpr int64_t shared_q = shared_bytes<T, D>((KEEP ? 0 : 2 * BLOCK_ROWS<M>)+4 * KEYS<D>);
+template <class T, int D>
+static constexpr int64_t shared_kv = shared_bytes<T, D>((KEYS_KEPT<D> ? 0 : 2 * BLOCK_ROWS<KEY_GROUPS<D>>)+4 *
+                                                        QUERIES<D>);
 
-template <class T, int D, int M>
+template <class T, int D, int M, bool KEEP>
 static void launch_q(mu_device_t *dev, const heads_t &h, const mu_attention_t *shape)
 {
+    constexpr int64_t shared = shared_q<T, D, M, KEEP>;
     dim3 grid = mu_grid(mu_blocks(shape->seq, BLOCK_ROWS<M>), shape->batch * shape->heads);
-    if (mu_cuda_shared(dev, (const void *)backward_q<T, D, M>, shared_q<T, D, M>, "attention backward"))
-        MU_LAUNCH((backward_q<T, D, M>), grid, THREADS, (shared_q<T, D, M>), mu_stream(dev), h);
+    if (mu_cuda_shared(dev, (const void *)backward_q<T, D, M, KEEP>, shared, "attention backward"))
+        MU_LAUNCH((backward_q<T, D, M, KEEP>), grid, THREADS, shared, mu_stream(dev), h);
 }
 
-template <class T, int D, int M, int PARTS>
+template <class T, int D, int PARTS>
 static void launch_kv(mu_device_t *dev, const heads_t &h, const mu_attention_t *shape)
 {
-    dim3 grid = mu_grid(mu_blocks(shape->seq, BLOCK_ROWS<M>), shape->batch * mu_attention_kv_heads(shape));
-    if (mu_cuda_shared(dev, (const void *)backward_kv<T, D, M, PARTS>, shared_kv<T, D, M>,
-                       "attention backward"))
-        MU_LAUNCH((backward_kv<T, D, M, PARTS>), grid, THREADS, (shared_kv<T, D, M>), mu_stream(dev), h);
+    constexpr int64_t shared = shared_kv<T, D>;
+    dim3 grid = mu_grid(mu_blocks(shape->seq, BLOCK_ROWS<KEY_GROUPS<D>>),
+                        shape->batch * mu_attention_kv_heads(shape));
+    if (mu_cuda_shared(dev, (const void *)backward_kv<T, D, PARTS>, shared, "attention backward"))
+        MU_LAUNCH((backward_kv<T, D, PARTS>), grid, THREADS, shared, mu_stream(dev), h);
 }
 
 bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t out,
@@ -249,25 +260,25 @@ bool mu_cuda_mma_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dout, mu
     return choose(dev, qkv, shape, [&](auto t, auto width) {
         using T = decltype(t);
         constexpr int D = decltype(width)::value;
-        if (!fits(dev, shared_q<T, D, 1>) || !fits(dev, shared_kv<T, D, 1>))
-            return false;
+        if constexpr (D > 128)
+            if (!fits(dev, shared_q<T, D, 1, false>) || !fits(dev, shared_kv<T, D>))
+                return false;
         heads_t h = heads_of(qkv, kept, shape);
         h.out = out.data;
         h.dout = dout.data;
         h.dqkv = dqkv.data;
         h.lse = const_cast<float *>(lse); /* read only */
         h.delta = delta;
-        if (fits(dev, shared_q<T, D, MANY_Q<D>>))
-            launch_q<T, D, MANY_Q<D>>(dev, h, shape);
-        else
-            launch_q<T, D, 1>(dev, h, shape);
         if constexpr (D > 128) {
-            launch_kv<T, D, 1, DK>(dev, h, shape);
-            launch_kv<T, D, 1, DV>(dev, h, shape);
-        } else if (fits(dev, shared_kv<T, D, MANY_KV<D>>)) {
-            launch_kv<T, D, MANY_KV<D>, DK | DV>(dev, h, shape);
+            launch_q<T, D, 1, false>(dev, h, shape);
+            launch_kv<T, D, DK>(dev, h, shape);
+            launch_kv<T, D, DV>(dev, h, shape);
         } else {
-            launch_kv<T, D, 1, DK | DV>(dev, h, shape);
+            if (two_fit(dev, shared_q<T, D, 2, false>))
+                launch_q<T, D, 2, false>(dev, h, shape);
+            else
+                launch_q<T, D, 1, true>(dev, h, shape);
+            launch_kv<T, D, DK | DV>(dev, h, shape);
         }
         mu_cuda_check(dev, "attention backward");
         return true;

@@ -290,6 +290,7 @@ static mu_status_t look_at_gpu(mu_cuda_t *cuda)
     MU_TRY(attribute(&minor, cudaDevAttrComputeCapabilityMinor, cuda->index));
     MU_TRY(attribute(&cuda->processors, cudaDevAttrMultiProcessorCount, cuda->index));
     MU_TRY(attribute(&cuda->shared_limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda->index));
+    MU_TRY(attribute(&cuda->shared_processor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, cuda->index));
     cuda->capability = 10 * major + minor;
     if (cuda->capability < 75)
         return mu_cuda_host->fail(MU_GPU, "cuda: GPU %d has compute capability %d.%d; 7.5 or newer is needed",
@@ -333,6 +334,9 @@ static mu_status_t device_count(int *out)
     if (error == cudaErrorInsufficientDriver) {
         int driver = 0, own = CUDART_VERSION;
         (void)cudaDriverGetVersion(&driver);
+        if (driver == 0)
+            return mu_cuda_host->fail(MU_GPU,
+                                      "cuda: this process finds no driver for NVIDIA GPUs (libcuda.so.1)");
         return mu_cuda_host->fail(MU_GPU,
                                   "cuda: this host's driver knows CUDA %d.%d, this muster is built with CUDA "
                                   "%d.%d: install driver %s or "

@@ -20,13 +20,6 @@
 #define MU_BEFORE_SM_80 0
 #endif
 
-/* For kernels that only GPUs before sm_80 need: they are empty on later ones. */
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-#define MU_FROM_SM_80 1
-#else
-#define MU_FROM_SM_80 0
-#endif
-
 /* Before a loop over registers, which cannot be indexed by a variable. */
 #ifdef MU_CUDA_STAND_IN
 #define MU_UNROLL

@@ -7,6 +7,10 @@
  * groups: shared memory delivers a fragment in about the time of two and a half products of one group, so
  * with one group it is the limit, with two it is not.
  *
+ * One block of four warps leaves a multiprocessor idle while it waits. So where two blocks of the larger kind
+ * exceed its shared memory (two_fit()), a smaller kind is taken: one group a warp, its rows in registers, shorter
+ * tiles.
+ *
  * Narrow heads are widened with zeros to the next D that there is a kernel for. No atomics: gradients of
  * queries and of keys are made by two kernels, which computes the scores twice and gives the same bits every
  * time.
@@ -65,16 +69,37 @@ template <int M> static constexpr int BLOCK_ROWS = 16 * M *WARPS;
 
 /* --- tiles --- */
 
-/* Rows from .. from + COUNT - 1 of `x`, `row` elements apart, zeros outside the sequence and the head. */
+/* Rows from .. from + COUNT - 1 of `x`, `row` elements apart, zeros outside the sequence and the head. SIDE threads
+ * share a row, STEP rows are copied at a time. The number of turns is known to the compiler and a thread's place is no
+ * part of it, so the loop is unrolled, and each copy's place in the tile is a constant after the first one's. */
 template <int COUNT, class T, int D>
 __device__ static inline void copy_tile(T *tile, const T *x, int from, int64_t row, const heads_t &h)
 {
-    constexpr int PIECES = D / 8;
-    for (int i = threadIdx.x; i < COUNT * PIECES; i += THREADS) {
-        int r = i / PIECES, c = i % PIECES * 8;
-        bool valid = from + r < h.seq && c < h.dim;
-        mu_copy16(tile + r * (D + 8) + c, valid ? x + (from + r) * row + c : x, valid);
-    }
+    constexpr int PIECES = D / 8, SIDE = PIECES & -PIECES, STEP = THREADS / SIDE;
+    int r = (int)threadIdx.x / SIDE, c = (int)threadIdx.x % SIDE * 8, left = h.seq - from - r;
+    const T *p = x + (from + r) * row + c;
+    tile += r * (D + 8) + c;
+    MU_UNROLL
+    for (int turn = 0; turn < COUNT; turn += STEP, p += STEP * row)
+        if (COUNT % STEP == 0 || turn + r < COUNT)
+            for (int piece = 0; piece < D; piece += SIDE * 8)
+                mu_copy16(tile + turn * (D + 8) + piece, p + piece, turn < left && c + piece < h.dim);
+}
+
+/* The operands a of this warp's 16 M rows from `first` on, straight from memory, zeros outside the sequence and the
+ * head: for rows that stay in registers while the other side passes. */
+template <int M, class T, int D>
+__device__ static inline void fetch_rows(uint32_t f[D / 16][M][4], const T *x, int first, int64_t apart,
+                                         const heads_t &h, int lane)
+{
+    MU_UNROLL
+    for (int at = 0; at < D / 16; at++)
+        for (int m = 0; m < M; m++)
+            for (int i = 0; i < 4; i++) {
+                int row = first + m * 16 + i % 2 * 8 + lane / 4, c = at * 16 + i / 2 * 8 + lane % 4 * 2;
+                bool valid = row < h.seq && c < h.dim;
+                f[at][m][i] = valid ? *(const uint32_t *)(x + row * apart + c) : 0;
+            }
 }
 
 /* The row of a block of 16 x 16 that this lane names, so that the four parts are a[0..3], or, transposed, the
@@ -145,7 +170,7 @@ __device__ static inline void rows_by_rows(float s[M][N][4], const T *a, const T
     }
 }
 
-/* The same with the rows of a in registers, as take_rows() gave them. */
+/* The same with the rows of a in registers, as fetch_rows() gave them. */
 template <int M, int N, class T, int D>
 __device__ static inline void kept_by_rows(float s[M][N][4], const uint32_t a[D / 16][M][4], const T *b,
                                            int lane)
@@ -286,6 +311,13 @@ template <class T, int D> static constexpr int64_t shared_bytes(int rows)
 static inline bool fits(const mu_device_t *dev, int64_t bytes)
 {
     return bytes <= mu_cuda(dev)->shared_limit;
+}
+
+/* Whether a multiprocessor of this GPU holds two blocks with that much each. CUDA takes 1 KiB more for a block. Two
+ * blocks' registers fit on every GPU. */
+static inline bool two_fit(const mu_device_t *dev, int64_t bytes)
+{
+    return 2 * (bytes + 1024) <= mu_cuda(dev)->shared_processor;
 }
 
 /* Calls f(T(), D) when there are kernels for this shape on this GPU; false when not. */

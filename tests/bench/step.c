@@ -144,16 +144,17 @@ TIMED(attention_backward, 0, 0, attention_flops(s, 5), 0,
       (mu_device_t * d, mu_array_t dqkv, mu_array_t dout, mu_array_t qkv, mu_array_t o, const float *lse,
        const mu_attention_t *s),
       (d, dqkv, dout, qkv, o, lse, s))
+/* GPUs keep the logits until backward: max has read them for exp too. */
 TIMED(cross_entropy_max, 0, 0, 0, MOVED(x, rows *v),
-      (mu_device_t * d, float *m, mu_array_t x, int64_t rows, int64_t v), (d, m, x, rows, v))
-TIMED(cross_entropy_exp, 0, 0, 0, MOVED(x, 2 * rows * v),
+      (mu_device_t * d, float *m, float *s, mu_array_t x, int64_t rows, int64_t v), (d, m, s, x, rows, v))
+TIMED(cross_entropy_exp, 0, 0, 0, enqueues ? 24.0 * (double)rows : MOVED(x, 2 * rows * v),
       (mu_device_t * d, mu_array_t x, float *s, const float *m, const int32_t *l, int64_t rows, int64_t v,
        int64_t f),
       (d, x, s, m, l, rows, v, f))
 TIMED(cross_entropy_backward, 0, 0, 0, MOVED(x, 2 * rows * v),
-      (mu_device_t * d, mu_array_t x, const float *s, const float *w, const int32_t *l, int64_t rows,
-       int64_t v, int64_t f, double factor),
-      (d, x, s, w, l, rows, v, f, factor))
+      (mu_device_t * d, mu_array_t x, const float *s, const float *m, const float *w, const int32_t *l,
+       int64_t rows, int64_t v, int64_t f, double factor),
+      (d, x, s, m, w, l, rows, v, f, factor))
 TIMED(adamw, 0, 0, 0, (20.0 + (ma ? 8 + MOVED(p, 1) : 8)) * (double)n,
       (mu_device_t * d, mu_array_t p, float *ma, float *m, float *v, const float *g, int64_t n,
        const mu_adamw_t *a),

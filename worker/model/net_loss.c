@@ -82,11 +82,12 @@ static void head_logits(mu_net_t *net, int64_t from, int64_t rows, bool each)
                   net->embed_out->weight, MU_NO_ARRAY, MU_NO_ARRAY, rows, net->model.hidden, net->vocab);
 }
 
-/* Rows from .. from + rows - 1: adds to *loss; net->logits are left as exp, net->sums as reduced. */
+/* Rows from .. from + rows - 1: adds to *loss; net->logits are left as exp leaves them, net->max and net->sums as
+ * reduced. */
 static mu_status_t chunk_loss(mu_net_t *net, int64_t from, int64_t rows, double *loss)
 {
     head_logits(net, from, rows, false);
-    net->ops->cross_entropy_max(net->dev, net->max, net->logits, rows, net->vocab);
+    net->ops->cross_entropy_max(net->dev, net->max, net->sums, net->logits, rows, net->vocab);
     MU_TRY(mu_comm_allreduce(net->tp, MU_MAX, MU_TYPE_F32, net->max, rows));
     net->ops->cross_entropy_exp(net->dev, net->logits, net->sums, net->max, net->labels + from, rows,
                                 net->vocab, net->vocab_first);
@@ -99,7 +100,7 @@ static void chunk_backward(mu_net_t *net, int64_t from, int64_t rows, double fac
 {
     int64_t h = net->model.hidden;
     mu_array_t x = mu_array_at(net->normed, from * h);
-    net->ops->cross_entropy_backward(net->dev, net->logits, net->sums, net->weights + from,
+    net->ops->cross_entropy_backward(net->dev, net->logits, net->sums, net->max, net->weights + from,
                                      net->labels + from, rows, net->vocab, net->vocab_first, factor);
     if (net->embed_out->gradient)
         net->ops->linear_backward_weight(net->dev, net->embed_out->gradient, NULL, net->logits, x, rows, h,

@@ -84,6 +84,12 @@ static int shared_limit(int capability)
     return capability == 86 || capability == 89 || capability >= 120 ? 99 : 227;
 }
 
+size_t mu_stand_in_processor_shared(void)
+{
+    int capability = mu_stand_in_capability();
+    return (size_t)(capability < 80 ? 64 : shared_limit(capability) + 1) << 10;
+}
+
 int mu_stand_in_device(void)
 {
     return current_device;
@@ -214,7 +220,7 @@ cudaError_t cudaGetDeviceCount(int *count)
     int driver;
     *count = mu_stand_in_device_count();
     (void)cudaDriverGetVersion(&driver);
-    if (*count && driver / 1000 < CUDART_VERSION / 1000)
+    if (*count && driver / 1000 < CUDART_VERSION / 1000) /* 0: there is none, as CUDA answers then */
         return mu_stand_in_error(cudaErrorInsufficientDriver);
     return mu_stand_in_error(*count ? cudaSuccess : cudaErrorNoDevice);
 }
@@ -246,7 +252,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
     p->totalGlobalMem = mu_stand_in_memory_size();
     p->sharedMemPerBlock = 48 << 10;
     p->sharedMemPerBlockOptin = (size_t)shared_limit(mu_stand_in_capability()) << 10;
-    p->sharedMemPerMultiprocessor = 228 << 10;
+    p->sharedMemPerMultiprocessor = mu_stand_in_processor_shared();
     p->regsPerBlock = 65536;
     p->warpSize = 32;
     p->maxThreadsPerBlock = p->maxThreadsDim[0] = p->maxThreadsDim[1] = 1024;

@@ -19,7 +19,7 @@
 #include <type_traits>
 
 struct mu_stand_in_kernel {
-    const char *name;
+    const char *name, *inside; /* its name, the function that launches it, with a template's arguments */
     const void *function;
     dim3 grid, block;
     size_t shared;
@@ -41,11 +41,11 @@ template <class T> void mu_stand_in_check_any(const mu_stand_in_kernel &kernel, 
 }
 
 template <class... P, class... A>
-void mu_stand_in_call(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
-                      cudaStream_t stream, A... arguments)
+void mu_stand_in_call(const char *name, const char *inside, void (*kernel)(P...), dim3 grid, dim3 block,
+                      size_t shared, cudaStream_t stream, A... arguments)
 {
     static_assert((std::is_trivially_copyable_v<P> && ...), "a kernel's parameters are copied as bytes");
-    mu_stand_in_kernel k = {name, (const void *)kernel, grid, block, shared, stream};
+    mu_stand_in_kernel k = {name, inside, (const void *)kernel, grid, block, shared, stream};
     std::tuple<P...> values{static_cast<P>(arguments)...};
     int index = 0;
     std::apply([&](const auto &...value) { (mu_stand_in_check_any(k, ++index, value), ...); }, values);
@@ -53,7 +53,7 @@ void mu_stand_in_call(const char *name, void (*kernel)(P...), dim3 grid, dim3 bl
 }
 
 #define MU_STAND_IN_LAUNCH(kernel, grid, block, shared, stream, ...)                                         \
-    mu_stand_in_call(#kernel, kernel, grid, block, shared, stream, ##__VA_ARGS__)
+    mu_stand_in_call(#kernel, __PRETTY_FUNCTION__, kernel, grid, block, shared, stream, ##__VA_ARGS__)
 #define MU_STAND_IN_SHARED(type, name) type *name = (type *)mu_stand_in_shared()
 
 #endif

@@ -54,10 +54,11 @@ bool mu_stand_in_on_device_thread(void);
 
 /* --- api.cpp --- */
 
-int mu_stand_in_device_count(void); /* 0: none */
-int mu_stand_in_card(int device);   /* the same for every process that sees it */
-int mu_stand_in_capability(void);   /* 90 for 9.0 */
-int mu_stand_in_device(void);       /* this thread's */
+int mu_stand_in_device_count(void);        /* 0: none */
+int mu_stand_in_card(int device);          /* the same for every process that sees it */
+int mu_stand_in_capability(void);          /* 90 for 9.0 */
+size_t mu_stand_in_processor_shared(void); /* bytes that a multiprocessor has for its blocks */
+int mu_stand_in_device(void);              /* this thread's */
 size_t mu_stand_in_memory_size(void);
 bool mu_stand_in_shall_fail(const char *function); /* STAND_IN_CUDA says so */
 cudaError_t mu_stand_in_error(cudaError_t error);  /* keeps it for cudaGetLastError */
