@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tests/gpu.sh all [MODEL] [--quick]: the checks that need a GPU, in the order of what is learned, in one call of at
-# most eight minutes; a stage that fails does not keep the next ones from running. --quick leaves out profile and
-# peers.
+# most eight minutes (LIMIT, seconds); a stage that fails does not keep the next ones from running, and one that time
+# runs out for is ended. --quick leaves out profile and peers.
 # tests/gpu.sh STAGE [MODEL]: one of them.
 #
 #   oracles     every operation of the CUDA device against fp64
@@ -61,6 +61,16 @@ export MUSTER_CUDA_LIBRARY=${MUSTER_CUDA_LIBRARY:-$here/bin/libmuster-cuda.so}
 
 python() { LD_LIBRARY_PATH=$theirs command python3 "$@"; }
 
+# within SECONDS COMMAND...: at most so long, and with `all` no longer than the call has left
+deadline=$((SECONDS + 36000))
+[ "$stage" != all ] || deadline=$((SECONDS + ${LIMIT:-480} - 15))
+within() {
+    local limit=$1 left=$((deadline - SECONDS))
+    shift
+    [ $left -gt 0 ] || { echo "no time is left for: $*"; return 124; }
+    timeout -k 5 $((limit < left ? limit : left)) "$@"
+}
+
 head_lines() {
     echo "# tests/gpu.sh $stage $model${quick:+ --quick}"
     date -u +%Y-%m-%dT%H:%MZ
@@ -75,7 +85,7 @@ curve() { # curve PRECISION TOLERANCE: 50 steps (STEPS) on CPU in fp32 and on th
     sed -i -e 's/^train_iters: .*/train_iters: '"${STEPS:-50}"'/' -e 's/^eval_iters: .*/eval_iters: 0/' "$scratch/model.yml"
     for run in "cpu fp32" "auto $1"; do # auto: without NVML, which preflight asks when a GPU is demanded
         read -r device precision <<<"$run"
-        timeout 100 muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/$device" muster.device="$device" \
+        within 100 muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/$device" muster.device="$device" \
             precision="${precision/bf16/bfloat16}" >"$scratch/$device.out" 2>&1 || { cat "$scratch/$device.out"; return 1; }
         losses "$scratch/$device" >"$scratch/$device.losses"
     done
@@ -98,7 +108,7 @@ peak_of() { # dense bf16 TFLOP/s of the makers' data sheets
 peer() { # peer SECONDS [compile]: PyTorch's line, or why there is none
     local limit=$1
     shift
-    LD_LIBRARY_PATH=$theirs timeout "$limit" python3 tests/bench/torch_step.py "$model" "$m" 4 2048 cuda bf16 "$@" 2>"$here/peer.err" ||
+    LD_LIBRARY_PATH=$theirs within "$limit" python3 tests/bench/torch_step.py "$model" "$m" 4 2048 cuda bf16 "$@" 2>"$here/peer.err" ||
         { echo "none, exit $?: $(tail -n 1 "$here/peer.err")"; }
 }
 
@@ -106,7 +116,7 @@ declare -A micro_of=([160m]=16 [410m]=16 [1.4b]=8 [2.8b]=4)
 micro() { echo "${MICRO:-${micro_of[$model]:?MODEL is one of 160m 410m 1.4b 2.8b}}"; }
 
 step() { # SECONDS [tune]: our step, the ways of its products, and the lines of its operations
-    timeout "$1" bench_step "$model" "$(micro)" 1 2048 cuda bf16 "${@:2}"
+    within "$1" bench_step "$model" "$(micro)" 1 2048 cuda bf16 "${@:2}"
 }
 
 peers() {
@@ -147,40 +157,40 @@ sanitize() { # TOOL CASE...
     sanitizer=$(command -v compute-sanitizer || find -L /usr/local/cuda /opt/nvidia -name compute-sanitizer -type f -print -quit 2>/dev/null || true)
     [ -n "$sanitizer" ] || { echo "no compute-sanitizer here"; return 77; }
     for case in "$@"; do # a case may ask CUDA for what it refuses: that is no finding
-        timeout 60 "$sanitizer" --tool "$tool" --report-api-errors no --error-exitcode 1 standin_case "$case" || return
+        within 60 "$sanitizer" --tool "$tool" --report-api-errors no --error-exitcode 1 standin_case "$case" || return
     done
 }
 
 run_stage() { # called where a failed command ends nothing, so each says what follows it
     export MUSTER_TEST_DEVICE=cuda
     case $1 in
-    oracles) timeout 60 cuda_kernels ;;
+    oracles) within 60 cuda_kernels ;;
     step) CUBLASLT_LOG_LEVEL=2 CUBLASLT_LOG_FILE=$out/products step 60 && echo "with timed products:" && step 60 tune ;;
     attention)
         [ -n "$cudnn" ] || { echo "no libcudnn.so.9 here"; return 77; }
-        timeout 60 cuda_attention && step 60 cudnn | tee "$here/with-cudnn" && grep -q '^attention_forward .*cuDNN 9' "$here/with-cudnn"
+        within 60 cuda_attention && step 60 cudnn | tee "$here/with-cudnn" && grep -q '^attention_forward .*cuDNN 9' "$here/with-cudnn"
         ;;
     golden)
-        timeout 60 unit_golden && (curve fp32 1e-4) && (curve bf16 1e-2)
+        within 60 unit_golden && (curve fp32 1e-4) && (curve bf16 1e-2)
         ;;
     sanitizer)
-        sanitize memcheck attention grouped_queries layer_norms embeddings && sanitize racecheck attention grouped_queries layer_norms
+        sanitize memcheck attention grouped_queries layer_norms embeddings && sanitize racecheck attention grouped_queries layer_norms embeddings
         ;;
     profile)
         ncu=$(command -v ncu || find -L /usr/local/cuda /opt/nvidia -name ncu -type f -print -quit 2>/dev/null || true)
         [ -n "$ncu" ] || { echo "no ncu here"; return 77; }
-        timeout 60 "$ncu" --kernel-name 'regex:forward|backward_q|backward_kv|gemm' --launch-count 12 --section SpeedOfLight \
+        within 60 "$ncu" --kernel-name 'regex:forward|backward_q|backward_kv|gemm' --launch-count 12 --section SpeedOfLight \
             --section Occupancy bench_step "$model" 1 1 2048 cuda bf16
         ;;
     ranks)
         [ -n "$nccl" ] || { echo "no libnccl.so.2 here"; return 77; }
         export NCCL_MAX_CTAS=1 # the processes share a card: their kernels must all be there at once
-        timeout 60 tests/mpi/run 2 "$here/bin/cuda_nccl" && timeout 60 tests/mpi/run 3 "$here/bin/cuda_nccl"
+        within 60 tests/mpi/run 2 "$here/bin/cuda_nccl" && within 60 tests/mpi/run 3 "$here/bin/cuda_nccl"
         ;;
     peers) peers ;;
     train)
         [ -n "$nccl" ] || { echo "no libnccl.so.2 here"; return 77; }
-        NCCL_MAX_CTAS=1 timeout 460 bash tests/cuda/train.sh
+        NCCL_MAX_CTAS=1 within 460 bash tests/cuda/train.sh
         ;;
     *) echo "no stage '$1'; there are: all $stages" >&2 && return 2 ;;
     esac
@@ -203,7 +213,7 @@ fi
 worst=0
 for stage in oracles step attention golden sanitizer ${quick:-profile} ranks ${quick:-peers}; do
     [ "$stage" = yes ] && continue
-    [ $SECONDS -lt 420 ] || { echo "$stage: not begun, $SECONDS s have gone"; continue; }
+    [ $((deadline - SECONDS)) -ge 30 ] || { echo "$stage: not begun, $SECONDS s have gone"; continue; }
     one "$stage" || worst=$?
 done
 exit $worst

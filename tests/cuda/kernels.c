@@ -230,6 +230,8 @@ static void what_is_missing_is_said(void **state)
         setenv("STAND_IN_CUDA", "driver=12080", 1); /* 570: one of CUDA 12 does not know what CUDA 13 built */
         assert_said(mu_device_cuda_new(0, &other), MU_GPU, "knows CUDA 12.8");
         assert_said(mu_device_cuda_new(0, &other), MU_GPU, "install driver 580 or newer");
+        setenv("STAND_IN_CUDA", "driver=0", 1);
+        assert_said(mu_device_cuda_new(0, &other), MU_GPU, "no driver for NVIDIA GPUs");
         setenv("STAND_IN_CUDA", "driver=14010", 1); /* a newer one does */
         assert_int_equal(mu_device_cuda_new(0, &other), MU_OK);
         mu_device_close(other);
