@@ -1,8 +1,8 @@
 /*
  * Linear layers of 16-bit arrays. A block of the result is computed in float, in scratch that stays in the
  * second-level cache, finished there (bias, activation, what was there before) and rounded once into its
- * array. bfloat16 goes into oneDNN as it is where the processor multiplies it; else, and for fp16, panels of
- * both operands are widened, and the product is that of floats.
+ * array. bfloat16 goes into the tile unit, or into oneDNN, as it is where the processor multiplies it; else, and
+ * for fp16, panels of both operands are widened, and the product is that of floats.
  */
 #include "common/num.h"
 #include "kernels/cpu/cpu.h"
@@ -10,7 +10,7 @@
 
 /* Blocks are those of the product's way (ways.h), with at most so many columns; operands are widened in pieces of so
  * much depth. */
-enum { MOST_COLS = 768, BLOCK_DEPTH = 512, BIAS_ROWS = 64 };
+enum { MOST_COLS = 768, BLOCK_DEPTH = 512, BIAS_ROWS = 64, RESULT_ROWS = 256 };
 
 /* As mu_gemm_in_t, of any type. */
 typedef struct operand {
@@ -28,10 +28,10 @@ typedef struct half {
     float *dw;                     /* instead of y: [m][n], added to unless fresh */
     mu_activation_t act;
     bool fresh, native;
+    const mu_panels_t *panels; /* NULL: not by tiles */
     /* A block of the result, [rows][way->cols], that begins at (row, col). */
     void (*finish)(const struct half *h, float *c, int64_t row, int64_t col, int64_t rows, int64_t cols);
-    float
-        *scratch; /* [threads][each]: the result, then the panels of both operands, where they are widened */
+    float *scratch; /* [threads][each]: the result, then the panels of both operands, where they are made */
     int64_t each;
     _Atomic int failed;
 } half_t;
@@ -79,6 +79,91 @@ static void block(half_t *h, int thread, int64_t row, int64_t col, int64_t rows,
         h->finish(h, c, row, col, rows, cols);
 }
 
+/* What the panels of a thread hold: of the left operand from (row, k), of the right one from (k, column). */
+typedef struct packed {
+    uint16_t *left, *right;
+    int64_t row, left_k, col, right_k;
+} packed_t;
+
+static mu_gemm_half_t half_of(operand_t o)
+{
+    return (mu_gemm_half_t){o.data.data, o.stride, o.transposed};
+}
+
+static void pack_left(half_t *h, packed_t *p, int64_t row, int64_t k, int64_t rows, int64_t depth)
+{
+    if (p->row == row && p->left_k == k)
+        return;
+    h->panels->pack_left(p->left, half_of(part(h->a, row, k)), rows, depth);
+    p->row = row;
+    p->left_k = k;
+}
+
+static void pack_right(half_t *h, packed_t *p, int64_t col, int64_t k, int64_t cols, int64_t depth)
+{
+    if (p->col == col && p->right_k == k)
+        return;
+    h->panels->pack_right(p->right, half_of(part(h->b, k, col)), depth, cols);
+    p->col = col;
+    p->right_k = k;
+}
+
+/* Some rows of a block, at most result_rows() of them. */
+static void tile_rows(half_t *h, packed_t *p, float *result, int64_t block_row, int64_t block_rows,
+                      int64_t first, int64_t col, int64_t rows, int64_t cols)
+{
+    int64_t row = block_row + first;
+    float *c = h->dw ? h->dw + row * h->n + col : result;
+    for (int64_t k = 0; k < h->k; k += h->way->depth) {
+        int64_t depth = mu_min_i64(h->way->depth, h->k - k);
+        pack_left(h, p, block_row, k, block_rows, depth);
+        pack_right(h, p, col, k, cols, depth);
+        h->panels->multiply(c, h->dw ? h->n : h->way->cols, p->left + mu_panel_elements(first, depth),
+                            p->right, rows, cols, depth, k > 0 || (h->dw && !h->fresh));
+    }
+    if (!h->dw)
+        h->finish(h, c, row, col, rows, cols);
+}
+
+/* Where the panels have the whole sum, the result is made in pieces that stay in the cache until they are finished. */
+static int64_t result_rows(const half_t *h)
+{
+    return h->k <= h->way->depth ? mu_min_i64(RESULT_ROWS, h->way->rows) : h->way->rows;
+}
+
+static void tile_block(half_t *h, packed_t *p, float *result, int64_t row, int64_t col, int64_t rows,
+                       int64_t cols)
+{
+    int64_t step = result_rows(h);
+    for (int64_t i = 0; i < rows; i += step)
+        tile_rows(h, p, result, row, rows, i, col, mu_min_i64(step, rows - i), cols);
+}
+
+/* Elements of both panels of a thread. */
+static int64_t left_panel(const half_t *h)
+{
+    return mu_panel_elements(mu_min_i64(h->way->rows, h->m), mu_min_i64(h->way->depth, h->k));
+}
+static int64_t right_panel(const half_t *h)
+{
+    return mu_panel_elements(mu_min_i64(h->way->cols, h->n), mu_min_i64(h->way->depth, h->k));
+}
+static int64_t result_block(const half_t *h)
+{
+    return h->dw ? 0 : result_rows(h) * h->way->cols;
+}
+
+static void tile_region(half_t *h, int thread, int64_t row, int64_t row_end, int64_t col, int64_t col_end)
+{
+    int64_t rows = h->way->rows, cols = h->way->cols;
+    float *result = h->scratch + thread * h->each;
+    uint16_t *left = (uint16_t *)(result + result_block(h));
+    packed_t p = {.left = left, .right = left + left_panel(h), .row = -1, .col = -1};
+    for (int64_t i = row; i < row_end; i += rows)
+        for (int64_t j = col; j < col_end; j += cols)
+            tile_block(h, &p, result, i, j, mu_min_i64(rows, row_end - i), mu_min_i64(cols, col_end - j));
+}
+
 static void region(half_t *h, int thread, int64_t row, int64_t row_end, int64_t col, int64_t col_end)
 {
     int64_t rows = h->way->rows, cols = h->way->cols;
@@ -90,30 +175,34 @@ static void region(half_t *h, int thread, int64_t row, int64_t row_end, int64_t 
 static void by_rows(void *arg, int thread, int64_t from, int64_t to)
 {
     half_t *h = arg;
-    region(h, thread, from, to, 0, h->n);
+    (h->panels ? tile_region : region)(h, thread, from, to, 0, h->n);
 }
 
 static void by_columns(void *arg, int thread, int64_t from, int64_t to)
 {
     half_t *h = arg;
-    region(h, thread, 0, h->m, from, to);
+    (h->panels ? tile_region : region)(h, thread, 0, h->m, from, to);
 }
 
 static void run(half_t *h, mu_product_op_t op, int64_t rows, int64_t in, int64_t out)
 {
     mu_device_t *dev = h->dev;
     const mu_way_t *way = mu_cpu_way(dev, op, h->a.data.type, rows, in, out);
+    int64_t grain = way->tiles ? 2 * MU_TILES_ROWS : MU_WAY_GRAIN;
     h->way = way;
     h->native = h->a.data.type == MU_DTYPE_BF16 && mu_cpu(dev)->native_bfloat16;
-    h->each = way->rows * way->cols + (h->native ? 0 : (way->rows + way->cols) * BLOCK_DEPTH);
+    h->panels = way->tiles ? mu_cpu(dev)->tiles->panels : NULL;
+    h->each = h->panels   ? result_block(h) + (left_panel(h) + right_panel(h)) / 2
+              : h->native ? way->rows * way->cols
+                          : way->rows * way->cols + (way->rows + way->cols) * BLOCK_DEPTH;
     h->each = mu_max_i64(h->each, BIAS_ROWS * MOST_COLS);
     h->scratch = mu_cpu_scratch(dev, dev->threads * h->each);
     if (!h->scratch)
         return;
     if (way->kind == MU_WAY_COLUMNS)
-        mu_cpu_run(dev, h->n, MU_WAY_GRAIN, by_columns, h);
+        mu_cpu_run(dev, h->n, grain, by_columns, h);
     else
-        mu_cpu_run(dev, h->m, MU_WAY_GRAIN, by_rows, h);
+        mu_cpu_run(dev, h->m, grain, by_rows, h);
     if (h->failed)
         mu_device_error(dev, MU_BUG);
 }

@@ -4,45 +4,10 @@
 #if defined(__x86_64__)
 
 #include "common/num.h"
-#include <immintrin.h>
+#include "kernels/cpu/tiles_transpose.h"
 #include <string.h>
 
 enum { TILE = MU_TILES_ROWS, PAIRS = 16, BLOCK = MU_TILES_BLOCK, FOUR = 4 * TILE };
-
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
-/* Turns 16 x 16 numbers of 32 bits. */
-static inline __attribute__((always_inline)) void transpose(__m512i x[TILE])
-{
-    __m512i t[TILE];
-    UNROLL
-    for (int i = 0; i < TILE; i += 2) { /* pairs of rows */
-        t[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
-    }
-    UNROLL
-    for (int i = 0; i < TILE; i += 4) { /* four rows: x[i + j] holds their columns j, j + 4, j + 8, j + 12 */
-        x[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        x[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        x[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        x[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    UNROLL
-    for (int j = 0; j < 4; j++) {
-        __m512i a = _mm512_shuffle_i32x4(x[j], x[j + 4], 0x88),
-                b = _mm512_shuffle_i32x4(x[j], x[j + 4], 0xdd);
-        __m512i c = _mm512_shuffle_i32x4(x[j + 8], x[j + 12], 0x88),
-                d = _mm512_shuffle_i32x4(x[j + 8], x[j + 12], 0xdd);
-        x[j] = _mm512_shuffle_i32x4(a, c, 0x88);
-        x[j + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
-        x[j + 4] = _mm512_shuffle_i32x4(b, d, 0x88);
-        x[j + 12] = _mm512_shuffle_i32x4(b, d, 0xdd);
-    }
-}
 
 /* [group of rows][block][pair][row][2] */
 static void pack(uint16_t *packed, const uint16_t *x, int64_t rows, int64_t in, int64_t from, int64_t to)
@@ -51,14 +16,14 @@ static void pack(uint16_t *packed, const uint16_t *x, int64_t rows, int64_t in, 
     __mmask16 lanes = (__mmask16)((1U << width) - 1);
     for (int64_t first = 0; first < rows; first += TILE)
         for (int64_t b = from; b < to; b++) {
-            uint32_t there = (uint32_t)(in - b * BLOCK < BLOCK ? (1ULL << (in - b * BLOCK)) - 1 : ~0U);
+            __mmask32 there = mu_tiles_there(in - b * BLOCK);
             uint16_t *out = packed + (first / TILE * blocks + b) * PAIRS * width * 2;
             __m512i line[TILE];
             UNROLL
             for (int64_t r = 0; r < TILE; r++)
                 line[r] = first + r < rows ? _mm512_maskz_loadu_epi16(there, x + (first + r) * in + b * BLOCK)
                                            : _mm512_setzero_si512();
-            transpose(line);
+            mu_tiles_transpose(line);
             UNROLL
             for (int64_t p = 0; p < PAIRS; p++)
                 _mm512_mask_storeu_epi32(out + p * width * 2, lanes, line[p]);
@@ -149,7 +114,7 @@ static void turn(float *y, int64_t y_row, const float *sums, int64_t rows)
     UNROLL
     for (int i = 0; i < TILE; i++)
         line[i] = _mm512_loadu_si512(sums + i * TILE);
-    transpose(line);
+    mu_tiles_transpose(line);
     UNROLL
     for (int i = 0; i < TILE; i++)
         if (i < rows)
@@ -176,7 +141,7 @@ static void dots(float *y, int64_t y_row, const uint16_t *packed, const uint16_t
     }
 }
 
-const mu_tiles_t mu_tiles_amx = {pack, begin, dots, end};
+const mu_tiles_t mu_tiles_amx = {pack, begin, dots, end, &mu_panels_amx};
 
 #else
 typedef int mu_tiles_amx_is_x86_only;

@@ -16,6 +16,7 @@ typedef struct mu_way {
     mu_way_kind_t
         kind; /* packed: as rows, with depth x cols of the second operand side by side; none of the two is 0 */
     int rows, cols, depth;
+    bool tiles; /* by the tile unit (tiles.h), bfloat16 alone: blocks and depth are those of the panels */
 } mu_way_t;
 
 /* What a device took: mu_cpu_take_way(). */

@@ -15,8 +15,8 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-/* More than a block of any way, and multiples of nothing. */
-enum { ROWS = 421, IN = 803, OUT = 533 };
+/* More than a block of nearly every way, as rows, columns or depth of some product, and multiples of nothing. */
+enum { ROWS = 1061, IN = 301, OUT = 533 };
 
 static mu_device_t *dev;
 
@@ -85,7 +85,7 @@ static double distance(const float *got, const float *want, int64_t n)
 static void all_ways_agree(void **state)
 {
     (void)state;
-    static float want[ROWS * IN + IN * OUT], got[ROWS * IN + IN * OUT];
+    static float want[ROWS * (IN + OUT)], got[ROWS * (IN + OUT)];
     assert_int_equal(mu_device_cpu_new(2, &dev), MU_OK);
     for (mu_product_op_t op = 0; op < MU_PRODUCT_OPS; op++)
         for (mu_dtype_t type = MU_DTYPE_F32; type <= MU_DTYPE_BF16; type++) {
@@ -98,7 +98,7 @@ static void all_ways_agree(void **state)
                 assert_true(mu_cpu_take_way(dev, &p));
                 assert_ptr_equal(mu_cpu_way(dev, op, type, ROWS, IN, OUT), way);
                 compute(&p, got);
-                double limit = type == MU_DTYPE_F32 || op == MU_PRODUCT_BACKWARD_WEIGHT ? 1e-6 : 0x1p-8;
+                double limit = type == MU_DTYPE_F32 || op == MU_PRODUCT_BACKWARD_WEIGHT ? 1e-5 : 0x1p-8;
                 if (!(distance(got, want, n) <= limit))
                     fail_msg("%s %s, %s: off by %.3g", mu_product_name(op), mu_dtype_name(type), way->name,
                              distance(got, want, n));
