@@ -50,6 +50,13 @@ static void read_rotary(mu_hf_reader_t *r)
     mu_buf_addf(r->yaml, "pos_emb: rotary\nrotary_pct: %.17g\nrotary_emb_base: %.17g\n", share, base);
 }
 
+/* Ours is one for embeddings and branches. */
+static void read_dropout(mu_hf_reader_t *r, const char *attention, const char *hidden, double otherwise)
+{
+    mu_buf_addf(r->yaml, "attention_dropout: %.17g\nhidden_dropout: %.17g\n",
+                mu_hf_number(r, r->root, attention, otherwise), mu_hf_number(r, r->root, hidden, otherwise));
+}
+
 static void read_neox(mu_hf_reader_t *r)
 {
     int64_t hidden = mu_hf_count(r, "hidden_size", 0),
@@ -59,6 +66,7 @@ static void read_neox(mu_hf_reader_t *r)
     mu_hf_only(r, "attention_bias", true);
     mu_buf_addf(r->yaml, "layernorm_epsilon: %.17g\n", mu_hf_number(r, r->root, "layer_norm_eps", 1e-5));
     read_rotary(r);
+    read_dropout(r, "attention_dropout", "hidden_dropout", 0);
     read_activation(r, "hidden_act", "gelu");
     mu_buf_addf(r->yaml, "gpt_j_residual: %s\nno_weight_tying: %s\n",
                 mu_hf_flag(r, "use_parallel_residual", true) ? "true" : "false",
@@ -75,6 +83,7 @@ static void read_gpt2(mu_hf_reader_t *r)
     mu_hf_only(r, "add_cross_attention", false);
     mu_buf_addf(r->yaml, "layernorm_epsilon: %.17g\npos_emb: learned\ngpt_j_residual: false\n",
                 mu_hf_number(r, r->root, "layer_norm_epsilon", 1e-5));
+    read_dropout(r, "attn_pdrop", "resid_pdrop", 0.1);
     read_activation(r, "activation_function", "gelu_new");
     mu_buf_addf(r->yaml, "no_weight_tying: %s\n",
                 mu_hf_flag(r, "tie_word_embeddings", true) ? "false" : "true");
@@ -106,6 +115,13 @@ mu_status_t mu_hf_config_read(const char *name, const char *text, size_t n, mu_h
     return r.status;
 }
 
+static void write_dropout(const char *name, double p, mu_buf_t *out)
+{
+    mu_buf_adds(out, "  ");
+    mu_hf_number_write(name, p, out);
+    mu_buf_adds(out, ",\n");
+}
+
 static void write_neox(const mu_model_t *m, mu_buf_t *out)
 {
     double d = (double)mu_model_head_dim(m), share = (double)m->rotary_dims / d;
@@ -117,7 +133,7 @@ static void write_neox(const mu_model_t *m, mu_buf_t *out)
                 "  \"num_attention_heads\": %lld,\n  \"intermediate_size\": %lld,\n"
                 "  \"max_position_embeddings\": %lld,\n  \"hidden_act\": \"%s\",\n"
                 "  \"layer_norm_eps\": %.17g,\n  \"use_parallel_residual\": %s,\n"
-                "  \"attention_bias\": true,\n  \"attention_dropout\": 0.0,\n  \"hidden_dropout\": 0.0,\n"
+                "  \"attention_bias\": true,\n"
                 "  \"rotary_pct\": %.17g,\n  \"rotary_emb_base\": %.17g,\n"
                 "  \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": %.17g, "
                 "\"partial_rotary_factor\": %.17g},\n",
@@ -125,6 +141,8 @@ static void write_neox(const mu_model_t *m, mu_buf_t *out)
                 (long long)m->max_positions, m->activation == MU_GELU_TANH ? "gelu_new" : "gelu", m->norm_eps,
                 m->residual == MU_RESIDUAL_PARALLEL ? "true" : "false", share, m->rotary_base, m->rotary_base,
                 share);
+    write_dropout("attention_dropout", m->attention_dropout, out);
+    write_dropout("hidden_dropout", m->hidden_dropout, out);
 }
 
 static void write_gpt2(const mu_model_t *m, mu_buf_t *out)
@@ -133,11 +151,13 @@ static void write_gpt2(const mu_model_t *m, mu_buf_t *out)
                 "  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n"
                 "  \"n_embd\": %lld,\n  \"n_layer\": %lld,\n  \"n_head\": %lld,\n  \"n_inner\": %lld,\n"
                 "  \"n_positions\": %lld,\n  \"n_ctx\": %lld,\n  \"activation_function\": \"%s\",\n"
-                "  \"layer_norm_epsilon\": %.17g,\n  \"scale_attn_weights\": true,\n"
-                "  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n  \"resid_pdrop\": 0.0,\n",
+                "  \"layer_norm_epsilon\": %.17g,\n  \"scale_attn_weights\": true,\n",
                 (long long)m->hidden, (long long)m->layers, (long long)m->heads, (long long)m->ffn,
                 (long long)m->max_positions, (long long)m->max_positions,
                 m->activation == MU_GELU_TANH ? "gelu_new" : "gelu", m->norm_eps);
+    write_dropout("attn_pdrop", m->attention_dropout, out);
+    write_dropout("embd_pdrop", m->hidden_dropout, out);
+    write_dropout("resid_pdrop", m->hidden_dropout, out);
 }
 
 mu_status_t mu_hf_end_tokens(const char *name, const char *text, size_t n, int64_t vocab, mu_buf_t *out)

@@ -73,10 +73,9 @@ static mu_status_t prepare_tokenizer(mu_import_t *import, const char *made, mu_r
         return MU_OK;
     }
     char *whole;
-    MU_TRY(mu_tokenizer_whole(import->tokenizer, &whole));
+    MU_TRY(mu_tokenizer_load_whole(import->tokenizer, import->merges, &tok, &whole));
     bool as_it_is = whole && strcmp(whole, import->tokenizer) == 0;
     free(whole);
-    MU_TRY(mu_tokenizer_load_files(import->tokenizer, import->merges, &tok));
     mu_status_t status = MU_OK;
     if (mu_tokenizer_vocab(tok) > vocab) {
         status = mu_fail(MU_DATA,

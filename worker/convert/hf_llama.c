@@ -175,6 +175,7 @@ bool mu_hf_llama_read(mu_hf_reader_t *r, const char *model_type)
         (long long)read_kv_heads(r, c, heads), mu_hf_number(r, r->root, "rms_norm_eps", 1e-6),
         bias ? "true" : "false", c->mlp_bias && mu_hf_flag(r, "mlp_bias", false) ? "true" : "false",
         c->qk_norm ? "true" : "false", mu_hf_flag(r, "tie_word_embeddings", false) ? "false" : "true");
+    mu_buf_addf(r->yaml, "attention_dropout: %.17g\n", mu_hf_number(r, r->root, "attention_dropout", 0));
     if (window > 0)
         mu_buf_addf(r->yaml, "sliding_window_width: %lld\n", (long long)window);
     read_activation(r);
@@ -213,14 +214,6 @@ const char *mu_hf_not_llama(const mu_model_t *m, mu_model_type_t type)
     return m->window > 0 && !c->window ? "it has no sliding_window_width" : NULL;
 }
 
-/* With a point: Transformers warns of a factor that is an integer. */
-static void write_number(mu_buf_t *out, const char *name, double v)
-{
-    char text[40];
-    snprintf(text, sizeof text, "%.17g", v);
-    mu_buf_addf(out, "\"%s\": %s%s", name, text, strpbrk(text, ".e") ? "" : ".0");
-}
-
 /* The members of rope_scaling and rope_parameters. */
 static void write_scaling(const mu_model_t *m, mu_buf_t *out)
 {
@@ -242,7 +235,7 @@ static void write_scaling(const mu_model_t *m, mu_buf_t *out)
         if (!numbers[i].there)
             continue;
         mu_buf_adds(out, ", ");
-        write_number(out, numbers[i].name, numbers[i].value);
+        mu_hf_number_write(numbers[i].name, numbers[i].value, out);
     }
     if (r->type == MU_ROPE_LLAMA3 || (r->type == MU_ROPE_YARN && r->original_positions > 0))
         mu_buf_addf(out, ", \"original_max_position_embeddings\": %lld",
@@ -255,7 +248,7 @@ static void write_scaling(const mu_model_t *m, mu_buf_t *out)
 static void write_rotary(const mu_model_t *m, mu_buf_t *out)
 {
     mu_buf_adds(out, "  ");
-    write_number(out, "rope_theta", m->rotary_base);
+    mu_hf_number_write("rope_theta", m->rotary_base, out);
     mu_buf_adds(out, ",\n");
     if (m->rope.type != MU_ROPE_PLAIN) {
         mu_buf_adds(out, "  \"rope_scaling\": {");
@@ -263,7 +256,7 @@ static void write_rotary(const mu_model_t *m, mu_buf_t *out)
         mu_buf_adds(out, "},\n");
     }
     mu_buf_adds(out, "  \"rope_parameters\": {");
-    write_number(out, "rope_theta", m->rotary_base);
+    mu_hf_number_write("rope_theta", m->rotary_base, out);
     mu_buf_adds(out, ", ");
     write_scaling(m, out);
     mu_buf_adds(out, "},\n");
@@ -290,11 +283,12 @@ void mu_hf_llama_write(const mu_model_t *m, mu_model_type_t type, mu_buf_t *out)
         "  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n  \"hidden_size\": %lld,\n"
         "  \"num_hidden_layers\": %lld,\n  \"num_attention_heads\": %lld,\n"
         "  \"num_key_value_heads\": %lld,\n  \"head_dim\": %lld,\n  \"intermediate_size\": %lld,\n"
-        "  \"max_position_embeddings\": %lld,\n  \"hidden_act\": \"silu\",\n  \"rms_norm_eps\": %.17g,\n"
-        "  \"attention_dropout\": 0.0,\n",
+        "  \"max_position_embeddings\": %lld,\n  \"hidden_act\": \"silu\",\n  \"rms_norm_eps\": %.17g,\n  ",
         mu_hf_class(type), c->type, (long long)m->hidden, (long long)m->layers, (long long)m->heads,
         (long long)mu_model_kv_heads(m), (long long)mu_model_head_dim(m), (long long)m->ffn,
         (long long)m->max_positions, m->norm_eps);
+    mu_hf_number_write("attention_dropout", m->attention_dropout, out);
+    mu_buf_adds(out, ",\n");
     if (c->attention_bias)
         mu_buf_addf(out, "  \"attention_bias\": %s,\n", m->unbiased & MU_UNBIASED_QKV ? "false" : "true");
     if (c->mlp_bias)

@@ -2,6 +2,7 @@
 #include "common/log.h"
 
 #include <math.h>
+#include <string.h>
 
 void mu_hf_set(mu_hf_reader_t *r, mu_status_t status)
 {
@@ -83,4 +84,11 @@ void mu_hf_common(mu_hf_reader_t *r, int64_t layers, int64_t hidden, int64_t hea
                 (long long)positions, (long long)mu_hf_count(r, "vocab_size", 0));
     mu_buf_addf(r->yaml, "init_method: normal\ninit_method_std: %.17g\n",
                 mu_hf_number(r, r->root, "initializer_range", 0.02));
+}
+
+void mu_hf_number_write(const char *name, double value, mu_buf_t *out)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%.17g", value);
+    mu_buf_addf(out, "\"%s\": %s%s", name, text, strpbrk(text, ".e") ? "" : ".0");
 }

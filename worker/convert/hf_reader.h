@@ -1,6 +1,6 @@
 /*
  * Reading a config.json key by key, for worker/convert/hf_config*.c: values checked for type and range, the first
- * error kept, and our YAML written as they come.
+ * error kept, and our YAML written as they come. And how a number is written into one.
  */
 #ifndef MU_WORKER_HF_READER_H
 #define MU_WORKER_HF_READER_H
@@ -36,5 +36,8 @@ const char *mu_hf_rope_type(const json_t *rope);
 /* What every class has: dimensions, positions, vocabulary, the width of initial weights. */
 void mu_hf_common(mu_hf_reader_t *r, int64_t layers, int64_t hidden, int64_t heads, int64_t ffn,
                   int64_t positions, int64_t seq_length);
+
+/* "name": 0.1, with a point or an exponent: Transformers warns of a setting of floats that is an integer. */
+void mu_hf_number_write(const char *name, double value, mu_buf_t *out);
 
 #endif

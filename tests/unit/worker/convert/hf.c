@@ -90,10 +90,12 @@ static void gpt2_of_every_age(void **state)
     assert_int_equal(m->max_positions, 1024);
     assert_int_equal(m->ffn, 3072);
     assert_true(m->tied_head);
+    assert_true(m->hidden_dropout == 0.1 &&
+                m->attention_dropout == 0.1); /* the class's own, where it is silent */
     assert_int_equal(mu_model_parameters(m), 124439808);
     mu_config_free(c);
-    assert_int_equal(read_config("{" GPT2
-                                 ",\"n_inner\":100,\"n_positions\":64,\"activation_function\":\"gelu\","
+    assert_int_equal(read_config("{" GPT2 ",\"resid_pdrop\":0,\"attn_pdrop\":0.0,\"n_inner\":100,\"n_"
+                                 "positions\":64,\"activation_function\":\"gelu\","
                                  "\"tie_word_embeddings\":false,\"layer_norm_epsilon\":1e-6}",
                                  &family, &c),
                      MU_OK);
@@ -102,6 +104,7 @@ static void gpt2_of_every_age(void **state)
     assert_int_equal(c->model.activation, MU_GELU_ERF);
     assert_false(c->model.tied_head);
     assert_true(c->model.norm_eps == 1e-6);
+    assert_true(c->model.hidden_dropout == 0 && c->model.attention_dropout == 0);
     mu_config_free(c);
 }
 
@@ -167,6 +170,8 @@ static void what_is_written_is_read_back(void **state)
                             .rotary_dims = rotary,
                             .rotary_base = 12345.678,
                             .norm_eps = 1e-6,
+                            .hidden_dropout = 0.25,
+                            .attention_dropout = 0.1,
                             .activation = MU_GELU_TANH};
             mu_buf_t json = MU_BUF_INIT;
             mu_hf_family_t family;
@@ -181,6 +186,7 @@ static void what_is_written_is_read_back(void **state)
             assert_true(c->model.rotary_base == m.rotary_base && c->model.norm_eps == m.norm_eps);
             assert_int_equal(c->model.activation, MU_GELU_TANH);
             assert_int_equal(c->model.vocab, 7);
+            assert_true(c->model.hidden_dropout == 0.25 && c->model.attention_dropout == 0.1);
             mu_config_free(c);
             mu_buf_release(&json);
         }
