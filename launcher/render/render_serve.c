@@ -131,7 +131,7 @@ static void add_inference_service(const mu_serving_t *s, mu_buf_t *out)
     mu_buf_adds(out, "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\n");
     mu_render_meta(p, "", out);
     mu_buf_addf(out,
-                "  annotations: {serving.kserve.io/deploymentMode: RawDeployment}\n"
+                "  annotations: {serving.kserve.io/deploymentMode: Standard}\n"
                 "spec:\n"
                 "  predictor:\n"
                 "    minReplicas: %s\n"

@@ -99,6 +99,8 @@ def inference_rules(o):
     where, predictor = f"InferenceService {o['metadata']['name']}", o["spec"]["predictor"]
     pod_rules(where, predictor, predictor["model"])
     strategy_rules(where, predictor["deploymentStrategy"], predictor, predictor["model"])
+    if o["metadata"]["annotations"].get("serving.kserve.io/deploymentMode") != "Standard":  # RawDeployment before 0.16
+        fail(where, "not a plain Deployment")
     if predictor["model"]["modelFormat"]["name"] != "huggingface" or not predictor["model"]["storageUri"].startswith("pvc://"):
         fail(where, "not an exported directory on a claim")
     if "--model_dir=/mnt/models" not in predictor["model"]["args"]:
