@@ -43,7 +43,7 @@ static inline mu_status_t save_beside(const save_t *save)
         if (status == MU_OK)
             mu_shard_pack(&shards[w], &message);
         mu_shard_release(&shards[w]);
-        if (mu_transaction_add(&transaction, message.data, message.len) != MU_OK)
+        if (mu_saved_lists_add(&transaction.lists, message.data, message.len) != MU_OK)
             abort();
         mu_buf_release(&message);
     }

@@ -4,8 +4,8 @@
  *     mu_transaction_begin(&transaction, ...);        makes the temporary directory; transaction.name goes into the
  *                                                     command
  *     transaction.info = ...                          once the step's report is there; set `described`
- *     mu_transaction_add(&transaction, message, n);   each worker's SAVED
- *     if (mu_transaction_complete(&transaction)) mu_transaction_commit(&transaction, &commit, keep);
+ *     mu_saved_lists_add(&transaction.lists, message, n);     each worker's SAVED
+ *     if (mu_saved_lists_complete(&transaction.lists)) mu_transaction_commit(&transaction, &commit, keep);
  *     while (!mu_transaction_done(&transaction)) ...   the volume is waited for by a thread
  *     mu_transaction_end(&transaction);
  * One at a time. A shard that failed makes the commit fail with that status; nothing becomes visible then.
@@ -13,22 +13,20 @@
 #ifndef MU_WORKER_CHECKPOINT_TRANSACTION_H
 #define MU_WORKER_CHECKPOINT_TRANSACTION_H
 
-#include "common/checkpoint/commit.h"
-#include "worker/train/train_protocol.h"
+#include "worker/train/saved_lists.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
 typedef struct mu_transaction {
     bool active;
     bool background; /* the workers go on meanwhile */
-    int64_t step, bytes, began_ns;
-    char *dir, *tmp;    /* RUN/checkpoints, and the temporary directory in it */
-    const char *name;   /* tmp without the directory */
-    mu_shard_t *shards; /* [expected] */
-    int expected, got;
+    int64_t began_ns;
+    char *dir, *tmp;  /* RUN/checkpoints, and the temporary directory in it */
+    const char *name; /* tmp without the directory */
+    mu_saved_lists_t lists;
     mu_checkpoint_info_t info; /* the transaction's own */
     bool described;            /* info is there */
-    mu_status_t status;        /* first failure of a worker, then of the commit */
+    mu_status_t status;        /* of the commit */
     /* the commit */
     mu_commit_t commit;
     int64_t keep;
@@ -40,12 +38,6 @@ typedef struct mu_transaction {
 /* Errors: MU_IO. */
 mu_status_t mu_transaction_begin(mu_transaction_t *transaction, const char *dir, int64_t step, int attempt,
                                  int workers);
-/* Errors: MU_BUG (not a message of this save). */
-mu_status_t mu_transaction_add(mu_transaction_t *transaction, const char *message, size_t n);
-static inline bool mu_transaction_complete(const mu_transaction_t *transaction)
-{
-    return transaction->active && transaction->got == transaction->expected;
-}
 /* Begins to commit and prune, in a thread: on a slow volume that takes seconds. `commit` is copied, without info and
  * shards, which are the transaction's. */
 void mu_transaction_commit(mu_transaction_t *transaction, const mu_commit_t *commit, int64_t keep);

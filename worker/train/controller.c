@@ -12,7 +12,6 @@
 #include "worker/train/startup_handshake.h"
 #include "worker/comm/yielding_wait.h"
 #include "worker/train/checkpoint_transaction.h"
-#include "worker/train/copy_transaction.h"
 #include "worker/train/schedule.h"
 #include "worker/train/stall.h"
 #include "worker/train/start.h"
@@ -41,7 +40,8 @@ typedef struct controller {
     char *checkpoints, *stop_file;
     char *lineage; /* of the checkpoints of this attempt */
     mu_transaction_t transaction;
-    mu_copying_t copying;
+    mu_saved_lists_t
+        copying; /* copies in memory under way, each held until all workers have copied their state */
     row_t rows[ROWS];
     mu_report_t last;  /* the newest finished line */
     double last_valid; /* NAN: not evaluated after last.step */
@@ -103,7 +103,7 @@ static void describe_checkpoint(controller_t *c);
 static mu_status_t command_copy(controller_t *c)
 {
     c->copied = true;
-    mu_copying_begin(&c->copying, c->step, c->config->tp * c->config->dp);
+    mu_saved_lists_begin(&c->copying, c->step, c->config->tp * c->config->dp);
     return command(c, &(mu_train_command_t){.kind = MU_COMMAND_COPY, .step = c->step});
 }
 
@@ -193,7 +193,7 @@ static void skip_save(controller_t *c)
     mu_warn("no checkpoint of step %lld: that of step %lld has been written for %.1f s and is not durable "
             "yet; the "
             "volume is slower than checkpoints are due",
-            (long long)c->step, (long long)c->transaction.step,
+            (long long)c->step, (long long)c->transaction.lists.step,
             (double)(mu_now_ns() - c->transaction.began_ns) * 1e-9);
     mu_page_metrics(c->run->page, &c->shown);
 }
@@ -239,8 +239,8 @@ static mu_status_t decide(controller_t *c)
     bool more = false;
     /* until the step's report has come the workers still compute it */
     count_hold(c, held_by_checkpoint(c) && c->last.step == c->step);
-    if (mu_token_feed_taken(c->token_feed) < c->wanted_tokens || held_by_checkpoint(c) || c->copying.active ||
-        !commands_delivered(c))
+    if (mu_token_feed_taken(c->token_feed) < c->wanted_tokens || held_by_checkpoint(c) ||
+        mu_saved_lists_awaited(&c->copying) || !commands_delivered(c))
         return MU_OK;
     if (c->failed == MU_OK && !c->stop_now)
         MU_TRY(decide_next(c, &more));
@@ -374,7 +374,7 @@ static mu_status_t finish_row(controller_t *c, row_t *row)
     }
     c->last = *r;
     c->last_valid = valid ? *valid : NAN;
-    if (c->transaction.active && !c->transaction.described && c->transaction.step == r->step)
+    if (c->transaction.active && !c->transaction.described && c->transaction.lists.step == r->step)
         describe_checkpoint(c);
     if (valid)
         look_for_end(c, r->step, *valid);
@@ -485,7 +485,7 @@ static void describe(controller_t *c, int64_t step, mu_checkpoint_info_t *info)
 
 static void describe_checkpoint(controller_t *c)
 {
-    describe(c, c->transaction.step, &c->transaction.info);
+    describe(c, c->transaction.lists.step, &c->transaction.info);
     c->transaction.described = true;
 }
 
@@ -504,7 +504,7 @@ static void begin_commit(controller_t *c)
 
 static void finish_commit(controller_t *c)
 {
-    int64_t step = c->transaction.step, began_ns = c->transaction.began_ns;
+    int64_t step = c->transaction.lists.step, began_ns = c->transaction.began_ns;
     double valid_loss =
         c->transaction.commit.best ? c->transaction.info.valid_loss : c->start.best_valid_loss;
     mu_status_t status = mu_transaction_end(&c->transaction);
@@ -521,8 +521,8 @@ static void finish_commit(controller_t *c)
 
 static mu_status_t take_saved(controller_t *c, const char *message, int n)
 {
-    MU_TRY(mu_transaction_add(&c->transaction, message, (size_t)n));
-    if (mu_transaction_complete(&c->transaction))
+    MU_TRY(mu_saved_lists_add(&c->transaction.lists, message, (size_t)n));
+    if (mu_saved_lists_complete(&c->transaction.lists))
         begin_commit(c);
     return MU_OK;
 }
@@ -550,11 +550,11 @@ static mu_status_t take_copied(controller_t *c, const char *message, int n)
     mu_checkpoint_info_t info = {.run_id = NULL};
     mu_commit_t what = {.info = &info, .model = &c->config->model, .optimizer = !c->config->no_save_optim};
     mu_buf_t text = MU_BUF_INIT;
-    MU_TRY(mu_copying_add(&c->copying, message, (size_t)n));
-    if (!mu_copying_complete(&c->copying))
+    MU_TRY(mu_saved_lists_add(&c->copying, message, (size_t)n));
+    if (!mu_saved_lists_complete(&c->copying))
         return MU_OK;
     describe(c, c->copying.step, &info);
-    mu_status_t status = mu_copying_manifest(&c->copying, &what, &text);
+    mu_status_t status = mu_saved_lists_manifest(&c->copying, &what, "copies in memory", &text);
     if (status == MU_OK)
         status = send_manifest(c, &text);
     if (status == MU_OK) {
@@ -564,7 +564,7 @@ static mu_status_t take_copied(controller_t *c, const char *message, int n)
         c->shown.copy_ms = c->copying.seconds * 1e3;
         mu_page_metrics(c->run->page, &c->shown);
     }
-    mu_copying_end(&c->copying);
+    mu_saved_lists_release(&c->copying);
     mu_checkpoint_info_release(&info);
     mu_buf_release(&text);
     return status;
@@ -694,7 +694,7 @@ static mu_status_t train(controller_t *c)
     mu_status_t status = loop(c);
     mu_page_phase(page, MU_PHASE_FINISH);
     mu_transaction_abandon(&c->transaction);
-    mu_copying_end(&c->copying);
+    mu_saved_lists_release(&c->copying);
     say_copies(c);
     c->run->orderly = c->ended;
     c->run->begun = c->start.done;
