@@ -238,9 +238,13 @@ double mu_config_lr_scale(const mu_config_t *config, const mu_tensor_t *tensor);
 enum { MU_END_TOKENS = 16 };
 int mu_config_end_tokens(const mu_config_t *config, int32_t out[MU_END_TOKENS]);
 
-/* Whether `load` is the path of `save`, as in gpt-neox's own files: then nothing there is no error, and a run begins
- * with random weights. */
-bool mu_config_load_is_save(const mu_config_t *config);
+/* What `load` means to a run whose directory is `run_dir` (NULL: none is known). */
+typedef enum mu_load {
+    MU_LOAD_NONE, /* nothing: it is not set, or names the run directory, which is looked at first */
+    MU_LOAD_SAVE, /* what is there, which may be nothing: gpt-neox's own files name one path for load and save */
+    MU_LOAD_OTHER /* what is there; that there is no checkpoint is an error */
+} mu_load_t;
+mu_load_t mu_config_load_of(const mu_config_t *config, const char *run_dir);
 
 /* Whether the user wrote the key (either spelling), in a file or as an override. */
 bool mu_config_given(const mu_config_t *config, const char *key);

@@ -4,9 +4,12 @@
 #include "common/log.h"
 #include "common/num.h"
 
-bool mu_config_load_is_save(const mu_config_t *config)
+mu_load_t mu_config_load_of(const mu_config_t *config, const char *run_dir)
 {
-    return config->load && config->save && mu_same_path(config->load, config->save);
+    const char *load = config->load;
+    if (!load || !*load || (run_dir && mu_same_path(load, run_dir)))
+        return MU_LOAD_NONE;
+    return config->save && mu_same_path(load, config->save) ? MU_LOAD_SAVE : MU_LOAD_OTHER;
 }
 
 /* ---- vocabulary ---- */

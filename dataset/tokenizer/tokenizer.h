@@ -53,9 +53,9 @@ mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out);
  * <|endoftext|> is a special token then, as in GPT-2. Where `path` is a whole tokenizer all the same, `merges` is left
  * out with a warning. Errors: as above. */
 mu_status_t mu_tokenizer_load_files(const char *path, const char *merges, mu_tokenizer_t **out);
-/* The tokenizer.json that `path` is or, as a directory, holds: NULL when it is GPT-2's pair. free() it. Errors: as
- * above. */
-mu_status_t mu_tokenizer_whole(const char *path, char **out);
+/* The same, and *whole is the tokenizer.json that `path` is or, as a directory, holds: NULL when it is GPT-2's pair.
+ * free() it. */
+mu_status_t mu_tokenizer_load_whole(const char *path, const char *merges, mu_tokenizer_t **out, char **whole);
 /* Writes a tokenizer.json with the same ids for every text and the same digest. Errors: MU_IO. */
 mu_status_t mu_tokenizer_save(const mu_tokenizer_t *tok, const char *path);
 /* Adds special tokens after the last id, in this order; a name that is an added token already stays what it

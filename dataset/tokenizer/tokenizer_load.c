@@ -158,66 +158,68 @@ static mu_status_t read_tokenizer(mu_tokenizer_t *tok, const char *path, json_t 
     return mu_tokenizer_finish(tok);
 }
 
-mu_status_t mu_tokenizer_load_files(const char *path, const char *merges, mu_tokenizer_t **out)
+/* The file of a directory: tokenizer.json before vocab.json. NULL, and the error is logged: it holds neither. */
+static char *file_in(const char *dir)
 {
-    char *inside = NULL, *beside = NULL;
+    static const char *const names[] = {"tokenizer.json", "vocab.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = mu_path_join(dir, names[i]);
+        if (mu_is_file(path))
+            return path;
+        free(path);
+    }
+    mu_error("%s: holds neither tokenizer.json nor vocab.json", dir);
+    return NULL;
+}
+
+static mu_status_t read_pair(const char *path, json_t *vocab, const char *merges, mu_tokenizer_t **out)
+{
+    const char *slash = strrchr(path, '/');
+    char *beside = mu_format("%.*smerges.txt", slash ? (int)(slash + 1 - path) : 0, path);
+    mu_status_t status = mu_tokenizer_from_gpt2(path, vocab, merges ? merges : beside, out);
+    free(beside);
+    return status;
+}
+
+mu_status_t mu_tokenizer_load_whole(const char *path, const char *merges, mu_tokenizer_t **out, char **whole)
+{
+    char *file = mu_is_dir(path) ? file_in(path) : mu_strdup(path);
     json_t *root = NULL;
     mu_tokenizer_t *tok = NULL;
-    mu_status_t status = MU_OK;
-    if (mu_is_dir(path)) {
-        inside = mu_path_join(path, "tokenizer.json");
-        if (!mu_is_file(inside)) {
-            free(inside);
-            inside = mu_path_join(path, "vocab.json");
-        }
-        if (!mu_is_file(inside)) {
-            status = mu_fail(MU_NOINPUT, "%s: holds neither tokenizer.json nor vocab.json", path);
-            goto out;
-        }
-        path = inside;
-    }
-    MU_TRY_GOTO(status, mu_tokenizer_read_json(path, &root), out);
-    if (mu_tokenizer_is_vocabulary(root)) {
-        const char *slash = strrchr(path, '/');
-        beside = mu_format("%.*smerges.txt", slash ? (int)(slash + 1 - path) : 0, path);
-        MU_TRY_GOTO(status, mu_tokenizer_from_gpt2(path, root, merges ? merges : beside, &tok), out);
+    bool pair = false;
+    mu_status_t status = file ? mu_tokenizer_read_json(file, &root) : MU_NOINPUT;
+    if (status != MU_OK)
+        goto out;
+    pair = mu_tokenizer_is_vocabulary(root);
+    if (pair) {
+        MU_TRY_GOTO(status, read_pair(file, root, merges, &tok), out);
     } else {
         if (merges)
-            mu_warn("merge_file '%s' is not used: '%s' is a whole tokenizer", merges, path);
+            mu_warn("merge_file '%s' is not used: '%s' is a whole tokenizer", merges, file);
         tok = mu_tokenizer_new();
-        MU_TRY_GOTO(status, read_tokenizer(tok, path, root), out);
+        MU_TRY_GOTO(status, read_tokenizer(tok, file, root), out);
     }
-    MU_TRY_GOTO(status, mu_tokenizer_read_beside(tok, path), out);
+    MU_TRY_GOTO(status, mu_tokenizer_read_beside(tok, file), out);
     *out = tok;
+    *whole = pair ? NULL : file;
     tok = NULL;
+    file = pair ? file : NULL;
 out:
     mu_tokenizer_free(tok);
     json_decref(root);
-    free(beside);
-    free(inside);
+    free(file);
     return status;
+}
+
+mu_status_t mu_tokenizer_load_files(const char *path, const char *merges, mu_tokenizer_t **out)
+{
+    char *whole = NULL;
+    MU_TRY(mu_tokenizer_load_whole(path, merges, out, &whole));
+    free(whole);
+    return MU_OK;
 }
 
 mu_status_t mu_tokenizer_load(const char *path, mu_tokenizer_t **out)
 {
     return mu_tokenizer_load_files(path, NULL, out);
-}
-
-mu_status_t mu_tokenizer_whole(const char *path, char **out)
-{
-    json_t *root;
-    *out = NULL;
-    if (mu_is_dir(path)) {
-        char *inside = mu_path_join(path, "tokenizer.json");
-        if (mu_is_file(inside))
-            *out = inside;
-        else
-            free(inside);
-        return MU_OK;
-    }
-    MU_TRY(mu_tokenizer_read_json(path, &root));
-    if (!mu_tokenizer_is_vocabulary(root))
-        *out = mu_strdup(path);
-    json_decref(root);
-    return MU_OK;
 }

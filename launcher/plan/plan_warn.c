@@ -30,8 +30,8 @@ static void warn_start(mu_plan_t *plan)
             "no step would be done: the checkpoint has done %lld and train_iters is %lld: for its weights "
             "alone set finetune: true, to go on raise train_iters\n",
             (long long)plan->first_step, (long long)plan->train_iters);
-    else if (c->load && !c->finetune && plan->first_step == 0 && c->model.lora.rank == 0 &&
-             !mu_config_load_is_save(c))
+    else if (!c->finetune && plan->first_step == 0 && c->model.lora.rank == 0 &&
+             mu_config_load_of(c, NULL) == MU_LOAD_OTHER)
         mu_buf_addf(
             &plan->warnings,
             "load '%s' is not on this machine and finetune is not set: the run goes on at the step of that "

@@ -176,7 +176,7 @@ static mu_status_t find_own(check_t *k, const char *run_dir)
     return status;
 }
 
-static mu_status_t find_load(check_t *k)
+static mu_status_t find_load(check_t *k, mu_load_t load)
 {
     const mu_config_t *c = k->config;
     if (!mu_reference_here(c->load) && !k->here) {
@@ -188,7 +188,7 @@ static mu_status_t find_load(check_t *k)
     MU_TRY(mu_checkpoint_newest(c->load, INT64_MAX, &k->checkpoint));
     if (k->checkpoint)
         return MU_OK;
-    if (mu_config_load_is_save(c)) {
+    if (load == MU_LOAD_SAVE) {
         mu_buf_addf(k->notes, "load '%s' (%s): is save, and no checkpoint is there: nothing is loaded\n",
                     c->load, mu_config_origin(c, "load"));
         return MU_OK;
@@ -278,11 +278,11 @@ static mu_status_t check_adapters(check_t *k)
 
 static mu_status_t find_start(check_t *k, const char *run_dir)
 {
-    const char *load = k->config->load;
+    mu_load_t load = mu_config_load_of(k->config, run_dir);
     if (run_dir && *run_dir)
         MU_TRY(find_own(k, run_dir));
-    if (!k->checkpoint && load && *load && !(run_dir && mu_same_path(load, run_dir)))
-        MU_TRY(find_load(k));
+    if (!k->checkpoint && load != MU_LOAD_NONE)
+        MU_TRY(find_load(k, load));
     MU_TRY(check_adapters(k));
     if (!k->checkpoint)
         return MU_OK;

@@ -249,11 +249,12 @@ static mu_status_t choose_durable(mu_run_t *run, mu_start_t *start, int64_t belo
 {
     if (start->checkpoint)
         return resume_own(run, start);
-    if (run->config->load && !mu_same_path(run->dir, run->config->load)) {
+    mu_load_t load = mu_config_load_of(run->config, run->dir);
+    if (load != MU_LOAD_NONE) {
         MU_TRY(load_other(run, start, below));
         if (start->checkpoint || start->base)
             return MU_OK;
-        if (!mu_config_load_is_save(run->config))
+        if (load == MU_LOAD_OTHER)
             return mu_foreign_refuse("load", run->config->load);
     }
     if (run->config->model.lora.rank > 0)
@@ -372,6 +373,7 @@ void mu_start_release(mu_start_t *start)
     mu_checkpoint_close(start->base);
     free(start->rule);
     free(start->tokenizer);
+    mu_tokenizer_free(start->ids);
     free(start->companions);
     free(start->lineage);
     free(start->offered);

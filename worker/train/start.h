@@ -22,6 +22,7 @@
 #define MU_WORKER_START_H
 
 #include "dataset/order/mixture.h"
+#include "dataset/tokenizer/tokenizer.h"
 #include "common/checkpoint/checkpoint_reader.h"
 #include "worker/train/train_protocol.h"
 #include "worker/train/run.h"
@@ -34,6 +35,7 @@ typedef struct mu_start {
     mu_checkpoint_t *base;       /* with adapters: the model that they adapt, open; else NULL */
     char *rule;                  /* what was chosen, in words for the first lines */
     char *tokenizer;             /* path of the tokenizer.json that belongs to the data; NULL: unknown */
+    mu_tokenizer_t *ids;         /* what that file holds; NULL: unknown */
     char *companions;            /* of the checkpoint, for the run's own; NULL: none */
     int64_t done;                /* updates of this run already made */
     int64_t samples;             /* of the training order, used by them */

@@ -2,7 +2,6 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/num.h"
-#include "dataset/tokenizer/tokenizer.h"
 #include "worker/train/schedule.h"
 #include "worker/train/start_chat.h"
 #include "worker/train/start_tokenizer.h"
@@ -13,28 +12,22 @@
 /* A tokenizer's ids, from the data set, else from vocab_file; 0 when neither is known. */
 static mu_status_t real_vocab(mu_run_t *run, const mu_start_t *start, int64_t *vocab, int32_t *eod)
 {
-    mu_tokenizer_t *tok;
     *vocab = start->data ? mu_mixture_vocab(start->data) : 0;
     *eod = -1;
-    if (!start->tokenizer)
+    if (!start->ids)
         return MU_OK;
-    MU_TRY(mu_tokenizer_load(start->tokenizer, &tok));
-    *vocab = mu_max_i64(*vocab, mu_tokenizer_vocab(tok));
-    *eod = mu_tokenizer_eod(tok);
-    mu_status_t status = start->data ? mu_start_chat(&run->config, start->data, tok) : MU_OK;
-    mu_tokenizer_free(tok);
-    return status;
+    *vocab = mu_max_i64(*vocab, mu_tokenizer_vocab(start->ids));
+    *eod = mu_tokenizer_eod(start->ids);
+    return start->data ? mu_start_chat(&run->config, start->data, start->ids) : MU_OK;
 }
 
 /* Two files may spell one tokenizer: what counts is that every text has the same ids. With finetune the
  * data's may know more tokens, after the checkpoint's: then the model grows. */
 static mu_status_t compare_tokenizers(const mu_run_t *run, mu_start_t *start, const char *path)
 {
-    mu_tokenizer_t *was = NULL, *is = NULL;
+    mu_tokenizer_t *was = NULL, *is = start->ids;
     char *copy = mu_path_join(path, MU_TOKENIZER_NAME);
     mu_status_t status = mu_tokenizer_load(copy, &was);
-    if (status == MU_OK)
-        status = mu_tokenizer_load(start->tokenizer, &is);
     if (status != MU_OK || strcmp(mu_tokenizer_digest(was), mu_tokenizer_digest(is)) == 0)
         goto out;
     if (!mu_tokenizer_extends(is, was))
@@ -59,7 +52,6 @@ static mu_status_t compare_tokenizers(const mu_run_t *run, mu_start_t *start, co
             (mu_resize_t){start->setup.vocab, mu_tokenizer_vocab(was), mu_tokenizer_vocab(is)};
 out:
     mu_tokenizer_free(was);
-    mu_tokenizer_free(is);
     free(copy);
     return status;
 }
@@ -182,7 +174,7 @@ mu_status_t mu_start_data_open(mu_run_t *run, mu_start_t *start)
         mu_info("%s: no validation part is wanted: the run does not evaluate", mu_mixture_path(start->data));
         mu_config_settle(&run->config, &(mu_config_facts_t){.never_evaluates = true});
     }
-    return mu_start_tokenizer(c, run->dir, start->data, &start->tokenizer);
+    return mu_start_tokenizer(c, run->dir, start->data, &start->tokenizer, &start->ids);
 }
 
 /* train_epochs: as many steps as whole global batches fit (megatron/training.py). */
