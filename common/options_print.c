@@ -1,14 +1,19 @@
 /* The --help and the man page of a verb, from its table. */
 #include "common/options.h"
+#include "common/pages.h"
 
 #include <string.h>
 
 enum { WIDTH = 100, COLUMN = 25 }; /* of a line of help; where an option's text begins */
 
-/* Appends `text` in lines of at most WIDTH characters, each after the first after `indent` spaces; `at` is the column
- * where the first begins. Ends with a newline. A newline in `text` begins a line; an empty line stays one. */
-static void wrap(const char *text, int at, int indent, mu_buf_t *out)
+/* Appends `words` in lines of at most WIDTH characters, each after the first after `indent` spaces; `at` is the column
+ * where the first begins. A page of docs/ is named by its path. Ends with a newline. A newline in `words` begins a
+ * line; an empty line stays one. */
+static void wrap(const char *words, int at, int indent, mu_buf_t *out)
 {
+    mu_buf_t whole = MU_BUF_INIT;
+    mu_pages_expand(words, &whole);
+    const char *text = whole.data ? whole.data : "";
     while (*text) {
         size_t n = strcspn(text, " \n");
         if (at > indent && at + 1 + (int)n > WIDTH) {
@@ -28,6 +33,7 @@ static void wrap(const char *text, int at, int indent, mu_buf_t *out)
         text += *text != '\0';
     }
     mu_buf_addc(out, '\n');
+    mu_buf_release(&whole);
 }
 
 static void label(const mu_option_t *o, mu_buf_t *out)
@@ -150,6 +156,12 @@ static void page_name(const mu_command_t *command, bool upper, mu_buf_t *out)
         mu_buf_addc(out, *p == ' ' ? '-' : upper && *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p);
 }
 
+static bool names_page(const mu_command_t *command)
+{
+    return mu_pages_named(command->about) || (command->notes && mu_pages_named(command->notes)) ||
+           (command->exits && mu_pages_named(command->exits));
+}
+
 void mu_options_man(const mu_command_t *command, mu_buf_t *out)
 {
     mu_buf_t text = MU_BUF_INIT;
@@ -193,5 +205,7 @@ void mu_options_man(const mu_command_t *command, mu_buf_t *out)
         troff(command->exits, out);
     }
     mu_buf_adds(out, ".SH SEE ALSO\n.BR muster (1)\n");
+    if (names_page(command)) /* muster(1) says where they lie */
+        mu_buf_adds(out, ".PP\nPages docs/*.md: see FILES in\n.BR muster (1).\n");
     mu_buf_release(&text);
 }

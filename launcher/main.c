@@ -3,6 +3,7 @@
 #include "common/commands/model_commands.h"
 #include "common/commands/serve_commands.h"
 #include "common/log.h"
+#include "common/pages.h"
 #include "common/stdio_setup.h"
 #include "common/version.h"
 #include "common/words.h"
@@ -50,8 +51,13 @@ static void help(FILE *out)
     for (int i = 0; i < VERBS; i++)
         fprintf(out, "  %-11s %s\n", name_of(&verbs[i]),
                 verbs[i].command ? verbs[i].command->summary : verbs[i].summary);
-    fprintf(out, "\nmuster VERB --help and man muster-VERB say more about one; muster --version [--json]\n"
-                 "exit codes: docs/exit-codes.md\n");
+    mu_buf_t page = MU_BUF_INIT;
+    mu_page_add(MU_PAGE("exit-codes"), &page);
+    fprintf(out,
+            "\nmuster VERB --help and man muster-VERB say more about one; muster --version [--json]\n"
+            "exit codes: man muster, and %s\n",
+            page.data);
+    mu_buf_release(&page);
 }
 
 static mu_status_t obey(int argc, char **argv)

@@ -1,5 +1,6 @@
 #include "common/commands/serve_commands.h"
 #include "common/config/config.h"
+#include "common/pages.h"
 
 enum {
     SLOTS_MAX = 1024,
@@ -85,8 +86,9 @@ const mu_command_t mu_serve_command = {
     .options = options,
     .notes =
         "It is ready when GET /v2/health/ready says so: after the model is loaded and one token was written. "
-        "SIGTERM ends it: new requests get 503, running ones end within --drain. docs/serve.md has the "
-        "paths.",
+        "SIGTERM ends it: new requests get 503, running ones end within --drain. " MU_PAGE(
+            "serve") " has the "
+                     "paths.",
     .exits =
         "0 after SIGTERM; 2 bad command line; 65 a file is damaged; 66 a file is missing; 69 the address "
         "cannot be had; 78 model and options do not fit together; with workers also those of `muster run`",

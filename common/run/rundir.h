@@ -104,7 +104,7 @@ mu_status_t mu_verdict_write(const char *dir, const mu_verdict_t *verdict);
 /* MU_OK with out->status MU_OK: none, or one about another config (config_digest NULL: any). A damaged file
  * counts as none, with a warning. */
 mu_status_t mu_verdict_read(const char *dir, const char *config_digest, mu_verdict_t *out);
-/* Whether a status is marked "no retry" in docs/exit-codes.md. */
+/* Whether a status is marked as not worth a retry in docs/exit-codes.md. */
 bool mu_status_is_final(mu_status_t status);
 
 typedef enum mu_stop { MU_STOP_NONE, MU_STOP_SAVE, MU_STOP_NOW } mu_stop_t;

@@ -9,6 +9,7 @@
 #include "common/config/config.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/pages.h"
 #include "common/run/rundir.h"
 
 #include <errno.h>
@@ -43,7 +44,7 @@ const mu_command_t mu_check_command = {
     .summary = "can every host be reached, and is it fit? trains nothing",
     .about = "Waits until every host can be reached (muster.ready_timeout), checks each one, and says what "
              "is wrong. "
-             "Trains nothing. docs/readiness.md lists stages, causes and checks.",
+             "Trains nothing. " MU_PAGE("readiness") " lists stages, causes and checks.",
     .options = check_options,
     .exits = "0 fit; 2 command line; 69 not ready in time; 77 authentication; 78 config; 80 a host is unfit",
     .is_override = mu_config_is_override};

@@ -3,6 +3,7 @@
 #include "common/commands/model_commands.h"
 #include "common/commands/serve_commands.h"
 #include "common/log.h"
+#include "common/pages.h"
 #include "common/stdio_setup.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/run/run_plan.h"
@@ -95,7 +96,19 @@ static void whole_page(mu_buf_t *out)
         MU_VERSION);
     for (int i = 0; mu_commands[i]; i++)
         mu_buf_addf(out, ".TP\n.B %s\n%s\n", mu_commands[i]->name, mu_commands[i]->summary);
-    mu_buf_adds(out, ".SH EXIT STATUS\n0 done, 2 bad command line, 65 to 93 as in docs/exit\\-codes.md\n");
+    mu_buf_adds(out, ".SH EXIT STATUS\n");
+    for (int i = 0; i < MU_STATUS_COUNT; i++) {
+        int code = mu_status_exit((mu_status_t)i);
+        if (i > 0 && mu_status_exit((mu_status_t)(i - 1)) == code)
+            mu_buf_adds(out, "or ");
+        else
+            mu_buf_addf(out, ".TP\n.B %d\n", code);
+        mu_buf_addf(out, "%s\n", mu_status_text((mu_status_t)i));
+    }
+    mu_buf_adds(out,
+                ".PP\ndocs/exit\\-codes.md says more, and which are worth a retry.\n.SH FILES\n.TP\n"
+                "share/doc/muster/docs/*.md\nthe pages that are named docs/NAME.md, below the prefix that "
+                "muster is installed in\n.TP\nshare/muster/configs\nconfigurations to begin with\n");
 }
 
 static mu_status_t page(const args_t *a, mu_buf_t *out)

@@ -1,5 +1,6 @@
 #include "launcher/cmd/cmd.h"
 #include "common/log.h"
+#include "common/pages.h"
 #include "common/stdio_setup.h"
 #include "launcher/plan/plan.h"
 
@@ -70,7 +71,7 @@ const mu_command_t mu_plan_command = {
         "Says from the config alone what a run needs: layout, batch, parameters, memory of a worker by kind, "
         "checkpoints and the room for them, FLOPs, and on a named card how long it takes; with warnings. "
         "Starts "
-        "nothing. Formulas: docs/plan.md",
+        "nothing. Formulas: " MU_PAGE("plan"),
     .options = options,
     .more = list_cards,
     .exits = "0; 2 bad command line; 66 file missing; 78 config invalid, or it does not fit the device's "

@@ -1,6 +1,7 @@
 #include "launcher/cmd/cmd.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/pages.h"
 #include "common/stdio_setup.h"
 #include "launcher/plan/start_check.h"
 #include "launcher/render/render.h"
@@ -57,8 +58,8 @@ const mu_command_t mu_render_command = {
     .about =
         "Prints what runs a config there: a script for sbatch (or, with chain=, one that submits a job a "
         "step); the ConfigMap, ServiceAccount, NetworkPolicy and MPIJob for kubectl apply; the claims, "
-        "account and Secret of a workflow; Argo's WorkflowTemplate; what serves the model. docs/slurm.md, "
-        "docs/kubernetes.md, docs/serve.md",
+        "account and Secret of a workflow; Argo's WorkflowTemplate; what serves the model. " MU_PAGE(
+            "slurm") ", " MU_PAGE("kubernetes") ", " MU_PAGE("serve"),
     .options = options,
     .more = list_parameters,
     .exits =

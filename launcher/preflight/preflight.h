@@ -42,7 +42,7 @@ typedef struct mu_preflight_want {
 typedef struct mu_finding {
     int host;          /* index in the list; -1: this machine, whatever the list says */
     bool fatal;        /* false: a warning */
-    const char *check; /* "storage.same_volume"; the names are in docs/readiness.md */
+    const char *check; /* storage.same_volume: docs/readiness.md has the names */
     char *found, *wanted, *fix;
     const char
         *after; /* the check of the same host whose failure explains this one; NULL: a cause of its own */

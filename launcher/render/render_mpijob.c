@@ -5,6 +5,7 @@
  */
 #include "launcher/mpi/ports.h"
 #include "common/log.h"
+#include "common/pages.h"
 #include "launcher/render/render_impl.h"
 
 /* ---- what the operator would misread ---- */
@@ -129,8 +130,8 @@ mu_status_t mu_render_mpijob(const mu_params_t *params, mu_config_t *config, mu_
     mu_config_write_yaml(config, false, &yaml);
     mu_status_t status = mu_config_resolve(config, &world);
     if (status == MU_OK) {
-        mu_buf_adds(out,
-                    "# Written by `muster render mpijob`. kubectl apply -f THIS-FILE; docs/kubernetes.md\n");
+        mu_buf_adds(out, "# Written by `muster render mpijob`. kubectl apply -f THIS-FILE; muster's " MU_PAGE(
+                             "kubernetes") "\n");
         add_config(params, &yaml, out);
         add_account(params, out);
         add_policy(params, out);

@@ -8,6 +8,7 @@
  * code counts as one of `backoff`. A node that goes is made again.
  */
 #include "common/log.h"
+#include "common/pages.h"
 #include "launcher/render/render_impl.h"
 
 /* What Trainer sets itself in the launcher; it refuses a TrainJob that does. */
@@ -128,8 +129,9 @@ mu_status_t mu_render_trainjob(const mu_params_t *p, mu_config_t *config, mu_buf
     mu_status_t status = mu_config_resolve(config, &world);
     if (status == MU_OK) {
         char *own = mu_format("%s-muster", mu_params_text(p, "name"));
-        mu_buf_adds(
-            out, "# Written by `muster render trainjob`. kubectl apply -f THIS-FILE; docs/kubernetes.md\n");
+        mu_buf_adds(out,
+                    "# Written by `muster render trainjob`. kubectl apply -f THIS-FILE; muster's " MU_PAGE(
+                        "kubernetes") "\n");
         add_object(p, "v1", "ConfigMap", "-muster", out);
         mu_buf_adds(out, "data:\n  config.yml: |\n");
         mu_yaml_indent(yaml.data, 4, out);

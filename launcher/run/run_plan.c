@@ -3,6 +3,7 @@
 #include "launcher/mpi/ports.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/pages.h"
 #include "common/run/rundir.h"
 #include "launcher/run/cmd_worker.h"
 
@@ -43,7 +44,8 @@ const mu_command_t mu_run_command = {
              "a second "
              "one stops at "
              "once.",
-    .exits = "0 done; 75 stopped, run again to go on; 69 and 80 to 84 worth another try; docs/exit-codes.md",
+    .exits =
+        "0 done; 75 stopped, run again to go on; 69 and 80 to 84 worth another try; " MU_PAGE("exit-codes"),
     .is_override = mu_config_is_override};
 
 mu_status_t mu_run_plan_parse(int argc, char **argv, mu_run_plan_t *p)

@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/pages.h"
 #include "common/ready_text.h"
 #include "launcher/http/http_client.h"
 #include "launcher/run/tracker_keeper.h"
@@ -81,12 +82,16 @@ static void plan_wandb(const mu_config_t *c, const char *own_dir, mu_args_t *out
     mu_buf_t program = MU_BUF_INIT;
     if (!c->use_wandb)
         return;
-    if (find_sidecar(own_dir, &program))
+    if (find_sidecar(own_dir, &program)) {
         mu_args_add(out, program.data);
-    else
+    } else {
+        mu_buf_t page = MU_BUF_INIT;
+        mu_page_add(MU_PAGE("track"), &page);
         mu_warn("use_wandb or a wandb name is set, and there is no muster-wandb beside muster or in PATH: "
-                "the run goes "
-                "on without Weights & Biases (docs/track.md)");
+                "the run goes on without Weights & Biases (%s)",
+                page.data);
+        mu_buf_release(&page);
+    }
     mu_buf_release(&program);
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # scripts/check-style refuses what it is there for: a circle between folders, an include of a folder above, a folder of
-# 31 sources, a dead link, a name of an environment variable outside the table, prose beyond column 120. And
-# check-circles: files that call each other; check-tidy: a mistake.
+# 31 sources, a dead link, a page in a string, a name of an environment variable outside the table, prose beyond column
+# 120. And check-circles: files that call each other; check-tidy: a mistake.
 . "$(dirname "$0")/lib.sh"
 tree=$scratch/tree
 mkdir "$tree" && tar -C "$MUSTER_SOURCE" --exclude='./build*' --exclude=.git -cf - . 2>/dev/null | tar -C "$tree" -xf -
@@ -23,6 +23,7 @@ plant() { # plant FILE LINE: as the first line
 }
 plant dataset/store/dataset.c '#include "launcher/cmd/cmd.h"'           # an arrow up, which closes a circle
 plant worker/main.c 'const char *planted = "MUSTER_PLANTED";'           # a name outside its table
+plant launcher/main.c 'const char *page = "see docs/plan.md";'           # a page by its place in this tree
 plant docs/plan.md '[nowhere](no-such-page.md)'                         # a dead link
 long=$(printf 'word %.0s' $(seq 30))
 plant common/log.c "/* $long*/"                                         # 121 columns and more: of a comment,
@@ -33,7 +34,7 @@ plant tests/e2e/lib.sh "# $long"                                        # of a s
 printf 'no end' >>"$tree/tests/e2e/key.sh"
 for i in $(seq 31); do echo "int mu_planted_$i;" >"$tree/launcher/http/planted_$i.c"; done
 check 1 'dataset/store/dataset.c:1: .*may not include "launcher/cmd/cmd.h"' 'in a circle: dataset/store launcher/cmd' \
-    'worker/main.c:1: .*launch_env' 'docs/plan.md:1: .*no-such-page.md' 'launcher/http: 3[0-9] sources' \
+    'worker/main.c:1: .*launch_env' 'launcher/main.c:1: .*MU_PAGE' 'docs/plan.md:1: .*no-such-page.md' 'launcher/http: 3[0-9] sources' \
     'common/log.c:1: .*120 columns' 'docs/gates.md:3: .*120 columns' 'tests/e2e/lib.sh:1: .*120 columns' 'tests/e2e/key.sh:1: no newline'
 [ "$(grep -c '^docs/gates.md' "$scratch/out")" = 1 ] || fail "a table or a command counts as prose: $(grep '^docs/gates' "$scratch/out")"
 

@@ -21,6 +21,22 @@ for verb in $(sed -nE 's/^  ([a-z]+) +.*/\1/p' "$scratch/out"); do
     ls "$at/share/man/man1/muster-$verb"{,-*}.1 >"$scratch/pages" 2>/dev/null || [ -s "$scratch/pages" ] || fail "no page muster-$verb.1"
 done
 
+# Each page that a --help names is there, below the prefix; muster(1) has every exit code and says where the pages are.
+named=0
+for verb in "" $(sed -nE 's/^  ([a-z]+) +.*/\1/p' "$scratch/out"); do
+    "$at/bin/muster" ${verb:+"$verb"} --help | tr -s ' \n' ' ' | grep -oE "$at[^ ]*\.md|docs/[a-z-]+\.md" >"$scratch/pages" || continue
+    while read -r page; do
+        [[ $page == "$at/share/doc/muster/docs/"* ]] && [ -s "$page" ] || fail "muster $verb --help names $page"
+        named=$((named + 1))
+    done <"$scratch/pages"
+done
+[ "$named" -ge 6 ] || fail "--help names $named pages"
+"$MUSTER_BIN/muster" --help | grep -qE 'docs/exit-codes\.md$' || fail "the built program names no page"
+for code in $(sed -nE 's/^\| ([0-9]+) \|.*/\1/p' "$MUSTER_SOURCE/docs/exit-codes.md"); do
+    grep -q "^\.B $code\$" "$at/share/man/man1/muster.1" || fail "muster(1) has no exit code $code"
+done
+grep -q '^share/doc/muster/docs' "$at/share/man/man1/muster.1" || fail "muster(1) does not say where pages are"
+
 # The installed launcher starts the installed worker, and not one in PATH.
 make_data "$scratch/data"
 muster="$at/bin/muster"
