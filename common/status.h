@@ -5,7 +5,8 @@
  * success only. The function that first knows of an error logs it, with its subject, through mu_fail(); every
  * caller above passes the status on in silence. A program's exit code is mu_status_exit() of the first error.
  *
- * The table is {name, exit code, text}. The exit codes are a contract (docs/exit-codes.md).
+ * The table is {name, exit code, text}. Of two with one code the first one's text says both: who sees the code alone
+ * cannot tell them apart. The exit codes are a contract (docs/exit-codes.md).
  */
 #ifndef MU_COMMON_STATUS_H
 #define MU_COMMON_STATUS_H
@@ -18,7 +19,7 @@
     X(DATA, 65, "input damaged")                                                                             \
     X(NOINPUT, 66, "input missing")                                                                          \
     X(UNREADY, 69, "hosts not ready before the deadline")                                                    \
-    X(BUG, 70, "a bug in muster")                                                                            \
+    X(BUG, 70, "a bug in muster, or out of memory")                                                          \
     X(NOMEM, 70, "out of memory")                                                                            \
     X(RUNDIR, 73, "run or checkpoint directory unusable")                                                    \
     X(IO, 74, "storage failed or filled")                                                                    \

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 void mu_stdio_begin(void)
 {
+    signal(SIGXFSZ, SIG_IGN);
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) /* lower ones are open: open() gives this number */
             (void)!open("/dev/null",
@@ -28,7 +30,7 @@ mu_status_t mu_stdio_end(mu_status_t status)
 
 mu_status_t mu_stdio_write(const mu_buf_t *text)
 {
-    if (fwrite(text->data, 1, text->len, stdout) != text->len || fflush(stdout) != 0)
+    if ((text->len > 0 && fwrite(text->data, 1, text->len, stdout) != text->len) || fflush(stdout) != 0)
         return mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
     return MU_OK;
 }

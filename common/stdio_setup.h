@@ -6,7 +6,8 @@
  *     return mu_status_exit(mu_stdio_end(status));
  *
  * begin: a stream that was closed by whoever started us is opened on /dev/null. Else the first file that the
- * program opens would get its number, and be written to by every message.
+ * program opens would get its number, and be written to by every message. A write beyond the limit of a file's size is
+ * an error (EFBIG) as a full disk is, and ends no program.
  * end: a result that did not reach stdout (a full disk, a closed stream) is MU_IO, and logged if the program was
  * fine until then. A reader that has gone ends us by SIGPIPE, as any filter.
  */

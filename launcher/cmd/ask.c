@@ -2,6 +2,7 @@
 #include "common/config/config.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "launcher/run/run.h"
 #include "launcher/run/cmd_worker.h"
 #include "common/checkpoint/checkpoint_reader.h"
@@ -120,8 +121,8 @@ mu_status_t mu_ask_print(const char *dir)
     char *path = mu_path_join(dir, "result");
     mu_buf_t text = MU_BUF_INIT;
     mu_status_t status = mu_file_read(path, ANSWER_MAX, &text);
-    if (status == MU_OK && (fwrite(text.data, 1, text.len, stdout) != text.len || fflush(stdout) != 0))
-        status = mu_fail(MU_IO, "stdout: cannot write");
+    if (status == MU_OK)
+        status = mu_stdio_write(&text);
     mu_buf_release(&text);
     free(path);
     return status;

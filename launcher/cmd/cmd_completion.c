@@ -99,11 +99,8 @@ static void whole_page(mu_buf_t *out)
     mu_buf_adds(out, ".SH EXIT STATUS\n");
     for (int i = 0; i < MU_STATUS_COUNT; i++) {
         int code = mu_status_exit((mu_status_t)i);
-        if (i > 0 && mu_status_exit((mu_status_t)(i - 1)) == code)
-            mu_buf_adds(out, "or ");
-        else
-            mu_buf_addf(out, ".TP\n.B %d\n", code);
-        mu_buf_addf(out, "%s\n", mu_status_text((mu_status_t)i));
+        if (mu_status_from_exit(code) == (mu_status_t)i)
+            mu_buf_addf(out, ".TP\n.B %d\n%s\n", code, mu_status_text((mu_status_t)i));
     }
     mu_buf_adds(out,
                 ".PP\ndocs/exit\\-codes.md says more, and which are worth a retry.\n.SH FILES\n.TP\n"

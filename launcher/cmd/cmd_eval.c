@@ -2,6 +2,7 @@
 #include "common/choice.h"
 #include "common/gate.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "launcher/cmd/ask.h"
 #include "launcher/cmd/cmd.h"
 #include "launcher/serve/feedback_mean.h"
@@ -120,9 +121,10 @@ static mu_status_t choose(const eval_t *e)
         mu_choice_json(e->candidates, n, e->args->best && status == MU_OK ? &choice : NULL, &text);
     else if (e->args->best && status == MU_OK)
         mu_choice_print(e->candidates, &choice, &text);
-    if (text.len > 0 && (fputs(text.data, stdout) < 0 || fflush(stdout) != 0))
-        status = mu_fail(MU_IO, "stdout: cannot write");
+    mu_status_t written = mu_stdio_write(&text);
     mu_buf_release(&text);
+    if (written != MU_OK)
+        return written;
     if (status == MU_OK && e->args->best)
         status = mu_gates_judge(e->args->gates, e->args->ngates, e->candidates[choice.best].value);
     return status;
@@ -173,16 +175,19 @@ static mu_status_t measure_feedback(const mu_eval_args_t *args)
     for (int i = 0; i < MU_GATE_METRICS; i++)
         value[i] = NAN;
     value[MU_GATE_REWARD] = found.mean;
+    mu_buf_t text = MU_BUF_INIT;
     if (args->json && found.rewards > 0)
-        printf("{\"reward\": %.17g, \"rewards\": %lld, \"records\": %lld}\n", found.mean,
-               (long long)found.rewards, (long long)found.records);
+        mu_buf_addf(&text, "{\"reward\": %.17g, \"rewards\": %lld, \"records\": %lld}\n", found.mean,
+                    (long long)found.rewards, (long long)found.records);
     else if (args->json)
-        printf("{\"reward\": null, \"rewards\": 0, \"records\": %lld}\n", (long long)found.records);
+        mu_buf_addf(&text, "{\"reward\": null, \"rewards\": 0, \"records\": %lld}\n",
+                    (long long)found.records);
     else
-        printf("reward %.10g, %lld rewards in %lld records\n", found.mean, (long long)found.rewards,
-               (long long)found.records);
-    if (fflush(stdout) != 0)
-        return mu_fail(MU_IO, "stdout: cannot write");
+        mu_buf_addf(&text, "reward %.10g, %lld rewards in %lld records\n", found.mean,
+                    (long long)found.rewards, (long long)found.records);
+    mu_status_t status = mu_stdio_write(&text);
+    mu_buf_release(&text);
+    MU_TRY(status);
     return mu_gates_judge(args->gates, args->ngates, value);
 }
 

@@ -90,7 +90,7 @@ static mu_status_t one_input(const arguments_t *a)
 static mu_status_t flush(mu_buf_t *out)
 {
     if (!mu_write_all(STDOUT_FILENO, out->data, out->len))
-        return mu_fail(MU_IO, "stdout: cannot write: %s", strerror(errno));
+        return mu_fail(MU_IO, "standard output: cannot write: %s", strerror(errno));
     mu_buf_clear(out);
     return MU_OK;
 }

@@ -120,6 +120,12 @@ static int unfit_hosts(const mu_preflight_report_t *report)
     return n;
 }
 
+static void print_effort(const mu_preflight_report_t *report)
+{
+    mu_info("%d checks on %d host%s took %.1f s", report->checks, report->looked_at,
+            report->looked_at == 1 ? "" : "s", report->seconds);
+}
+
 void mu_preflight_print(const mu_preflight_report_t *report)
 {
     group_t *groups = mu_calloc((size_t)report->count + 1, sizeof *groups);
@@ -135,6 +141,9 @@ void mu_preflight_print(const mu_preflight_report_t *report)
         groups[g].count++;
     }
     qsort(groups, (size_t)n, sizeof *groups, by_size);
+    bool refuses = report->fatal && !report->goes_on; /* then why is said last */
+    if (refuses)
+        print_effort(report);
     if (report->fatal && report->goes_on)
         mu_warn("%d of %d hosts failed preflight: it goes on without them (muster.min_hosts)",
                 unfit_hosts(report), report->looked_at);
@@ -144,8 +153,8 @@ void mu_preflight_print(const mu_preflight_report_t *report)
     for (int g = 0; g < n; g++)
         report_group(report, &groups[g]);
     print_network(report);
-    mu_info("%d checks on %d host%s took %.1f s", report->checks, report->looked_at,
-            report->looked_at == 1 ? "" : "s", report->seconds);
+    if (!refuses)
+        print_effort(report);
     free(groups);
 }
 

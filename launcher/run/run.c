@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "common/run/orphan_cleanup.h"
 #include "launcher/plan/start_check.h"
 #include "launcher/run/run_impl.h"
@@ -104,8 +105,8 @@ static mu_status_t dry_run(mu_launch_t *r)
     name_files(r);
     mu_launch_command(r, "0.0.0.0:0", &args, &env);
     mu_args_quote(&args, &line);
-    mu_status_t status =
-        puts(line.data) < 0 || fflush(stdout) != 0 ? mu_fail(MU_IO, "stdout: cannot write") : MU_OK;
+    mu_buf_addc(&line, '\n');
+    mu_status_t status = mu_stdio_write(&line);
     mu_buf_release(&line);
     mu_args_free(&args);
     mu_args_free(&env);

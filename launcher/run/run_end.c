@@ -43,10 +43,8 @@ static void stop_reason(mu_launch_t *r)
 
 /* Why it ended, for run.json and the verdict. What another start would only repeat is reported with its own words,
  * since the next one tells nothing else. */
-static void set_reason(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o)
+static void set_reason(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o, const char *newest)
 {
-    char newest[256];
-    mu_log_newest_error(newest, sizeof newest);
     if (status == MU_STOPPED) {
         stop_reason(r);
         return;
@@ -77,11 +75,13 @@ static void say_idle(const mu_launch_t *r)
 void mu_launch_finish(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o)
 {
     const char *word = status == MU_OK ? "done" : status == MU_STOPPED ? "stopped" : "failed";
+    char newest[512];
+    mu_log_newest_error(newest, sizeof newest);
     tell_refused(r);
     r->state.exit_code = mu_status_exit(status);
     if (r->state.attempt < r->first_attempt && r->state.last_checkpoint > 0)
         r->state.step = r->state.last_checkpoint; /* no rank was started: the run is where it was */
-    set_reason(r, status, o);
+    set_reason(r, status, o, newest);
     mu_rundir_writer_event(r->supervisor.writer, "end", NULL, -1, "exit %d: %s", mu_status_exit(status),
                            r->state.reason);
     mu_launch_note_account(r);
@@ -93,7 +93,9 @@ void mu_launch_finish(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o)
         snprintf(verdict.reason, sizeof verdict.reason, "%s", r->state.reason);
         mu_verdict_write(r->plan.run_dir, &verdict);
     }
-    if (!r->plan.more)
+    bool account =
+        !r->plan.more && r->state.attempt >= r->first_attempt; /* of a refused start it is the past's */
+    if (account)
         mu_print_account(&r->state.account);
     if (status == MU_OK && r->plan.more)
         mu_debug("done");
@@ -112,6 +114,8 @@ void mu_launch_finish(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o)
         mu_info("stopped before a first checkpoint; run again to begin anew (exit 75)");
     else if (*o->who)
         mu_error("%s %s: exit %d (%s)", o->who, o->what, mu_status_exit(status), mu_status_text(status));
+    else if (account && *newest) /* it was said, and scrolled away by the account */
+        mu_error("%s: exit %d (%s)", newest, mu_status_exit(status), mu_status_text(status));
 }
 
 void mu_launch_clean_up(mu_launch_t *r)

@@ -1,6 +1,7 @@
 #include "common/commands/model_commands.h"
 #include "common/choice.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "common/num.h"
 #include "worker/infer/eval_record.h"
 #include "worker/infer/evaluation.h"
@@ -33,13 +34,6 @@ static bool as_list(const options_t *o)
     return o->args.on.models.count > 1 || o->args.best;
 }
 
-static mu_status_t print(const mu_buf_t *text)
-{
-    if (fputs(text->data ? text->data : "", stdout) < 0 || fflush(stdout) != 0)
-        return mu_fail(MU_IO, "stdout: cannot write");
-    return MU_OK;
-}
-
 /* The text of one model at once, so that whoever waits sees it; JSON of several at the end. */
 static mu_status_t take_result(const options_t *o, const mu_inference_model_t *l, const mu_measured_t *m,
                                mu_candidate_t *out)
@@ -52,7 +46,7 @@ static mu_status_t take_result(const options_t *o, const mu_inference_model_t *l
     mu_buf_clear(&text);
     mu_eval_result(l, m, o->args.json, &text);
     if (!o->args.json || !as_list(o))
-        status = print(&text);
+        status = mu_stdio_write(&text);
     mu_buf_release(&text);
     mu_eval_keep(l, m);
     if (status == MU_OK && !o->args.best) {
@@ -111,7 +105,7 @@ static mu_status_t choose(const options_t *o, const mu_candidate_t *candidates)
                        &text);
     else if (o->args.best && status == MU_OK)
         mu_choice_print(candidates, &choice, &text);
-    mu_status_t printed = print(&text);
+    mu_status_t printed = mu_stdio_write(&text);
     mu_buf_release(&text);
     if (status == MU_OK && o->args.best)
         status = mu_gates_judge(o->args.gates, o->args.ngates, candidates[choice.best].value);

@@ -1,5 +1,6 @@
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/stdio_setup.h"
 #include "worker/infer/bench.h"
 #include "worker/infer/generation.h"
 #include "worker/infer/stop.h"
@@ -39,8 +40,7 @@ static mu_status_t measure(const mu_generate_t *asked, mu_inference_model_t *l, 
     mu_status_t status = mu_bench_run(bench, g, l->net, l->context.tp, asked->bench);
     if (status == MU_OK) {
         mu_bench_print(bench, words, asked->json, &text);
-        if (fputs(text.data, stdout) < 0 || fflush(stdout) != 0)
-            status = mu_fail(MU_IO, "stdout: cannot write");
+        status = mu_stdio_write(&text);
     }
     mu_buf_release(&text);
     return status;
