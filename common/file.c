@@ -248,6 +248,15 @@ mu_status_t mu_remove_tree(const char *path)
     return remove_at(AT_FDCWD, path, path);
 }
 
+mu_status_t mu_path_visible(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 || errno == ENOENT || errno == ENOTDIR)
+        return MU_OK;
+    int error = errno;
+    return mu_fail(mu_open_status(error), "%s: cannot look at it: %s", path, strerror(error));
+}
+
 bool mu_is_dir(const char *path)
 {
     struct stat st;

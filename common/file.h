@@ -41,6 +41,9 @@ mu_status_t mu_make_dirs(const char *path, mode_t mode);
 mu_status_t mu_sync_dir(const char *path);
 /* Removes a tree without following links; an absent one is fine. Errors: MU_IO. */
 mu_status_t mu_remove_tree(const char *path);
+/* Before one says of a path that it is not there: MU_OK when that is so, or when it is there; else the error that hides
+ * it from us, as a folder that we may not enter. Errors: MU_NOINPUT, MU_IO. */
+mu_status_t mu_path_visible(const char *path);
 bool mu_is_dir(const char *path);
 bool mu_is_file(const char *path);
 /* Whether both name one place: without links where they are there, else as they are written, from here. */

@@ -51,6 +51,10 @@ bool mu_dataset_exists(const char *path)
 static mu_status_t nothing_there(const char *path)
 {
     size_t n = strlen(path);
+    char *manifest = mu_path_join(path, MU_DATASET_MANIFEST);
+    mu_status_t status = mu_path_visible(manifest);
+    free(manifest);
+    MU_TRY(status);
     if (is_bare_tokens(path))
         return mu_fail(
             MU_DATA,

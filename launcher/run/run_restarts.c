@@ -155,8 +155,14 @@ mu_status_t mu_launch_attempts(mu_launch_t *r, mu_outcome_t *outcome)
         mu_launch_pause(r, policy.pause);
         if (r->supervisor.stops > 0)
             return r->state.last_checkpoint >= 0 ? MU_STOPPED : policy.status;
+        mu_outcome_t filled = *outcome;
         *outcome = (mu_outcome_t){.rank = -1}; /* what now goes wrong has another cause */
-        MU_TRY(mu_launch_gather(r));
+        mu_status_t status = mu_launch_gather(r);
+        if (status == MU_PREFLIGHT && filled.status == MU_IO) { /* but for a volume that is full still */
+            *outcome = filled;
+            return MU_IO;
+        }
+        MU_TRY(status);
         MU_TRY(fit_again(r));
     }
 }

@@ -24,6 +24,13 @@ for room in 0 4; do
 done
 fault "the volume full when a run starts" "$(first_error "$scratch/log")" 74 "at once" "nothing"
 
+# It fills up while the run goes on: the preflight of the next attempt finds it full still, and that is 74 all the same.
+run=$scratch/volume/run
+expect_exit 74 unshare -m bash -c 'mount -t tmpfs -o size=5m none "$scratch/volume" &&
+    muster run "$scratch/model.yml" --workers 1 --run-dir "$run" train_iters=400 checkpoint_factor=40; code=$?
+    [ ! -e "$run/verdict.json" ] || exit 99; exit $code' 2>"$scratch/log"
+tail -n 1 "$scratch/log" | grep -qE 'rank [0-9]+ .*exit 74' || fail "the last line is: $(tail -n 1 "$scratch/log")"
+
 # the programs may lie under /tmp themselves, which is another volume in what follows
 mkdir "$scratch/bin"
 cp "$MUSTER_BIN"/muster "$MUSTER_BIN"/muster-worker "$scratch/bin"

@@ -331,6 +331,7 @@ mu_status_t mu_hf_source_open(const char *dir, mu_import_t *out)
 {
     mu_import_t import = {.read = read_rows, .whole_of = -1, .slices = MU_HF_PARTS};
     mu_status_t status;
+    MU_TRY(mu_path_visible(dir));
     if (!mu_is_dir(dir))
         return mu_fail(MU_NOINPUT, "%s: is no directory", dir);
     MU_TRY_GOTO(status, open_config(dir, &import), fail);
