@@ -12,7 +12,7 @@
  *     mu_device_close(device);
  *
  * Order. Operations are enqueued and take effect in the order of the calls; `sync` waits for all of them.
- * Only `get` and `sync` wait. Pointers named here are the device's own (opaque to the host) unless said
+ * Only `get`, `get_beside` and `sync` wait. Pointers named here are the device's own (opaque to the host) unless said
  * "host"; model code never follows one. The host's buffers may be reused as soon as `put` returns.
  *
  * Errors. An operation returns nothing: the first failure is logged, kept, and returned by every later `get`
@@ -27,7 +27,7 @@
  *
  * Results. The same calls on the same device with the same number of threads give the same bits.
  *
- * Thread safety: one thread uses a device.
+ * Thread safety: one thread uses a device, but for get_beside.
  */
 #ifndef MU_KERNELS_DEVICE_H
 #define MU_KERNELS_DEVICE_H
@@ -152,6 +152,12 @@ typedef struct mu_device_ops {
     void (*free)(mu_device_t *dev, void *p);
     void (*put)(mu_device_t *dev, void *to, const void *host, int64_t bytes);
     mu_status_t (*get)(mu_device_t *dev, void *host, const void *from, int64_t bytes);
+    /* As get, for one other thread, beside the operations of the one that uses the device: of memory that none of them
+     * changes, and which all before have finished with. Leaves the device's status as it is. Errors: MU_GPU. */
+    mu_status_t (*get_beside)(mu_device_t *dev, void *host, const void *from, int64_t bytes);
+    /* Makes that memory of the host faster to get into, until it is unpinned; false where the system refuses. */
+    bool (*pin)(mu_device_t *dev, void *host, int64_t bytes);
+    void (*unpin)(mu_device_t *dev, void *host);
     void (*copy)(mu_device_t *dev, void *to, const void *from, int64_t bytes);
     void (*zero)(mu_device_t *dev, void *p, int64_t bytes);
     mu_status_t (*sync)(mu_device_t *dev);

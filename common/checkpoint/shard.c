@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -24,10 +25,17 @@ enum {
 
 struct mu_shard_copy {
     mu_outline_t outline;
+    mu_shard_plan_t plan; /* with a dir of its own */
     char *dir;
     size_t block;
-    const char *image; /* the whole file */
+    char *image; /* the whole file */
     _Atomic uint64_t written;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* under the lock */
+    uint64_t taken;     /* up to there the image is made, or being made */
+    int makers;         /* threads that make a part of it now */
+    mu_status_t status; /* their first failure: then nothing more is made */
 };
 
 /* Creates the file, and makes the file system promise the room before any value is written. */
@@ -90,6 +98,67 @@ out:
     free(buffers);
     return status;
 }
+
+/* ---- the image of a copy, made by two threads ---- */
+
+/* The next `most` bytes that nobody has taken; false where there are none. */
+static bool take(mu_shard_copy_t *copy, uint64_t most, uint64_t *from, uint64_t *to)
+{
+    uint64_t size = copy->outline.shard.size;
+    pthread_mutex_lock(&copy->lock);
+    *from = copy->taken;
+    *to = copy->status == MU_OK && size - *from > most ? *from + most : size;
+    copy->taken = *to;
+    bool any = copy->status == MU_OK && *from < *to;
+    copy->makers += any;
+    pthread_mutex_unlock(&copy->lock);
+    return any;
+}
+
+static void made(mu_shard_copy_t *copy, mu_status_t status)
+{
+    pthread_mutex_lock(&copy->lock);
+    copy->makers--;
+    copy->status = copy->status == MU_OK ? status : copy->status;
+    pthread_cond_broadcast(&copy->changed);
+    pthread_mutex_unlock(&copy->lock);
+}
+
+/* Until nobody makes any of it. */
+static mu_status_t await_makers(mu_shard_copy_t *copy)
+{
+    pthread_mutex_lock(&copy->lock);
+    while (copy->makers > 0)
+        pthread_cond_wait(&copy->changed, &copy->lock);
+    mu_status_t status = copy->status;
+    pthread_mutex_unlock(&copy->lock);
+    return status;
+}
+
+static mu_status_t make_image(mu_shard_copy_t *copy, uint64_t most, mu_shard_source_t read)
+{
+    uint64_t from, to;
+    mu_shard_plan_t plan = copy->plan;
+    plan.read = read ? read : plan.read;
+    while (take(copy, most, &from, &to))
+        made(copy, mu_outline_fill(&copy->outline, &plan, from, to, copy->image + from));
+    return await_makers(copy);
+}
+
+mu_status_t mu_shard_copy_rest(mu_shard_copy_t *copy)
+{
+    return make_image(copy, UINT64_MAX, NULL);
+}
+
+void mu_shard_copy_give_up(mu_shard_copy_t *copy)
+{
+    uint64_t from, to;
+    if (take(copy, UINT64_MAX, &from, &to))
+        made(copy, MU_STOPPED);
+    (void)await_makers(copy);
+}
+
+/* ---- files ---- */
 
 /* From a copy: the file's own bytes, as they lie there. */
 static mu_status_t write_copy(mu_shard_copy_t *copy, mu_block_writer_t *writer)
@@ -173,30 +242,44 @@ mu_status_t mu_shard_copy_bytes(const mu_shard_plan_t *plan, uint64_t *out)
     return MU_OK;
 }
 
-mu_status_t mu_shard_copy(const mu_shard_plan_t *plan, void *memory, uint64_t bytes, mu_shard_copy_t **out)
+mu_status_t mu_shard_copy_begin(const mu_shard_plan_t *plan, void *memory, uint64_t bytes,
+                                mu_shard_copy_t **out)
 {
     mu_shard_copy_t *copy = mu_calloc(1, sizeof *copy);
-    mu_status_t status;
-    MU_TRY_GOTO(status, mu_outline_make(plan, &copy->outline), fail);
+    pthread_mutex_init(&copy->lock, NULL);
+    pthread_cond_init(&copy->changed, NULL);
+    mu_status_t status = mu_outline_make(plan, &copy->outline);
     uint64_t size = copy->outline.shard.size;
-    if (size > bytes) {
+    if (status == MU_OK && size > bytes)
         status = mu_fail(MU_BUG, "%s: %llu bytes do not fit the %llu of its copy", copy->outline.shard.name,
                          (unsigned long long)size, (unsigned long long)bytes);
-        goto fail;
+    if (status != MU_OK) {
+        mu_shard_copy_free(copy);
+        return status;
     }
-    MU_TRY_GOTO(status, mu_outline_fill(&copy->outline, plan, 0, size, memory), fail);
-    copy->dir = mu_strdup(plan->dir);
+    copy->plan = *plan;
+    copy->plan.dir = copy->dir = mu_strdup(plan->dir);
     copy->block = block_bytes(plan->block);
     copy->image = memory;
     *out = copy;
     return MU_OK;
-fail:
-    mu_shard_copy_free(copy);
+}
+
+mu_status_t mu_shard_copy(const mu_shard_plan_t *plan, void *memory, uint64_t bytes, mu_shard_copy_t **out)
+{
+    mu_shard_copy_t *copy;
+    MU_TRY(mu_shard_copy_begin(plan, memory, bytes, &copy));
+    mu_status_t status = mu_shard_copy_rest(copy);
+    if (status == MU_OK)
+        *out = copy;
+    else
+        mu_shard_copy_free(copy);
     return status;
 }
 
 mu_status_t mu_shard_write_copy(mu_shard_copy_t *copy, mu_shard_t *out)
 {
+    MU_TRY(make_image(copy, copy->block, copy->plan.read_beside));
     MU_TRY(write_durably(copy->dir, &copy->outline, NULL, copy));
     hand_over(&copy->outline, out);
     return MU_OK;
@@ -218,6 +301,8 @@ void mu_shard_copy_free(mu_shard_copy_t *copy)
     if (!copy)
         return;
     mu_outline_release(&copy->outline);
+    pthread_cond_destroy(&copy->changed);
+    pthread_mutex_destroy(&copy->lock);
     free(copy->dir);
     free(copy);
 }

@@ -42,7 +42,8 @@ typedef struct mu_shard_plan {
     const char *run_id;
     int64_t step;
     int attempt;
-    mu_shard_source_t read;
+    mu_shard_source_t read,
+        read_beside; /* the latter is for mu_shard_write_copy()'s thread; NULL: `read` is */
     void *arg;
     size_t block;                    /* bytes of one write to the volume; 0: 4 MiB */
     const mu_shard_layout_t *layout; /* of this worker in this run; NULL: one is made each time */
@@ -70,20 +71,37 @@ void mu_shard_layout_free(mu_shard_layout_t *layout); /* NULL is nothing */
  * before the data is written), and what the source returns. */
 mu_status_t mu_shard_write(const mu_shard_plan_t *plan, mu_shard_t *out);
 
-/* The same in two halves: a copy of the values in memory, then the file from that copy, by any thread, while the
- * values go on. The bytes and the order of operations on the volume are those of mu_shard_write(). */
+/* The same in two halves: a copy of the values in memory, and the file from that copy, by another thread. The bytes and
+ * the order of operations on the volume are those of mu_shard_write(). The values are copied by both threads: the one
+ * that writes begins at the front, and the one that will change the values takes what is left when it comes to that.
+ *
+ *     mu_shard_copy_begin(&plan, memory, bytes, &copy);
+ *     other thread:  mu_shard_write_copy(copy, &shard);
+ *     this one:      mu_shard_copy_rest(copy);      before it changes a value
+ *     both are done: mu_shard_copy_free(copy);
+ */
 typedef struct mu_shard_copy mu_shard_copy_t;
 
 /* The size of the file, which does not depend on the step, and its name. Errors: as of mu_shard_copy(). */
 mu_status_t mu_shard_size(const mu_shard_plan_t *plan, uint64_t *size, char name[MU_SHARD_NAME]);
 /* The memory that a copy takes: the size in whole pages. Errors: as of mu_shard_copy(). */
 mu_status_t mu_shard_copy_bytes(const mu_shard_plan_t *plan, uint64_t *out);
-/* memory: aligned to 4096 bytes; the copy's until mu_shard_copy_free(). Errors: what the source returns, MU_BUG (it
- * does not fit `bytes`), MU_IO. */
+/* memory: aligned to 4096 bytes; the copy's until mu_shard_copy_free(). Errors: MU_BUG (it does not fit `bytes`),
+ * MU_IO. */
+mu_status_t mu_shard_copy_begin(const mu_shard_plan_t *plan, void *memory, uint64_t bytes,
+                                mu_shard_copy_t **out);
+/* Copies what nobody has copied yet, and waits for what the other thread is copying now. No value is read after it.
+ * Errors: what the source returns, also to the other thread. */
+mu_status_t mu_shard_copy_rest(mu_shard_copy_t *copy);
+/* Gives up what nobody has copied yet: mu_shard_write_copy() fails then, unless it is past that. No value is read after
+ * it. */
+void mu_shard_copy_give_up(mu_shard_copy_t *copy);
+/* Begin and rest. Errors: of both. */
 mu_status_t mu_shard_copy(const mu_shard_plan_t *plan, void *memory, uint64_t bytes, mu_shard_copy_t **out);
-/* The file, durable. Calls no libhdf5. Once for each copy. Errors: MU_IO, MU_NOMEM. */
+/* The file, durable. Calls no libhdf5. Once for each copy. Errors: MU_IO, MU_NOMEM, what the source returns, MU_STOPPED
+ * (given up). */
 mu_status_t mu_shard_write_copy(mu_shard_copy_t *copy, mu_shard_t *out);
-/* Digests a copy that no file of ours is made from: its bytes are the file's. Once for each copy. */
+/* Digests a whole copy that no file of ours is made from: its bytes are the file's. Once for each copy. */
 void mu_shard_digest_copy(mu_shard_copy_t *copy, mu_shard_t *out);
 /* Bytes handed to the volume so far, of mu_shard_write_copy() in another thread. */
 uint64_t mu_shard_copy_written(const mu_shard_copy_t *copy);

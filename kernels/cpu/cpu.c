@@ -48,6 +48,28 @@ static mu_status_t cpu_get(mu_device_t *dev, void *host, const void *from, int64
     return dev->status;
 }
 
+/* The pool's threads belong to the operations. */
+static mu_status_t cpu_get_beside(mu_device_t *dev, void *host, const void *from, int64_t bytes)
+{
+    (void)dev;
+    mu_cpu_stream(NULL, host, from, bytes);
+    return MU_OK;
+}
+
+static bool cpu_pin(mu_device_t *dev, void *host, int64_t bytes)
+{
+    (void)dev;
+    (void)host;
+    (void)bytes;
+    return true; /* nothing could be faster */
+}
+
+static void cpu_unpin(mu_device_t *dev, void *host)
+{
+    (void)dev;
+    (void)host;
+}
+
 static void cpu_zero(mu_device_t *dev, void *p, int64_t bytes)
 {
     (void)dev;
@@ -75,6 +97,9 @@ static const mu_device_ops_t cpu_ops = {
     .free = cpu_free,
     .put = cpu_put,
     .get = cpu_get,
+    .get_beside = cpu_get_beside,
+    .pin = cpu_pin,
+    .unpin = cpu_unpin,
     .copy = cpu_put,
     .zero = cpu_zero,
     .sync = cpu_sync,

@@ -67,6 +67,9 @@ void mu_cpu_stream(mu_pool_t *pool, void *to, const void *from, int64_t bytes)
     units_t u = {(char *)to + head, (const char *)from + head};
     int64_t done = head + units * UNIT;
     memcpy(to, from, (size_t)head);
-    mu_pool_run(pool, units, GRAIN, copy_units, &u);
+    if (pool)
+        mu_pool_run(pool, units, GRAIN, copy_units, &u);
+    else
+        copy_units(&u, 0, 0, units);
     memcpy((char *)to + done, (const char *)from + done, (size_t)(bytes - done));
 }

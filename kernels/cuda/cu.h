@@ -71,10 +71,10 @@ typedef struct mu_cuda_cudnn mu_cuda_cudnn_t; /* attention_cudnn.cu: library, ha
 typedef struct mu_cuda_state {
     int index, capability; /* 90 for 9.0 */
     int processors;
-    int shared_limit;     /* bytes of shared memory that a block may ask for */
-    int shared_processor; /* that a multiprocessor has for its blocks */
-    cudaStream_t stream;
-    char *slots; /* pinned, [MU_CUDA_SLOTS][MU_CUDA_SLOT_BYTES] */
+    int shared_limit;            /* bytes of shared memory that a block may ask for */
+    int shared_processor;        /* that a multiprocessor has for its blocks */
+    cudaStream_t stream, beside; /* the operations'; get_beside's */
+    char *slots;                 /* pinned, [MU_CUDA_SLOTS][MU_CUDA_SLOT_BYTES] */
     cudaEvent_t slot_free[MU_CUDA_SLOTS];
     int slot;
     void *scratch;

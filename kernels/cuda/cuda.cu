@@ -135,6 +135,30 @@ static mu_status_t get(mu_device_t *dev, void *host, const void *from, int64_t b
     return sync(dev);
 }
 
+/* Another thread's: the device's status is not touched. */
+static mu_status_t get_beside(mu_device_t *dev, void *host, const void *from, int64_t bytes)
+{
+    const char *doing = "copying from the GPU beside the steps";
+    cudaStream_t stream = mu_cuda(dev)->beside;
+    TRY_CUDA(cudaSetDevice(mu_cuda(dev)->index), "choosing the GPU");
+    TRY_CUDA(cudaMemcpyAsync(host, from, (size_t)bytes, cudaMemcpyDeviceToHost, stream), doing);
+    return mu_cuda_status(cudaStreamSynchronize(stream), doing);
+}
+
+static bool pin(mu_device_t *dev, void *host, int64_t bytes)
+{
+    (void)dev;
+    if (cudaHostRegister(host, (size_t)bytes, cudaHostRegisterDefault) == cudaSuccess)
+        return true;
+    (void)cudaGetLastError(); /* an answer, which CUDA keeps like an error */
+    return false;
+}
+
+static void unpin(mu_device_t *dev, void *host)
+{
+    enqueued(dev, cudaHostUnregister(host), "giving pinned memory back");
+}
+
 static void copy(mu_device_t *dev, void *to, const void *from, int64_t bytes)
 {
     enqueued(dev, cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToDevice, mu_stream(dev)),
@@ -254,6 +278,8 @@ static void close(mu_device_t *dev)
             (void)cudaEventDestroy(cuda->slot_free[i]);
     if (cuda->slots)
         (void)cudaFreeHost(cuda->slots);
+    if (cuda->beside)
+        (void)cudaStreamDestroy(cuda->beside);
     if (cuda->stream)
         (void)cudaStreamDestroy(cuda->stream);
     free(cuda);
@@ -269,6 +295,9 @@ static const mu_device_ops_t *table(void)
     ops.free = device_free;
     ops.put = put;
     ops.get = get;
+    ops.get_beside = get_beside;
+    ops.pin = pin;
+    ops.unpin = unpin;
     ops.copy = copy;
     ops.zero = zero;
     ops.sync = sync;
@@ -304,6 +333,7 @@ static mu_status_t make(mu_device_t *dev)
     MU_TRY(look_at_gpu(cuda));
     TRY_CUDA(cudaSetDevice(cuda->index), "choosing the GPU");
     TRY_CUDA(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking), "making a stream");
+    TRY_CUDA(cudaStreamCreateWithFlags(&cuda->beside, cudaStreamNonBlocking), "making a stream");
     TRY_CUDA(cudaMallocHost((void **)&cuda->slots, (size_t)MU_CUDA_SLOTS * MU_CUDA_SLOT_BYTES),
              "allocating pinned memory");
     for (int i = 0; i < MU_CUDA_SLOTS; i++)

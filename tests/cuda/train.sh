@@ -49,8 +49,11 @@ same_losses "$scratch/tuned-cpu.losses" "$scratch/tuned.losses" 1e-4 || fail "ad
 train half 4 2 zero_optimization.stage=1 precision=bfloat16
 grep -qE 'numbers .*bf16' "$scratch/half.out" || { cat "$scratch/half.out" >&2; fail "not in bf16"; }
 same_losses "$scratch/cpu.losses" "$scratch/half.losses" 1e-2 || fail "bf16 on GPUs is not near fp32 on the CPU"
-train after 4 2 zero_optimization.stage=1 muster.overlap=false
+train after 4 2 zero_optimization.stage=1 muster.overlap=false muster.async_checkpoint=on
 cmp "$scratch/both.losses" "$scratch/after.losses" || fail "overlap changes the bits"
+slices() { grep -hoE '^\[[0-9,]+,"[0-9a-f]{32}"\]' "$scratch/$1/checkpoints/step-00000003/manifest.json" | sort; }
+grep -q 'checkpoint step 3 saved: .*beside the steps' "$scratch/after.out" || { cat "$scratch/after.out" >&2; fail "not beside the steps"; }
+diff <(slices both) <(slices after) || fail "a checkpoint written beside the steps has other bytes"
 
 # an NCCL without an order of launches: sums of two groups are never in flight at once, which the stand-in checks
 if grep -q 'layout .*Stand-in' "$scratch/card.out"; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checkpoints beside the steps on a volume that is slow: no step waits, one that is due meanwhile is skipped and
-# reported, the values are those of a run that saves in the foreground. A stop waits for both. A worker killed between
+# reported, the values are those of a run that saves in the foreground, also where the step that follows is faster than
+# the copy. A stop waits for both. A worker killed between
 # copy and commit: the checkpoint before stands, and the next start goes on from it, bit for bit.
 . "$(dirname "$0")/../e2e/lib.sh"
 : "${MUSTER_FAULTFS:?the library of faultfs.c}"
@@ -14,7 +15,11 @@ train() {
     LD_PRELOAD=$MUSTER_FAULTFS FAULT_DIR=$run/checkpoints FAULT_MODE=$([ "$ms" = 0 ] || echo slow) FAULT_AT=$ms \
         bash "$MUSTER_SOURCE/tests/mpi/run" 3 "$MUSTER_BIN/muster-worker" "$scratch/model.yml" save="$run" "$@" >>"$run.out" 2>&1
 }
-slices() { grep -hoE '^\[[0-9,]+,"[0-9a-f]{32}"\]' "$1/checkpoints/$(cat "$1/checkpoints/latest")/manifest.json" | sort; }
+slices() { # slices RUN [STEP]: of that checkpoint, or the newest
+    local name
+    name=$([ -n "${2:-}" ] && printf 'step-%08d' "$2" || cat "$1/checkpoints/latest")
+    grep -hoE '^\[[0-9,]+,"[0-9a-f]{32}"\]' "$1/checkpoints/$name/manifest.json" | sort
+}
 last_step() { sed -nE 's/^\{"step": ([0-9]+),.*/\1/p' "$1/metrics.jsonl" | tail -n 1; }
 newest() { sed -E 's/^step-0*//' "$1/checkpoints/latest"; }
 saving() { compgen -G "$1/checkpoints/step-$(printf %08d "$2").tmp-*" >/dev/null; }
@@ -36,6 +41,7 @@ expect_exit 0 train "$run" $delay muster.async_checkpoint=on
 losses "$run" >"$run.losses"
 diff "$scratch/off.losses" "$run.losses" || fail "other losses than in the foreground"
 diff <(slices "$scratch/off") <(slices "$run") || fail "other bytes than in the foreground"
+diff <(slices "$scratch/off" 2) <(slices "$run" 2) || fail "step 2: other bytes than in the foreground"
 [ "$(newest "$run")" = 12 ] || fail "the last step is not saved"
 grep -q 'checkpoint step 2 saved: .*beside the steps' "$run.out" || { cat "$run.out"; fail "nothing was written beside the steps"; }
 grep -q 'no checkpoint of step 4: that of step 2 has been written' "$run.out" || { cat "$run.out"; fail "no word of the one skipped"; }
@@ -51,13 +57,18 @@ await $pid saving "$run" 2
 await $pid line "$run" 3
 # the threads that write step back behind those that compute
 own=$(nice)
-for p in $(ours); do
-    if [ "$(cat "/proc/$p/comm")" = muster-worker ] && grep -qzE '^OMPI_COMM_WORLD_RANK=[12]$' "/proc/$p/environ"; then
-        back=$(cat "/proc/$p"/task/*/stat 2>/dev/null | sed 's/.*) //' | awk -v n=$((own + 13 > 19 ? 19 : own + 13)) '$17 == n' | wc -l)
-        echo "$back" >>"$run.back"
-    fi
-done
-[ "$(sort -n "$run.back" | tail -n 1)" = 2 ] || fail "threads of each process that step back: $(cat "$run.back")"
+stepped_back() { # of both workers: two threads each
+    local p back workers=0
+    for p in $(ours); do
+        if [ "$(cat "/proc/$p/comm")" = muster-worker ] && grep -qzE '^OMPI_COMM_WORLD_RANK=[12]$' "/proc/$p/environ"; then
+            back=$(cat "/proc/$p"/task/*/stat 2>/dev/null | sed 's/.*) //' | awk -v n=$((own + 13 > 19 ? 19 : own + 13)) '$17 == n' | wc -l)
+            [ "$back" = 2 ] || return 1
+            workers=$((workers + 1))
+        fi
+    done
+    [ $workers = 2 ]
+}
+await $pid stepped_back
 : >"$run/stop"
 got=0
 wait $pid || got=$?

@@ -6,7 +6,8 @@
  *     eio     it fails with EIO and does nothing
  *     enospc  it fails with ENOSPC, and so does every later write and open for writing
  *     short   half of the bytes are written, without an error; other operations are left alone
- *     slow    each write to a shard takes `at` milliseconds longer
+ *     slow    each write to a shard takes `at` milliseconds longer, and a thread that gives way to others does so after
+ *             LATE_MS
  * Linked into a program it is armed by faultfs_arm(). Loaded with LD_PRELOAD it is by its environment: FAULT_DIR,
  * FAULT_MODE, FAULT_AT.
  * A trace gets one line an operation: name, path, second path. A record gets one entry for each operation that was
@@ -25,10 +26,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+enum { LATE_MS = 300 };
 
 enum mode { NONE, KILL, TEAR, EIO_ONCE, ENOSPC_ON, SHORT, SLOW };
 
@@ -341,4 +345,12 @@ int unlinkat(int dir, const char *name, int flags)
 int unlink(const char *name)
 {
     return unlinkat(AT_FDCWD, name, 0);
+}
+
+/* The thread that copies and writes a checkpoint begins late: the step that follows has to copy all of the state. */
+int setpriority(__priority_which_t which, id_t who, int value)
+{
+    if (fault.mode == SLOW)
+        usleep(LATE_MS * 1000);
+    return (int)syscall(SYS_setpriority, which, who, value);
 }

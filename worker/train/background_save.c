@@ -54,8 +54,8 @@ static mu_status_t get_memory(uint64_t bytes, void **out)
     return MU_OK;
 }
 
-mu_status_t mu_background_save_reserve(const mu_run_t *run, const mu_shard_plan_t *plan, int neighbours,
-                                       mu_background_save_t *save)
+mu_status_t mu_background_save_reserve(const mu_run_t *run, mu_device_t *device, const mu_shard_plan_t *plan,
+                                       int neighbours, mu_background_save_t *save)
 {
     uint64_t bytes;
     bool wanted;
@@ -70,6 +70,11 @@ mu_status_t mu_background_save_reserve(const mu_run_t *run, const mu_shard_plan_
         return MU_OK;
     MU_TRY(get_memory(bytes, &save->memory));
     save->bytes = bytes;
+    save->device = device;
+    save->pinned = device->ops->pin(device, save->memory, (int64_t)bytes);
+    if (!save->pinned)
+        mu_warn(
+            "the memory for copies of the state cannot be pinned (ulimit -l?): checkpoints copy more slowly");
     return MU_OK;
 }
 
@@ -87,7 +92,7 @@ static void *write_copy(void *arg)
 mu_status_t mu_background_save_begin(mu_background_save_t *save, const mu_shard_plan_t *plan)
 {
     save->began_ns = mu_now_ns();
-    MU_TRY(mu_shard_copy(plan, save->memory, save->bytes, &save->copy));
+    MU_TRY(mu_shard_copy_begin(plan, save->memory, save->bytes, &save->copy));
     atomic_store(&save->done, false);
     int rc = pthread_create(&save->thread, NULL, write_copy, save);
     if (rc != 0) {
@@ -96,6 +101,18 @@ mu_status_t mu_background_save_begin(mu_background_save_t *save, const mu_shard_
     }
     save->active = true;
     return MU_OK;
+}
+
+void mu_background_save_hold(mu_background_save_t *save)
+{
+    if (save->active)
+        (void)mu_shard_copy_rest(save->copy); /* the thread learns of a failure too */
+}
+
+void mu_background_save_give_up(mu_background_save_t *save)
+{
+    if (save->active)
+        mu_shard_copy_give_up(save->copy);
 }
 
 bool mu_background_save_done(const mu_background_save_t *save)
@@ -120,7 +137,10 @@ mu_status_t mu_background_save_take(mu_background_save_t *save, mu_shard_t *out)
 
 void mu_background_save_release(mu_background_save_t *save)
 {
+    if (save->pinned)
+        save->device->ops->unpin(save->device, save->memory);
     if (save->memory)
         munmap(save->memory, save->bytes);
     save->memory = NULL;
+    save->pinned = false;
 }

@@ -1,9 +1,11 @@
 /*
- * A worker's part of a checkpoint, written beside the steps: the state is copied into memory that was reserved once,
- * and a thread makes the file from the copy.
+ * A worker's part of a checkpoint, written beside the steps: a thread copies the state into memory that was reserved
+ * once, and makes the file from the copy. The step that comes to change the state first copies what is left of it.
  *
- *     mu_background_save_reserve(run, &plan, neighbours, &save);   before the first step
- *     mu_background_save_begin(&save, &plan);              the step waits for the copy alone
+ *     mu_background_save_reserve(run, device, &plan, neighbours, &save);   before the first step
+ *     mu_background_save_begin(&save, &plan);
+ *     ... what reads the state ...
+ *     mu_background_save_hold(&save);                      before anything changes it
  *     ... steps; between them, if (mu_background_save_done(&save)) ...
  *     status = mu_background_save_take(&save, &shard);     waits for the thread
  *     mu_background_save_release(&save);
@@ -25,8 +27,10 @@
 #define MU_BACKGROUND_LEAST ((int64_t)64 << 20)
 
 typedef struct mu_background_save {
-    void *memory; /* NULL: none is reserved */
+    mu_device_t *device; /* of the state */
+    void *memory;        /* NULL: none is reserved */
     uint64_t bytes;
+    bool pinned;
     bool active;
     int64_t began_ns;
     mu_shard_copy_t *copy;
@@ -42,10 +46,15 @@ typedef struct mu_background_save {
  * MU_BACKGROUND_LEAST bytes and the host has twice as much available as its `neighbours` workers would take. on:
  * always. Nothing is reserved twice. `plan` is any of this worker's. Errors: MU_CONFIG (on, and the memory is not
  * there), MU_NOMEM, MU_IO. */
-mu_status_t mu_background_save_reserve(const mu_run_t *run, const mu_shard_plan_t *plan, int neighbours,
-                                       mu_background_save_t *save);
-/* Copies, and starts to write. Errors: the source's, MU_NOMEM. */
+mu_status_t mu_background_save_reserve(const mu_run_t *run, mu_device_t *device, const mu_shard_plan_t *plan,
+                                       int neighbours, mu_background_save_t *save);
+/* Starts to copy and to write. Nothing changes the state before mu_background_save_hold() has returned. Errors:
+ * MU_NOMEM, MU_BUG. */
 mu_status_t mu_background_save_begin(mu_background_save_t *save, const mu_shard_plan_t *plan);
+/* The state is copied: it may change. If it could not be copied, the save fails. */
+void mu_background_save_hold(mu_background_save_t *save);
+/* The state is about to go: what is not copied is given up. */
+void mu_background_save_give_up(mu_background_save_t *save);
 bool mu_background_save_done(const mu_background_save_t *save); /* false when none is active */
 /* Bytes handed to the volume so far. */
 uint64_t mu_background_save_written(const mu_background_save_t *save);

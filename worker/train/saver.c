@@ -12,6 +12,13 @@ static mu_status_t read_state(void *arg, const mu_slice_t *slice, int64_t first,
     return mu_state_read(s->net, slice, first, n, out);
 }
 
+/* The same by the thread that writes. What it does is no sign of life of the one that trains. */
+static mu_status_t read_state_beside(void *arg, const mu_slice_t *slice, int64_t first, int64_t n, float *out)
+{
+    mu_saver_t *s = arg;
+    return mu_state_read_beside(s->net, slice, first, n, out);
+}
+
 mu_shard_plan_t mu_saver_plan(mu_saver_t *s, const char *dir, int64_t step)
 {
     const mu_layout_t *layout = &s->run->groups->layout;
@@ -26,6 +33,7 @@ mu_shard_plan_t mu_saver_plan(mu_saver_t *s, const char *dir, int64_t step)
                              .step = step,
                              .attempt = s->setup->attempt,
                              .read = read_state,
+                             .read_beside = read_state_beside,
                              .arg = s,
                              .layout = s->layout};
 }
@@ -47,7 +55,7 @@ mu_status_t mu_saver_reserve(mu_saver_t *s, bool layout)
         MU_TRY(lay_out(s));
     mu_shard_plan_t plan = mu_saver_plan(s, s->checkpoints, 0);
     MU_TRY(mu_device_context_neighbours(s->run, NULL, &near));
-    return mu_background_save_reserve(s->run, &plan, near.count, &s->background);
+    return mu_background_save_reserve(s->run, mu_net_device(s->net), &plan, near.count, &s->background);
 }
 
 static mu_status_t send_saved(mu_saver_t *s, int64_t step, mu_status_t status, mu_shard_t *shard,
@@ -91,6 +99,18 @@ mu_status_t mu_saver_save(mu_saver_t *s, const mu_train_command_t *command)
         status = send_saved(s, command->step, status, &shard, (double)(mu_now_ns() - began) * 1e-9);
     free(dir);
     return status;
+}
+
+void mu_saver_hold(mu_saver_t *s)
+{
+    int64_t began = mu_now_ns();
+    mu_background_save_hold(&s->background);
+    s->copying_ns += mu_now_ns() - began;
+}
+
+void mu_saver_give_up(mu_saver_t *s)
+{
+    mu_background_save_give_up(&s->background);
 }
 
 mu_status_t mu_saver_look(mu_saver_t *s)

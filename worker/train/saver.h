@@ -27,9 +27,13 @@ mu_shard_plan_t mu_saver_plan(mu_saver_t *saver, const char *dir, int64_t step);
  * for copies where the latter does. All workers call it. Errors: MU_CONFIG, MU_NOMEM, MU_IO, MU_NETWORK. */
 mu_status_t mu_saver_reserve(mu_saver_t *saver, bool layout);
 /* Writes this worker's shard as `command` says and tells the controller, also of a failure: it decides what follows.
- * In the background the shard is copied on return, and nothing is said yet. Nothing is under way in the net. Errors:
- * MU_NETWORK. */
+ * In the background nothing is said yet, and the state must stay as it is until mu_saver_hold(). Nothing is under way
+ * in the net. Errors: MU_NETWORK. */
 mu_status_t mu_saver_save(mu_saver_t *saver, const mu_train_command_t *command);
+/* The caller is about to change the state: what is not copied yet is copied first. */
+void mu_saver_hold(mu_saver_t *saver);
+/* The caller is about to free the net, after an error. */
+void mu_saver_give_up(mu_saver_t *saver);
 /* Tells the controller of what was written in the background, if it is written. Errors: MU_NETWORK. */
 mu_status_t mu_saver_look(mu_saver_t *saver);
 /* Waits for it, as a save in the foreground does: each piece that is written shows progress, and a volume that takes

@@ -160,18 +160,27 @@ mu_status_t mu_state_load_resized(mu_net_t *net, const mu_checkpoint_t *checkpoi
     return status;
 }
 
-mu_status_t mu_state_read(void *arg, const mu_slice_t *slice, int64_t first, int64_t n, float *out)
+static const float *values_at(mu_net_t *net, const mu_slice_t *slice, int64_t first)
 {
-    mu_net_t *net = arg;
-    mu_device_t *device = mu_net_device(net);
     const mu_net_param_t *param = mu_net_param(net, mu_model_saved_first(mu_net_model(net)) + slice->tensor);
     /* whole rows of the local slice: one run of memory, within what is owned (common/checkpoint/slices.h) */
     int64_t rows,
         local = (slice->offset[0] - mu_net_tensor_row(net, param, 0, &rows)) * param->count[1] + first;
     int64_t at = local - param->own;
-    const float *from = slice->state == MU_STATE_EXP_AVG      ? param->m + at
-                        : slice->state == MU_STATE_EXP_AVG_SQ ? param->v + at
-                        : param->master                       ? param->master + at
-                                                              : (const float *)param->weight.data + local;
-    return device->ops->get(device, out, from, n * (int64_t)sizeof(float));
+    return slice->state == MU_STATE_EXP_AVG      ? param->m + at
+           : slice->state == MU_STATE_EXP_AVG_SQ ? param->v + at
+           : param->master                       ? param->master + at
+                                                 : (const float *)param->weight.data + local;
+}
+
+mu_status_t mu_state_read(void *net, const mu_slice_t *slice, int64_t first, int64_t n, float *out)
+{
+    mu_device_t *device = mu_net_device(net);
+    return device->ops->get(device, out, values_at(net, slice, first), n * (int64_t)sizeof(float));
+}
+
+mu_status_t mu_state_read_beside(void *net, const mu_slice_t *slice, int64_t first, int64_t n, float *out)
+{
+    mu_device_t *device = mu_net_device(net);
+    return device->ops->get_beside(device, out, values_at(net, slice, first), n * (int64_t)sizeof(float));
 }

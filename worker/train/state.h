@@ -25,5 +25,7 @@ mu_status_t mu_state_load_resized(mu_net_t *net, const mu_checkpoint_t *checkpoi
 
 /* A mu_shard_source_t whose `arg` is the net. */
 mu_status_t mu_state_read(void *net, const mu_slice_t *slice, int64_t first, int64_t n, float *out);
+/* The same for a thread beside the one that uses the net, which does not change the state meanwhile. */
+mu_status_t mu_state_read_beside(void *net, const mu_slice_t *slice, int64_t first, int64_t n, float *out);
 
 #endif

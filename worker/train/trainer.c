@@ -136,6 +136,7 @@ static mu_status_t update(trainer_t *t, mu_report_t *r)
     if (whole) {
         mu_optimizer_t adam = {r->lr, c->beta1, c->beta2, c->eps, c->weight_decay, c->gradient_clipping,
                                factor};
+        mu_saver_hold(&t->saver);
         MU_TRY(mu_replicas_update(&t->replicas, &adam, r->grad_norm, ++t->optimizer_step));
     }
     r->optimizer_step = t->optimizer_step;
@@ -439,10 +440,11 @@ mu_status_t mu_trainer_run(mu_run_t *run)
 out:
     if (status != MU_OK)
         mu_device_context_abandon(&t.context);
+    mu_saver_give_up(&t.saver);
+    mu_saver_release(&t.saver);
     mu_replicas_release(&t.replicas);
     mu_net_free(t.net);
     mu_device_context_free(&t.context);
-    mu_saver_release(&t.saver);
     mu_peer_copy_release(&t.peers);
     free(t.tokens);
     return status;

@@ -271,6 +271,26 @@ extern "C" cudaError_t cudaFreeHost(void *p)
     return cudaSuccess;
 }
 
+extern "C" cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned int flags)
+{
+    (void)flags;
+    mu_stand_in_check_host("cudaHostRegister", p);
+    if (mu_stand_in_shall_fail("cudaHostRegister"))
+        return mu_stand_in_error(cudaErrorMemoryAllocation);
+    std::lock_guard<std::mutex> guard(m().lock);
+    if (!m().pinned.emplace(p, bytes).second)
+        mu_stand_in_fail("cudaHostRegister: %p is pinned memory already", p);
+    return cudaSuccess;
+}
+
+extern "C" cudaError_t cudaHostUnregister(void *p)
+{
+    std::lock_guard<std::mutex> guard(m().lock);
+    if (m().pinned.erase(p) == 0)
+        mu_stand_in_fail("cudaHostUnregister: %p is no pinned memory", p);
+    return cudaSuccess;
+}
+
 extern "C" cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void *p)
 {
     int device = mu_stand_in_device_of(p);

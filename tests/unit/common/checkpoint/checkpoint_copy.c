@@ -91,6 +91,92 @@ static void every_way_gives_the_same_bytes(void **state)
     free(dir);
 }
 
+/* The writer copies from the front. The one that comes to change the values takes the rest, sooner or later. */
+static void two_threads_make_one_copy(void **state)
+{
+    (void)state;
+    char *dir = scratch_dir();
+    save_t save = {.dir = dir, .model = wide_model(), .tp = 1, .dp = 2, .step = 3};
+    mu_buf_t want = MU_BUF_INIT;
+    mu_shard_t first;
+    copied_t c;
+    int64_t salt = 5;
+    uint64_t bytes;
+    mu_shard_plan_t plan = save_plan(&save, dir, 1, &salt);
+    assert_int_equal(mu_shard_write(&plan, &first), MU_OK);
+    read_whole(dir, &want);
+    plan.block = 4096;
+    assert_int_equal(mu_shard_copy_bytes(&plan, &bytes), MU_OK);
+    c.memory = aligned_alloc(4096, bytes);
+    for (int i = 0; i < 12; i++) {
+        memset(c.memory, 0xff, bytes);
+        assert_int_equal(mu_shard_copy_begin(&plan, c.memory, bytes, &c.copy), MU_OK);
+        assert_int_equal(pthread_create(&c.thread, NULL, write_copied, &c), 0);
+        usleep((useconds_t)(i * i * 50));
+        assert_int_equal(mu_shard_copy_rest(c.copy), MU_OK);
+        salt = 6; /* training goes on */
+        pthread_join(c.thread, NULL);
+        salt = 5;
+        assert_int_equal(c.status, MU_OK);
+        same_file(dir, &first, &want, &c.shard);
+        mu_shard_release(&c.shard);
+        mu_shard_copy_free(c.copy);
+    }
+    free(c.memory);
+    mu_shard_release(&first);
+    mu_buf_release(&want);
+    mu_remove_tree(dir);
+    free(dir);
+}
+
+static mu_status_t source_fails(void *arg, const mu_slice_t *slice, int64_t first, int64_t n, float *out)
+{
+    (void)arg;
+    (void)first;
+    (void)n;
+    (void)out;
+    return slice->tensor == 0 ? MU_OK : MU_GPU;
+}
+
+static void a_copy_that_is_not_whole_makes_no_file(void **state)
+{
+    (void)state;
+    char *dir = scratch_dir(), *path = mu_path_join(dir, "shard-tp00-dp00.h5");
+    save_t save = {.dir = dir, .model = wide_model(), .tp = 1, .dp = 1, .step = 3};
+    mu_shard_copy_t *copy;
+    mu_shard_t shard;
+    int64_t salt = 5;
+    uint64_t bytes;
+    mu_shard_plan_t plan = save_plan(&save, dir, 0, &salt), broken = plan;
+    assert_int_equal(mu_shard_copy_bytes(&plan, &bytes), MU_OK);
+    void *memory = aligned_alloc(4096, bytes);
+
+    assert_int_equal(mu_shard_copy_begin(&plan, memory, bytes, &copy), MU_OK);
+    mu_shard_copy_give_up(copy);
+    assert_int_equal(mu_shard_write_copy(copy, &shard), MU_STOPPED);
+    mu_shard_copy_free(copy);
+
+    broken.block = 4096;
+    broken.read = source_fails;
+    assert_int_equal(mu_shard_copy_begin(&broken, memory, bytes, &copy), MU_OK);
+    assert_int_equal(mu_shard_copy_rest(copy), MU_GPU);
+    assert_int_equal(mu_shard_write_copy(copy, &shard), MU_GPU);
+    mu_shard_copy_free(copy);
+
+    broken.read = plan.read;
+    broken.read_beside = source_fails;
+    assert_int_equal(mu_shard_copy_begin(&broken, memory, bytes, &copy), MU_OK);
+    assert_int_equal(mu_shard_write_copy(copy, &shard), MU_GPU);
+    assert_int_equal(mu_shard_copy_rest(copy), MU_GPU);
+    mu_shard_copy_free(copy);
+
+    assert_false(mu_is_file(path));
+    free(memory);
+    free(path);
+    mu_remove_tree(dir);
+    free(dir);
+}
+
 /* A second has begun a moment ago: HDF5's times are seconds. */
 static time_t next_second(void)
 {
@@ -196,6 +282,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_gives_the_same_bytes),
+        cmocka_unit_test(two_threads_make_one_copy),
+        cmocka_unit_test(a_copy_that_is_not_whole_makes_no_file),
         cmocka_unit_test(one_layout_does_for_every_step),
         cmocka_unit_test(the_memory_of_a_copy_does_not_depend_on_the_step),
         cmocka_unit_test(a_copy_whose_volume_fails_leaves_no_file),

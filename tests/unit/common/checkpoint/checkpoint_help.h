@@ -166,12 +166,14 @@ static inline mu_status_t save_copies(const save_t *save, const char *tmp, mu_sh
         status = mu_shard_copy_bytes(&plan, &bytes);
         c[w].memory = aligned_alloc(4096, bytes);
         if (status == MU_OK)
-            status = mu_shard_copy(&plan, c[w].memory, bytes, &c[w].copy);
+            status = mu_shard_copy_begin(&plan, c[w].memory, bytes, &c[w].copy);
     }
-    salt = ~salt; /* training goes on */
     for (int w = 0; status == MU_OK && w < workers; w++)
         if (pthread_create(&c[w].thread, NULL, write_copied, &c[w]) != 0)
             abort();
+    for (int w = 0; status == MU_OK && w < workers; w++)
+        (void)mu_shard_copy_rest(c[w].copy);
+    salt = ~salt; /* training goes on */
     for (int w = 0; status == MU_OK && w < workers; w++)
         pthread_join(c[w].thread, NULL);
     for (int w = 0; w < workers; w++) {
