@@ -124,7 +124,8 @@ def loops(text):
         following = {}
         for i, (guard, op, operands) in enumerate(code):
             target = re.search(r"`\((\.L_\w+)\)", operands)
-            jumps = op.startswith(("BRA", "JMP")) and target and target.group(1) in label
+            # a call of a place in the same function leaves a loop
+            jumps = op.startswith(("BRA", "JMP", "CALL.REL.NOINC")) and target and target.group(1) in label
             ends = op.startswith(("EXIT", "RET", "BRX", "JMX")) or jumps
             always = not guard and not re.search(r"^!?U?P\d", operands) and ".DIV" not in op
             following[i] = [] if ends and always else [i + 1] if i + 1 < len(code) else []
