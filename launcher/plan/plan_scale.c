@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-enum { SEED = 1234, STEPS = 20000, SEGMENTS = 100000 };
+enum { SEED = 1234, STEPS = 20000, SEGMENTS = 100000, FAILURES = 4 * SEGMENTS };
 
 /* Within 0 .. 1, neither of them. */
 static double uniform(mu_mt19937_t *rng)
@@ -44,7 +44,8 @@ double mu_scale_mtbf(const mu_scale_figures_t *f, int64_t gpus)
     return f->failures > 0 ? 86400 / (f->failures * (double)gpus) : INFINITY;
 }
 
-/* Event by event: each segment is steps and the checkpoint after them, unless a failure comes first. */
+/* Event by event: each segment is steps and the checkpoint after them, unless a failure comes first. Where restarts
+ * hardly ever come through, so many failures are enough to see it. */
 double mu_scale_goodput(const mu_scale_figures_t *f, int64_t gpus, double interval)
 {
     mu_mt19937_t rng;
@@ -53,13 +54,14 @@ double mu_scale_goodput(const mu_scale_figures_t *f, int64_t gpus, double interv
         return interval / (interval + f->checkpoint);
     mu_mt19937_seed(&rng, SEED);
     double failure = -mtbf * log(uniform(&rng));
-    for (int i = 0; i < SEGMENTS; i++) {
+    for (int i = 0, failures = 0; i < SEGMENTS && failures < FAILURES; i++) {
         if (now + interval + f->checkpoint <= failure) {
             now += interval + f->checkpoint;
             kept += interval;
             continue;
         }
-        for (bool running = false; !running;) { /* until a restart comes through */
+        bool running = false; /* a restart came through */
+        for (; !running && failures < FAILURES; failures++) {
             now = failure;
             failure = now - mtbf * log(uniform(&rng));
             running = now + f->restart <= failure;
