@@ -3,6 +3,13 @@
 #include "common/checkpoint/hdf5.h"
 #include "common/log.h"
 
+/* The library's cleanup at exit crashes on a file that could not be closed for want of room. All are closed here. To be
+ * said before its first call. */
+__attribute__((constructor)) static void no_cleanup_at_exit(void)
+{
+    H5dont_atexit();
+}
+
 /* libhdf5 prints its error stack on stderr unless that is switched off; the setting is global, so it is put back.
  */
 typedef struct mu_quiet {

@@ -41,15 +41,16 @@ static void stop_reason(mu_launch_t *r)
                  (long long)r->state.step, (long long)r->state.last_checkpoint);
 }
 
-/* Why it ended, for run.json and the verdict. What another start would only repeat is reported with its own words,
- * since the next one tells nothing else. */
+/* Why it ended, for the last line, run.json and the verdict. What another start would only repeat, and what storage
+ * said, is reported with its own words. */
 static void set_reason(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o, const char *newest)
 {
     if (status == MU_STOPPED) {
         stop_reason(r);
         return;
     }
-    bool last = mu_status_is_final(status);
+    bool last =
+        mu_status_is_final(status) || status == MU_IO || status == MU_BUG; /* the rank's own words count */
     const char *words = !*o->who ? newest : o->last_line;
     if (*o->who)
         snprintf(r->state.reason, sizeof r->state.reason, "%s %s%s%s", o->who, o->what,
@@ -113,7 +114,7 @@ void mu_launch_finish(mu_launch_t *r, mu_status_t status, const mu_outcome_t *o)
     else if (status == MU_STOPPED)
         mu_info("stopped before a first checkpoint; run again to begin anew (exit 75)");
     else if (*o->who)
-        mu_error("%s %s: exit %d (%s)", o->who, o->what, mu_status_exit(status), mu_status_text(status));
+        mu_error("%s: exit %d (%s)", r->state.reason, mu_status_exit(status), mu_status_text(status));
     else if (account && *newest) /* it was said, and scrolled away by the account */
         mu_error("%s: exit %d (%s)", newest, mu_status_exit(status), mu_status_text(status));
 }

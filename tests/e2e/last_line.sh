@@ -32,6 +32,26 @@ ends 66 "$scratch/loop: .*symbolic links" muster import "$scratch/loop" --output
 (ulimit -f 100; ends 74 'model.safetensors: .*File too large' muster export "$run" --output "$scratch/exported")
 for left in "$scratch"/cut* "$scratch"/exported*; do [ ! -e "$left" ] || fail "left: $left"; done
 
+# A rank that ends for good: its own words are in the last line.
+cp -a "$scratch/data" "$scratch/hurt"
+dd if=/dev/zero of="$scratch/hurt/train-00000.h5" bs=1 seek=9000 count=64 conv=notrunc status=none
+ends 65 'rank 0 .*hurt/train-00000.h5.* exit 65' muster run "$scratch/model.yml" --workers 1 --run-dir "$scratch/hurts" data_path="$scratch/hurt"
+
+# Two imports into one directory: the second one says so. One that fails leaves the place as it was.
+muster export "$run" --output "$scratch/hf" 2>"$scratch/err" || fail "$(last)"
+mkdir "$scratch/imports"
+ends 73 "$scratch/imports: another muster import" flock "$scratch/imports" muster import "$scratch/hf" --output "$scratch/imports"
+(ulimit -f 100; ends 74 'shard' muster import "$scratch/hf" --output "$scratch/none")
+[ ! -e "$scratch/none" ] || fail "a failed import leaves $(ls -A "$scratch/none")"
+
+# A terminal that closes ends a server as SIGTERM does, with nothing left in TMPDIR.
+muster serve "$run" --listen 127.0.0.1:0 >"$scratch/out" 2>"$scratch/err" &
+server=$!
+for _ in $(seq 200); do grep -qE '127\.0\.0\.1:[1-9]' "$scratch/err" "$scratch/out" && break; sleep 0.05; done
+kill -HUP $server
+expect_exit 0 wait $server
+! ls -d "$TMPDIR"/muster-serve-* 2>/dev/null || fail "a folder is left"
+
 # Results that do not reach standard output.
 for words in "--help" "--version" "config $scratch/model.yml" "plan $scratch/model.yml" "status $run" "inspect $run" "man run" "completion zsh" \
     "tokenizer encode --tokenizer $scratch/data.json --input $scratch/data.txt" "eval $run --data $scratch/data" \

@@ -125,7 +125,9 @@ static mu_status_t take_part(mu_run_t *run, mu_config_t *config)
         status = record_end(run, status);
     bool orderly = groups.controller ? status == MU_OK || run->orderly : status == MU_OK;
     if (!orderly) {
-        mu_error("rank %d ends the run: %s", rank, mu_status_text(status));
+        char newest[512]; /* the last line is what the launcher's end quotes */
+        mu_log_newest_error(newest, sizeof newest);
+        mu_error("rank %d ends the run: %s", rank, *newest ? newest : mu_status_text(status));
         MPI_Abort(MPI_COMM_WORLD, mu_status_exit(status));
     }
     MU_TRY(mu_yielding_barrier(groups.control, "waiting for all ranks to end"));

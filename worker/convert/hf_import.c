@@ -10,7 +10,10 @@
 #include "worker/convert/import_record.h"
 #include "worker/model/resize_embeddings.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 static char run_id[] = "import";
@@ -267,6 +270,18 @@ static mu_status_t refuse_used(const char *output)
     return MU_OK;
 }
 
+/* One import at a time: the lock goes with the process. A volume that has no locks has none. */
+static mu_status_t lock_output(const char *output, int *lock)
+{
+    MU_TRY(mu_make_dirs(output, 0777));
+    *lock = open(output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0)
+        return mu_fail(MU_RUNDIR, "%s: cannot open directory: %s", output, strerror(errno));
+    if (flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return mu_fail(MU_RUNDIR, "%s: another muster import is writing there", output);
+    return MU_OK;
+}
+
 mu_status_t mu_import_write(mu_import_t *import, const char *output)
 {
     char *tmp = NULL, *made = mu_path_join(output, "tokenizer.json.tmp-import");
@@ -276,14 +291,18 @@ mu_status_t mu_import_write(mu_import_t *import, const char *output)
     mu_status_t status;
     char digest[MU_DIGEST_HEX], *receipt = mu_path_join(output, "import.digest"), *lineage = NULL;
     json_t *inputs = NULL;
+    int lock = -1;
+    bool made_output = !mu_is_dir(output), began = false;
     MU_TRY_GOTO(status, mu_import_inputs(import, &inputs), out);
     digest_source(import, inputs, digest);
+    MU_TRY_GOTO(status, lock_output(output, &lock), out);
     if (is_there(output, receipt, digest)) {
         mu_info("'%s': is there already, from the same files", output);
         goto out;
     }
     MU_TRY_GOTO(status, refuse_used(output), out);
     MU_TRY_GOTO(status, mu_checkpoint_clean(output), out);
+    began = true;
     MU_TRY_GOTO(status, write_receipt(receipt, digest),
                 out); /* it counts beside a finished checkpoint only */
     MU_TRY_GOTO(status, prepare_tokenizer(import, made, &growth, &tokenizer), out);
@@ -298,6 +317,12 @@ mu_status_t mu_import_write(mu_import_t *import, const char *output)
 out:
     if (access(made, F_OK) == 0)
         unlink(made);
+    if (status != MU_OK && began)
+        unlink(receipt);
+    if (status != MU_OK && began && made_output)
+        rmdir(output); /* as we found it */
+    if (lock >= 0)
+        close(lock);
     mu_shard_release(&shard);
     json_decref(inputs);
     free(lineage);
