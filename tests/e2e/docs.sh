@@ -68,7 +68,11 @@ esac
 END
 cat >"$played/podman" <<'END'
 #!/bin/bash
-[ "$*" = "build -t muster:1 -f image/Dockerfile ." ] && [ -s image/Dockerfile ]
+case $* in
+"build -t muster:1 -f image/Dockerfile .") [ -s image/Dockerfile ] ;;
+"build -t muster:cuda -f image/Dockerfile.cuda .") [ -s image/Dockerfile.cuda ] ;;
+*) exit 2 ;;
+esac
 END
 printf '#!/bin/bash\ncat >/dev/null\n' >"$played/true-kubectl"
 printf '#!/bin/bash\n[ "$1" = --logdir ] && ls "$2"/events.out.tfevents.*\n' >"$played/tensorboard"

@@ -6,74 +6,21 @@
 # PID and mount namespaces that end with this shell.
 . "$(dirname "$0")/../hosts/lab.sh"
 [ "$(id -u)" -eq 0 ] || lab_skip "needs root"
-for tool in podman runc debootstrap; do
-    command -v $tool >/dev/null || lab_skip "$tool is not installed (scripts/install-dependencies podman runc debootstrap)"
-done
 python=
 for p in /usr/bin/python3 python3; do
     ! "$p" -c 'import yaml' 2>/dev/null || { python=$p && break; }
 done
 [ -n "$python" ] || lab_skip "no Python with yaml (Debian: python3-yaml)"
 lab_begin
-
-release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 kept=$(dirname "$MUSTER_BIN")/image
-case $kept/ in /tmp/*) lab_skip "the build lies under /tmp, which hosts of the lab have for themselves" ;; esac
-[ ! -e "$kept/unfinished" ] || rm -rf --one-file-system "$kept" # a build was killed
-mkdir -p "$kept/root" "$kept/run"
-driver=overlay
-mkdir -p "$LAB/o/"{lower,upper,work,merged}
-unshare --mount mount -t overlay overlay -o "lowerdir=$LAB/o/lower,upperdir=$LAB/o/upper,workdir=$LAB/o/work" "$LAB/o/merged" \
-    2>/dev/null || driver=vfs
-cat >"$LAB/containers.conf" <<END
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-tmp_dir = "$kept/run/tmp"
-[containers]
-# no more than this shell may have, wherever root may not raise it
-default_ulimits = ["nofile=$(ulimit -Hn):$(ulimit -Hn)", "nproc=$(ulimit -Hu):$(ulimit -Hu)"]
-END
-sed -i 's/unlimited/-1/g' "$LAB/containers.conf"
-podman=(env CONTAINERS_CONF="$LAB/containers.conf" TMPDIR="$LAB" podman --root "$kept/root" --runroot "$kept/run/root" --storage-driver $driver)
+. "$(dirname "$0")/engine.sh"
 
-# apart COMMAND...: in namespaces of its own, but on the machine's network
-apart() {
-    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL --mount-proc bash -c '
-        mount -t tmpfs tmpfs /dev/shm && mount -t tmpfs tmpfs "$1" && shift && exec "$@"' apart "$kept/run" "$@"
-}
-
-# ---- the base and the image ----
-
-apart "${podman[@]}" rm -af >/dev/null 2>&1 || true # containers of a run that was ended in the middle
-began=$SECONDS
-if ! apart "${podman[@]}" image exists "localhost/muster-base:$release"; then
-    : >"$kept/unfinished"
-    mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-        awk -v r="$release" '$2 == r && $3 == "main" && !n++ { print $1 }')
-    # in memory: dpkg syncs every file
-    apart bash -c '
-        debootstrap --variant=minbase "$1" /dev/shm/base "$2" >"$3/debootstrap.log" 2>&1 && rm -rf /dev/shm/base/var/{cache/apt,lib/apt/lists}/* &&
-            tar -C /dev/shm/base -c . >"$3/base.tar"' base "$release" "$mirror" "$LAB" ||
-        lab_fail "debootstrap: $(tail -n 5 "$LAB/debootstrap.log")"
-    apart "${podman[@]}" import -q "$LAB/base.tar" "localhost/muster-base:$release" >/dev/null 2>"$LAB/import.err" || lab_fail "import"
-    rm "$LAB/base.tar"
-    echo "base: $((SECONDS - began)) s"
-fi
-began=$SECONDS
 mkdir "$LAB/context"
 cp -r "$MUSTER_SOURCE/image" "$LAB/context/"
 rm -rf "$LAB/context/image/out"
 "$MUSTER_SOURCE/image/collect" "$MUSTER_BIN" "$LAB/context/image/out" || lab_fail "collect"
-: >"$kept/unfinished"
-apart "${podman[@]}" build --layers --isolation chroot --network host --build-arg BASE="localhost/muster-base:$release" \
-    -t localhost/muster:test -f "$LAB/context/image/Dockerfile" "$LAB/context" >"$LAB/build.log" 2>&1 ||
-    lab_fail "the image is not built: $(tail -n 20 "$LAB/build.log")"
-apart "${podman[@]}" image prune -f >/dev/null 2>&1 || true
-rm "$kept/unfinished"
-size=$(apart "${podman[@]}" image inspect -f '{{.Size}}' localhost/muster:test)
-echo "image: $((size / 1000000)) MB, of which the base is $(($(apart "${podman[@]}" image inspect -f '{{.Size}}' "localhost/muster-base:$release") / 1000000)) MB; built in $((SECONDS - began)) s"
+image_build localhost/muster:test "$LAB/context/image/Dockerfile" "$LAB/context"
+size=$(image_size localhost/muster:test)
 
 # ---- a node with three pods ----
 
@@ -183,6 +130,6 @@ until ready; do
     kill -0 $serving 2>/dev/null || lab_fail "the server ended: $(tail -n 5 "$LAB/serve.log")"
     sleep 0.02
 done
-echo "image: $((size / 1000000)) MB, start to ready: $(awk -v a="$began" -v b="$(date +%s%N)" 'BEGIN { printf "%.2f", (b - a) / 1e9 }') s"
+echo "image: $size MB, start to ready: $(awk -v a="$began" -v b="$(date +%s%N)" 'BEGIN { printf "%.2f", (b - a) / 1e9 }') s"
 lab_in node "${podman[@]}" stop -t 20 "${pods[0]}" >/dev/null 2>&1 || lab_fail "the server does not stop"
 wait $serving || lab_fail "the server ends with $?: $(tail -n 3 "$LAB/serve.log")"
