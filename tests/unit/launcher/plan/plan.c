@@ -187,6 +187,32 @@ static void memory_of_dropped_probabilities(void **state)
     assert_int_equal(on_cpu.workspace, without.workspace);
 }
 
+/* At most a 16-bit number for each score of a square of whole tiles, and a few for each query; with grouped queries of
+ * one sequence. */
+static void memory_of_attention_by_cudnn(void **state)
+{
+    (void)state;
+    mu_plan_shape_t shape = {.tp = 2, .micro_batch = 3, .mixed = true, .gpu = true};
+    mu_plan_memory_t with, without;
+    mu_model_t model = small;
+    for (int grouped = 0; grouped < 2; grouped++) {
+        int64_t heads = model.heads / 2, rows = (model.seq_length + 127) / 128 * 128,
+                d = mu_model_head_dim(&model);
+        int64_t sequences = grouped ? 1 : 3;
+        shape.cudnn = false;
+        mu_plan_memory(&model, &shape, &without);
+        shape.cudnn = true;
+        mu_plan_memory(&model, &shape, &with);
+        assert_int_equal(with.workspace - without.workspace,
+                         sequences * heads * rows * (2 * rows + 8 * d + 8) + (1 << 20) +
+                             4 * 3 * model.seq_length * heads);
+        model.heads = 16;
+        model.head_dim = 8;
+        model.rotary_dims = 8;
+        model.kv_heads = 4;
+    }
+}
+
 /* What adapters are for: a 7B on a card of 24 GB, a 20B on one of 48 GB, whose full training needs many. */
 static void large_models_fit_one_card_with_adapters(void **state)
 {
@@ -483,6 +509,7 @@ int main(void)
         cmocka_unit_test(memory_is_what_is_allocated),
         cmocka_unit_test(memory_of_adapters_is_what_is_allocated),
         cmocka_unit_test(memory_of_dropped_probabilities),
+        cmocka_unit_test(memory_of_attention_by_cudnn),
         cmocka_unit_test(large_models_fit_one_card_with_adapters),
         cmocka_unit_test(use_is_what_is_allocated),
         cmocka_unit_test(cards_have_names),
