@@ -100,13 +100,14 @@ mu_status_t mu_background_save_begin(mu_background_save_t *save, const mu_shard_
         return mu_fail(MU_NOMEM, "no thread can be made to write a checkpoint: %s", strerror(rc));
     }
     save->active = true;
+    save->held = false;
     return MU_OK;
 }
 
 void mu_background_save_hold(mu_background_save_t *save)
 {
-    if (save->active)
-        (void)mu_shard_copy_rest(save->copy); /* the thread learns of a failure too */
+    (void)mu_shard_copy_rest(save->copy); /* the thread learns of a failure too */
+    save->held = true;
 }
 
 void mu_background_save_give_up(mu_background_save_t *save)

@@ -31,7 +31,7 @@ typedef struct mu_background_save {
     void *memory;        /* NULL: none is reserved */
     uint64_t bytes;
     bool pinned;
-    bool active;
+    bool active, held; /* held: the state may change */
     int64_t began_ns;
     mu_shard_copy_t *copy;
     pthread_t thread;
@@ -51,7 +51,7 @@ mu_status_t mu_background_save_reserve(const mu_run_t *run, mu_device_t *device,
 /* Starts to copy and to write. Nothing changes the state before mu_background_save_hold() has returned. Errors:
  * MU_NOMEM, MU_BUG. */
 mu_status_t mu_background_save_begin(mu_background_save_t *save, const mu_shard_plan_t *plan);
-/* The state is copied: it may change. If it could not be copied, the save fails. */
+/* An active one, once: the state is copied and may change. If it could not be copied, the save fails. */
 void mu_background_save_hold(mu_background_save_t *save);
 /* The state is about to go: what is not copied is given up. */
 void mu_background_save_give_up(mu_background_save_t *save);

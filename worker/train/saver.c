@@ -103,6 +103,8 @@ mu_status_t mu_saver_save(mu_saver_t *s, const mu_train_command_t *command)
 
 void mu_saver_hold(mu_saver_t *s)
 {
+    if (!s->background.active || s->background.held)
+        return;
     int64_t began = mu_now_ns();
     mu_background_save_hold(&s->background);
     s->copying_ns += mu_now_ns() - began;
