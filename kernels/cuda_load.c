@@ -47,9 +47,9 @@ bool mu_cuda_present(void)
 /* Opening again is cheap: the system counts, and gives the same. */
 mu_status_t mu_cuda_open(const mu_cuda_plugin_t **out)
 {
-    static const mu_cuda_host_t host = {mu_fail,           mu_device_alloc,          mu_device_free,
-                                        mu_device_error,   mu_product_operands_make, mu_product_operands_free,
-                                        mu_product_compute};
+    static const mu_cuda_host_t host = {
+        mu_fail,         mu_device_alloc,          mu_device_free,           mu_device_error,
+        mu_device_count, mu_product_operands_make, mu_product_operands_free, mu_product_compute};
     char path[PATH_MAX + 64];
     if (!find(path, sizeof path))
         return mu_fail(

@@ -23,6 +23,7 @@ typedef struct mu_cuda_host_table {
     mu_status_t (*alloc)(mu_device_t *dev, mu_memory_t kind, int64_t bytes, void **out);
     void (*free)(mu_device_t *dev, void *p);
     void (*error)(mu_device_t *dev, mu_status_t status);
+    void (*count)(mu_device_t *dev, mu_memory_t kind, int64_t bytes);
     bool (*product_operands_make)(mu_device_t *dev, const mu_product_t *product, int64_t most_bytes,
                                   bool with_bias, bool fresh, mu_product_operands_t *out);
     void (*product_operands_free)(mu_device_t *dev, const mu_product_operands_t *operands);

@@ -34,6 +34,12 @@ static void count(mu_memory_count_t *c, int64_t bytes)
     c->peak = mu_max_i64(c->peak, c->current);
 }
 
+void mu_device_count(mu_device_t *dev, mu_memory_t kind, int64_t bytes)
+{
+    count(&dev->memory[kind], bytes);
+    count(&dev->total, bytes);
+}
+
 mu_status_t mu_device_alloc(mu_device_t *dev, mu_memory_t kind, int64_t bytes, void **out)
 {
     void *p = bytes > 0 ? dev->ops->alloc(dev, bytes) : NULL;
@@ -49,8 +55,7 @@ mu_status_t mu_device_alloc(mu_device_t *dev, mu_memory_t kind, int64_t bytes, v
         dev->held = mu_realloc(dev->held, (size_t)dev->held_cap * sizeof *dev->held);
     }
     dev->held[dev->held_count++] = (struct mu_held){p, bytes, kind};
-    count(&dev->memory[kind], bytes);
-    count(&dev->total, bytes);
+    mu_device_count(dev, kind, bytes);
     *out = p;
     return MU_OK;
 }
@@ -61,8 +66,7 @@ void mu_device_free(mu_device_t *dev, void *p)
         return;
     for (int i = dev->held_count; i-- > 0;) {
         if (dev->held[i].p == p) {
-            count(&dev->memory[dev->held[i].kind], -dev->held[i].bytes);
-            count(&dev->total, -dev->held[i].bytes);
+            mu_device_count(dev, dev->held[i].kind, -dev->held[i].bytes);
             dev->held[i] = dev->held[--dev->held_count];
             dev->ops->free(dev, p);
             return;

@@ -35,6 +35,7 @@
 #include "common/model.h"
 #include "common/status.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum mu_dtype { MU_DTYPE_F32, MU_DTYPE_BF16, MU_DTYPE_F16 } mu_dtype_t;
@@ -139,6 +140,13 @@ typedef struct mu_qkv {
 } mu_qkv_t;
 
 typedef struct mu_device mu_device_t;
+
+/* Operations that were recorded once and are enqueued again as one: see graph_record. */
+typedef struct mu_graph {
+    int64_t operations, bytes; /* bytes: of the device's memory, counted as workspace */
+    uint64_t epoch;            /* the implementation's, as is impl */
+    void *impl;
+} mu_graph_t;
 
 struct mu_product;
 
@@ -280,6 +288,14 @@ typedef struct mu_device_ops {
     void (*attention_cached)(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
                              int64_t first, const mu_attention_t *shape);
 
+    /* Rows of many sequences: row r, of shape->batch (shape->seq is 1), is the token at position -start[r] (as
+     * mu_rotary_t has it with seq 1 and first 0) of the sequence in slot[r] of the cache
+     * [slots][capacity][kv_heads][k, v][head_dim]. slot and start [batch] are the device's. Otherwise as
+     * attention_cached; NULL on a device where that, or attention_pieces, does the work. */
+    void (*attention_rows)(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv,
+                           const int32_t *slot, const int32_t *start, int64_t capacity,
+                           const mu_attention_t *shape);
+
     /* --- cross entropy over a slice of the vocabulary: logits [rows][vocab], columns first .. first + vocab
      * - 1 of the whole. Between the pieces the caller reduces `max` (MAX) and `sums` (SUM) over the tp group:
      *     max;  reduce max;  exp;  reduce sums;  loss;  backward
@@ -308,6 +324,19 @@ typedef struct mu_device_ops {
                   int64_t n, const mu_adamw_t *params);
     /* *out += sum of x^2; a double on the device */
     void (*sum_squares)(mu_device_t *dev, double *out, const float *x, int64_t n);
+
+    /* --- graphs: NULL on a device that has none --- */
+
+    /* Calls enqueue(arg), whose operations are recorded and not carried out. Arguments are recorded by value: what is
+     * to differ from one run to the next is read from the device's memory. Not allowed there: put, get, sync, memory
+     * that is made or given back. NULL, with the reason in `why`: what was enqueued cannot be recorded; the device is
+     * as before, and whatever was enqueued is to be enqueued again. */
+    mu_graph_t *(*graph_record)(mu_device_t *dev, void (*enqueue)(void *arg), void *arg, char *why,
+                                size_t size);
+    /* Enqueues what was recorded. False, nothing is enqueued: memory was given back since, or ways of products were
+     * taken, which it may name. */
+    bool (*graph_run)(mu_device_t *dev, const mu_graph_t *graph);
+    void (*graph_free)(mu_device_t *dev, mu_graph_t *graph);
 
     /* --- ways of products (kernels/products.h) --- */
 
@@ -348,6 +377,8 @@ static inline int64_t mu_attention_kv_heads(const mu_attention_t *a)
 const char *mu_memory_name(mu_memory_t kind);
 /* For implementations: keeps the first failure of an operation (already logged). */
 void mu_device_error(mu_device_t *dev, mu_status_t status);
+/* For implementations: counts memory that was not made by mu_device_alloc(); bytes < 0: given back. */
+void mu_device_count(mu_device_t *dev, mu_memory_t kind, int64_t bytes);
 
 /* Cosines and sines, times `scale`, of the angles of positions 0 .. positions - 1: pair i of dims / 2 turns by
  * frequency[i] (common/rope.h) with each position. Host, out [positions][cos, sin][dims / 2], computed in double

@@ -9,6 +9,8 @@
 #               what cuBLASLt chose for each product (file `products`); the same with timed products
 #   attention   cuDNN's attention against fp64 and beside muster's own; the step of MODEL with it
 #   golden      the golden tables on the GPU, all tensors; 50 steps on CPU and GPU, fp32 and bf16, beside each other
+#   decode      steps of generation as CUDA graphs: the bits of launches; tokens/s of MODEL with and without, for 1, 8 and
+#               64 sequences
 #   sanitizer   compute-sanitizer's memcheck and racecheck over attention, norms and embeddings
 #   profile     ncu over the kernels of attention and two products
 #   ranks       two and three ranks on one card over NCCL
@@ -20,7 +22,7 @@
 # build/gpu-results), a file a stage, with versions, date and command. 77: there is no GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-stages="oracles step attention golden sanitizer profile ranks peers train"
+stages="oracles step attention golden decode sanitizer profile ranks peers train"
 stage=${1:?usage: tests/gpu.sh all|STAGE [MODEL] [--quick]; stages: $stages} model=1.4b quick=
 shift
 for word in "$@"; do
@@ -173,6 +175,12 @@ run_stage() { # called where a failed command ends nothing, so each says what fo
     golden)
         within 60 unit_golden && (curve fp32 1e-4) && (curve bf16 1e-2)
         ;;
+    decode)
+        timeout 60 cuda_decode || return
+        for sequences in 1 8 64; do
+            timeout 30 bench_step "$model" $sequences 1 2048 cuda bf16 decode || return
+        done
+        ;;
     sanitizer)
         sanitize memcheck attention grouped_queries layer_norms embeddings && sanitize racecheck attention grouped_queries layer_norms embeddings
         ;;
@@ -211,7 +219,7 @@ if [ "$stage" != all ]; then
     exit
 fi
 worst=0
-for stage in oracles step attention golden sanitizer ${quick:-profile} ranks ${quick:-peers}; do
+for stage in oracles step attention golden decode sanitizer ${quick:-profile} ranks ${quick:-peers}; do
     [ "$stage" = yes ] && continue
     [ $((deadline - SECONDS)) -ge 30 ] || { echo "$stage: not begun, $SECONDS s have gone"; continue; }
     one "$stage" || worst=$?

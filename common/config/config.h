@@ -134,6 +134,7 @@ typedef struct mu_config {
         mu_transport_choice_t transport; /* of NCCL between hosts */
         mu_tune_choice_t tune;           /* ways of products: measured, or the defaults */
         mu_attention_choice_t attention; /* on GPUs */
+        bool graphs;                     /* of generation's steps, where a device has them */
         char *ssh_args, *controller_host;
         mu_log_level_t log_level;
         int64_t lookahead; /* global batches the controller sends ahead */

@@ -532,6 +532,9 @@ const mu_key_t mu_keys[] = {
          "how each product is computed; auto: measured at the start, kept in the run directory"),
     ENUM("muster.attention", "auto", "auto|own|cudnn", CONFIG(muster.attention),
          "of training on GPUs; own: muster's kernels; cudnn: cuDNN 9's, or an error; auto: own"),
+    BOOL("muster.graphs", "true", CONFIG(muster.graphs),
+         "generate and serve replay their steps on a GPU as CUDA graphs; false: kernel by kernel, the same "
+         "numbers"),
     ENUM("muster.log_level", "info", "error|warn|info|debug", CONFIG(muster.log_level),
          "least grave lines that are logged"),
     INT("muster.lookahead", "4", 1, 4096, CONFIG(muster.lookahead),

@@ -286,17 +286,22 @@ typedef struct by_tile {
     void (*of32)(plain_t), (*of16)(plain_t), (*of8)(plain_t);
 } by_tile_t;
 
+bool mu_cuda_heads_fit(mu_device_t *dev, int64_t dim)
+{
+    if (dim > MAX_DIM)
+        mu_cuda_host->error(dev,
+                            mu_cuda_host->fail(MU_CONFIG, "cuda: heads of %lld elements; %d is the most here",
+                                               (long long)dim, MAX_DIM));
+    return dim <= MAX_DIM;
+}
+
 /* rows: of each of `heads` heads (of all sequences). */
 static void launch(mu_device_t *dev, const by_tile_t &kernels, int tiles, int squares, const plain_t &a,
                    int64_t rows, int64_t heads, const char *doing)
 {
     int limit = mu_cuda(dev)->shared_limit;
-    if (a.dim > MAX_DIM) {
-        mu_cuda_host->error(
-            dev,
-            mu_cuda_host->fail(MU_CONFIG, "cuda: heads of %d elements; %d is the most here", a.dim, MAX_DIM));
+    if (!mu_cuda_heads_fit(dev, a.dim))
         return;
-    }
     int tile = a.dim <= 128 && shared_bytes(32, tiles, squares, a.dim) <= limit ? 32
                : shared_bytes(16, tiles, squares, a.dim) <= limit               ? 16
                                                                                 : 8;

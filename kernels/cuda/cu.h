@@ -81,6 +81,9 @@ typedef struct mu_cuda_state {
     int64_t scratch_bytes;
     mu_cuda_plans_t *plans;
     mu_cuda_cudnn_t *cudnn; /* NULL: all attention is computed by muster's own kernels */
+    uint64_t epoch;         /* grows with everything that a graph recorded before must not outlive */
+    bool recording;         /* a graph */
+    char spoiled[128];      /* what keeps it from being one; "": nothing */
 } mu_cuda_t;
 
 extern const mu_cuda_host_t *mu_cuda_host; /* what the program lent, set at the entry point */
@@ -98,6 +101,8 @@ static inline cudaStream_t mu_stream(const mu_device_t *dev)
 mu_status_t mu_cuda_status(cudaError_t error, const char *doing);
 /* After launches: a refused launch becomes the device's error. Does not wait. */
 void mu_cuda_check(mu_device_t *dev, const char *doing);
+/* While a graph is recorded an error is its end and not the device's: true, and the first one is kept. */
+bool mu_cuda_spoils(mu_device_t *dev, const char *doing, const char *why);
 /* At least `bytes` of scratch, 256-byte aligned, valid until the next call; NULL after an error, which the
  * device keeps. */
 void *mu_cuda_scratch(mu_device_t *dev, int64_t bytes);
@@ -315,6 +320,10 @@ __device__ static inline float mu_gelu_slope(float x, mu_activation_t act)
     X(attention_forward)                                                                                     \
     X(attention_backward)                                                                                    \
     X(attention_cached)                                                                                      \
+    X(attention_rows)                                                                                        \
+    X(graph_record)                                                                                          \
+    X(graph_run)                                                                                             \
+    X(graph_free)                                                                                            \
     X(cross_entropy_max)                                                                                     \
     X(cross_entropy_exp)                                                                                     \
     X(cross_entropy_loss)                                                                                    \
@@ -330,6 +339,8 @@ __device__ static inline float mu_gelu_slope(float x, mu_activation_t act)
 MU_CUDA_OPS(MU_CUDA_DECLARE)
 #undef MU_CUDA_DECLARE
 
+/* attention.cu: whether there are kernels for heads so wide; else the device has the error. */
+bool mu_cuda_heads_fit(mu_device_t *dev, int64_t dim);
 /* attention.cu: shape->seq queries of one sequence against the first + shape->seq keys and values of a cache. */
 void mu_cuda_plain_cached(mu_device_t *dev, mu_array_t out, mu_array_t cache, mu_array_t qkv, int64_t first,
                           const mu_attention_t *shape);

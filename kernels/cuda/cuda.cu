@@ -20,18 +20,25 @@ mu_status_t mu_cuda_status(cudaError_t error, const char *doing)
                               cudaGetErrorName(error));
 }
 
-void mu_cuda_check(mu_device_t *dev, const char *doing)
+bool mu_cuda_spoils(mu_device_t *dev, const char *doing, const char *why)
 {
-    cudaError_t error = cudaGetLastError();
-    if (error != cudaSuccess && dev->status == MU_OK)
-        mu_cuda_host->error(dev, mu_cuda_status(error, doing));
+    mu_cuda_t *cuda = mu_cuda(dev);
+    if (cuda->recording && !cuda->spoiled[0])
+        snprintf(cuda->spoiled, sizeof cuda->spoiled, "%s: %s", doing, why);
+    return cuda->recording;
 }
 
 /* An error of a call that enqueues. */
 static void enqueued(mu_device_t *dev, cudaError_t error, const char *doing)
 {
-    if (error != cudaSuccess && dev->status == MU_OK)
+    if (error != cudaSuccess && !mu_cuda_spoils(dev, doing, cudaGetErrorString(error)) &&
+        dev->status == MU_OK)
         mu_cuda_host->error(dev, mu_cuda_status(error, doing));
+}
+
+void mu_cuda_check(mu_device_t *dev, const char *doing)
+{
+    enqueued(dev, cudaGetLastError(), doing);
 }
 
 bool mu_cuda_shared(mu_device_t *dev, const void *kernel, int64_t bytes, const char *doing)
@@ -70,6 +77,7 @@ static void *device_alloc(mu_device_t *dev, int64_t bytes)
 
 static void device_free(mu_device_t *dev, void *p)
 {
+    mu_cuda(dev)->epoch++;
     enqueued(dev, cudaFree(p), "freeing memory");
 }
 
@@ -78,6 +86,8 @@ void *mu_cuda_scratch(mu_device_t *dev, int64_t bytes)
     mu_cuda_t *cuda = mu_cuda(dev);
     if (bytes <= cuda->scratch_bytes)
         return cuda->scratch;
+    if (mu_cuda_spoils(dev, "scratch", "it would have to grow"))
+        return NULL;
     bytes = mu_max_i64(bytes, cuda->scratch_bytes + cuda->scratch_bytes / 2);
     mu_cuda_host->free(dev, cuda->scratch);
     cuda->scratch = NULL;
@@ -111,8 +121,10 @@ static void put_piece(mu_cuda_t *cuda, mu_device_t *dev, void *to, const void *h
 static void put(mu_device_t *dev, void *to, const void *host, int64_t bytes)
 {
     mu_cuda_t *cuda = mu_cuda(dev);
+    const char *doing = "copying to the GPU";
+    if (mu_cuda_spoils(dev, doing, "what is copied would not be there any more"))
+        return;
     if (bytes > MU_CUDA_SLOTS / 2 * MU_CUDA_SLOT_BYTES) {
-        const char *doing = "copying to the GPU";
         enqueued(dev, cudaMemcpyAsync(to, host, (size_t)bytes, cudaMemcpyHostToDevice, cuda->stream), doing);
         enqueued(dev, cudaStreamSynchronize(cuda->stream), doing);
         return;
@@ -125,7 +137,7 @@ static void put(mu_device_t *dev, void *to, const void *host, int64_t bytes)
 static mu_status_t sync(mu_device_t *dev)
 {
     enqueued(dev, cudaStreamSynchronize(mu_stream(dev)), "waiting for the GPU");
-    return dev->status;
+    return mu_cuda(dev)->recording ? MU_BUG : dev->status;
 }
 
 static mu_status_t get(mu_device_t *dev, void *host, const void *from, int64_t bytes)

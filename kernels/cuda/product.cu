@@ -265,6 +265,8 @@ bool mu_cuda_try_product(mu_device_t *dev, const mu_cuda_product_t *p)
             : cublasLtMatmul(plans->handle, plan->desc, &one, p->a.data, plan->a, p->b.data, plan->b, &beta,
                              c, plan->d, p->d.data, plan->d, &plan->algo, plans->workspace, MU_CUDA_WORKSPACE,
                              mu_stream(dev));
+    if (status != CUBLAS_STATUS_SUCCESS && mu_cuda_spoils(dev, "product", "cuBLASLt refuses to enqueue it"))
+        return true;
     if (plans->trial.on) {
         report_trial(&plans->trial, plan, p, status == CUBLAS_STATUS_SUCCESS);
         return true;
@@ -280,7 +282,8 @@ bool mu_cuda_try_product(mu_device_t *dev, const mu_cuda_product_t *p)
 
 void mu_cuda_multiply(mu_device_t *dev, const mu_cuda_product_t *p)
 {
-    if (!mu_cuda_try_product(dev, p) && dev->status == MU_OK)
+    if (!mu_cuda_try_product(dev, p) && !mu_cuda_spoils(dev, "product", "cuBLASLt has no algorithm") &&
+        dev->status == MU_OK)
         mu_cuda_host->error(
             dev,
             mu_cuda_host->fail(MU_GPU, "cuda: cuBLASLt has no algorithm for a product of %lld x %lld x %lld",
@@ -360,6 +363,7 @@ void mu_cuda_plans_forget(mu_device_t *dev)
     for (int i = 0; i < plans->count; i++)
         release(&plans->plan[i]);
     plans->count = 0;
+    mu_cuda(dev)->epoch++;
 }
 
 mu_status_t mu_cuda_plans_new(mu_device_t *dev, mu_cuda_plans_t **out)

@@ -2,7 +2,7 @@
  * Where the time of one training step goes on one worker.
  *
  *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b|gpt2|smollm2] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16]
- *     [fp16] [recompute] [tune] [cudnn] [debug]
+ *     [fp16] [recompute] [tune] [cudnn] [debug] [decode]
  *
  * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that it would
  * take at the rate of a large product, or for what only moves bytes of a large copy, on this machine (the floor);
@@ -14,6 +14,8 @@
  *     tune       measures the ways of each product first, as `muster.tune: auto` does, and prints their rates
  *     cudnn      with cuda: attention of cuDNN where it takes it, as `muster.attention: cudnn` does
  *     debug      with tune: the rate of every candidate, on a CPU
+ *     decode     a step of generation instead: a token of each of micro_batch sequences that end at seq tokens,
+ *                launched kernel by kernel and as a graph (muster.graphs)
  * Not a test: it asserts nothing.
  */
 #include "common/log.h"
@@ -445,6 +447,46 @@ static void say_attention(mu_net_t *net, bool cudnn)
     }
 }
 
+/* Steps of generation, the last of which makes token `length` of each of n sequences. */
+static void decode(mu_device_t *dev, const mu_model_t *model, mu_comm_t *tp, mu_dtype_t type, int64_t n,
+                   int64_t length, bool graphs)
+{
+    enum { SEEN = 3, TIMED = 50 };
+    mu_net_options_t options = {
+        .micro_batch = n, .seq_length = 1, .dtype = type, .eod = -1, .graphs = graphs};
+    mu_net_t *net;
+    int64_t began = 0;
+    float *logits = malloc((size_t)(n * model->vocab) * sizeof *logits);
+    int32_t *ids = calloc((size_t)n, sizeof *ids);
+    mu_net_piece_t *piece = calloc((size_t)n, sizeof *piece);
+    if (length <= SEEN + TIMED) {
+        fprintf(stderr, "decode: sequences of more than %d tokens\n", SEEN + TIMED);
+        exit(2);
+    }
+    if (mu_net_new(dev, model, tp, &options, &net) != MU_OK || mu_net_slots(net, n, length) != MU_OK)
+        exit(1);
+    fill_weights(net);
+    for (int64_t i = 0; i < SEEN + TIMED; i++) {
+        for (int64_t s = 0; s < n; s++) {
+            piece[s] = (mu_net_piece_t){s, length - SEEN - TIMED + i, 1, 1};
+            ids[s] = (int32_t)((s * 7919 + i) % model->vocab);
+        }
+        if (i == SEEN)
+            began = now_ns();
+        if (mu_net_step(net, piece, (int)n, ids, logits) != MU_OK)
+            exit(1);
+    }
+    double ms = (double)(now_ns() - began) * 1e-6 / TIMED;
+    printf("decode: %lld sequences of %lld tokens, %s: %.3f ms a step, %.0f tokens/s, %lld of %d steps "
+           "replayed\n",
+           (long long)n, (long long)length, graphs ? "graph" : "launches", ms, (double)n / ms * 1e3,
+           (long long)mu_net_graphs(net).replayed, SEEN + TIMED);
+    mu_net_free(net);
+    free(piece);
+    free(ids);
+    free(logits);
+}
+
 static mu_device_t *make_device(int threads, bool cuda)
 {
     mu_device_t *dev;
@@ -473,6 +515,14 @@ int main(int argc, char **argv)
     mu_device_t *dev = make_device((int)threads, has_word(argc, argv, "cuda"));
     if (has_word(argc, argv, "cpu"))
         clock_used = CLOCK_THREAD_CPUTIME_ID;
+    if (has_word(argc, argv, "decode")) {
+        printf("%s, %s\n", dev->description, mu_dtype_name(options.dtype));
+        for (int graphs = 0; graphs < 2; graphs++)
+            decode(dev, &model, tp, options.dtype, micro, model.seq_length, graphs != 0);
+        mu_comm_free(tp);
+        mu_device_close(dev);
+        return 0;
+    }
     double rate = product_rate(dev, options.dtype), copies = copy_rate(dev);
     mu_device_ops_t table = *real;
     dev->ops = &table;

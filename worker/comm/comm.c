@@ -39,11 +39,16 @@ static mu_status_t settle(mu_comm_t *comm)
     return comm->ops->wait(comm, UINT64_MAX);
 }
 
+void mu_comm_progress(mu_comm_t *comm)
+{
+    mu_page_progress(comm->page);
+}
+
 mu_status_t mu_comm_allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count)
 {
     comm->sequence++;
     if (comm->size == 1)
-        mu_page_progress(comm->page); /* a layer may take long where one worker has all of it */
+        mu_comm_progress(comm); /* a layer may take long where one worker has all of it */
     if (comm->size == 1 || count == 0)
         return MU_OK;
     int64_t before = mu_now_ns();

@@ -82,6 +82,8 @@ struct mu_comm {
 
 /* In place on every member. A group of one returns at once. */
 mu_status_t mu_comm_allreduce(mu_comm_t *comm, mu_reduce_t op, mu_type_t type, void *buf, int64_t count);
+/* Counts as this rank's progress (worker/guard/page.h), where work has no collective that would. */
+void mu_comm_progress(mu_comm_t *comm);
 mu_status_t mu_comm_broadcast(mu_comm_t *comm, int root, void *buf, int64_t bytes);
 /* Sums of all members' buffers, in place. */
 mu_status_t mu_comm_start_allreduce(mu_comm_t *comm, mu_type_t type, void *buf, int64_t count);

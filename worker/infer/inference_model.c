@@ -96,12 +96,15 @@ mu_status_t mu_inference_model_set_length(mu_inference_model_t *l, int64_t n)
 
 mu_status_t mu_inference_model_weights(mu_inference_model_t *l, mu_run_t *run, int64_t micro_batch)
 {
+    if (!run) /* else a rank's own has been set */
+        mu_log_level_set(l->config->muster.log_level);
     MU_TRY(run ? mu_device_context_make(run, &l->context) : mu_device_context_alone(l->config, &l->context));
     mu_net_options_t options = {.micro_batch = micro_batch,
                                 .dtype = mu_precision_dtype(l->context.device, l->config->precision),
                                 .reset_attention = true,
                                 .reset_positions = true,
-                                .eod = -1};
+                                .eod = -1,
+                                .graphs = l->config->muster.graphs};
     MU_TRY(mu_net_new(l->context.device, &l->config->model, l->context.tp, &options, &l->net));
     if (l->base)
         MU_TRY(mu_state_load_base(l->net, l->base));

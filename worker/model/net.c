@@ -218,6 +218,7 @@ mu_status_t mu_net_new(mu_device_t *device, const mu_model_t *model, mu_comm_t *
     net->vocab_most = mu_model_vocab_most(model, tp->size);
     net->vocab_first = net->vocab_most * tp->rank;
     net->vocab = mu_net_vocab_of(net, tp->rank);
+    net->no_graphs = !options->graphs || !device->ops->graph_record;
     mu_status_t status;
     MU_TRY_GOTO(status, mu_net_make_params(net), failed);
     MU_TRY_GOTO(status, make_activations(net), failed);
@@ -232,6 +233,8 @@ void mu_net_free(mu_net_t *net)
 {
     if (!net)
         return;
+    mu_net_drop_graphs(net);
+    mu_device_free(net->dev, net->row_place);
     for (int i = 0; i < net->memory_count; i++)
         mu_device_free(net->dev, net->memory[i]);
     for (int64_t l = 0; net->cache && l < net->model.layers; l++)

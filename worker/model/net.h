@@ -57,6 +57,7 @@ typedef struct mu_net_options {
      * again. */
     bool reset_attention, reset_positions;
     int32_t eod; /* >= 0: positions whose input token is this one have no loss; -1: all count */
+    bool graphs; /* steps of generation are recorded and replayed, where the device has graphs */
 } mu_net_options_t;
 
 /* One parameter of the model's list (common/model.h), as this worker holds it. The addresses are the
@@ -211,6 +212,14 @@ int64_t mu_net_rows(const mu_net_t *net); /* micro_batch * seq_length */
 /* tokens: host, those of the pieces one after the other; logits: host, [wanted of all pieces][vocab]. tp-collective. */
 mu_status_t mu_net_step(mu_net_t *net, const mu_net_piece_t *pieces, int n, const int32_t *tokens,
                         float *logits);
+
+/* A step in which each sequence has one row, whose logits are wanted, is recorded as a graph when so many sequences
+ * come for the second time, up to MU_NET_GRAPHS of them, and replayed from then on: the same bits as without. */
+enum { MU_NET_GRAPHS = 64 };
+typedef struct mu_net_graphs {
+    int64_t recorded, replayed; /* so far: graphs, steps */
+} mu_net_graphs_t;
+mu_net_graphs_t mu_net_graphs(const mu_net_t *net);
 
 /* The same of one sequence, in slot 0.
  *     mu_net_decode_begin(net, capacity);

@@ -31,13 +31,28 @@ static mu_status_t make_cache(mu_net_t *net, int64_t slots, int64_t capacity)
     return MU_OK;
 }
 
+/* Where rows lie is read by kernels. */
+static mu_status_t make_place(mu_net_t *net, int64_t slots)
+{
+    void *p;
+    mu_device_free(net->dev, net->row_place);
+    net->row_place = NULL;
+    MU_TRY(mu_device_alloc(net->dev, MU_MEM_WORKSPACE, 2 * slots * (int64_t)sizeof *net->row_place, &p));
+    net->row_place = p;
+    return MU_OK;
+}
+
 mu_status_t mu_net_slots(mu_net_t *net, int64_t slots, int64_t capacity)
 {
     if (capacity > mu_model_longest(&net->model))
         return mu_fail(MU_CONFIG, "%lld tokens to hold, but the model %s %lld%s", (long long)capacity,
                        net->model.window > 0 ? "sees" : "has", (long long)mu_model_longest(&net->model),
                        net->model.window > 0 ? " at a time (sliding_window_width)" : " positions");
-    return slots == net->slots && capacity <= net->capacity ? MU_OK : make_cache(net, slots, capacity);
+    if (slots == net->slots && capacity <= net->capacity)
+        return MU_OK;
+    if (net->ops->attention_rows && slots != net->slots)
+        MU_TRY(make_place(net, slots));
+    return make_cache(net, slots, capacity);
 }
 
 int64_t mu_net_rows(const mu_net_t *net)
@@ -64,10 +79,10 @@ static mu_status_t check_pieces(const mu_net_t *net, const mu_net_piece_t *piece
                                                      (long long)*rows, (long long)net->rows);
 }
 
-/* Logits of the rows that are wanted, whose hidden rows lie apart: their norms go one after the other. */
-static mu_status_t wanted_logits(mu_net_t *net, const mu_net_piece_t *piece, int n, float *out)
+/* Norms of the rows whose logits are wanted, which lie apart: one after the other. How many rows. */
+static int64_t wanted_norms(mu_net_t *net, const mu_net_piece_t *piece, int n)
 {
-    int64_t row = 0, made = 0, done = 0, h = net->model.hidden;
+    int64_t row = 0, made = 0, h = net->model.hidden;
     for (int i = 0; i < n; i++) {
         row += piece[i].count;
         if (piece[i].wanted == 0)
@@ -77,11 +92,30 @@ static mu_status_t wanted_logits(mu_net_t *net, const mu_net_piece_t *piece, int
                     piece[i].wanted);
         made += piece[i].wanted;
     }
-    for (int64_t part; done < made; done += part) {
-        part = mu_min_i64(made - done, net->chunk);
-        MU_TRY(mu_net_gather_logits(net, done, part, true, out + done * net->model.vocab));
+    return made;
+}
+
+/* Whether each sequence has one row, whose logits are wanted. */
+static bool one_row_each(const mu_net_piece_t *piece, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (piece[i].count != 1 || piece[i].wanted != 1)
+            return false;
+    return true;
+}
+
+static void put_place(mu_net_t *net, mu_net_place_t *place)
+{
+    int64_t n = place->pieces, bytes = 2 * n * (int64_t)sizeof *net->row_place;
+    int32_t *host = mu_alloc((size_t)bytes);
+    for (int64_t i = 0; i < n; i++) {
+        host[i] = (int32_t)place->piece[i].slot;
+        host[n + i] = -(int32_t)place->piece[i].first;
     }
-    return MU_OK;
+    net->ops->put(net->dev, net->row_place, host, bytes);
+    free(host);
+    place->slot = net->row_place;
+    place->start = net->row_place + n;
 }
 
 mu_status_t mu_net_step(mu_net_t *net, const mu_net_piece_t *piece, int n, const int32_t *tokens,
@@ -91,8 +125,18 @@ mu_status_t mu_net_step(mu_net_t *net, const mu_net_piece_t *piece, int n, const
     MU_TRY(check_pieces(net, piece, n, &rows));
     MU_TRY(mu_net_put_ids(net, tokens, rows));
     mu_net_place_t place = {.batch = 1, .seq = rows, .piece = piece, .pieces = n};
-    MU_TRY(mu_net_trunk_forward(net, &place));
-    return wanted_logits(net, piece, n, logits);
+    if (net->ops->attention_rows && one_row_each(piece, n)) {
+        put_place(net, &place);
+        MU_TRY(mu_net_step_rows(net, &place));
+    } else {
+        MU_TRY(mu_net_trunk_forward(net, &place));
+        rows = wanted_norms(net, piece, n);
+    }
+    for (int64_t done = 0, part; done < rows; done += part) {
+        part = mu_min_i64(rows - done, net->chunk);
+        MU_TRY(mu_net_gather_logits(net, done, part, true, logits + done * net->model.vocab));
+    }
+    return MU_OK;
 }
 
 /* ---- one sequence ---- */

@@ -28,6 +28,12 @@ typedef struct mu_layer_params {
     const mu_net_param_t *lora_a[MU_LORA_TARGETS], *lora_b[MU_LORA_TARGETS];
 } mu_layer_params_t;
 
+/* Steps of generation of so many rows. */
+typedef struct mu_step_graph {
+    bool seen;         /* one was launched, which made whatever such a step makes once */
+    mu_graph_t *graph; /* NULL: not recorded */
+} mu_step_graph_t;
+
 /* Losses that may wait on the device; one more makes the call wait. */
 enum { MU_NET_PENDING = 256 };
 
@@ -112,7 +118,11 @@ struct mu_net {
     mu_array_t *cache;       /* [layers], each [slots][capacity][kv_heads][2][head_dim] */
     int64_t slots, capacity; /* capacity: tokens of a slot */
     int64_t length;          /* of the one sequence of mu_net_decode() */
-    mu_array_t slice;        /* [chunk][vocab_most]: another worker's logits; tp > 1, from the first use on */
+    int32_t *row_place;      /* [2][slots] on the device: mu_net_place_t.slot and start */
+    mu_step_graph_t step_graph[MU_NET_GRAPHS + 1]; /* by rows */
+    mu_net_graphs_t graphs;
+    bool no_graphs;   /* they are not wanted, or not possible, which was logged */
+    mu_array_t slice; /* [chunk][vocab_most]: another worker's logits; tp > 1, from the first use on */
 
     void **memory; /* what mu_net_free() gives back */
     int memory_count, memory_cap;
@@ -200,6 +210,8 @@ typedef struct mu_net_place {
     int64_t batch, seq;
     const mu_net_piece_t *piece; /* NULL: training, evaluation */
     int pieces;
+    /* The device's, [pieces], of a step in which each piece is one row, else NULL: slots, and minus the positions. */
+    const int32_t *slot, *start;
 } mu_net_place_t;
 
 /* ids (device) -> net->hidden; the head's weights may be read then, too. Layer inputs are kept when training. */
@@ -227,6 +239,10 @@ static inline void mu_net_linear(mu_net_t *net, bool each, mu_array_t y, mu_arra
 mu_status_t mu_net_group_need(mu_net_t *net, int group);
 /* Tells who asked that backward has finished with a group's gradients. */
 mu_status_t mu_net_group_whole(mu_net_t *net, int group);
+/* Generation (net_graph.c): the trunk and the final norm of a step in which each sequence has one row, launched or as a
+ * graph. */
+mu_status_t mu_net_step_rows(mu_net_t *net, const mu_net_place_t *place);
+void mu_net_drop_graphs(mu_net_t *net);
 /* Host tokens to net->ids. */
 mu_status_t mu_net_put_ids(mu_net_t *net, const int32_t *tokens, int64_t count);
 

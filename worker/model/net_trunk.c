@@ -52,15 +52,17 @@ static void rotate(mu_net_t *net, mu_array_t qkv, const mu_net_place_t *place, b
         return;
     mu_rotary_t r = {net->rotary,
                      place->batch * place->seq,
-                     place->seq,
+                     place->start ? 1 : place->seq,
                      0,
                      net->heads,
                      mu_model_head_dim(&net->model),
                      net->model.rotary_dims,
                      net->kv_heads,
-                     place->piece ? NULL : net->position_start};
-    if (!place->piece)
+                     place->piece ? place->start : net->position_start};
+    if (!place->piece || place->start) {
         net->ops->rotary(net->dev, qkv, &r, inverse);
+        return;
+    }
     for (int i = 0; i < place->pieces; i++) {
         r.rows = r.seq = place->piece[i].count;
         r.first = place->piece[i].first;
@@ -74,9 +76,12 @@ static void add_positions(mu_net_t *net, mu_array_t x, const mu_net_place_t *pla
     int64_t h = net->model.hidden;
     if (!net->embed_pos)
         return;
-    if (!place->piece)
-        net->ops->position_forward(net->dev, x, net->embed_pos->weight, net->position_start,
-                                   place->batch * place->seq, place->seq, 0, h);
+    if (!place->piece || place->start) {
+        net->ops->position_forward(net->dev, x, net->embed_pos->weight,
+                                   place->piece ? place->start : net->position_start,
+                                   place->batch * place->seq, place->start ? 1 : place->seq, 0, h);
+        return;
+    }
     for (int i = 0; i < place->pieces; i++) {
         const mu_net_piece_t *p = &place->piece[i];
         net->ops->position_forward(net->dev, x, net->embed_pos->weight, NULL, p->count, p->count, p->first,
@@ -92,6 +97,14 @@ static void attention_cached(mu_net_t *net, int64_t l, const mu_net_place_t *pla
     mu_layer_saved_t *s = &net->saved[l];
     mu_array_t qkv = s->qkv, ctx = s->ctx;
     int64_t token = 2 * net->kv_heads * shape->head_dim, row = 0;
+    if (place->slot) {
+        mu_attention_t rows = *shape;
+        rows.batch = shape->batch * shape->seq;
+        rows.seq = 1;
+        net->ops->attention_rows(net->dev, ctx, net->cache[l], qkv, place->slot, place->start, net->capacity,
+                                 &rows);
+        return;
+    }
     if (net->ops->attention_pieces) {
         mu_cached_piece_t *piece = mu_alloc((size_t)place->pieces * sizeof *piece);
         for (int i = 0; i < place->pieces; row += place->piece[i++].count)

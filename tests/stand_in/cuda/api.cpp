@@ -172,6 +172,8 @@ const char *cudaGetErrorName(cudaError_t error)
         return "cudaErrorInvalidDevice";
     case cudaErrorInvalidResourceHandle:
         return "cudaErrorInvalidResourceHandle";
+    case cudaErrorIllegalState:
+        return "cudaErrorIllegalState";
     case cudaErrorNotReady:
         return "cudaErrorNotReady";
     case cudaErrorIllegalAddress:
@@ -180,6 +182,18 @@ const char *cudaGetErrorName(cudaError_t error)
         return "cudaErrorLaunchFailure";
     case cudaErrorNotSupported:
         return "cudaErrorNotSupported";
+    case cudaErrorStreamCaptureUnsupported:
+        return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+        return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorStreamCaptureIsolation:
+        return "cudaErrorStreamCaptureIsolation";
+    case cudaErrorStreamCaptureImplicit:
+        return "cudaErrorStreamCaptureImplicit";
+    case cudaErrorCapturedEvent:
+        return "cudaErrorCapturedEvent";
+    case cudaErrorStreamCaptureWrongThread:
+        return "cudaErrorStreamCaptureWrongThread";
     default:
         return "cudaErrorUnknown";
     }
@@ -318,32 +332,41 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     if (bytes == 0)
         return cudaSuccess;
     kind = kind_of(to, from, kind);
-    check_copy("cudaMemcpyAsync", to, from, bytes, kind, mu_stand_in_stream_device(stream));
-    if (kind == cudaMemcpyHostToDevice && !mu_stand_in_is_pinned(from)) {
+    int device = mu_stand_in_stream_device(stream);
+    auto check = [=] { check_copy("cudaMemcpyAsync", to, from, bytes, kind, device); };
+    check();
+    bool reads_pageable = kind == cudaMemcpyHostToDevice && !mu_stand_in_is_pinned(from),
+         writes_pageable = kind == cudaMemcpyDeviceToHost && !mu_stand_in_is_pinned(to);
+    if (reads_pageable || writes_pageable) /* with which the host waits */
+        if (cudaError_t error = mu_stand_in_uncapturable(stream))
+            return error;
+    if (reads_pageable) {
         /* pageable memory is read before the call returns */
         std::shared_ptr<char> staged((char *)malloc(bytes), free);
         memcpy(staged.get(), from, bytes);
-        mu_stand_in_enqueue(stream, [=] {
+        return mu_stand_in_enqueue(stream, [=] {
             mu_stand_in_touch();
             memcpy(to, staged.get(), bytes);
             return true;
         });
-        return cudaSuccess;
     }
-    mu_stand_in_enqueue(stream, [=] {
-        mu_stand_in_touch();
-        memmove(to, from, bytes);
-        return true;
-    });
+    cudaError_t error = mu_stand_in_enqueue(
+        stream,
+        [=] {
+            mu_stand_in_touch();
+            memmove(to, from, bytes);
+            return true;
+        },
+        check);
     /* pageable memory is written before the call returns */
-    if (kind == cudaMemcpyDeviceToHost && !mu_stand_in_is_pinned(to))
-        return cudaStreamSynchronize(stream);
-    return cudaSuccess;
+    return error == cudaSuccess && writes_pageable ? cudaStreamSynchronize(stream) : error;
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
-    cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, NULL);
+    cudaError_t error = mu_stand_in_unsafe();
+    if (error == cudaSuccess)
+        error = cudaMemcpyAsync(to, from, bytes, kind, NULL);
     return error == cudaSuccess ? cudaStreamSynchronize(NULL) : error;
 }
 
@@ -363,18 +386,23 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream)
 {
-    mu_stand_in_check_device_range("cudaMemsetAsync", p, bytes, mu_stand_in_stream_device(stream));
-    mu_stand_in_enqueue(stream, [=] {
-        mu_stand_in_touch();
-        memset(p, value, bytes);
-        return true;
-    });
-    return cudaSuccess;
+    int device = mu_stand_in_stream_device(stream);
+    auto check = [=] { mu_stand_in_check_device_range("cudaMemsetAsync", p, bytes, device); };
+    check();
+    return mu_stand_in_enqueue(
+        stream,
+        [=] {
+            mu_stand_in_touch();
+            memset(p, value, bytes);
+            return true;
+        },
+        check);
 }
 
 cudaError_t cudaMemset(void *p, int value, size_t bytes)
 {
-    return cudaMemsetAsync(p, value, bytes, NULL);
+    cudaError_t error = mu_stand_in_unsafe();
+    return error != cudaSuccess ? error : cudaMemsetAsync(p, value, bytes, NULL);
 }
 
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value)

@@ -224,35 +224,38 @@ static void tell(const mu_stand_in_kernel &k)
         fprintf(stderr, "stand-in for CUDA: launch of %s\n", line.c_str());
 }
 
-void mu_stand_in_launch(const mu_stand_in_kernel &kernel, std::function<void()> thread)
+void mu_stand_in_launch(const mu_stand_in_kernel &kernel, std::function<void()> thread,
+                        std::function<void()> check)
 {
+    check();
     check_shape(kernel);
     if (mu_stand_in_option("STAND_IN_CUDA", "launches"))
         tell(kernel);
-    int device = mu_stand_in_stream_device(kernel.stream);
-    if (device != mu_stand_in_device())
-        mu_stand_in_fail("%s: the stream belongs to device %d, the current one is %d", kernel.name, device,
-                         mu_stand_in_device());
-    mu_stand_in_enqueue(kernel.stream, [kernel, thread = std::move(thread)] {
-        mu_stand_in_touch();
-        mu_stand_in_run(kernel, thread);
-        return true;
-    });
+    if (kernel.device != mu_stand_in_device())
+        mu_stand_in_fail("%s: the stream belongs to device %d, the current one is %d", kernel.name,
+                         kernel.device, mu_stand_in_device());
+    (void)mu_stand_in_enqueue(/* a launch returns nothing: the error stays for cudaGetLastError */
+                              kernel.stream,
+                              [kernel, thread = std::move(thread)] {
+                                  mu_stand_in_touch();
+                                  mu_stand_in_run(kernel, thread);
+                                  return true;
+                              },
+                              std::move(check));
 }
 
 void mu_stand_in_check_argument(const mu_stand_in_kernel &kernel, int index, const void *p)
 {
     if (!p)
         return;
-    int device = mu_stand_in_stream_device(kernel.stream);
     int at = mu_stand_in_device_of(p);
     if (at < 0)
         mu_stand_in_fail("%s: argument %d, %p, points to no device memory%s", kernel.name, index, p,
                          mu_stand_in_in_arena(p) ? " (freed, or outside of every allocation)"
                                                  : " but to the host's");
-    if (at != device)
+    if (at != kernel.device)
         mu_stand_in_fail("%s: argument %d, %p, is memory of device %d; the kernel runs on %d", kernel.name,
-                         index, p, at, device);
+                         index, p, at, kernel.device);
 }
 
 void mu_stand_in_run(const mu_stand_in_kernel &kernel, const std::function<void()> &thread)

@@ -24,10 +24,14 @@ struct mu_stand_in_kernel {
     dim3 grid, block;
     size_t shared;
     cudaStream_t stream;
+    int device; /* the stream's */
 };
 
-/* Enqueues. Ends the program when the shape is one that no card runs. */
-void mu_stand_in_launch(const mu_stand_in_kernel &kernel, std::function<void()> thread);
+int mu_stand_in_stream_device(cudaStream_t stream);
+/* Enqueues. Ends the program when the shape is one that no card runs. `check` looks at the arguments: now, and at each
+ * launch of a graph that the kernel becomes part of. */
+void mu_stand_in_launch(const mu_stand_in_kernel &kernel, std::function<void()> thread,
+                        std::function<void()> check);
 /* Ends the program unless p is NULL or lies in memory of the stream's device; index counts the arguments
  * from 1. */
 void mu_stand_in_check_argument(const mu_stand_in_kernel &kernel, int index, const void *p);
@@ -45,11 +49,16 @@ void mu_stand_in_call(const char *name, const char *inside, void (*kernel)(P...)
                       size_t shared, cudaStream_t stream, A... arguments)
 {
     static_assert((std::is_trivially_copyable_v<P> && ...), "a kernel's parameters are copied as bytes");
-    mu_stand_in_kernel k = {name, inside, (const void *)kernel, grid, block, shared, stream};
+    mu_stand_in_kernel k = {
+        name, inside, (const void *)kernel, grid, block, shared, stream, mu_stand_in_stream_device(stream)};
     std::tuple<P...> values{static_cast<P>(arguments)...};
-    int index = 0;
-    std::apply([&](const auto &...value) { (mu_stand_in_check_any(k, ++index, value), ...); }, values);
-    mu_stand_in_launch(k, [kernel, values] { std::apply(kernel, values); });
+    auto check = [k, values] {
+        int index = 0;
+        (void)k, (void)index;
+        std::apply([&](const auto &...value) { (mu_stand_in_check_any(k, ++index, value), ...); }, values);
+    };
+    mu_stand_in_launch(
+        k, [kernel, values] { std::apply(kernel, values); }, check);
 }
 
 #define MU_STAND_IN_LAUNCH(kernel, grid, block, shared, stream, ...)                                         \

@@ -542,9 +542,12 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     q.k = (int64_t)columns;
     q.n = (int64_t)q.d.columns;
     int device = mu_stand_in_stream_device(stream);
-    check_matrix("cublasLtMatmul: A", a, q.a, device);
-    check_matrix("cublasLtMatmul: B", b, q.b, device);
-    check_matrix("cublasLtMatmul: D", d, q.d, device);
+    auto check = [q, device] { /* now, and when a graph runs it again */
+                               check_matrix("cublasLtMatmul: A", q.pa, q.a, device);
+                               check_matrix("cublasLtMatmul: B", q.pb, q.b, device);
+                               check_matrix("cublasLtMatmul: D", q.pd, q.d, device);
+    };
+    check();
     if (q.beta != 0)
         check_matrix("cublasLtMatmul: C", c, q.c, device);
     if (has_bias(q.o.epilogue)) {
@@ -570,15 +573,18 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
             return CUBLAS_STATUS_INVALID_VALUE;
         mu_stand_in_check_device_range("cublasLtMatmul: workspace", workspace, workspace_bytes, device);
     }
-    mu_stand_in_enqueue(stream, [q] {
-        mu_stand_in_touch();
-        if (is_slow(q))
-            std::this_thread::sleep_for(std::chrono::milliseconds(5));
-        for (int64_t batch = 0; batch < q.d.batches; batch++)
-            multiply(q, batch);
-        return true;
-    });
-    return CUBLAS_STATUS_SUCCESS;
+    cudaError_t error = mu_stand_in_enqueue(
+        stream,
+        [q] {
+            mu_stand_in_touch();
+            if (is_slow(q))
+                std::this_thread::sleep_for(std::chrono::milliseconds(5));
+            for (int64_t batch = 0; batch < q.d.batches; batch++)
+                multiply(q, batch);
+            return true;
+        },
+        check);
+    return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
 } /* extern "C" */

@@ -165,10 +165,22 @@ bool mu_stand_in_is_pinned(const void *p)
     return (const char *)p < (char *)h->first + h->second;
 }
 
+bool mu_stand_in_take(int device, ptrdiff_t bytes)
+{
+    std::lock_guard<std::mutex> guard(m().lock);
+    size_t &used = m().used[device];
+    if (bytes > 0 && used + (size_t)bytes > mu_stand_in_memory_size())
+        return false;
+    used += (size_t)bytes;
+    return true;
+}
+
 extern "C" cudaError_t cudaMalloc(void **out, size_t bytes)
 {
     if (mu_stand_in_device_count() == 0)
         return mu_stand_in_error(cudaErrorNoDevice);
+    if (cudaError_t error = mu_stand_in_unsafe())
+        return error;
     if (bytes == 0) {
         *out = NULL;
         return cudaSuccess;
@@ -207,6 +219,8 @@ extern "C" cudaError_t cudaFree(void *p)
 {
     if (!p)
         return cudaSuccess;
+    if (cudaError_t error = mu_stand_in_unsafe())
+        return error;
     int device = mu_stand_in_device_of(p);
     if (device >= 0)
         mu_stand_in_drain(device); /* as cudaFree does */
@@ -246,6 +260,8 @@ extern "C" cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned int flag
 {
     (void)flags;
     void *p = NULL;
+    if (cudaError_t error = mu_stand_in_unsafe())
+        return error;
     if (posix_memalign(&p, PAGE, bytes ? bytes : 1) != 0)
         return mu_stand_in_error(cudaErrorMemoryAllocation);
     std::lock_guard<std::mutex> guard(m().lock);
@@ -263,6 +279,8 @@ extern "C" cudaError_t cudaFreeHost(void *p)
 {
     if (!p)
         return cudaSuccess;
+    if (cudaError_t error = mu_stand_in_unsafe())
+        return error;
     mu_stand_in_drain(mu_stand_in_device());
     std::lock_guard<std::mutex> guard(m().lock);
     if (m().pinned.erase(p) == 0)

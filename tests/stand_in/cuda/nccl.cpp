@@ -357,7 +357,9 @@ ncclResult_t enqueue(kind what, const void *send, void *receive, size_t count, n
     c->receive = (char *)receive;
     auto give = [=]() -> ncclResult_t {
         c->ticket = comm->calls++;
-        mu_stand_in_enqueue(stream, [c] { return advance(*c); });
+        if (mu_stand_in_uncapturable(stream) != cudaSuccess)
+            return failed(ncclUnhandledCudaError, "collectives in a graph: not by this stand-in");
+        (void)mu_stand_in_enqueue(stream, [c] { return advance(*c); });
         return answer(*comm);
     };
     if (depth == 0)

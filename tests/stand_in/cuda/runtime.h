@@ -6,7 +6,9 @@
 #include "simt.h"
 
 #include <functional>
+#include <stddef.h>
 #include <stdint.h>
+#include <vector>
 
 /* --- report.cpp --- */
 
@@ -38,16 +40,38 @@ void mu_stand_in_check_device_range(const char *what, const void *p, size_t byte
 /* Ends the program if p is the device's. */
 void mu_stand_in_check_host(const char *what, const void *p);
 bool mu_stand_in_is_pinned(const void *p);
+/* Takes memory of the device that has no address, or with bytes < 0 gives it back. False: there is not so much. */
+bool mu_stand_in_take(int device, ptrdiff_t bytes);
+
+/* --- graph.cpp --- */
+
+/* What an operation of a graph does, and what looks at the memory that it names before it is done. */
+struct mu_stand_in_node {
+    std::function<bool()> step;
+    std::function<void()> check; /* may be empty */
+};
+struct CUgraph_st {
+    std::vector<mu_stand_in_node> nodes; /* one after the other */
+    int device;
+};
 
 /* --- stream.cpp --- */
 
 /* Work for a stream. `step` is called by the device's thread until it returns true; when it returns false it
  * was not yet its turn, and it left everything as it was. It is called with the memory closed, and opens it
  * by touch(). */
-void mu_stand_in_enqueue(cudaStream_t stream, std::function<bool()> step);
+/* A stream that is captured keeps it: a graph calls `check` at each of its launches, which ends the program if what the
+ * step touches is not there any more. Errors: of a capture that is spoiled already. */
+cudaError_t mu_stand_in_enqueue(cudaStream_t stream, std::function<bool()> step,
+                                std::function<void()> check = nullptr);
 /* For steps: opens the memory until the device's thread next rests. */
 void mu_stand_in_touch(void);
-int mu_stand_in_stream_device(cudaStream_t stream);
+bool mu_stand_in_is_capturing(cudaStream_t stream);
+/* For calls that may not be made while this thread captures, or any thread does in the global mode: spoils those
+ * captures, and returns the error. */
+cudaError_t mu_stand_in_unsafe(void);
+/* The same of what no capture of the stream allows: waiting for it, memory that is no part of a graph. */
+cudaError_t mu_stand_in_uncapturable(cudaStream_t stream);
 /* Waits for everything of a device (-1: all). */
 void mu_stand_in_drain(int device);
 bool mu_stand_in_on_device_thread(void);

@@ -16,12 +16,20 @@
 
 using steady = std::chrono::steady_clock;
 
+struct capture {
+    cudaStreamCaptureMode mode;
+    std::thread::id thread;
+    std::vector<mu_stand_in_node> nodes;
+    bool spoiled = false;
+};
+
 struct event_state {
     uint64_t recorded = 0, passed = 0;
     steady::time_point time;
     CUstream_st *stream = nullptr; /* of the newest record */
     int device = 0;
     bool timed = true;
+    std::weak_ptr<capture> captured; /* last recorded in it */
 };
 
 struct CUevent_st {
@@ -39,7 +47,8 @@ struct CUstream_st {
     bool blocking; /* with regard to the default stream */
     std::deque<work> queue;
     uint64_t enqueued = 0, done = 0;
-    uint64_t wanted = 0; /* the host waits until so many are done */
+    uint64_t wanted = 0;                  /* the host waits until so many are done */
+    std::shared_ptr<capture> captured_by; /* while it is */
 };
 
 namespace
@@ -220,7 +229,74 @@ bool no_device()
 {
     return mu_stand_in_device_count() == 0;
 }
+
+/* --- captures; all with the lock --- */
+
+cudaError_t spoil(capture &c, cudaError_t why)
+{
+    cudaError_t error = c.spoiled ? cudaErrorStreamCaptureInvalidated : why;
+    c.spoiled = true;
+    return mu_stand_in_error(error);
+}
+
+/* A call that a stream's capture does not allow. */
+cudaError_t uncapturable(CUstream_st *s)
+{
+    return s->captured_by ? spoil(*s->captured_by, cudaErrorStreamCaptureUnsupported) : cudaSuccess;
+}
+
+/* A call that no capture of this thread allows, unless it is relaxed, and no thread's that is global. */
+cudaError_t unsafe()
+{
+    cudaError_t error = cudaSuccess;
+    for (CUstream_st *s : d().streams) {
+        const capture *c = s->captured_by.get();
+        if (c && (c->mode == cudaStreamCaptureModeGlobal ||
+                  (c->mode == cudaStreamCaptureModeThreadLocal && c->thread == std::this_thread::get_id())))
+            error = uncapturable(s);
+    }
+    return error;
+}
+
+/* The default stream would wait for blocking streams, which a capture among them does not allow. */
+cudaError_t implicit(cudaStream_t stream)
+{
+    cudaError_t error = cudaSuccess;
+    if (stream)
+        return error;
+    each_stream(mu_stand_in_device(), false, [&](CUstream_st *s) {
+        if (s->captured_by)
+            error = spoil(*s->captured_by, cudaErrorStreamCaptureImplicit);
+    });
+    return error;
+}
+
+/* Waiting for an event, which the host may not do for one of a capture. */
+cudaError_t wait_for_event(const event_state &e)
+{
+    if (std::shared_ptr<capture> c = e.captured.lock())
+        return spoil(*c, cudaErrorCapturedEvent);
+    return unsafe();
+}
 } // namespace
+
+cudaError_t mu_stand_in_unsafe(void)
+{
+    hold lock(d().lock);
+    return unsafe();
+}
+
+cudaError_t mu_stand_in_uncapturable(cudaStream_t stream)
+{
+    hold lock(d().lock);
+    return uncapturable(resolve(stream));
+}
+
+bool mu_stand_in_is_capturing(cudaStream_t stream)
+{
+    hold lock(d().lock);
+    return resolve(stream)->captured_by != nullptr;
+}
 
 bool mu_stand_in_on_device_thread(void)
 {
@@ -241,15 +317,24 @@ int mu_stand_in_stream_device(cudaStream_t stream)
     return resolve(stream)->device;
 }
 
-void mu_stand_in_enqueue(cudaStream_t stream, std::function<bool()> step)
+cudaError_t mu_stand_in_enqueue(cudaStream_t stream, std::function<bool()> step, std::function<void()> check)
 {
     hold lock(d().lock);
     CUstream_st *s = resolve(stream);
+    if (cudaError_t error = implicit(stream))
+        return error;
+    if (s->captured_by) {
+        if (s->captured_by->spoiled)
+            return mu_stand_in_error(cudaErrorStreamCaptureInvalidated);
+        s->captured_by->nodes.push_back({std::move(step), std::move(check)});
+        return cudaSuccess;
+    }
     if (!stream)
         wait_for(lock, s->device, false);
     push(s, {std::move(step), nullptr, 0});
     if (!stream) /* others' work shall come after it */
         wait_for(lock, s->device, false);
+    return cudaSuccess;
 }
 
 void mu_stand_in_drain(int device)
@@ -262,6 +347,16 @@ extern "C" {
 
 cudaError_t cudaDeviceSynchronize(void)
 {
+    {
+        hold lock(d().lock);
+        cudaError_t error = cudaSuccess;
+        each_stream(mu_stand_in_device(), true, [&](CUstream_st *s) {
+            if (s->captured_by)
+                error = uncapturable(s);
+        });
+        if (error != cudaSuccess)
+            return error;
+    }
     mu_stand_in_drain(mu_stand_in_device());
     return cudaSuccess;
 }
@@ -298,7 +393,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
     if (!stream)
         return mu_stand_in_error(cudaErrorInvalidResourceHandle);
     hold lock(d().lock);
-    resolve(stream);
+    if (cudaError_t error = uncapturable(resolve(stream)))
+        return error;
     want(stream, stream->enqueued);
     d().to_do.notify_all();
     d().progress.wait(lock, [&] { return stream->queue.empty(); });
@@ -313,6 +409,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     hold lock(d().lock);
     CUstream_st *s = resolve(stream);
+    cudaError_t error = s->captured_by ? uncapturable(s) : unsafe();
+    if (error != cudaSuccess)
+        return error;
     uint64_t until = s->enqueued;
     want(s, until);
     d().to_do.notify_all();
@@ -324,6 +423,9 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     hold lock(d().lock);
     CUstream_st *s = resolve(stream);
+    cudaError_t error = s->captured_by ? uncapturable(s) : unsafe();
+    if (error != cudaSuccess)
+        return error;
     want(s, s->enqueued);
     d().to_do.notify_all();
     return s->queue.empty() ? cudaSuccess : mu_stand_in_error(cudaErrorNotReady); /* kept, as on a card */
@@ -334,6 +436,13 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     (void)flags;
     hold lock(d().lock);
     CUstream_st *s = resolve(stream);
+    std::shared_ptr<capture> other = event->state->captured.lock();
+    if (s->captured_by)
+        return s->captured_by->spoiled || other != s->captured_by
+                   ? spoil(*s->captured_by, cudaErrorStreamCaptureIsolation)
+                   : cudaSuccess; /* it comes after it already */
+    if (other)
+        mu_stand_in_fail("cudaStreamWaitEvent: a second stream of a capture is no part of the stand-in");
     push(s, {nullptr, event->state, event->state->recorded});
     return cudaSuccess;
 }
@@ -369,6 +478,13 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
     if (state->device != s->device)
         mu_stand_in_fail("cudaEventRecord: an event of device %d on a stream of device %d", state->device,
                          s->device);
+    if (cudaError_t error = implicit(stream))
+        return error;
+    if (s->captured_by && s->captured_by->spoiled)
+        return mu_stand_in_error(cudaErrorStreamCaptureInvalidated);
+    state->captured = s->captured_by;
+    if (s->captured_by)
+        return cudaSuccess;
     uint64_t number = ++state->recorded;
     state->stream = s;
     push(s, {[state, number] {
@@ -385,6 +501,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
 {
     hold lock(d().lock);
     event_state &e = *event->state;
+    if (cudaError_t error = wait_for_event(e))
+        return error;
     if (e.passed >= e.recorded)
         return cudaSuccess;
     want(e.stream, e.stream->enqueued);
@@ -396,6 +514,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     hold lock(d().lock);
     auto state = event->state;
+    if (cudaError_t error = wait_for_event(*state))
+        return error;
     uint64_t number = state->recorded;
     if (state->passed >= number)
         return cudaSuccess;
@@ -414,6 +534,49 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end)
     if (a.passed < a.recorded || b.passed < b.recorded)
         return mu_stand_in_error(cudaErrorNotReady);
     *ms = std::chrono::duration<float, std::milli>(b.time - a.time).count();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
+{
+    hold lock(d().lock);
+    if (mu_stand_in_shall_fail("cudaStreamBeginCapture"))
+        return mu_stand_in_error(cudaErrorUnknown);
+    if (!stream)
+        return mu_stand_in_error(cudaErrorStreamCaptureUnsupported);
+    CUstream_st *s = resolve(stream);
+    if (s->captured_by)
+        return mu_stand_in_error(cudaErrorIllegalState);
+    s->captured_by = std::make_shared<capture>();
+    s->captured_by->mode = mode;
+    s->captured_by->thread = std::this_thread::get_id();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out)
+{
+    hold lock(d().lock);
+    CUstream_st *s = resolve(stream);
+    std::shared_ptr<capture> c = s->captured_by;
+    *out = NULL;
+    if (!c)
+        return mu_stand_in_error(cudaErrorIllegalState);
+    if (c->mode != cudaStreamCaptureModeRelaxed && c->thread != std::this_thread::get_id())
+        return spoil(*c, cudaErrorStreamCaptureWrongThread);
+    s->captured_by = nullptr;
+    if (c->spoiled)
+        return mu_stand_in_error(cudaErrorStreamCaptureInvalidated);
+    *out = new CUgraph_st{std::move(c->nodes), s->device};
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status)
+{
+    hold lock(d().lock);
+    const capture *c = resolve(stream)->captured_by.get();
+    *status = !c           ? cudaStreamCaptureStatusNone
+              : c->spoiled ? cudaStreamCaptureStatusInvalidated
+                           : cudaStreamCaptureStatusActive;
     return cudaSuccess;
 }
 

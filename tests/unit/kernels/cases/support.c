@@ -231,6 +231,9 @@ CASE(qk_norm, qk_norm_test)
 CASE(swiglu, swiglu_test)
 CASE(absent_biases, unbiased_test)
 CASE(rows_are_the_same_alone_and_among_others, rows_test)
+CASE(rows_of_many_sequences, slots_test)
+CASE(many_cached_keys, many_keys_test)
+CASE(graphs, graphs_test)
 CASE(cross_entropy, entropy_test)
 CASE(nan_is_not_lost, nan_test)
 CASE(what_does_not_fit_is_infinite, overflow_test)
@@ -257,6 +260,9 @@ int mu_kernel_cases(const mu_case_device_t *given, int count)
         cmocka_unit_test(swiglu),
         cmocka_unit_test(absent_biases),
         cmocka_unit_test(rows_are_the_same_alone_and_among_others),
+        cmocka_unit_test(rows_of_many_sequences),
+        cmocka_unit_test(many_cached_keys),
+        cmocka_unit_test(graphs),
         cmocka_unit_test(cross_entropy),
         cmocka_unit_test(nan_is_not_lost),
         cmocka_unit_test(what_does_not_fit_is_infinite),

@@ -75,6 +75,9 @@ double gelu_slope(double x, mu_activation_t act);
 /* The cases, a file each kind. */
 void linear_test(void);
 void rows_test(void);
+void slots_test(void);
+void many_keys_test(void);
+void graphs_test(void);
 void embedding_test(void);
 void rmsnorm_test(void);
 void qk_norm_test(void);

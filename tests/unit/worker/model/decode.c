@@ -9,67 +9,14 @@
 
 #include "common/buf.h"
 #include "common/num.h"
+#include "tests/unit/worker/model/decode_models.h"
 #include "worker/model/init.h"
-#include "worker/model/net.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH = 45, SEQUENCES = 5, VOCAB = 101 };
-
-/* Widths that no vector divides; grouped queries; each position and block. */
-static const mu_model_t models[] = {
-    {.layers = 2,
-     .hidden = 36,
-     .heads = 3,
-     .ffn = 52,
-     .seq_length = 64,
-     .max_positions = 64,
-     .vocab = VOCAB,
-     .residual = MU_RESIDUAL_PARALLEL,
-     .activation = MU_GELU_ERF,
-     .position = MU_POSITION_ROTARY,
-     .rotary_dims = 4,
-     .rotary_base = 10000,
-     .norm_eps = 1e-5,
-     .init = MU_INIT_NORMAL,
-     .init_std = 0.1},
-    {.layers = 2,
-     .hidden = 64,
-     .heads = 4,
-     .ffn = 256,
-     .seq_length = 64,
-     .max_positions = 64,
-     .vocab = VOCAB,
-     .residual = MU_RESIDUAL_SEQUENTIAL,
-     .activation = MU_GELU_TANH,
-     .position = MU_POSITION_LEARNED,
-     .tied_head = true,
-     .norm_eps = 1e-5,
-     .init = MU_INIT_NORMAL,
-     .init_std = 0.1},
-    {.layers = 2,
-     .hidden = 48,
-     .heads = 6,
-     .kv_heads = 2,
-     .head_dim = 10,
-     .ffn = 70,
-     .seq_length = 64,
-     .max_positions = 64,
-     .vocab = VOCAB,
-     .residual = MU_RESIDUAL_SEQUENTIAL,
-     .activation = MU_SWIGLU,
-     .position = MU_POSITION_ROTARY,
-     .rotary_dims = 10,
-     .rotary_base = 10000,
-     .norm = MU_NORM_RMS,
-     .norm_eps = 1e-5,
-     .qk_norm = true,
-     .unbiased = MU_UNBIASED_ALL,
-     .init = MU_INIT_NORMAL,
-     .init_std = 0.1},
-};
+enum { LENGTH = 45, SEQUENCES = 5, VOCAB = DECODE_VOCAB };
 
 typedef struct bench {
     mu_device_t *dev;
@@ -95,18 +42,13 @@ static void tear_down(bench_t *b)
     mu_device_close(b->dev);
 }
 
-static int32_t token(int sequence, int64_t at)
-{
-    return (int32_t)((at * at * 17 + (3 + 7 * sequence) * at + sequence) % VOCAB);
-}
-
 /* Logits after every token of a sequence, alone, a token at a time. */
 static void alone(const bench_t *b, int sequence, float *out)
 {
     assert_int_equal(mu_net_slots(b->net, 1, LENGTH), MU_OK);
     for (int64_t at = 0; at < LENGTH; at++) {
         mu_net_piece_t piece = {0, at, 1, 1};
-        int32_t id = token(sequence, at);
+        int32_t id = decode_token(sequence, at);
         assert_int_equal(mu_net_step(b->net, &piece, 1, &id, out + at * VOCAB), MU_OK);
     }
 }
@@ -127,7 +69,7 @@ static void together(const bench_t *b, float *out)
                 continue;
             piece[n++] = (mu_net_piece_t){SEQUENCES + 1 - s, done[s], count, count};
             for (int64_t i = 0; i < count; i++)
-                ids[rows++] = token(s, done[s] + i);
+                ids[rows++] = decode_token(s, done[s] + i);
         }
         if (n > 0)
             assert_int_equal(mu_net_step(b->net, piece, n, ids, logits), MU_OK);
@@ -152,12 +94,12 @@ static void a_sequence_has_the_same_bits_in_any_company(void **state)
     (void)state;
     static const char *const sets[] = {"amx", "avx512", "avx2", "base"};
     for (size_t set = 0; set < 4; set++)
-        for (size_t m = 0; m < sizeof models / sizeof *models; m++)
+        for (size_t m = 0; m < DECODE_MODELS; m++)
             for (int type = MU_DTYPE_F32; type <= MU_DTYPE_BF16; type++) {
                 setenv("MUSTER_CPU_ISA", sets[set], 1);
                 static float one[LENGTH * VOCAB], all[SEQUENCES * LENGTH * VOCAB];
-                bench_t b = set_up(&models[m], (mu_dtype_t)type, 1),
-                        many = set_up(&models[m], (mu_dtype_t)type, 3);
+                bench_t b = set_up(&decode_models[m], (mu_dtype_t)type, 1),
+                        many = set_up(&decode_models[m], (mu_dtype_t)type, 3);
                 together(&many, all);
                 for (int s = 0; s < SEQUENCES; s++) {
                     alone(&b, s, one);
@@ -174,14 +116,14 @@ static void a_sequence_has_the_same_bits_in_any_company(void **state)
 static void it_is_the_full_pass(void **state)
 {
     (void)state;
-    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
-        mu_model_t model = models[m];
+    for (size_t m = 0; m < DECODE_MODELS; m++) {
+        mu_model_t model = decode_models[m];
         static float one[LENGTH * VOCAB], full[LENGTH * VOCAB];
         int32_t tokens[LENGTH];
         model.seq_length = LENGTH;
         bench_t b = set_up(&model, MU_DTYPE_F32, 2);
         for (int64_t i = 0; i < LENGTH; i++)
-            tokens[i] = token(2, i);
+            tokens[i] = decode_token(2, i);
         assert_int_equal(mu_net_logits(b.net, tokens, full), MU_OK);
         alone(&b, 2, one);
         double difference = 0, size = 0;
@@ -198,7 +140,7 @@ static void it_is_the_full_pass(void **state)
 static void a_step_that_does_not_fit_is_refused(void **state)
 {
     (void)state;
-    bench_t b = set_up(&models[1], MU_DTYPE_F32, 1);
+    bench_t b = set_up(&decode_models[1], MU_DTYPE_F32, 1);
     int32_t ids[64] = {0};
     assert_int_equal(mu_net_slots(b.net, 2, 65), MU_CONFIG);
     assert_int_equal(mu_net_slots(b.net, 2, 20), MU_OK);
