@@ -176,9 +176,9 @@ run_stage() { # called where a failed command ends nothing, so each says what fo
         within 60 unit_golden && (curve fp32 1e-4) && (curve bf16 1e-2)
         ;;
     decode)
-        timeout 60 cuda_decode || return
+        within 60 cuda_decode || return
         for sequences in 1 8 64; do
-            timeout 30 bench_step "$model" $sequences 1 2048 cuda bf16 decode || return
+            within 30 bench_step "$model" $sequences 1 2048 cuda bf16 decode || return
         done
         ;;
     sanitizer)

@@ -19,7 +19,7 @@ fake "$fakes" nvidia-smi <<<'[ -z "${NO_CARD:-}" ] || exit 9; echo "NVIDIA H200,
 fake "$fakes" compute-sanitizer <<<''
 fake "$fakes" ncu <<<''
 fake "$fakes" python3 <<<'case $* in *torch_step*) echo "step 10 ms, 1000 tokens/s, peak 3.0 GiB" ;; esac'
-for name in unit_golden standin_case cuda_attention; do fake "$scratch/pack/bin" $name <<<''; done
+for name in unit_golden standin_case cuda_attention cuda_decode; do fake "$scratch/pack/bin" $name <<<''; done
 fake "$scratch/pack/bin" bench_step <<'END'
 echo "attention_forward by cuDNN 9"
 echo "1.4b: 10 ms, 2000 tokens/s, 100 model GFLOP, peak 2.0 GiB"
@@ -43,13 +43,15 @@ ended() { sed -nE 's/^([a-z]+): exit [0-9]+ after.*/\1/p' "$scratch/out" | xargs
 called() { grep -qE -- "$1" "$calls" || { cat "$calls" >&2; fail "no call like: $1"; }; }
 
 gpu 0 all
-[ "$(ended)" = "oracles step attention golden sanitizer profile ranks peers" ] || { cat "$scratch/out" >&2; fail "stages: $(ended)"; }
+[ "$(ended)" = "oracles step attention golden decode sanitizer profile ranks peers" ] || { cat "$scratch/out" >&2; fail "stages: $(ended)"; }
 called '^cuda_kernels .*device=cuda'
 called '^bench_step 1.4b 8 1 2048 cuda bf16 log=2'
 called '^bench_step 1.4b 8 1 2048 cuda bf16 tune'
 called '^bench_step 1.4b 8 1 2048 cuda bf16 cudnn'
 called '^cuda_attention .*device=cuda'
 called '^unit_golden .*device=cuda'
+called '^cuda_decode .*device=cuda'
+called '^bench_step 1.4b 64 1 2048 cuda bf16 decode'
 called '^muster run .*muster.device=auto .*precision=bfloat16'
 for tool in memcheck racecheck; do
     for case in attention grouped_queries layer_norms embeddings; do
@@ -63,12 +65,12 @@ grep -q '^| 1.4b | 8 | muster | 2000 ' "$OUT/peers.txt" || { cat "$OUT/peers.txt
 grep -q '^a pack of fakes' "$OUT/oracles.txt" || fail "a stage's file has no head"
 
 gpu 0 all 410m --quick
-[ "$(ended)" = "oracles step attention golden sanitizer ranks" ] || fail "--quick: $(ended)"
+[ "$(ended)" = "oracles step attention golden decode sanitizer ranks" ] || fail "--quick: $(ended)"
 ! grep -qE '^ncu|torch_step' "$calls" || fail "--quick runs ncu or PyTorch"
 called '^bench_step 410m 16 '
 
 ORACLES=1 gpu 1 all --quick
-[ "$(ended)" = "oracles step attention golden sanitizer ranks" ] || fail "after a stage that fails: $(ended)"
+[ "$(ended)" = "oracles step attention golden decode sanitizer ranks" ] || fail "after a stage that fails: $(ended)"
 
 HOLD=2 LIMIT=46 gpu 0 all --quick
 [ "$(ended)" = oracles ] && grep -q '^step: not begun' "$scratch/out" || { cat "$scratch/out" >&2; fail "begun without time"; }
