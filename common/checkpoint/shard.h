@@ -42,8 +42,8 @@ typedef struct mu_shard_plan {
     const char *run_id;
     int64_t step;
     int attempt;
-    mu_shard_source_t read,
-        read_beside; /* the latter is for mu_shard_write_copy()'s thread; NULL: `read` is */
+    mu_shard_source_t read;
+    mu_shard_source_t read_beside; /* for the thread of mu_shard_write_copy(); NULL: `read` is */
     void *arg;
     size_t block;                    /* bytes of one write to the volume; 0: 4 MiB */
     const mu_shard_layout_t *layout; /* of this worker in this run; NULL: one is made each time */

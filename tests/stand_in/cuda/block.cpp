@@ -211,16 +211,16 @@ static void check_shape(const mu_stand_in_kernel &k)
 }
 
 /* With the word `launches`: each kind of launch once, and how many blocks a multiprocessor's shared memory holds. */
-static void tell(const mu_stand_in_kernel &k)
+static void print_once(const mu_stand_in_kernel &k)
 {
     static std::mutex lock;
-    static auto *told = new std::set<std::string>;
+    static auto *printed = new std::set<std::string>;
     size_t shared = mu_stand_in_processor_shared();
     std::string line = std::string(k.name) + " of " + k.inside + ": " + std::to_string(k.block.x) +
                        " threads, " + std::to_string(k.shared) + " bytes, blocks " +
                        std::to_string(shared / (k.shared + 1024));
     std::lock_guard<std::mutex> guard(lock);
-    if (told->insert(line).second)
+    if (printed->insert(line).second)
         fprintf(stderr, "stand-in for CUDA: launch of %s\n", line.c_str());
 }
 
@@ -230,7 +230,7 @@ void mu_stand_in_launch(const mu_stand_in_kernel &kernel, std::function<void()> 
     check();
     check_shape(kernel);
     if (mu_stand_in_option("STAND_IN_CUDA", "launches"))
-        tell(kernel);
+        print_once(kernel);
     if (kernel.device != mu_stand_in_device())
         mu_stand_in_fail("%s: the stream belongs to device %d, the current one is %d", kernel.name,
                          kernel.device, mu_stand_in_device());
