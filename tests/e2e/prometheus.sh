@@ -12,7 +12,10 @@ begin run muster.metrics_listen=0 muster.hang_timeout=10000 checkpoint_factor=5
 wait_for 20 grep -q 'metrics for Prometheus' "$run/logs/track.log"
 wait_for 30 grep -qE "\"last_checkpoint\": [1-9]" "$run/run.json"
 address=$(sed -nE 's,.*http://([^/]+)/metrics,\1,p' "$run/logs/track.log" | head -n 1)
-curl -sf "http://$address/metrics" >"$scratch/metrics"
+scrape() { # what ranks took comes with a heartbeat, which may be later than the first checkpoint
+    curl -sf "http://$address/metrics" >"$scratch/metrics" && grep -qF 'muster_rank_seconds{' "$scratch/metrics"
+}
+wait_for 20 scrape
 promtool check metrics <"$scratch/metrics" || fail "promtool refuses the metrics"
 for name in muster_step muster_tokens_total muster_train_loss muster_checkpoint_timestamp_seconds muster_restarts_total \
     muster_goodput_ratio 'muster_time_seconds{part="compute"}' 'muster_rank_seconds{what="compute",stat="median"}' \
