@@ -6,7 +6,9 @@
  *
  * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that it would
  * take at the rate of a large product, or for what only moves bytes of a large copy, on this machine (the floor);
- * before it the way of each product, and on a GPU what computes attention (docs/cpu-products.md, docs/cuda.md).
+ * before it the way of each product, and on a GPU what computes attention (docs/cpu-products.md, docs/cuda.md). The
+ * last columns are the rate of the fastest call, which other programs disturb least, and for products its share of the
+ * best such rate.
  *     cpu        counts the time of the calling thread instead of the wall's, for one thread on a busy machine
  *     cuda       takes the first GPU; its step is timed without a wait between operations, and its operations in steps
  *                of their own with one after each
@@ -26,6 +28,8 @@
 #include "worker/model/net.h"
 #include "worker/model/optimizer.h"
 
+#include <math.h>
+
 enum { LINES = 64, WARM = 3 };
 
 typedef struct line {
@@ -33,6 +37,7 @@ typedef struct line {
     int calls;
     int64_t ns;
     double flops, bytes; /* of matrix products; of what else must move */
+    double fastest;      /* GFLOP/s of the fastest call: what the machine does when nothing else slows it */
 } line_t;
 
 static line_t lines[LINES];
@@ -69,6 +74,7 @@ static void note(const char *name, int64_t in, int64_t out, double flops, double
     lines[i].ns += ns;
     lines[i].flops += flops;
     lines[i].bytes += bytes;
+    lines[i].fastest = fmax(lines[i].fastest, flops / (double)ns);
 }
 
 #define TIMED(op, in, out, flops, bytes, params, args)                                                       \
@@ -363,22 +369,39 @@ static void step(mu_net_t *net, const int32_t *tokens, int64_t t)
         exit(1);
 }
 
+static bool is_product(const line_t *line)
+{
+    return strncmp(line->name, "linear_", 7) == 0;
+}
+
 static void print(double rate, double copies, int64_t wall_ns, int64_t rows, const mu_model_t *model,
                   int64_t peak)
 {
-    double inside = 0, floor_ms = 0;
+    double inside = 0, floor_ms = 0, best = 0, least = 1;
+    const char *slowest = "";
+    for (int i = 0; i < line_count; i++)
+        if (is_product(&lines[i]))
+            best = fmax(best, lines[i].fastest);
     qsort(lines, (size_t)line_count, sizeof *lines, by_time);
-    printf("%-48s %7s %9s %7s %9s %9s\n", "operation", "calls", "ms", "share", "GFLOP/s,", "floor ms");
-    printf("%-48s %7s %9s %7s %9s\n", "", "", "", "", "GB/s");
+    printf("%-48s %7s %9s %7s %9s %9s %9s %5s\n", "operation", "calls", "ms", "share", "GFLOP/s,", "floor ms",
+           "fastest", "of");
+    printf("%-48s %7s %9s %7s %9s %9s %9s %5s\n", "", "", "", "", "GB/s", "", "GFLOP/s", "best");
     for (int i = 0; i < line_count; i++) {
         double ms = (double)lines[i].ns * 1e-6 / (double)steps, flops = lines[i].flops / (double)steps;
         printf("%-48s %7d %9.3f %6.1f%%", lines[i].name, lines[i].calls / steps, ms,
                100 * (double)lines[i].ns / (double)wall_ns);
         double moved = lines[i].bytes / (double)steps;
         if (flops > 0)
-            printf(" %9.1f %9.3f", flops / ms * 1e-6, flops / rate * 1e-6);
+            printf(" %9.1f %9.3f %9.1f", flops / ms * 1e-6, flops / rate * 1e-6, lines[i].fastest);
         else if (moved > 0)
             printf(" %9.1f %9.3f", moved / ms * 1e-6, moved / copies * 1e-6);
+        double share = lines[i].fastest / best;
+        if (is_product(&lines[i]))
+            printf(" %5.2f", share);
+        if (is_product(&lines[i]) && share < least) {
+            least = share;
+            slowest = lines[i].name;
+        }
         putchar('\n');
         inside += ms;
         floor_ms += flops / rate * 1e-6;
@@ -388,6 +411,7 @@ static void print(double rate, double copies, int64_t wall_ns, int64_t rows, con
            "GFLOP/s of %.0f, peak %.2f GiB\n",
            ms, inside, floor_ms, 100 * floor_ms / ms, (double)rows / ms * 1e3,
            mu_model_flops_per_token(model) * (double)rows / ms * 1e-6, rate, (double)peak / 0x1p30);
+    printf("slowest product: %s, %.2f of the best\n", slowest, least);
 }
 
 static bool has_word(int argc, char **argv, const char *word)
