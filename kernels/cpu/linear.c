@@ -18,7 +18,8 @@ typedef struct linear {
     mu_activation_t act;
     bool accumulate;
     float *dbias;   /* [m] += sums over k of a */
-    float *scratch; /* packed: [threads][depth][cols] */
+    float *scratch; /* packed: [threads][each] */
+    int64_t each;   /* depth x cols, or rows x depth */
     /* What is done with the columns col .. col + cols - 1 of rows of the result; NULL: nothing. */
     void (*finish)(const struct linear *l, int64_t row, int64_t rows, int64_t col, int64_t cols);
     _Atomic int failed;
@@ -31,11 +32,10 @@ static mu_gemm_in_t part(mu_gemm_in_t o, int64_t i, int64_t p)
     return o;
 }
 
-static void block(linear_t *l, int64_t row, int64_t rows, int64_t col, int64_t cols, mu_gemm_in_t b,
-                  int64_t p, int64_t k)
+static void block(linear_t *l, int64_t row, int64_t rows, int64_t col, int64_t cols, mu_gemm_in_t a,
+                  mu_gemm_in_t b, int64_t p, int64_t k)
 {
     float *c = l->c + row * l->n + col;
-    mu_gemm_in_t a = part(l->a, row, p);
     for (int64_t r = 0; p == 0 && l->plus && l->plus != l->c && r < rows; r++)
         memcpy(c + r * l->n, l->plus + (row + r) * l->n + col, (size_t)cols * sizeof *c);
     if (l->dbias && col == 0) /* what the product reads next */
@@ -46,11 +46,11 @@ static void block(linear_t *l, int64_t row, int64_t rows, int64_t col, int64_t c
         l->finish(l, row, rows, col, cols);
 }
 
-/* k rows and `cols` columns of the operand, which lie far apart, copied side by side: rows that are a power of two
- * apart meet in few lines of a cache. */
-static mu_gemm_in_t pack(mu_gemm_in_t o, int64_t k, int64_t cols, float *to)
+/* rows x cols of the operand, which lie far apart, copied side by side: rows that are a power of two apart meet in few
+ * lines of a cache. */
+static mu_gemm_in_t pack(mu_gemm_in_t o, int64_t rows, int64_t cols, float *to)
 {
-    int64_t lines = o.transposed ? cols : k, line = o.transposed ? k : cols;
+    int64_t lines = o.transposed ? cols : rows, line = o.transposed ? rows : cols;
     for (int64_t i = 0; i < lines; i++)
         memcpy(to + i * line, o.data + i * o.stride, (size_t)line * sizeof *to);
     return (mu_gemm_in_t){to, line, o.transposed};
@@ -65,18 +65,22 @@ static void region(linear_t *l, float *packed, int64_t row, int64_t row_end, int
         for (int64_t p = 0; p < l->k; p += depth) {
             int64_t k = mu_min_i64(depth, l->k - p), n = mu_min_i64(cols, col_end - j);
             mu_gemm_in_t b = part(l->b, p, j);
-            if (packed)
+            if (way->kind == MU_WAY_PACKED)
                 b = pack(b, k, n, packed);
-            for (int64_t i = row; i < row_end; i += rows)
-                block(l, i, mu_min_i64(rows, row_end - i), j, n, b, p, k);
+            for (int64_t i = row; i < row_end; i += rows) {
+                int64_t m = mu_min_i64(rows, row_end - i);
+                mu_gemm_in_t a = part(l->a, i, p);
+                if (way->kind == MU_WAY_FIRST_PACKED)
+                    a = pack(a, m, k, packed);
+                block(l, i, m, j, n, a, b, p, k);
+            }
         }
 }
 
 static void by_rows(void *arg, int thread, int64_t from, int64_t to)
 {
     linear_t *l = arg;
-    region(l, l->scratch ? l->scratch + (int64_t)thread * l->way->cols * l->way->depth : NULL, from, to, 0,
-           l->n);
+    region(l, l->scratch ? l->scratch + thread * l->each : NULL, from, to, 0, l->n);
 }
 
 static void by_columns(void *arg, int thread, int64_t from, int64_t to)
@@ -94,15 +98,21 @@ static void bias_gradient(void *arg, int thread, int64_t from, int64_t to)
     mu_cpu_vec(l->dev)->column_sums(l->dbias + from, l->a.data + from, l->k, l->a.stride, to - from);
 }
 
+/* Floats that a thread packs at a time. */
+static int64_t scratch_of(const mu_way_t *way)
+{
+    return way->kind == MU_WAY_PACKED         ? (int64_t)way->cols * way->depth
+           : way->kind == MU_WAY_FIRST_PACKED ? (int64_t)way->rows * way->depth
+                                              : 0;
+}
+
 static void run(linear_t *l, mu_product_op_t op, int64_t rows, int64_t in, int64_t out)
 {
     float *dbias = l->dbias;
     l->way = mu_cpu_way(l->dev, op, MU_DTYPE_F32, rows, in, out);
-    if (l->way->kind == MU_WAY_PACKED) {
-        l->scratch = mu_cpu_scratch(l->dev, (int64_t)l->dev->threads * l->way->cols * l->way->depth);
-        if (!l->scratch)
-            return;
-    }
+    l->each = scratch_of(l->way);
+    if (l->each > 0 && !(l->scratch = mu_cpu_scratch(l->dev, l->dev->threads * l->each)))
+        return;
     if (l->way->kind == MU_WAY_COLUMNS) {
         l->dbias = NULL; /* no thread has all of a row */
         mu_cpu_run(l->dev, l->n, MU_WAY_GRAIN, by_columns, l);

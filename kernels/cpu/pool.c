@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 /* About 20 us: longer than the gaps between the operations of one step, shorter than anything a person
  * notices. */
@@ -19,6 +20,7 @@ struct mu_pool {
     mu_pool_job_t job;
     void *arg;
     int64_t n, grain;
+    int64_t *ns; /* [threads], or NULL */
     _Atomic uint32_t round;
     _Atomic int left; /* threads that have not finished the round */
     _Atomic int stop;
@@ -39,13 +41,28 @@ static inline void pause_a_little(void)
 #endif
 }
 
+static int64_t thread_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void do_items(mu_pool_t *pool, int index, int64_t from, int64_t to)
+{
+    int64_t began = pool->ns ? thread_ns() : 0;
+    pool->job(pool->arg, index, from, to);
+    if (pool->ns)
+        pool->ns[index] += thread_ns() - began;
+}
+
 static void do_part(mu_pool_t *pool, int index)
 {
     int64_t units = (pool->n + pool->grain - 1) / pool->grain;
     int64_t from = units * index / pool->threads * pool->grain;
     int64_t to = mu_min_i64(units * (index + 1) / pool->threads * pool->grain, pool->n);
     if (from < to)
-        pool->job(pool->arg, index, from, to);
+        do_items(pool, index, from, to);
 }
 
 static uint32_t await_round(mu_pool_t *pool, uint32_t seen)
@@ -122,12 +139,12 @@ void mu_pool_run(mu_pool_t *pool, int64_t n, int64_t grain, mu_pool_job_t job, v
 {
     if (n <= 0)
         return;
-    if (pool->threads == 1 || n <= grain) {
-        job(arg, 0, 0, n);
-        return;
-    }
     pool->job = job;
     pool->arg = arg;
+    if (pool->threads == 1 || n <= grain) {
+        do_items(pool, 0, 0, n);
+        return;
+    }
     pool->n = n;
     pool->grain = grain;
     atomic_store(&pool->left, pool->threads - 1);
@@ -142,6 +159,11 @@ void mu_pool_run(mu_pool_t *pool, int64_t n, int64_t grain, mu_pool_job_t job, v
     while (atomic_load(&pool->left) > 0)
         pthread_cond_wait(&pool->done, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
+}
+
+void mu_pool_time(mu_pool_t *pool, int64_t *ns)
+{
+    pool->ns = ns;
 }
 
 void mu_pool_free(mu_pool_t *pool)

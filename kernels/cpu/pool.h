@@ -19,6 +19,9 @@ typedef void (*mu_pool_job_t)(void *arg, int thread, int64_t from, int64_t to);
 mu_status_t mu_pool_new(int threads, void (*start)(void), mu_pool_t **out);
 /* Items 0 .. n - 1 in `threads` runs whose borders are multiples of `grain`; returns when all are done. */
 void mu_pool_run(mu_pool_t *pool, int64_t n, int64_t grain, mu_pool_job_t job, void *arg);
+/* From now on each thread adds to ns[thread] the time that its parts took it on its core, which other programs disturb
+ * little. NULL: no longer. */
+void mu_pool_time(mu_pool_t *pool, int64_t *ns);
 void mu_pool_free(mu_pool_t *pool);
 
 #endif

@@ -1,11 +1,11 @@
 /* Times the candidates of products on operands of their shapes. */
+#include "common/buf.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/num.h"
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
-#include <time.h>
 
 enum { CANDIDATES = 32 };
 
@@ -29,34 +29,21 @@ static double flops(const mu_product_t *p)
     return 2.0 * (double)p->rows * (double)p->in * (double)p->out;
 }
 
-static int64_t cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* The share of the work that the thread with the most has. */
-static double largest_share(int64_t n, int64_t threads)
-{
-    int64_t units = (n + MU_WAY_GRAIN - 1) / MU_WAY_GRAIN, most = (units + threads - 1) / threads;
-    return (double)most / (double)units;
-}
-
-/* Seconds that the product takes: from the time of all threads on their cores, which other programs disturb little. */
+/* Seconds that the product takes: of the thread that it takes longest, on its core. */
 static double time_one(mu_device_t *dev, const mu_product_t *p, const mu_product_operands_t *o,
-                       const mu_way_t *way)
+                       const mu_way_t *way, int64_t *ns)
 {
-    mu_ways_t *ways = &mu_cpu(dev)->ways;
-    bool weight = p->op == MU_PRODUCT_BACKWARD_WEIGHT,
-         forward = p->op == MU_PRODUCT_FORWARD || p->op == MU_PRODUCT_GELU_FORWARD;
-    int64_t m = weight ? p->out : p->rows, n = forward ? p->out : p->in;
-    ways->trial = way;
-    int64_t began = cpu_ns();
+    mu_cpu_t *cpu = mu_cpu(dev);
+    int64_t longest = 0;
+    memset(ns, 0, (size_t)dev->threads * sizeof *ns);
+    cpu->ways.trial = way;
+    mu_pool_time(cpu->pool, ns);
     mu_product_compute(dev, p, o);
-    ways->trial = NULL;
-    return (double)(cpu_ns() - began) * 1e-9 *
-           largest_share(way->kind == MU_WAY_COLUMNS ? n : m, dev->threads);
+    mu_pool_time(cpu->pool, NULL);
+    cpu->ways.trial = NULL;
+    for (int i = 0; i < dev->threads; i++)
+        longest = mu_max_i64(longest, ns[i]);
+    return (double)longest * 1e-9;
 }
 
 /* Rounds over the candidates. */
@@ -71,12 +58,13 @@ void mu_cpu_tune_product(mu_device_t *dev, mu_product_t *p, int64_t deadline)
         best[count++] = 1e30;
     if (!mu_product_operands_make(dev, &sample, most_bytes, false, false, &o))
         return;
-    time_one(dev, &sample, &o, way[0]); /* touches memory */
+    int64_t *ns = mu_calloc((size_t)dev->threads, sizeof *ns);
+    time_one(dev, &sample, &o, way[0], ns); /* touches memory */
     for (int round = 0; round < MU_TUNE_ROUNDS; round++)
         for (int i = 0; i < count && (mu_now_ns() < deadline || round + i == 0); i++) {
             if (best[i] > MU_TUNE_NEAR * least && round > 0)
                 continue;
-            best[i] = fmin(best[i], time_one(dev, &sample, &o, way[i]));
+            best[i] = fmin(best[i], time_one(dev, &sample, &o, way[i], ns));
             least = fmin(least, best[i]);
         }
     for (int i = 1; i < count; i++)
@@ -88,4 +76,5 @@ void mu_cpu_tune_product(mu_device_t *dev, mu_product_t *p, int64_t deadline)
     snprintf(p->way, sizeof p->way, "%s", way[chosen]->name);
     p->rate = flops(&sample) / best[chosen] * 1e-9;
     mu_product_operands_free(dev, &o);
+    free(ns);
 }

@@ -10,6 +10,8 @@ static const mu_way_t float_ways[] = {
     {"rows 0x0x512", MU_WAY_ROWS, 0, 0, 512, false},
     {"packed 0x384x512", MU_WAY_PACKED, 0, 384, 512, false},
     {"packed 384x384x512", MU_WAY_PACKED, 384, 384, 512, false},
+    {"first packed 384x0x512", MU_WAY_FIRST_PACKED, 384, 0, 512, false},
+    {"first packed 192x0x512", MU_WAY_FIRST_PACKED, 192, 0, 512, false},
     {"columns", MU_WAY_COLUMNS, 0, 0, 0, false},
     {"columns 384x0", MU_WAY_COLUMNS, 384, 0, 0, false},
     {"columns 0x0x512", MU_WAY_COLUMNS, 0, 0, 512, false},
@@ -66,25 +68,25 @@ static const mu_way_t *standard_tiles(bool columns, int64_t n, int64_t k)
     return named(half_ways, columns ? "tiles, columns 512x256x1024" : "tiles, rows 512x256x1024");
 }
 
-/* Best on the machines of docs/measured.md. With fewer rows than a part for each thread (generation) threads divide the
- * columns, so that each reads its own part of w. */
+/* Best on the machines of docs/measured.md. Threads divide the longer side of the result, so that together they read
+ * the larger operand once. oneDNN's AVX-512 kernels slow down where the rows of a transposed operand are a power of two
+ * apart, and do not once pieces of it are side by side. */
 static const mu_way_t *standard(mu_device_t *dev, mu_product_op_t op, mu_dtype_t type, int64_t rows,
                                 int64_t in, int64_t out)
 {
     bool weight = op == MU_PRODUCT_BACKWARD_WEIGHT;
     bool forward = op == MU_PRODUCT_FORWARD || op == MU_PRODUCT_GELU_FORWARD;
+    bool gelu = op == MU_PRODUCT_GELU_FORWARD || op == MU_PRODUCT_GELU_BACKWARD_INPUT;
     int64_t m = weight ? out : rows, n = forward ? out : in;
-    bool few = m < MU_WAY_GRAIN * dev->threads;
-    static const char *const of_floats[MU_PRODUCT_OPS] = {
-        [MU_PRODUCT_FORWARD] = "rows",         [MU_PRODUCT_GELU_FORWARD] = "rows 0x1024",
-        [MU_PRODUCT_BACKWARD_INPUT] = "rows",  [MU_PRODUCT_GELU_BACKWARD_INPUT] = "rows 0x1024",
-        [MU_PRODUCT_BACKWARD_WEIGHT] = "rows",
-    };
-    if (type == MU_DTYPE_F32)
-        return named(float_ways, few ? "columns" : of_floats[op]);
     if (type == MU_DTYPE_BF16 && mu_cpu(dev)->tiles)
         return standard_tiles(n > m, n, weight ? rows : forward ? in : out);
-    return named(half_ways, few ? "columns 384x384" : "rows 384x384");
+    if (type != MU_DTYPE_F32)
+        return named(half_ways, m < MU_WAY_GRAIN * dev->threads ? "columns 384x384" : "rows 384x384");
+    if (n > m)
+        return named(float_ways, "columns");
+    if (weight && n >= 256)
+        return named(float_ways, "first packed 384x0x512");
+    return named(float_ways, gelu ? "rows 0x1024" : "rows");
 }
 
 static bool same(const mu_product_t *a, const mu_product_t *b)

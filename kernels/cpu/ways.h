@@ -9,12 +9,12 @@ enum {
 }; /* threads' parts begin at multiples of this, which keeps oneDNN's register blocks whole */
 
 /* Result [m][n] of a sum over k. Threads divide m, or n. Each computes blocks of rows x cols, summed in pieces of
- * depth; 0: undivided. */
-typedef enum mu_way_kind { MU_WAY_ROWS, MU_WAY_PACKED, MU_WAY_COLUMNS } mu_way_kind_t;
+ * depth; 0: undivided. Packed: as rows, with depth x cols of the second operand side by side. First packed: the same
+ * with rows x depth of the first. What is packed has no 0. */
+typedef enum mu_way_kind { MU_WAY_ROWS, MU_WAY_PACKED, MU_WAY_FIRST_PACKED, MU_WAY_COLUMNS } mu_way_kind_t;
 typedef struct mu_way {
     const char *name;
-    mu_way_kind_t
-        kind; /* packed: as rows, with depth x cols of the second operand side by side; none of the two is 0 */
+    mu_way_kind_t kind;
     int rows, cols, depth;
     bool tiles; /* by the tile unit (tiles.h), bfloat16 alone: blocks and depth are those of the panels */
 } mu_way_t;
