@@ -49,9 +49,16 @@ typedef struct heads {
     mu_array_t qkv, dout, out, dqkv, cache;
     float *lse;
     int64_t first;
+    const mu_panels_t *panels; /* bfloat16, where the tile unit multiplies it; else NULL */
     float *scratch;
     int64_t scratch_each;
 } heads_t;
+
+static const mu_panels_t *panels_of(mu_device_t *dev, mu_array_t qkv)
+{
+    const mu_tiles_t *tiles = mu_cpu(dev)->tiles;
+    return tiles && qkv.type == MU_DTYPE_BF16 ? tiles->panels : NULL;
+}
 
 static bool scratch(heads_t *h, int64_t keys, bool backward)
 {
@@ -114,22 +121,25 @@ static mu_vec_attention_t head_at(const heads_t *h, int thread, int64_t i)
                                 .start = s->start ? s->start + i / s->heads * s->seq : NULL,
                                 .dropout = s->dropout,
                                 .drop_at = drop_at(s, i),
+                                .panels = h->panels,
                                 .scratch = h->scratch + thread * h->scratch_each};
 }
 
 static void forward(void *arg, int thread, int64_t from, int64_t to)
 {
     heads_t *h = arg;
+    const mu_vec_t *vec = mu_cpu_vec(h->dev);
     for (int64_t i = from; i < to; i++) {
         mu_vec_attention_t a = head_at(h, thread, i);
-        mu_cpu_vec(h->dev)->attention(&a);
+        (h->panels ? vec->attention_panels : vec->attention)(&a);
     }
 }
 
 void mu_cpu_attention_forward(mu_device_t *dev, mu_array_t out, float *lse, mu_array_t qkv,
                               const mu_attention_t *shape)
 {
-    heads_t h = {.dev = dev, .shape = shape, .qkv = qkv, .out = out, .lse = lse};
+    heads_t h = {
+        .dev = dev, .shape = shape, .qkv = qkv, .out = out, .lse = lse, .panels = panels_of(dev, qkv)};
     if (scratch(&h, shape->seq, false))
         mu_cpu_run(dev, shape->batch * shape->heads, 1, forward, &h);
 }
@@ -138,6 +148,7 @@ static void backward(void *arg, int thread, int64_t from, int64_t to)
 {
     heads_t *h = arg;
     const mu_attention_t *s = h->shape;
+    const mu_vec_t *vec = mu_cpu_vec(h->dev);
     for (int64_t kv = from; kv < to; kv++) {
         int64_t group = group_of(s), i = kv * group; /* the first query's head */
         mu_vec_attention_t a = head_at(h, thread, i);
@@ -147,7 +158,7 @@ static void backward(void *arg, int thread, int64_t from, int64_t to)
         a.dv = mu_array_at(a.dk, s->head_dim);
         a.d_stride = a.q_stride;
         a.dout = mu_array_at(h->dout, out_at(s, i));
-        mu_cpu_vec(h->dev)->attention_backward(&a);
+        (h->panels ? vec->attention_panels_backward : vec->attention_backward)(&a);
     }
 }
 
@@ -160,7 +171,8 @@ void mu_cpu_attention_backward(mu_device_t *dev, mu_array_t dqkv, mu_array_t dou
                  .out = out,
                  .lse = (float *)(uintptr_t)lse, /* read only */
                  .dqkv = dqkv,
-                 .dout = dout};
+                 .dout = dout,
+                 .panels = panels_of(dev, qkv)};
     if (scratch(&h, shape->seq, true))
         mu_cpu_run(dev, shape->batch * mu_attention_kv_heads(shape), 1, backward, &h);
 }

@@ -18,13 +18,13 @@ const mu_vec_t *mu_vec_choose(const char *most)
     return &mu_vec_base;
 }
 
-/* The layouts at the head of vec_attention() and vec_backward_layout(), in the largest tile. */
+/* The layouts at the head of vec_attention(), vec_backward_layout() and vec_panels_layout(), in the largest tile. */
 int64_t mu_vec_attention_scratch(int64_t keys, int64_t head_dim, bool backward)
 {
-    int64_t pad = (head_dim + 15) / 16 * 16, tile = 64;
-    int64_t forward_floats = 2 * keys * pad + 2 * tile * pad + tile * tile + 3 * tile;
-    int64_t backward_floats = 4 * keys * pad + 5 * tile * pad + 2 * keys * tile + 3 * tile;
-    return ((backward ? backward_floats : forward_floats) + 15) / 16 * 16;
+    int64_t pad = (head_dim + 31) / 32 * 32, tile = 64, all = (keys + tile - 1) / tile * tile;
+    int64_t forward_floats = 2 * all * pad + 2 * tile * pad + 2 * tile * tile + 3 * tile;
+    int64_t backward_floats = 4 * all * pad + 5 * tile * pad + 2 * all * tile + tile * tile + 3 * tile;
+    return backward ? backward_floats : forward_floats;
 }
 
 /* The layout at the head of vec_attend(). */

@@ -8,6 +8,7 @@
 #ifndef MU_KERNELS_CPU_VEC_H
 #define MU_KERNELS_CPU_VEC_H
 
+#include "kernels/cpu/tiles.h"
 #include "kernels/device.h"
 
 /* Attention of one head: queries at positions first .. first + n - 1, keys and values at 0 .. first + n - 1.
@@ -29,6 +30,7 @@ typedef struct mu_vec_attention {
     mu_array_t dq, dk, dv;
     int64_t d_stride;
     float *scratch;
+    const mu_panels_t *panels;   /* what multiplies, where that is asked for */
     const mu_dropout_t *dropout; /* of the probabilities; NULL: none */
     uint64_t drop_at; /* number of the element of query 0 and key 0; of query q, key k q n + k more */
 } mu_vec_attention_t;
@@ -74,6 +76,9 @@ typedef struct mu_vec {
 
     void (*attention)(const mu_vec_attention_t *a);
     void (*attention_backward)(const mu_vec_attention_t *a);
+    /* The same with a->panels, of bfloat16, with first = 0. */
+    void (*attention_panels)(const mu_vec_attention_t *a);
+    void (*attention_panels_backward)(const mu_vec_attention_t *a);
 
     /* Generation. y[r * y_row + c] = x[r] . w[c], x [rows][in] floats, w [cols][in] of any type; attend: as attention,
      * of n <= MU_VEC_ATTEND queries, scratch: mu_vec_attend_scratch() floats. The bits of a row depend on it alone. */

@@ -291,8 +291,9 @@ static void vec_score_gradient(const float *p, float *ds, int64_t stride, int64_
 /* Delta is summed from the same p and dp that it is taken from, not from dout and out as flash attention has
  * it: the gradients of a query's scores then cancel to the last bits, as their sum over keys needs that
  * reaches biases. It costs no product, since a tile of queries keeps its scores with all keys. */
-static void vec_backward_queries(const mu_vec_attention_t *a, const vec_backward_t *w, int64_t at)
+static void vec_backward_queries(const mu_vec_attention_t *a, const void *held, int64_t at)
 {
+    const vec_backward_t *w = held;
     int64_t d = a->head_dim, pad = w->pad, lanes = w->lanes, rows = mu_min_i64(lanes, a->n - at);
     int64_t end = at + rows, begin = vec_first_key(a, at), m;
     vec_backward_pack(a, w, at, rows);
@@ -327,22 +328,30 @@ static void vec_backward_queries(const mu_vec_attention_t *a, const vec_backward
     vec_unpack(mu_array_at(a->dq, at * a->d_stride), a->d_stride, w->dq, pad, rows, d, a->scale, NULL);
 }
 
-static void vec_attention_backward(const mu_vec_attention_t *a)
+/* Backward of all queries that share a key and a value, `lanes` at a time. */
+static void vec_backward_group(const mu_vec_attention_t *a, int64_t lanes,
+                               void (*queries)(const mu_vec_attention_t *a, const void *held, int64_t at),
+                               const void *held)
 {
-    vec_backward_t w = vec_backward_layout(a);
-    vec_pack(w.k, w.pad, a->k, a->k_stride, a->n, a->head_dim, 1.0F);
-    vec_pack(w.v, w.pad, a->v, a->v_stride, a->n, a->head_dim, 1.0F);
-    memset(w.dk, 0, (size_t)(2 * a->n * w.pad) * sizeof *w.dk); /* and dv after it */
     mu_vec_attention_t one = *a;
     for (int64_t query = 0; query < a->group; query++) {
-        for (int64_t at = 0; at < a->n; at += w.lanes)
-            vec_backward_queries(&one, &w, at);
+        for (int64_t at = 0; at < a->n; at += lanes)
+            queries(&one, held, at);
         one.q = mu_array_at(one.q, a->head_dim);
         one.dq = mu_array_at(one.dq, a->head_dim);
         one.dout = mu_array_at(one.dout, a->head_dim);
         one.lse += a->n;
         one.drop_at += (uint64_t)(a->n * a->n);
     }
+}
+
+static void vec_attention_backward(const mu_vec_attention_t *a)
+{
+    vec_backward_t w = vec_backward_layout(a);
+    vec_pack(w.k, w.pad, a->k, a->k_stride, a->n, a->head_dim, 1.0F);
+    vec_pack(w.v, w.pad, a->v, a->v_stride, a->n, a->head_dim, 1.0F);
+    memset(w.dk, 0, (size_t)(2 * a->n * w.pad) * sizeof *w.dk); /* and dv after it */
+    vec_backward_group(a, w.lanes, vec_backward_queries, &w);
     vec_unpack(a->dk, a->d_stride, w.dk, w.pad, a->n, a->head_dim, 1.0F, NULL);
     vec_unpack(a->dv, a->d_stride, w.dv, w.pad, a->n, a->head_dim, 1.0F, NULL);
 }

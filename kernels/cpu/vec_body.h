@@ -11,6 +11,7 @@
 #include "kernels/cpu/vec_rows.h"
 #include "kernels/cpu/vec_tile.h"
 #include "kernels/cpu/vec_attention.h"
+#include "kernels/cpu/vec_panels.h"
 #include "kernels/cpu/vec_dots.h"
 #include "kernels/cpu/vec_decode.h"
 
@@ -40,6 +41,8 @@ const mu_vec_t MU_VEC_TABLE = {
     .rotary = vec_rotary,
     .attention = vec_attention,
     .attention_backward = vec_attention_backward,
+    .attention_panels = vec_panels_attention,
+    .attention_panels_backward = vec_panels_backward,
     .dots = vec_dots,
     .attend = vec_attend,
     .row_max = vec_row_max,

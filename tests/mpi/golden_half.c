@@ -8,8 +8,8 @@
 enum { STEPS = 50 };
 
 /* How far, relative, from the float table: so many roundings of u = 2^-8 (bf16) or 2^-11 (fp16). The
- * closed-form weights magnify them: measured 2 in the loss and 10 in the norm, at the sequential block;
- * random weights leave 0.1. */
+ * closed-form weights magnify them: measured 2 in the loss and 7 in the norm, at the sequential block 10 to 12, and 20
+ * where the tile unit has probabilities and gradients of scores rounded. Random weights leave 0.1. */
 static double limit(mu_dtype_t dtype, int roundings)
 {
     return roundings * (dtype == MU_DTYPE_BF16 ? 0x1p-8 : 0x1p-11);
@@ -101,7 +101,8 @@ static void every_block(void **state)
             gradients(w, 2);
             double loss = mean_loss(w), gradient = norm(w);
             assert_close(loss, v->loss, limit(dtype, 4));
-            assert_close(gradient, v->gradient, limit(dtype, 16));
+            assert_close(gradient, v->gradient,
+                         limit(dtype, model.residual == MU_RESIDUAL_SEQUENTIAL ? 32 : 16));
             tear_down(w);
         }
     }
