@@ -16,7 +16,7 @@ train() { # train NAME KEY=VALUE...
 
 train whole
 record=$scratch/whole/products.tsv
-[ "$(awk -F'\t' 'NF == 8 && $7 ~ /^(rows|columns|packed)/' "$record" | wc -l)" -gt 8 ] || fail "no record: $(cat "$record")"
+[ "$(awk -F'\t' 'NF == 8 && $7 ~ /^(first packed|rows|columns|packed)/' "$record" | wc -l)" -gt 8 ] || fail "no record: $(cat "$record")"
 [ "$(cut -f1-6 "$record" | sort | uniq -d | wc -l)" -eq 0 ] || fail "a product stands there twice: $(cat "$record")"
 
 # the same record: stopped in the middle, and started again
