@@ -1,7 +1,7 @@
 /*
  * Where the time of one training step goes on one worker.
  *
- *     bench_step [quick|14m|70m|160m|410m|1.4b|2.8b|gpt2|smollm2] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16]
+ *     bench_step [quick|14m|31m|70m|160m|410m|1.4b|2.8b|gpt2|smollm2] [micro_batch] [threads] [seq] [cpu] [cuda] [bf16]
  *     [fp16] [recompute] [tune] [cudnn] [debug] [decode]
  *
  * Prints a line for each operation and shape: calls a step, milliseconds, share, the rate, and the time that it would
@@ -292,9 +292,9 @@ static mu_model_t shape(const char *name)
     static const struct {
         const char *name;
         int64_t layers, hidden, heads, vocab;
-    } rows[] = {{"quick", 6, 192, 6, 8192},   {"14m", 6, 128, 4, 50304},     {"70m", 6, 512, 8, 50304},
-                {"160m", 12, 768, 12, 50304}, {"410m", 24, 1024, 16, 50304}, {"1.4b", 24, 2048, 16, 50304},
-                {"2.8b", 32, 2560, 32, 50304}};
+    } rows[] = {{"quick", 6, 192, 6, 8192},    {"14m", 6, 128, 4, 50304},    {"31m", 6, 256, 8, 50304},
+                {"70m", 6, 512, 8, 50304},     {"160m", 12, 768, 12, 50304}, {"410m", 24, 1024, 16, 50304},
+                {"1.4b", 24, 2048, 16, 50304}, {"2.8b", 32, 2560, 32, 50304}};
     if (strcmp(name, "smollm2") == 0)
         return (mu_model_t){.layers = 30,
                             .hidden = 576,
@@ -341,7 +341,7 @@ static mu_model_t shape(const char *name)
                                 .rotary_base = 10000,
                                 .norm_eps = 1e-5,
                                 .init_std = 0.02};
-    fprintf(stderr, "no shape \"%s\": quick, 14m, 70m, 160m, 410m, 1.4b, 2.8b, gpt2 or smollm2\n", name);
+    fprintf(stderr, "no shape \"%s\": quick, 14m, 31m, 70m, 160m, 410m, 1.4b, 2.8b, gpt2 or smollm2\n", name);
     exit(2);
 }
 
