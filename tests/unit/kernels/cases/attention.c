@@ -29,7 +29,7 @@ static void plain_head(const mu_attention_t *s, const float *qkv, const float *d
     const float *q = qkv + b * n * stride + h * 3 * d, *k = q + d, *v = k + d;
     const float *go = dout + b * n * ostride + h * d;
     double *out = o->out + b * n * ostride + h * d, *dq = o->dqkv + (q - qkv), *dk = dq + d, *dv = dk + d;
-    double *p = doubles(n);
+    double *p = doubles(n), *keep = doubles(n);
     for (int64_t i = 0; i < n; i++) {
         double sum = 0, delta = 0, top = -INFINITY;
         for (int64_t j = 0; j <= i; j++) {
@@ -46,16 +46,17 @@ static void plain_head(const mu_attention_t *s, const float *qkv, const float *d
         o->lse[(b * s->heads + h) * n + i] = top + log(sum);
         for (int64_t j = 0; j <= i; j++) {
             p[j] /= sum;
+            keep[j] = kept(s, b, h, i, j);
             for (int64_t c = 0; c < d; c++)
-                out[i * ostride + c] += p[j] * kept(s, b, h, i, j) * (double)v[j * stride + c];
+                out[i * ostride + c] += p[j] * keep[j] * (double)v[j * stride + c];
         }
         for (int64_t c = 0; c < d; c++)
             delta += (double)go[i * ostride + c] * out[i * ostride + c];
         for (int64_t j = 0; j <= i; j++) {
             double dp = 0;
             for (int64_t c = 0; c < d; c++) {
-                dp += kept(s, b, h, i, j) * (double)go[i * ostride + c] * (double)v[j * stride + c];
-                dv[j * stride + c] += p[j] * kept(s, b, h, i, j) * (double)go[i * ostride + c];
+                dp += keep[j] * (double)go[i * ostride + c] * (double)v[j * stride + c];
+                dv[j * stride + c] += p[j] * keep[j] * (double)go[i * ostride + c];
             }
             double ds = p[j] * (dp - delta) * s->scale;
             for (int64_t c = 0; c < d; c++) {
@@ -283,7 +284,7 @@ void attention_dropout_test(void)
     attention_with(2, 17, 3, 20, 1, &d);
     d.first = 5;
     d.column = 8;
-    attention_with(1, 145, 1, 32, 1, &d);
+    attention_with(1, size_of(145, 70), 1, 32, 1, &d);
     if (type != MU_DTYPE_F32)
         attention_with(1, 70, 1, 144, 1, &d);
     grouped_with(1, 70, 4, 2, 16, &d);
