@@ -4,19 +4,9 @@
 
 #include "common/buf.h"
 #include "tests/unit/kernels/cases/cases.h"
+#include "tests/unit/sanitized.h"
 
 #include <math.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MU_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define MU_SANITIZED 1
-#endif
-#endif
-#ifndef MU_SANITIZED
-#define MU_SANITIZED 0
-#endif
 
 /* The device and the element type of the running case. */
 extern mu_device_t *dev;
