@@ -290,8 +290,8 @@ void mu_card_write(const mu_card_t *card, mu_buf_t *out)
     mu_buf_adds(out, "\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
                      "tokenizer = AutoTokenizer.from_pretrained(\".\")  # this directory\n"
                      "model = AutoModelForCausalLM.from_pretrained(\".\")\n"
-                     "ids = tokenizer(\"Once\", return_tensors=\"pt\").input_ids\n"
-                     "print(tokenizer.decode(model.generate(ids, max_new_tokens=20)[0]))\n```\n");
+                     "inputs = tokenizer(\"Once\", return_tensors=\"pt\")\n"
+                     "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0]))\n```\n");
     add_evaluations(card, out);
     add_curve(card, out);
     if (json_is_object(data))

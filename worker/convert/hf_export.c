@@ -117,7 +117,10 @@ static mu_status_t copy_tokenizer(export_t *e)
     MU_TRY_GOTO(status, mu_file_read(from, TOKENIZER_LIMIT, &text), out);
     MU_TRY_GOTO(status, write_text(e, MU_TOKENIZER_NAME, &text), out);
     mu_buf_clear(&text);
-    mu_buf_addf(&text, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"model_max_length\": %lld",
+    /* without model_input_names, the class also returns token_type_ids, which these models do not take */
+    mu_buf_addf(&text,
+                "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"model_max_length\": %lld,\n"
+                "  \"model_input_names\": [\"input_ids\", \"attention_mask\"]",
                 (long long)e->model->max_positions);
     add_settings(e, &text);
     mu_buf_adds(&text, "\n}\n");

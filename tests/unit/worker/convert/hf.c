@@ -634,6 +634,7 @@ static void the_tokenizer_goes_along(void **state)
     assert_non_null(strstr(is.data, "\"eos_token_id\": 2"));
     read_all("words-out/tokenizer_config.json", &is);
     assert_non_null(strstr(is.data, "\"eos_token\": \"<|endoftext|>\""));
+    assert_non_null(strstr(is.data, "\"model_input_names\": [\"input_ids\", \"attention_mask\"]"));
     free(text);
 
     text = mu_format(LETTERS, 24); /* one more than there are rows */
