@@ -39,10 +39,15 @@ double mu_account_interval(const mu_account_t *a)
     return sqrt(2 * stall * between);
 }
 
+bool mu_account_interval_known(const mu_account_t *a)
+{
+    return mu_account_interval(a) > 0 && (a->failures > 0 || a->wall >= MU_ACCOUNT_YOUNG);
+}
+
 void mu_account_interval_text(const mu_account_t *a, mu_buf_t *out)
 {
     double interval = mu_account_interval(a);
-    if (interval <= 0)
+    if (!mu_account_interval_known(a))
         return;
     mu_buf_adds(out, a->failures > 0 ? "every " : "at least every ");
     mu_duration_text(interval, out);
@@ -101,7 +106,7 @@ void mu_account_text(const mu_account_t *a, const char *indent, mu_buf_t *out)
     if (a->steps > 0)
         mu_buf_addf(out, "%sstep time: %.1f ms at least, %.1f ms median, %.1f ms at most\n", indent,
                     a->step_ms_min, a->step_ms_median, a->step_ms_max);
-    if (mu_account_interval(a) > 0) {
+    if (mu_account_interval_known(a)) {
         mu_buf_addf(out, "%sbest interval of checkpoints: ", indent);
         mu_account_interval_text(a, out);
         mu_buf_addc(out, '\n');

@@ -52,6 +52,10 @@ double mu_account_goodput(const mu_account_t *account);
  * first order): sqrt(2 x mean stall x mean time between failures). Without a failure the time is longer than the wall
  * time, and this a lower bound. 0: no checkpoint has held the run up yet. */
 double mu_account_interval(const mu_account_t *account);
+enum { MU_ACCOUNT_YOUNG = 300 };
+/* Whether the interval says something: after a failure, or MU_ACCOUNT_YOUNG seconds of run. Before, the lower bound is
+ * next to nothing. */
+bool mu_account_interval_known(const mu_account_t *account);
 /* What it follows from, in words, with the interval in steps: "at least every 3m12s (128 steps): ...". Nothing where
  * it is
  * 0. */

@@ -116,7 +116,7 @@ static int64_t implied_workers(const mu_config_t *c)
 
 static mu_status_t fit(mu_plan_t *plan, int64_t asked)
 {
-    mu_world_t world = {.device_has_fp16 = true};
+    mu_world_t world = {.device_has_fp16 = plan->gpu};
     MU_TRY(mu_config_resolve(plan->config, &world));
     world.workers = (int)(asked ? asked : implied_workers(plan->config));
     MU_TRY(mu_config_resolve(plan->config, &world));
@@ -186,6 +186,8 @@ static void count_checkpoints(mu_plan_t *plan)
     }
     for (int i = 0; i < c->extra_save_count; i++) {
         int64_t at = c->extra_save_iters[i];
+        if (at == 0 && from == 0) /* written before the first step: no step is safer by it */
+            n++;
         if (at <= from || at >= end || (!c->checkpoint_scale_log && f > 0 && at % f == 0))
             continue;
         n++;

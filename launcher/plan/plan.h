@@ -64,8 +64,9 @@ typedef struct mu_plan {
         copies; /* the same for copies in memory; 0: muster.peer_checkpoint is off, or there is one replica */
     bool fits;
 
-    int64_t checkpoint_bytes, checkpoints, first_checkpoint; /* first_checkpoint: its step; 0: none */
-    int64_t volume_bytes, volume_free;                       /* of `save`; 0: not on this machine */
+    int64_t checkpoint_bytes, checkpoints,
+        first_checkpoint;              /* first_checkpoint: the step of the first after first_step; 0: none */
+    int64_t volume_bytes, volume_free; /* of `save`; 0: not on this machine */
 
     mu_account_t account; /* of the run so far; zeros: it is not on this machine */
 

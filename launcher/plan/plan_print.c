@@ -58,7 +58,7 @@ static void write_copy(const mu_plan_t *p, mu_buf_t *out)
             "copies       %s of host memory a worker, in /dev/shm, every %lld steps: two pieces on two "
             "hosts each\n",
             bytes(p->copies, size), (long long)p->config->muster.peer_checkpoint_factor);
-    if (mu_account_interval(&p->account) > 0) {
+    if (mu_account_interval_known(&p->account)) {
         mu_buf_adds(out, "interval     best ");
         mu_account_interval_text(&p->account, out);
         mu_buf_addc(out, '\n');

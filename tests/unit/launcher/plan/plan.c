@@ -385,6 +385,7 @@ static void checkpoints_are_counted(void **state)
         {"checkpoint_factor=300", "seed=1", 4, 300}, /* 300 600 900 and the end */
         {"checkpoint_factor=2", "checkpoint_scale=log", 11, 1},
         {"checkpoint_factor=500", "extra_save_iters=[7, 500, 1000]", 3, 7},
+        {"checkpoint_factor=500", "extra_save_iters=[0, 1, 500]", 4, 1},
         {"checkpoint_factor=5000", "seed=1", 1, 1000},
     };
     write_config(*state, pythia_70m);
@@ -397,6 +398,22 @@ static void checkpoints_are_counted(void **state)
                      (long long)plan.first_checkpoint);
         mu_plan_free(&plan);
         free(o[0]);
+        free(o[1]);
+    }
+}
+
+/* CPUs have no fp16 products: the plan says what fp16 becomes, and why. A GPU has them. */
+static void fp16_on_cpus_is_said(void **state)
+{
+    static const char *const where[] = {"muster.device=cpu", "muster.device=cuda"};
+    write_config(*state, pythia_70m);
+    for (int gpu = 0; gpu < 2; gpu++) {
+        mu_plan_t plan;
+        char *o[] = {"precision=fp16", mu_strdup(where[gpu])};
+        make(*state, NULL, 1, o, 2, &plan);
+        assert_string_equal(plan.numbers, gpu ? "fp16" : "bf16");
+        assert_true((strstr(mu_config_notes(plan.config), "fp16 runs as bf16") != NULL) == !gpu);
+        mu_plan_free(&plan);
         free(o[1]);
     }
 }
@@ -516,6 +533,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(recipe, set_up, tear_down),
         cmocka_unit_test_setup_teardown(published_counts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(checkpoints_are_counted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(fp16_on_cpus_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(batch_sizes_imply_workers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_volume_of_save_is_measured, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_verb, set_up, tear_down),

@@ -120,6 +120,12 @@ static void the_parts_are_the_wall_time(void **state)
     assert_true(a.saves > 0);
     double stall = a.part[MU_PART_checkpoint] / (double)a.saves;
     assert_true(fabs(mu_account_interval(&a) - sqrt(2 * stall * a.wall / 2)) < 1e-9);
+    assert_true(mu_account_interval_known(&a));
+    a.failures = 0; /* a young run without a failure says nothing of it, an old one a lower bound */
+    assert_false(mu_account_interval_known(&a));
+    a.wall = MU_ACCOUNT_YOUNG;
+    assert_true(mu_account_interval_known(&a));
+    a.wall = 42;
     assert_true(fabs(mu_account_goodput(&a) - 6 * 0.9 / 42) < 1e-9);
     assert_int_equal(a.steps, 6);
     assert_int_equal(a.lost_steps, 4);
