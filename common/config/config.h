@@ -256,6 +256,10 @@ const char *mu_config_origin(const mu_config_t *config, const char *key);
  * each, separated by newlines. */
 const char *mu_config_notes(const mu_config_t *config);
 
+/* Adds the note, and a newline, when the configuration wants fp16 and the device has none; also one of the notes above,
+ * where mu_config_resolve() knew the device. */
+void mu_config_fp16_note(const mu_config_t *config, bool device_has_fp16, mu_buf_t *out);
+
 /* Effective values as YAML that mu_config_load() reads back to the same config; with `origins`, each with a
  * comment. */
 void mu_config_write_yaml(const mu_config_t *config, bool origins, mu_buf_t *out);

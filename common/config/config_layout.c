@@ -253,6 +253,14 @@ static mu_status_t check_complete(const mu_config_t *config)
     return MU_OK;
 }
 
+void mu_config_fp16_note(const mu_config_t *config, bool device_has_fp16, mu_buf_t *out)
+{
+    if (config->precision == MU_FP16 && !device_has_fp16)
+        mu_buf_adds(out,
+                    "fp16 runs as bf16 with fp32 masters and no loss scale: the device (CPUs) has no fp16 "
+                    "products\n");
+}
+
 static void say(mu_config_source_t *s, const mu_world_t *world, int64_t tp)
 {
     const mu_config_t *c = &s->config;
@@ -266,10 +274,8 @@ static void say(mu_config_source_t *s, const mu_world_t *world, int64_t tp)
         mu_buf_addf(notes, "gradient_accumulation_steps %lld inferred: %lld = %lld x %lld x %d replicas\n",
                     (long long)c->accumulation, (long long)c->train_batch_size, (long long)c->micro_batch,
                     (long long)c->accumulation, c->dp);
-    if (world->workers > 0 && c->precision == MU_FP16 && !world->device_has_fp16)
-        mu_buf_adds(
-            notes,
-            "fp16 runs as bf16 with fp32 masters and no loss scale: the device has no fp16 products\n");
+    if (world->workers > 0)
+        mu_config_fp16_note(c, world->device_has_fp16, notes);
 }
 
 static void mark_inferred(mu_config_source_t *s, const char *key, bool inferred)

@@ -5,6 +5,7 @@
 #include "launcher/preflight/preflight.h"
 #include "launcher/ready/ready.h"
 #include "launcher/run/run_plan.h"
+#include "launcher/run/tracker.h"
 #include "launcher/ready/ssh.h"
 #include "common/config/config.h"
 #include "common/file.h"
@@ -129,6 +130,19 @@ static void print_result(const check_t *check, mu_status_t status)
     json_decref(result);
 }
 
+/* That fp16 will not be fp16, which the hosts' devices decide. */
+static void note_numbers(const check_t *check)
+{
+    mu_buf_t note = MU_BUF_INIT;
+    bool gpus = false;
+    for (int i = 0; i < check->hosts->count; i++)
+        gpus = gpus || check->report->gpus[i] > 0;
+    mu_config_fp16_note(check->config, gpus && check->config->muster.device != MU_DEVICE_CPU, &note);
+    if (note.len > 0)
+        mu_log_lines(MU_LOG_INFO, note.data);
+    mu_buf_release(&note);
+}
+
 static mu_status_t look_at_hosts(check_t *check)
 {
     static const mu_need_t need[] = {
@@ -149,6 +163,8 @@ static mu_status_t look_at_hosts(check_t *check)
     mu_status_t status = mu_preflight_run(check->ready, &want, &check->report);
     if (check->report)
         mu_preflight_print(check->report);
+    if (check->report && status == MU_OK)
+        note_numbers(check);
     return status;
 }
 
@@ -195,6 +211,8 @@ static mu_status_t check_start(const check_args_t *args, mu_config_t *config, co
         status = mu_start_check(&(mu_start_question_t){.config = config, .run_dir = args->run_dir}, &notes);
     if (status == MU_OK)
         mu_log_lines(MU_LOG_INFO, notes.data);
+    if (status == MU_OK)
+        status = mu_tracker_check(config);
     mu_buf_release(&notes);
     return status;
 }

@@ -88,11 +88,24 @@ static void plan_wandb(const mu_config_t *c, const char *own_dir, mu_args_t *out
         mu_buf_t page = MU_BUF_INIT;
         mu_page_add(MU_PAGE("track"), &page);
         mu_warn("use_wandb or a wandb name is set, and there is no muster-wandb beside muster or in PATH: "
-                "the run goes on without Weights & Biases (%s)",
+                "a run goes on without Weights & Biases. The program is scripts/muster-wandb in the sources; "
+                "cmake --install and the package put it beside muster (%s)",
                 page.data);
         mu_buf_release(&page);
     }
     mu_buf_release(&program);
+}
+
+mu_status_t mu_tracker_check(const mu_config_t *config)
+{
+    mu_args_t words = {0};
+    mu_buf_t dir = MU_BUF_INIT;
+    mu_status_t status = mu_program_dir(&dir);
+    if (status == MU_OK)
+        plan_wandb(config, dir.data, &words);
+    mu_args_free(&words);
+    mu_buf_release(&dir);
+    return status;
 }
 
 mu_status_t mu_tracker_plan(const mu_config_t *config, mu_secrets_t *secrets, const char *run_dir,

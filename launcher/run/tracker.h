@@ -33,6 +33,8 @@ typedef struct mu_tracker mu_tracker_t;
  * Errors: MU_BUG. */
 mu_status_t mu_tracker_plan(const mu_config_t *config, mu_secrets_t *secrets, const char *run_dir,
                             mu_tracker_plan_t *out);
+/* The same warning of a missing muster-wandb, before a run. Errors: MU_BUG. */
+mu_status_t mu_tracker_check(const mu_config_t *config);
 void mu_tracker_plan_free(mu_tracker_plan_t *plan);
 
 /* *out is NULL when nothing is asked for. A tracker that cannot be started is a warning. */

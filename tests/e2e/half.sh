@@ -37,6 +37,10 @@ said other 'numbers *fp32'
 same_losses <(short float) <(short other) 1e-2 || fail "bf16 does not go on in fp32"
 train fallback 1 1 "${stop[@]}" precision=fp16
 said fallback 'numbers *bf16 in place of fp16'
+for verb in plan check; do
+    muster $verb "$scratch/model.yml" save="$scratch/new" precision=fp16 muster.device=cpu >"$scratch/fallback.out" 2>&1 || fail "$verb: $(cat "$scratch/fallback.out")"
+    said fallback 'fp16 runs as bf16'
+done
 cmp <(short bf16) <(short fallback) || fail "fp16 on a device without it is not bf16"
 
 # the kernels of fp16 are there on CPUs, for this

@@ -50,6 +50,8 @@ says 'MLFLOW_TRACKING_URI'
 # Weights & Biases without the sidecar: a warning; off when the name is empty
 expect_exit 0 run_of wandb wandb_project=p wandb_group=g
 says 'muster-wandb'
+muster check "$scratch/model.yml" save="$scratch/unmade" wandb_project=p >"$scratch/check" 2>&1 || fail "$(cat "$scratch/check")"
+grep -q 'scripts/muster-wandb' "$scratch/check" || fail "check does not say that muster-wandb is missing: $(cat "$scratch/check")"
 expect_exit 0 run_of no_wandb wandb_project= wandb_group=g
 ! grep -q 'muster-wandb' "$run.err" || fail "an empty project is not off"
 
