@@ -118,7 +118,7 @@ put_in_page() {
 
 # put_in COMMAND: with a file, a directory, a number for each word that stands for one
 put_in() {
-    put_in_page "$1" | sed -E -e "s#VERB#run#; s#\bRUN\.\.\.#$scratch/run $scratch/gated#; s#--html FILE#--html $scratch/runs.html#" \
+    put_in_page "$1" | sed -E -e "s#\bmy\.yml local_setup\.yml#125M.yml local_setup.yml#; s#VERB#run#; s#\bRUN\.\.\.#$scratch/run $scratch/gated#; s#--html FILE#--html $scratch/runs.html#" \
         -e "s#^(muster import ckpt/.* --config) my#\1 neox#; s#PEFT_DIR#adapter#; s#ADAPTER#adapter2#; s#import DIR#import $scratch/hf#" \
         -e "s#--base CKPT#--base base#; s#--input FILE\b#--input $newcomer/a#; s#^muster prepare CONFIG.*--input [^ ]*\$#& --output $scratch/brought#; s#--output DIR#--output out-$ran#; s#--text-key KEY#--text-key text#" \
         -e "s#^(muster run .*) --workers 8#\1 --workers 2#; s#--output hf\b#--output hf-$ran#; /--run-dir/! s#^muster run my.*#& --run-dir runs/$ran#" \
@@ -196,7 +196,7 @@ mkdir -p "$newcomer/ckpt"
 sed "s#^save: .*#save: runs/my#; s/^train_iters: .*/train_iters: 2/; s/^eval_interval: .*/eval_interval: 2/" "$scratch/model.yml" >"$newcomer/my.yml"
 cp "$newcomer/my.yml" "$newcomer/config.yml"
 grep -vE '^(save|data_path|vocab_file):' "$newcomer/my.yml" >"$newcomer/125M.yml"
-printf '%s\n' 'save: checkpoints' 'load: checkpoints' 'data_path: data/enwik8/enwik8_text_document' 'vocab_file: 20B_tokenizer.json' >"$newcomer/local_setup.yml"
+printf '%s\n' 'save: checkpoints' 'load: checkpoints' 'data_path: data/mydata' 'vocab_file: 20B_tokenizer.json' >"$newcomer/local_setup.yml"
 cp -r tests/data/hf/neox-pt "$newcomer/ckpt/global_step100"
 cp tests/data/hf/neox-pt/configs/model.yml "$newcomer/neox.yml"
 cp "$scratch/data.json" "$newcomer/20B_tokenizer.json"
