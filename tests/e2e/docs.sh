@@ -139,6 +139,7 @@ server= url=
 serve() {
     local i
     end_server || return
+    : >"$scratch/err" # the server before was ready too
     [[ $1 == *--listen* ]] || set -- "$1 --listen 127.0.0.1:0"
     (cd "$folder" && exec $1) >"$scratch/out" 2>"$scratch/err" </dev/null &
     server=$!
