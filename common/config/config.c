@@ -21,7 +21,6 @@ typedef struct loader {
     entry_t *entry; /* one for each row of the table */
     mu_yaml_t **tree;
     int trees;
-    mu_buf_t unused; /* keys without effect */
     int findings;
     mu_status_t status; /* of the first finding */
 } loader_t;
@@ -227,7 +226,8 @@ static void apply_written(loader_t *l, int row)
         break;
     case MU_KEY_ACCEPTED:
         status = mu_key_check(key, e->node, e->where);
-        add_unused(&l->unused, row, l->entry);
+        add_unused(&l->source->unused, row, l->entry);
+        l->source->unused_count++;
         break;
     case MU_KEY_UNSUPPORTED:
         status = mu_key_is_preset(key, e->node, e->where, &usual);
@@ -257,8 +257,6 @@ static void apply(loader_t *l)
         if (l->entry[row].node && l->findings < FINDINGS_MAX)
             apply_written(l, row);
     }
-    if (l->unused.len)
-        mu_buf_addf(&l->source->load_notes, "accepted without effect: %s\n", l->unused.data);
 }
 
 static const entry_t *entry_of(const loader_t *l, const char *name)
@@ -342,7 +340,6 @@ static mu_status_t load(const input_t *in, mu_config_t **out)
         mu_yaml_free(l.tree[i]);
     free(l.entry);
     free(l.tree);
-    mu_buf_release(&l.unused);
     if (status != MU_OK) {
         mu_config_free(&source->config);
         return status;
@@ -408,6 +405,7 @@ void mu_config_free(const mu_config_t *config)
         free(source->written[i].where);
     }
     free(source->written);
+    mu_buf_release(&source->unused);
     mu_buf_release(&source->load_notes);
     mu_buf_release(&source->resolve_notes);
     free(source->notes);
@@ -417,10 +415,14 @@ void mu_config_free(const mu_config_t *config)
 
 /* ---- questions ---- */
 
-const char *mu_config_notes(const mu_config_t *config)
+static const char *notes(const mu_config_t *config, int names)
 {
     mu_config_source_t *source = config->source;
     mu_buf_t all = MU_BUF_INIT;
+    if (source->unused_count > names)
+        mu_buf_addf(&all, "%d keys without effect: see muster config\n", source->unused_count);
+    else if (source->unused_count > 0)
+        mu_buf_addf(&all, "accepted without effect: %s\n", source->unused.data);
     mu_buf_add(&all, source->load_notes.data, source->load_notes.len);
     mu_buf_add(&all, source->resolve_notes.data, source->resolve_notes.len);
     if (all.len > 0)
@@ -428,4 +430,15 @@ const char *mu_config_notes(const mu_config_t *config)
     free(source->notes);
     source->notes = mu_buf_detach(&all);
     return source->notes;
+}
+
+const char *mu_config_notes(const mu_config_t *config)
+{
+    enum { NAMES = 4 }; /* keys without effect that are named */
+    return notes(config, NAMES);
+}
+
+const char *mu_config_notes_in_full(const mu_config_t *config)
+{
+    return notes(config, mu_key_count);
 }

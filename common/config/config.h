@@ -253,8 +253,11 @@ bool mu_config_given(const mu_config_t *config, const char *key);
 const char *mu_config_origin(const mu_config_t *config, const char *key);
 
 /* Things to be reported to the user once (accepted keys without effect, pipe stages mapped to tp, ...): one line
- * each, separated by newlines. */
+ * each, separated by newlines. More than four keys without effect are counted, not named. Valid until the next call of
+ * this or the next function. */
 const char *mu_config_notes(const mu_config_t *config);
+/* The same, with the name of every key without effect: what `muster config` prints. */
+const char *mu_config_notes_in_full(const mu_config_t *config);
 
 /* Adds the note, and a newline, when the configuration wants fp16 and the device has none; also one of the notes above,
  * where mu_config_resolve() knew the device. */

@@ -84,7 +84,9 @@ struct mu_config_source {
     int64_t vocab_parallel_size;
     int64_t train_batch_size, micro_batch, accumulation; /* as written; 0: not */
 
-    mu_written_t *written;              /* one for each row of the table */
+    mu_written_t *written; /* one for each row of the table */
+    mu_buf_t unused;       /* names of the keys without effect that were given */
+    int unused_count;
     mu_buf_t load_notes, resolve_notes; /* lines */
     char *notes, *missing;              /* what mu_config_notes() and mu_config_missing() returned last */
     const mu_config_t *base;            /* of a settled config: what it shares its strings with; else NULL */

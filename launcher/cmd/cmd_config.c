@@ -65,7 +65,7 @@ static mu_status_t show_config(const request_t *r, mu_buf_t *out)
     if (status == MU_OK && !missing)
         status = mu_start_check(&(mu_start_question_t){.config = config}, &notes);
     if (status == MU_OK) {
-        mu_log_lines(MU_LOG_INFO, mu_config_notes(config));
+        mu_log_lines(MU_LOG_INFO, mu_config_notes_in_full(config));
         mu_log_lines(MU_LOG_INFO, notes.data);
         if (r->json) {
             mu_config_write_json(config, out);

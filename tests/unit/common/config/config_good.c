@@ -435,6 +435,14 @@ static void keys_without_effect_are_said_once(void **state)
     assert_string_equal(mu_config_notes(c), "accepted without effect: fp16.auto_cast, "
                                             "zero_optimization.{overlap_comm, reduce_scatter}, num_workers");
     mu_config_free(c);
+    c = load_good("zero_optimization: {overlap_comm: true, reduce_scatter: true}\nnum_workers: 1\n"
+                  "fp16: {auto_cast: false}\nlog_dir: logs\n",
+                  NULL);
+    assert_string_equal(mu_config_notes(c), "5 keys without effect: see muster config");
+    assert_string_equal(mu_config_notes_in_full(c),
+                        "accepted without effect: fp16.auto_cast, "
+                        "zero_optimization.{overlap_comm, reduce_scatter}, num_workers, log_dir");
+    mu_config_free(c);
 }
 
 static void our_own_files_load(void **state)
