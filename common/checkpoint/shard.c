@@ -28,7 +28,8 @@ struct mu_shard_copy {
     mu_shard_plan_t plan; /* with a dir of its own */
     char *dir;
     size_t block;
-    char *image; /* the whole file */
+    char *image;   /* the whole file */
+    uint64_t size; /* of it; the outline's is handed over while the other thread may still ask */
     _Atomic uint64_t written;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -104,7 +105,7 @@ out:
 /* The next `most` bytes that nobody has taken; false where there are none. */
 static bool take(mu_shard_copy_t *copy, uint64_t most, uint64_t *from, uint64_t *to)
 {
-    uint64_t size = copy->outline.shard.size;
+    uint64_t size = copy->size;
     pthread_mutex_lock(&copy->lock);
     *from = copy->taken;
     *to = copy->status == MU_OK && size - *from > most ? *from + most : size;
@@ -163,7 +164,7 @@ void mu_shard_copy_give_up(mu_shard_copy_t *copy)
 /* From a copy: the file's own bytes, as they lie there. */
 static mu_status_t write_copy(mu_shard_copy_t *copy, mu_block_writer_t *writer)
 {
-    uint64_t size = copy->outline.shard.size;
+    uint64_t size = copy->size;
     for (uint64_t at = 0, n; at < size; at += n) {
         n = size - at < copy->block ? size - at : copy->block;
         mu_outline_digest(&copy->outline, at, at + n, copy->image + at);
@@ -261,6 +262,7 @@ mu_status_t mu_shard_copy_begin(const mu_shard_plan_t *plan, void *memory, uint6
     copy->plan.dir = copy->dir = mu_strdup(plan->dir);
     copy->block = block_bytes(plan->block);
     copy->image = memory;
+    copy->size = size;
     *out = copy;
     return MU_OK;
 }
@@ -287,7 +289,7 @@ mu_status_t mu_shard_write_copy(mu_shard_copy_t *copy, mu_shard_t *out)
 
 void mu_shard_digest_copy(mu_shard_copy_t *copy, mu_shard_t *out)
 {
-    mu_outline_digest(&copy->outline, 0, copy->outline.shard.size, copy->image);
+    mu_outline_digest(&copy->outline, 0, copy->size, copy->image);
     hand_over(&copy->outline, out);
 }
 

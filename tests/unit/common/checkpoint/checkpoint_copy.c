@@ -91,9 +91,11 @@ static void every_way_gives_the_same_bytes(void **state)
     free(dir);
 }
 
-/* The writer copies from the front. The one that comes to change the values takes the rest, sooner or later. */
+/* The writer copies from the front. The one that comes to change the values takes the rest, sooner or later, and the
+ * last time when the file is there. */
 static void two_threads_make_one_copy(void **state)
 {
+    enum { LAST = 11, AFTER_ALL = 300000 };
     (void)state;
     char *dir = scratch_dir();
     save_t save = {.dir = dir, .model = wide_model(), .tp = 1, .dp = 2, .step = 3};
@@ -108,11 +110,11 @@ static void two_threads_make_one_copy(void **state)
     plan.block = 4096;
     assert_int_equal(mu_shard_copy_bytes(&plan, &bytes), MU_OK);
     c.memory = aligned_alloc(4096, bytes);
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i <= LAST; i++) {
         memset(c.memory, 0xff, bytes);
         assert_int_equal(mu_shard_copy_begin(&plan, c.memory, bytes, &c.copy), MU_OK);
         assert_int_equal(pthread_create(&c.thread, NULL, write_copied, &c), 0);
-        usleep((useconds_t)(i * i * 50));
+        usleep(i < LAST ? (useconds_t)(i * i * 50) : AFTER_ALL);
         assert_int_equal(mu_shard_copy_rest(c.copy), MU_OK);
         salt = 6; /* training goes on */
         pthread_join(c.thread, NULL);
