@@ -8,6 +8,7 @@
 #include "tests/unit/worker/model/golden_model.h"
 #include "worker/comm/comm.h"
 #include "worker/train/product_record.h"
+#include "tests/unit/sanitized.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -242,7 +243,7 @@ static void a_restart_takes_what_was_kept(void **state)
         chosen = 0;
         for (int k = 0; k < n; k++)
             chosen += algorithm(again[k].way) != 11;
-        assert_true(!stand_in || chosen > 0);
+        assert_true(!stand_in || (MU_SANITIZED ? chosen > 0 : chosen == n)); /* slow, as above */
         free(path);
         mu_buf_release(&changed);
     }
