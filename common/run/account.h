@@ -56,9 +56,8 @@ enum { MU_ACCOUNT_YOUNG = 300 };
 /* Whether the interval says something: after a failure, or MU_ACCOUNT_YOUNG seconds of run. Before, the lower bound is
  * next to nothing. */
 bool mu_account_interval_known(const mu_account_t *account);
-/* What it follows from, in words, with the interval in steps: "at least every 3m12s (128 steps): ...". Nothing where
- * it is
- * 0. */
+/* What it follows from, in words, with the interval in steps: "at least every 3m12s (128 steps): ...". Nothing where it
+ * is not known. */
 void mu_account_interval_text(const mu_account_t *account, mu_buf_t *out);
 /* Adds the object "account" to `json`, and reads it back; an absent one reads as zeros. */
 void mu_account_put(const mu_account_t *account, json_t *json);

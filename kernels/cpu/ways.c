@@ -68,9 +68,9 @@ static const mu_way_t *standard_tiles(bool columns, int64_t n, int64_t k)
     return named(half_ways, columns ? "tiles, columns 512x256x1024" : "tiles, rows 512x256x1024");
 }
 
-/* Best on the machines of docs/measured.md. Threads divide the longer side of the result, so that together they read
- * the larger operand once. oneDNN's AVX-512 kernels slow down where the rows of a transposed operand are a power of two
- * apart, and do not once pieces of it are side by side. */
+/* Best on the machines of docs/measured.md. Of floats, and on the tile unit, threads divide the longer side of the
+ * result, so that together they read the larger operand once. oneDNN's AVX-512 kernels slow down where the rows of a
+ * transposed operand are a power of two apart, and do not once pieces of it are side by side. */
 static const mu_way_t *standard(mu_device_t *dev, mu_product_op_t op, mu_dtype_t type, int64_t rows,
                                 int64_t in, int64_t out)
 {
